@@ -1,0 +1,3 @@
+//! A Xen Storage Manager: XenAPI server, SR types, media and layouts, NBD exports.
+
+pub mod sr;

@@ -1,0 +1,150 @@
+//! SR types: one file per type, the same functions in the same order in each.
+//!
+//! Everything here is synchronous and positional. The server runs these calls on the bounded pool of threads of the SR they
+//! belong to, so that a medium that hangs exhausts nothing but its own SR.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+use xenapi::Failure;
+
+/// What a driver is told about the SR that it works on.
+#[derive(Clone, Debug)]
+pub struct SrParams {
+    /// The SR's uuid.
+    pub sr_uuid: Uuid,
+    /// The PBD's `device_config`, with every `*_secret` key resolved to its clear value under the plain name.
+    pub device_config: BTreeMap<String, String>,
+    /// `SR.sm_config`.
+    pub sm_config: BTreeMap<String, String>,
+}
+
+/// What `SM` records say of a driver.
+#[derive(Debug)]
+pub struct DriverInfo {
+    /// The type as `SR.create` takes it, lower case: `file`.
+    pub sr_type: &'static str,
+    /// The name for people: `Local Path VHD`.
+    pub name_label: &'static str,
+    /// A sentence for people.
+    pub name_description: &'static str,
+    /// Capability names without version, in the vocabulary of XenAPI (`VDI_CREATE` ...).
+    pub capabilities: &'static [&'static str],
+    /// `device_config` keys and what they mean; the ones that are required come first.
+    pub configuration: &'static [(&'static str, &'static str)],
+    /// How many of `configuration` are required.
+    pub required_count: usize,
+}
+
+/// Space of an SR, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SrSpace {
+    /// Size of the medium.
+    pub physical_size: u64,
+    /// Bytes in use on the medium.
+    pub physical_utilisation: u64,
+}
+
+/// A VDI as the medium shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundVdi {
+    /// The VDI's uuid.
+    pub uuid: Uuid,
+    /// `VDI.location`, unique within the SR.
+    pub location: String,
+    /// Virtual size in bytes, as rounded by the driver.
+    pub virtual_size: u64,
+    /// Bytes on the medium.
+    pub physical_utilisation: u64,
+    /// False for hidden parents.
+    pub managed: bool,
+    /// True for parents of other images.
+    pub read_only: bool,
+    /// `VDI.sm_config` as the driver keeps it (`vdi_type`, `vhd-parent`, ...).
+    pub sm_config: BTreeMap<String, String>,
+}
+
+/// An image that could not be read; the scan goes on without it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedImage {
+    /// The file or logical volume.
+    pub location: String,
+    /// Why, for an operator.
+    pub reason: String,
+}
+
+/// What a scan of the medium found.
+#[derive(Clone, Debug, Default)]
+pub struct ScanReport {
+    /// Every readable image that is not a hidden leaf.
+    pub vdis: Vec<FoundVdi>,
+    /// Every image that could not be read.
+    pub damaged: Vec<DamagedImage>,
+    /// Space of the SR.
+    pub space: SrSpace,
+}
+
+/// What is asked for with `VDI.create`.
+#[derive(Clone, Debug)]
+pub struct NewVdi {
+    /// The uuid to use; chosen by the server and stored with the intent before the driver is called, so that a crash
+    /// between the two is found.
+    pub uuid: Uuid,
+    /// Bytes asked for; the driver rounds up.
+    pub virtual_size: u64,
+    /// `VDI.sm_config` of the caller (`type=raw` ...).
+    pub sm_config: BTreeMap<String, String>,
+}
+
+/// How a VDI is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Reads only; any number at a time.
+    ReadOnly,
+    /// Reads and writes; one at a time.
+    ReadWrite,
+}
+
+/// An SR type. One value per type, made at start.
+pub trait SrType: Send + Sync {
+    /// What the SM record says.
+    fn info(&self) -> &'static DriverInfo;
+
+    /// Checks the configuration and prepares an empty SR on the medium.
+    fn create(&self, params: &SrParams) -> Result<(), Failure>;
+
+    /// Looks for SRs: answers the XML document of `SR.probe`.
+    fn probe(&self, params: &SrParams) -> Result<String, Failure>;
+
+    /// Makes the SR usable on this host. Idempotent.
+    fn attach(&self, params: &SrParams) -> Result<Arc<dyn AttachedSr>, Failure>;
+
+    /// Removes the SR from the medium. Refuses with `SR_NOT_EMPTY` while a visible VDI is left.
+    fn delete(&self, params: &SrParams) -> Result<(), Failure>;
+}
+
+/// An SR that is attached (its PBD is plugged).
+pub trait AttachedSr: Send + Sync {
+    /// Releases the medium.
+    fn detach(&self) -> Result<(), Failure>;
+
+    /// Lists what is on the medium.
+    fn scan(&self) -> Result<ScanReport, Failure>;
+
+    /// Space of the SR now.
+    fn space(&self) -> Result<SrSpace, Failure>;
+
+    /// Makes an empty VDI. On return it is on stable storage; on error nothing is left.
+    fn create_vdi(&self, new: &NewVdi) -> Result<FoundVdi, Failure>;
+
+    /// Removes a VDI. A VDI that is already gone is no error.
+    fn delete_vdi(&self, uuid: Uuid) -> Result<(), Failure>;
+
+    /// Reads one VDI's state from the medium; `VDI_MISSING` if it is not there.
+    fn stat_vdi(&self, uuid: Uuid) -> Result<FoundVdi, Failure>;
+
+    /// Opens a VDI for a consumer. The export keeps the image open (and, read-write, locked) until it is dropped;
+    /// `close` on it reports what a drop would have to swallow.
+    fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn nbd::Export>, Failure>;
+}
