@@ -20,14 +20,24 @@ impl Failure {
         I: IntoIterator<Item = S>,
         S: Into<String>,
     {
-        Failure { code: code.to_owned(), params: params.into_iter().map(Into::into).collect() }
+        Failure {
+            code: code.to_owned(),
+            params: params.into_iter().map(Into::into).collect(),
+        }
     }
 
     /// A failure of an SR's driver: `SR_BACKEND_FAILURE_<number>` with an empty first parameter, the message with its
     /// detail, and the document (probe XML) that the driver wrote.
     pub fn backend(number: u16, message: &str, detail: &str, document: &str) -> Self {
-        let text = if detail.is_empty() { message.to_owned() } else { format!("{message} [opterr={detail}]") };
-        Failure::new(&format!("SR_BACKEND_FAILURE_{number}"), ["".to_owned(), text, document.to_owned()])
+        let text = if detail.is_empty() {
+            message.to_owned()
+        } else {
+            format!("{message} [opterr={detail}]")
+        };
+        Failure::new(
+            &format!("SR_BACKEND_FAILURE_{number}"),
+            ["".to_owned(), text, document.to_owned()],
+        )
     }
 }
 

@@ -1,0 +1,117 @@
+//! Where time, randomness and ids come from, and who asks.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+/// Time and chance, replaceable in tests.
+pub trait World: Send + Sync {
+    /// Microseconds since 1970-01-01T00:00:00Z; what rows and leases store.
+    fn now_us(&self) -> i64;
+    /// Fills the buffer with random bytes fit for secrets.
+    fn fill_random(&self, buffer: &mut [u8]);
+}
+
+/// The real world.
+pub struct RealWorld {
+    random: ring::rand::SystemRandom,
+}
+
+impl Default for RealWorld {
+    fn default() -> Self {
+        RealWorld {
+            random: ring::rand::SystemRandom::new(),
+        }
+    }
+}
+
+impl World for RealWorld {
+    fn now_us(&self) -> i64 {
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    }
+
+    fn fill_random(&self, buffer: &mut [u8]) {
+        use ring::rand::SecureRandom;
+        self.random
+            .fill(buffer)
+            .expect("the system's random source answers");
+    }
+}
+
+/// Handed to everything that needs time, chance or ids.
+#[derive(Clone)]
+pub struct Context {
+    world: Arc<dyn World>,
+}
+
+impl Context {
+    /// The real world.
+    pub fn real() -> Self {
+        Context {
+            world: Arc::new(RealWorld::default()),
+        }
+    }
+
+    /// A world of a test's making.
+    pub fn with(world: Arc<dyn World>) -> Self {
+        Context { world }
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub fn now_us(&self) -> i64 {
+        self.world.now_us()
+    }
+
+    /// A fresh random (version 4) uuid.
+    pub fn new_uuid(&self) -> Uuid {
+        let mut bytes = [0; 16];
+        self.world.fill_random(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    /// Random bytes fit for secrets.
+    pub fn random_bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.world.fill_random(&mut bytes);
+        bytes
+    }
+}
+
+/// Who asks, in which project, with which roles.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// For logs and error bodies: `req-<uuid>`.
+    pub request_id: String,
+    /// The user; 32 hex digits.
+    pub user_id: String,
+    /// The project that the token or key is scoped to; 32 hex digits.
+    pub project_id: String,
+    /// Role names: `admin`, `member`, `reader`.
+    pub roles: Vec<String>,
+}
+
+impl RequestContext {
+    /// The person at the machine: what `nova-manage` and the first start act as.
+    pub fn operator() -> Self {
+        RequestContext {
+            request_id: "req-operator".to_owned(),
+            user_id: "operator".to_owned(),
+            project_id: String::new(),
+            roles: vec!["admin".to_owned(), "member".to_owned(), "reader".to_owned()],
+        }
+    }
+
+    /// True when the role is held.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.iter().any(|held| held == role)
+    }
+
+    /// True for administrators, who see every project.
+    pub fn is_admin(&self) -> bool {
+        self.has_role("admin")
+    }
+}

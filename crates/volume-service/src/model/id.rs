@@ -1,0 +1,73 @@
+//! One type per kind of id.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::parse_str(text).map($name)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// A volume's id, for life.
+    VolumeId
+);
+uuid_id!(
+    /// A flavor's id (OpenStack's volume type id).
+    FlavorId
+);
+uuid_id!(
+    /// An attachment's id.
+    AttachmentId
+);
+uuid_id!(
+    /// An operation's id.
+    OperationId
+);
+
+/// A backend's number, as `nova-manage sm backend_list` shows it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(transparent)]
+pub struct BackendId(pub i64);
+
+impl fmt::Display for BackendId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl VolumeId {
+    /// The volume's EC2 name: `vol-` and the first 17 hex digits of the uuid.
+    pub fn ec2_id(self) -> String {
+        let hex = self.0.simple().to_string();
+        format!("vol-{}", &hex[..17])
+    }
+}

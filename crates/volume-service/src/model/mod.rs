@@ -1,0 +1,8 @@
+//! Ids, sizes, states and their legal transitions; no I/O, no clock.
+
+pub mod attachment;
+pub mod backend;
+pub mod flavor;
+pub mod id;
+pub mod operation;
+pub mod volume;
