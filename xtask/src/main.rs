@@ -1,1 +1,51 @@
-fn main() {}
+//! What CI and developers run: `cargo xtask ci | test | setup | tidy | bench`.
+
+mod bench;
+mod ci;
+mod setup;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything that must hold before a change lands: format, lints, tidy, tests, the documented commands.
+    Ci,
+    /// Installs what the tests need and runs them all.
+    Test {
+        /// Installs nothing and runs with what is there.
+        #[arg(long)]
+        no_setup: bool,
+        /// Passed on to `cargo test`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Installs the Debian, Python and Node packages that the tests need.
+    Setup,
+    /// Checks crate edges against ARCHITECTURE.md, names, file lengths and source hygiene.
+    Tidy,
+    /// Measures xensm, beside its peers where they are named, and prints the tables of docs/benchmarks.md.
+    Bench(bench::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    let root = ci::workspace_root()?;
+    match Arguments::parse().command {
+        Command::Ci => ci::run(&root),
+        Command::Test {
+            no_setup,
+            arguments,
+        } => ci::test(&root, no_setup, &arguments),
+        Command::Setup => setup::run(&root),
+        Command::Tidy => tidy::run(&root),
+        Command::Bench(options) => bench::run(&root, &options),
+    }
+}

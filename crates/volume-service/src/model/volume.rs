@@ -1,13 +1,13 @@
 //! A volume and the states it goes through.
 //!
 //! ```text
-//!            create             attach: reserve, attach, complete
-//!  creating ────────▶ available ───▶ reserved ───▶ attaching ───▶ in-use
-//!     │                 │   ▲            │             │            │
-//!     ▼                 │   └────────────┴─────────────┴─ detaching ┘
-//!   error ──▶ deleting ◀┘
-//!               │  └──▶ (gone)
-//!               └─────▶ error_deleting ──▶ deleting
+//!            create             attach: reserve, connect, complete
+//!  creating ---------> available ---> reserved ---> attaching ---> in-use
+//!     |                 |   ^            |             |            |
+//!     v                 |   +------------+-------------+- detaching +
+//!   error --> deleting <+
+//!               |  +--> (gone)
+//!               +-----> error_deleting --> deleting
 //! ```
 
 use std::collections::BTreeMap;

@@ -1,0 +1,87 @@
+//! The steps of CI, in order; the first that fails ends the run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+
+use crate::{setup, tidy};
+
+/// The root of the workspace, wherever the command was typed.
+pub fn workspace_root() -> anyhow::Result<PathBuf> {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
+    let root = Path::new(&manifest)
+        .parent()
+        .context("xtask lies below the workspace's root")?;
+    Ok(root.to_owned())
+}
+
+/// Runs everything that must hold before a change lands.
+pub fn run(root: &Path) -> anyhow::Result<()> {
+    step("format", || cargo(root, &["fmt", "--all", "--check"]))?;
+    step("tidy", || tidy::run(root))?;
+    step("setup", || setup::run(root))?;
+    step("lints", || {
+        cargo(
+            root,
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        )
+    })?;
+    step("tests", || test(root, true, &[]))?;
+    step("documentation", || {
+        let mut command = Command::new("cargo");
+        command
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .args(["doc", "--workspace", "--no-deps"]);
+        checked(command.current_dir(root))
+    })
+}
+
+/// Runs the tests, after installing what they need.
+pub fn test(root: &Path, no_setup: bool, arguments: &[String]) -> anyhow::Result<()> {
+    if !no_setup {
+        step("setup", || setup::run(root))?;
+    }
+    // The tests start these binaries; building them first keeps their compilation out of the tests' deadlines.
+    cargo(root, &["build", "--package", "xensm", "--bins"])?;
+    let mut command = Command::new("cargo");
+    command.args(["test", "--workspace"]).args(arguments);
+    for (name, value) in setup::environment(root)? {
+        command.env(name, value);
+    }
+    checked(command.current_dir(root))
+}
+
+fn step(name: &str, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    println!("=== {name}");
+    let started = Instant::now();
+    body().with_context(|| format!("step {name}"))?;
+    println!(
+        "=== {name}: done in {:.0} s",
+        started.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    checked(Command::new("cargo").args(arguments).current_dir(root))
+}
+
+/// Runs a command and fails, naming it, when it does.
+pub fn checked(command: &mut Command) -> anyhow::Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("start {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}
