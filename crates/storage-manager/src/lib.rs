@@ -1,3 +1,6 @@
 //! A Xen Storage Manager: XenAPI server, SR types, media and layouts, NBD exports.
 
+pub mod export;
+pub mod io;
+pub mod medium;
 pub mod sr;

@@ -1,0 +1,257 @@
+//! A directory of this machine that holds images as files.
+//!
+//! Everything is done relative to one open descriptor, by plain names, and never through a symbolic link: what is in the
+//! directory may have been written by others.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::io::fault;
+use crate::io::group_sync::GroupSync;
+use crate::sr::SrSpace;
+
+/// Most entries that a listing takes; a directory with more is refused rather than read for ever.
+pub const MAX_ENTRIES: usize = 1 << 18;
+
+/// Mode of the files that are made: tenants' bytes are nobody else's business.
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    handle: File,
+    sync: GroupSync,
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads.
+    Read,
+    /// Reads and writes.
+    ReadWrite,
+}
+
+impl Directory {
+    /// Opens an existing directory.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Directory {
+            path: path.to_owned(),
+            handle: File::from(handle),
+            sync: GroupSync::default(),
+        })
+    }
+
+    /// Where it is, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names in it, in no order, without `.` and `..`.
+    ///
+    /// # Errors
+    /// Of the kind `FileTooLarge` when there are more than [`MAX_ENTRIES`].
+    pub fn entries(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.handle)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            if names.len() == MAX_ENTRIES {
+                let text = format!(
+                    "{} has more than {MAX_ENTRIES} entries",
+                    self.path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+            }
+            names.push(OsString::from_vec(name));
+        }
+        Ok(names)
+    }
+
+    /// Opens the regular file with this name.
+    ///
+    /// # Errors
+    /// Of the kind `InvalidInput` when the name belongs to something else than a regular file.
+    pub fn open_file(&self, name: &str, access: Access) -> io::Result<File> {
+        let flags = match access {
+            Access::Read => OFlags::RDONLY,
+            Access::ReadWrite => OFlags::RDWR,
+        };
+        // NONBLOCK: a FIFO put here by somebody must not hang the SR.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = match rustix::fs::openat(&self.handle, name, flags, Mode::empty()) {
+            Ok(descriptor) => File::from(descriptor),
+            Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => return Err(not_a_regular_file()),
+            Err(error) => return Err(error.into()),
+        };
+        if !file.metadata()?.is_file() {
+            return Err(not_a_regular_file());
+        }
+        Ok(file)
+    }
+
+    /// Makes a file that must not exist, open for reading and writing.
+    pub fn create_file(&self, name: &str) -> io::Result<File> {
+        fault::point("directory: create file")?;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let descriptor: OwnedFd = rustix::fs::openat(&self.handle, name, flags, FILE_MODE)?;
+        Ok(File::from(descriptor))
+    }
+
+    /// Gives a file its final name, which must be free; `AlreadyExists` otherwise.
+    ///
+    /// # Durability
+    /// None before [`Directory::sync`].
+    pub fn publish(&self, from: &str, to: &str) -> io::Result<()> {
+        fault::point("directory: publish")?;
+        match rustix::fs::renameat_with(
+            &self.handle,
+            from,
+            &self.handle,
+            to,
+            RenameFlags::NOREPLACE,
+        ) {
+            Ok(()) => Ok(()),
+            // File systems that cannot: a link refuses an existing name just as well.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                rustix::fs::linkat(&self.handle, from, &self.handle, to, AtFlags::empty())?;
+                Ok(rustix::fs::unlinkat(&self.handle, from, AtFlags::empty())?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a file; false when there was none.
+    ///
+    /// # Durability
+    /// None before [`Directory::sync`].
+    pub fn remove(&self, name: &str) -> io::Result<bool> {
+        fault::point("directory: remove")?;
+        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// True when there is an entry with this name, whatever it is.
+    pub fn contains(&self, name: &str) -> io::Result<bool> {
+        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// True when the entry is a directory.
+    pub fn is_directory(&self, name: &std::ffi::OsStr) -> io::Result<bool> {
+        let status = rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(rustix::fs::FileType::from_raw_mode(status.st_mode).is_dir())
+    }
+
+    /// Removes an entry that is no directory, whatever its name; false when there was none.
+    pub fn remove_entry(&self, name: &std::ffi::OsStr) -> io::Result<bool> {
+        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells whether an open file is still the one that has this name.
+    pub fn names(&self, name: &str, file: &File) -> io::Result<bool> {
+        let ours = file.metadata()?;
+        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(named) => Ok(named.st_dev == ours.dev() && named.st_ino == ours.ino()),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Puts names that were made and removed on stable storage; one sync serves all threads that wait for one.
+    pub fn sync(&self) -> io::Result<()> {
+        fault::point("directory: sync")?;
+        self.sync.sync(&self.handle)
+    }
+
+    /// Size and use of the file system, as XenServer counts them.
+    ///
+    /// Source: `(blocks, blocks - bfree) * frsize` of statvfs.
+    pub fn space(&self) -> io::Result<SrSpace> {
+        let status = rustix::fs::fstatvfs(&self.handle)?;
+        Ok(SrSpace {
+            physical_size: status.f_blocks.saturating_mul(status.f_frsize),
+            physical_utilisation: status
+                .f_blocks
+                .saturating_sub(status.f_bfree)
+                .saturating_mul(status.f_frsize),
+        })
+    }
+}
+
+fn not_a_regular_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publishes_without_replacing() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        directory.create_file("a").unwrap();
+        directory.publish("a", "b").unwrap();
+        directory.create_file("a").unwrap();
+        assert_eq!(
+            directory.publish("a", "b").unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert!(directory.remove("a").unwrap());
+        assert!(!directory.remove("a").unwrap());
+        assert_eq!(directory.entries().unwrap(), ["b"]);
+        // A listing starts from the beginning each time.
+        assert_eq!(directory.entries().unwrap(), ["b"]);
+    }
+
+    #[test]
+    fn opens_regular_files_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("l")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            dir.path().join("f"),
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        for name in ["d", "l", "f"] {
+            for access in [Access::Read, Access::ReadWrite] {
+                let error = directory.open_file(name, access).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name}: {error}");
+            }
+        }
+        assert_eq!(
+            directory.open_file("x", Access::Read).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
+}

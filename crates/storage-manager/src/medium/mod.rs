@@ -1,0 +1,3 @@
+//! Media: where the bytes of an SR are.
+
+pub mod directory;
