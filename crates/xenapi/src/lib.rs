@@ -2,8 +2,13 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod date;
 pub mod failure;
+pub mod jsonrpc;
+pub mod schema;
 pub mod value;
+pub mod wire;
+pub mod xmlrpc;
 
 pub use failure::Failure;
 pub use value::{NULL_REF, Value};

@@ -12,8 +12,11 @@ pub enum Value {
     Nil,
     /// A string, enum, ref or uuid.
     String(String),
-    /// A 64-bit signed integer.
+    /// A 64-bit signed integer. XML-RPC carries it as decimal digits without a type.
     Int(i64),
+    /// An integer that XML-RPC carries as `<i4>`; only the `valid_ref_counts` of `event.from` are written so.
+    /// Nothing is parsed to this variant: integers of any spelling become [`Value::Int`].
+    Int32(i32),
     /// A double.
     Float(f64),
     /// A boolean.
@@ -34,6 +37,39 @@ impl Value {
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Returns the number of an integer value.
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            Value::Int(number) => Some(*number),
+            Value::Int32(number) => Some(i64::from(*number)),
+            _ => None,
+        }
+    }
+
+    /// Returns the truth of a boolean value.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Value::Bool(truth) => Some(*truth),
+            _ => None,
+        }
+    }
+
+    /// Returns the number of a float value.
+    pub fn as_float(&self) -> Option<f64> {
+        match self {
+            Value::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Returns the seconds since 1970 of a date value.
+    pub fn as_datetime(&self) -> Option<i64> {
+        match self {
+            Value::DateTime(seconds) => Some(*seconds),
             _ => None,
         }
     }
@@ -76,5 +112,44 @@ impl From<i64> for Value {
 impl From<bool> for Value {
     fn from(truth: bool) -> Self {
         Value::Bool(truth)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Value::Float(number)
+    }
+}
+
+impl<T: Into<Value>> From<Vec<T>> for Value {
+    fn from(elements: Vec<T>) -> Self {
+        Value::Array(elements.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<K: Into<String>, V: Into<Value>, const N: usize> From<[(K, V); N]> for Value {
+    fn from(fields: [(K, V); N]) -> Self {
+        Value::Struct(
+            fields
+                .into_iter()
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        )
+    }
+}
+
+impl From<BTreeMap<String, Value>> for Value {
+    fn from(fields: BTreeMap<String, Value>) -> Self {
+        Value::Struct(fields)
+    }
+}
+
+impl From<&BTreeMap<String, String>> for Value {
+    fn from(map: &BTreeMap<String, String>) -> Self {
+        Value::Struct(
+            map.iter()
+                .map(|(key, text)| (key.clone(), Value::String(text.clone())))
+                .collect(),
+        )
     }
 }
