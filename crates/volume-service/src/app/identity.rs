@@ -82,23 +82,24 @@ pub struct Project {
     pub description: String,
 }
 
-/// What a first start made; shown once, written to files of mode 0600 by the binary.
+/// What the first user is made with. The caller keeps it durably before it calls [`bootstrap`], so that a crash between the
+/// two loses no credentials.
 #[derive(Clone, Debug)]
 pub struct FirstCredentials {
     /// The administrator's name.
-    pub user: User,
-    /// Its password.
+    pub user_name: String,
+    /// Its password, random, of at least 128 bits (so that few hash iterations will do).
     pub password: Secret,
-    /// The project it works in.
-    pub project: Project,
+    /// The name of the project that it works in.
+    pub project_name: String,
     /// Its EC2 access key id.
     pub ec2_access_key: String,
     /// Its EC2 secret key.
     pub ec2_secret_key: Secret,
 }
 
-/// Makes the first user, project, roles and keys in an empty database; `None` when there are users already.
-pub async fn bootstrap(_service: &Service) -> Result<Option<FirstCredentials>> {
+/// Makes the first user, project, roles and keys in an empty database; false when there are users already.
+pub async fn bootstrap(_service: &Service, _first: &FirstCredentials) -> Result<bool> {
     unimplemented!()
 }
 
