@@ -1,5 +1,14 @@
-//! NBD exports of attached VDIs: one unix socket per VDI, and TLS over TCP for whoever has a session.
+//! NBD exports of VDIs: one unix socket per attached VDI, and TLS over TCP for whoever has a session.
 
 mod certificate;
+mod endpoint;
+mod export_name;
+mod read_only;
+mod vdi_exports;
+
+#[cfg(test)]
+mod tests;
 
 pub use certificate::{CERTIFICATE_FILE, Certificate, CertificateError};
+pub use endpoint::{Endpoint, TlsEndpoint};
+pub use vdi_exports::{Error, ExportOptions, ReaderGate, VdiExports};
