@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Real servers and clients for the tests; used from `tests/` only.
+
+pub mod postgres;

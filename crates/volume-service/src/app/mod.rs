@@ -11,6 +11,7 @@ pub mod volumes;
 
 use std::sync::Arc;
 
+use crate::auth::vault::Vault;
 use crate::config::Config;
 use crate::context::Context;
 use crate::db::Database;
@@ -25,6 +26,8 @@ pub struct Service {
     pub config: Arc<Config>,
     /// Rows.
     pub database: Database,
+    /// Seals and opens the secrets in rows.
+    pub vault: Vault,
 }
 
 impl Service {
@@ -32,10 +35,12 @@ impl Service {
     /// that does not open the stored secrets).
     pub async fn open(context: Context, config: Config) -> Result<Self> {
         let database = Database::open(&config.database_url).await?;
+        let vault = Vault::new(context.clone(), &config.master_key);
         Ok(Service {
             context,
             config: Arc::new(config),
             database,
+            vault,
         })
     }
 }

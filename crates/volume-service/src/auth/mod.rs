@@ -1,0 +1,3 @@
+//! Secrets at rest, passwords, tokens, and the caches that keep them cheap.
+
+pub mod vault;

@@ -1,0 +1,338 @@
+//! Statements and rows, the same for both databases.
+
+use std::collections::HashMap;
+
+use postgres::types::{IsNull, ToSql, Type, private::BytesMut};
+
+use super::failure::{self, Trouble};
+use crate::error::{Error, ErrorKind, Result, Subject};
+
+/// Prepared statements kept per PostgreSQL connection; when full, all are forgotten and made again as needed.
+const STATEMENTS_MAX: usize = 256;
+
+/// A transaction (on SQLite: a savepoint in the writer's transaction).
+pub struct Transaction<'a> {
+    connection: Connection<'a>,
+    wake: bool,
+    trouble: Option<Trouble>,
+}
+
+enum Connection<'a> {
+    Sqlite(&'a rusqlite::Connection),
+    Postgresql(&'a mut Session),
+}
+
+/// A connection to PostgreSQL with its prepared statements.
+pub(super) struct Session {
+    pub(super) client: postgres::Client,
+    statements: HashMap<String, postgres::Statement>,
+}
+
+/// A value bound to `?1`, `?2`, ... in a statement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Param {
+    /// SQL NULL.
+    Null,
+    /// A 64-bit integer; booleans are 0 and 1, times microseconds since 1970.
+    Int(i64),
+    /// A text; uuids and JSON too.
+    Text(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) fn on_sqlite(connection: &'a rusqlite::Connection) -> Self {
+        Transaction {
+            connection: Connection::Sqlite(connection),
+            wake: false,
+            trouble: None,
+        }
+    }
+
+    pub(super) fn on_postgresql(session: &'a mut Session) -> Self {
+        Transaction {
+            connection: Connection::Postgresql(session),
+            wake: false,
+            trouble: None,
+        }
+    }
+
+    /// Runs a statement and returns how many rows it touched.
+    pub fn execute(&mut self, sql: &'static str, params: &[Param]) -> Result<u64> {
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection
+                .prepare_cached(sql)
+                .and_then(|mut statement| statement.execute(rusqlite::params_from_iter(params)))
+                .map(|count| count as u64)
+                .map_err(failure::of_sqlite),
+            Connection::Postgresql(session) => {
+                let result = session
+                    .prepare(sql)
+                    .and_then(|statement| session.client.execute(&statement, &borrowed(params)));
+                self.seen(result)
+            }
+        }
+    }
+
+    /// Runs a query and maps its rows.
+    pub fn query<T>(
+        &mut self,
+        sql: &str,
+        params: &[Param],
+        mut map: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        match &mut self.connection {
+            Connection::Sqlite(connection) => {
+                let mut statement = connection.prepare_cached(sql).map_err(failure::of_sqlite)?;
+                let mut rows = statement
+                    .query(rusqlite::params_from_iter(params))
+                    .map_err(failure::of_sqlite)?;
+                let mut found = Vec::new();
+                while let Some(row) = rows.next().map_err(failure::of_sqlite)? {
+                    found.push(map(&Row(RowOf::Sqlite(row)))?);
+                }
+                Ok(found)
+            }
+            Connection::Postgresql(session) => {
+                let result = session
+                    .prepare(sql)
+                    .and_then(|statement| session.client.query(&statement, &borrowed(params)));
+                self.seen(result)?
+                    .iter()
+                    .map(|row| map(&Row(RowOf::Postgresql(row))))
+                    .collect()
+            }
+        }
+    }
+
+    /// Runs a query of which at most the first row matters.
+    pub fn query_first<T>(
+        &mut self,
+        sql: &str,
+        params: &[Param],
+        map: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        Ok(self.query(sql, params, map)?.into_iter().next())
+    }
+
+    /// Says that workers have something to do, once this transaction is committed.
+    pub fn wake_workers(&mut self) {
+        self.wake = true;
+    }
+
+    pub(super) fn wants_wake(&self) -> bool {
+        self.wake
+    }
+
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+    }
+
+    fn seen<T>(&mut self, result: std::result::Result<T, postgres::Error>) -> Result<T> {
+        result.map_err(|error| {
+            let (error, trouble) = failure::of_postgresql(error);
+            self.trouble = self.trouble.or(trouble);
+            error
+        })
+    }
+}
+
+impl Session {
+    pub(super) fn new(client: postgres::Client) -> Self {
+        Session {
+            client,
+            statements: HashMap::new(),
+        }
+    }
+
+    fn prepare(&mut self, sql: &str) -> std::result::Result<postgres::Statement, postgres::Error> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        if self.statements.len() >= STATEMENTS_MAX {
+            self.statements.clear();
+        }
+        let statement = self.client.prepare(&for_postgresql(sql))?;
+        self.statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+}
+
+/// Rewrites a statement for PostgreSQL: `?1` becomes `$1` (our statements hold no question mark in a literal), and the
+/// remark `/* skip locked */`, which SQLite ignores, becomes a row lock that passes over what others hold.
+fn for_postgresql(sql: &str) -> String {
+    sql.replace('?', "$")
+        .replace("/* skip locked */", "FOR UPDATE SKIP LOCKED")
+        .replace("/* for update */", "FOR UPDATE")
+}
+
+fn borrowed(params: &[Param]) -> Vec<&(dyn ToSql + Sync)> {
+    params.iter().map(|param| param as _).collect()
+}
+
+/// A row of a query's result; columns by index, from 0.
+pub struct Row<'a>(RowOf<'a>);
+
+enum RowOf<'a> {
+    Sqlite(&'a rusqlite::Row<'a>),
+    Postgresql(&'a postgres::Row),
+}
+
+impl Row<'_> {
+    /// The integer in a column.
+    pub fn int(&self, column: usize) -> Result<i64> {
+        self.opt_int(column)?.ok_or_else(|| is_null(column))
+    }
+
+    /// The integer in a column that may be NULL.
+    pub fn opt_int(&self, column: usize) -> Result<Option<i64>> {
+        match &self.0 {
+            RowOf::Sqlite(row) => row.get(column).map_err(failure::of_sqlite),
+            RowOf::Postgresql(row) => from_postgresql(row.try_get(column)),
+        }
+    }
+
+    /// The text in a column.
+    pub fn text(&self, column: usize) -> Result<String> {
+        self.opt_text(column)?.ok_or_else(|| is_null(column))
+    }
+
+    /// The text in a column that may be NULL.
+    pub fn opt_text(&self, column: usize) -> Result<Option<String>> {
+        match &self.0 {
+            RowOf::Sqlite(row) => row.get(column).map_err(failure::of_sqlite),
+            RowOf::Postgresql(row) => from_postgresql(row.try_get(column)),
+        }
+    }
+
+    /// The bytes in a column.
+    pub fn bytes(&self, column: usize) -> Result<Vec<u8>> {
+        match &self.0 {
+            RowOf::Sqlite(row) => row.get(column).map_err(failure::of_sqlite),
+            RowOf::Postgresql(row) => from_postgresql(row.try_get(column)),
+        }
+    }
+
+    /// A column parsed by a function; a value that it does not know is damage and names the column.
+    pub fn parsed<T>(&self, column: usize, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
+        let text = self.text(column)?;
+        parse(&text).ok_or_else(|| damaged(column, &text))
+    }
+
+    /// A column that may be NULL, parsed by a function.
+    pub fn opt_parsed<T>(
+        &self,
+        column: usize,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
+        match self.opt_text(column)? {
+            None => Ok(None),
+            Some(text) => parse(&text).map(Some).ok_or_else(|| damaged(column, &text)),
+        }
+    }
+}
+
+fn from_postgresql<T>(result: std::result::Result<T, postgres::Error>) -> Result<T> {
+    result.map_err(|error| failure::of_postgresql(error).0)
+}
+
+fn is_null(column: usize) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        Subject::Database,
+        "An unexpected error has occurred.",
+    )
+    .detail(format!(
+        "column {column} of a row is NULL, expected a value"
+    ))
+}
+
+fn damaged(column: usize, text: &str) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        Subject::Database,
+        "An unexpected error has occurred.",
+    )
+    .detail(format!(
+        "column {column} of a row holds the unknown value {text:?}"
+    ))
+}
+
+impl rusqlite::ToSql for Param {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        use rusqlite::types::{ToSqlOutput, ValueRef};
+        Ok(ToSqlOutput::Borrowed(match self {
+            Param::Null => ValueRef::Null,
+            Param::Int(value) => ValueRef::Integer(*value),
+            Param::Text(value) => ValueRef::Text(value.as_bytes()),
+            Param::Bytes(value) => ValueRef::Blob(value),
+        }))
+    }
+}
+
+impl ToSql for Param {
+    fn to_sql(
+        &self,
+        wanted: &Type,
+        out: &mut BytesMut,
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Param::Null => Ok(IsNull::Yes),
+            Param::Int(value) if *wanted == Type::INT4 => {
+                i32::try_from(*value)?.to_sql(wanted, out)
+            }
+            Param::Int(value) => value.to_sql_checked(wanted, out),
+            Param::Text(value) => value.to_sql_checked(wanted, out),
+            Param::Bytes(value) => value.to_sql_checked(wanted, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn to_sql_checked(
+        &self,
+        wanted: &Type,
+        out: &mut BytesMut,
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        ToSql::to_sql(self, wanted, out)
+    }
+}
+
+impl From<i64> for Param {
+    fn from(value: i64) -> Self {
+        Param::Int(value)
+    }
+}
+
+impl From<bool> for Param {
+    fn from(value: bool) -> Self {
+        Param::Int(i64::from(value))
+    }
+}
+
+impl From<&str> for Param {
+    fn from(value: &str) -> Self {
+        Param::Text(value.to_owned())
+    }
+}
+
+impl From<String> for Param {
+    fn from(value: String) -> Self {
+        Param::Text(value)
+    }
+}
+
+impl From<Vec<u8>> for Param {
+    fn from(value: Vec<u8>) -> Self {
+        Param::Bytes(value)
+    }
+}
+
+impl<T: Into<Param>> From<Option<T>> for Param {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Param::Null, Into::into)
+    }
+}

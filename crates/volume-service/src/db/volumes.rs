@@ -1,0 +1,236 @@
+//! Volumes: the row from the request to the end. Lists are in `volume_list.rs`, metadata in `volume_metadata.rs`.
+
+use uuid::Uuid;
+
+use super::{Param, Row, Transaction, volume_metadata};
+use crate::error::{Error, Result, Subject};
+use crate::model::id::{BackendId, VolumeId};
+use crate::model::volume::{Volume, VolumeStatus};
+
+/// EC2's idempotency: a token and a digest of the parameters it came with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientToken {
+    /// The token.
+    pub token: String,
+    /// A digest of the parameters.
+    pub digest: String,
+}
+
+pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.name, v.description, v.size_gib, v.status, \
+                                  v.flavor_id, (SELECT f.label FROM flavors f WHERE f.id = v.flavor_id), v.zone, v.backend_id, \
+                                  v.vdi_uuid, v.bootable, v.failure, v.created_at_us, v.updated_at_us";
+
+/// Adds a volume with its metadata; false, with nothing changed, when the project has used the client token before.
+pub fn insert(
+    tx: &mut Transaction<'_>,
+    volume: &Volume,
+    client: Option<&ClientToken>,
+) -> Result<bool> {
+    let added = tx.execute(
+        "INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, zone, \
+         backend_id, vdi_uuid, bootable, failure, client_token, client_digest, created_at_us, updated_at_us) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, NULL, ?11, '', ?12, ?13, ?14, 0) ON CONFLICT DO NOTHING",
+        &[
+            volume.id.into(),
+            volume.ec2_id.as_str().into(),
+            volume.project_id.as_str().into(),
+            volume.user_id.as_str().into(),
+            volume.name.as_str().into(),
+            volume.description.as_str().into(),
+            i64::try_from(volume.size_gib).unwrap_or(i64::MAX).into(),
+            volume.status.as_str().into(),
+            volume.flavor_id.into(),
+            volume.zone.as_str().into(),
+            volume.bootable.into(),
+            client.map(|client| client.token.as_str()).into(),
+            client.map(|client| client.digest.as_str()).into(),
+            volume.created_at_us.into(),
+        ],
+    )?;
+    if added == 0 {
+        return Ok(false);
+    }
+    volume_metadata::merge(tx, volume.id, &volume.metadata)?;
+    Ok(true)
+}
+
+/// The volume that a client token of a project made, and the digest of the parameters.
+pub fn find_by_client_token(
+    tx: &mut Transaction<'_>,
+    project_id: &str,
+    token: &str,
+) -> Result<Option<(VolumeId, String)>> {
+    tx.query_first(
+        "SELECT id, client_digest FROM volumes WHERE project_id = ?1 AND client_token = ?2 AND client_token IS NOT NULL",
+        &[project_id.into(), token.into()],
+        |row| Ok((row.parsed(0, |text| text.parse().ok())?, row.text(1)?)),
+    )
+}
+
+/// A volume of any project, if it exists; for workers and administrators.
+pub fn find(tx: &mut Transaction<'_>, id: VolumeId) -> Result<Option<Volume>> {
+    let found = tx.query_first(
+        &format!("SELECT {COLUMNS} FROM volumes v WHERE v.id = ?1"),
+        &[id.into()],
+        from_row,
+    )?;
+    let mut found: Vec<Volume> = found.into_iter().collect();
+    volume_metadata::fill(tx, &mut found)?;
+    Ok(found.pop())
+}
+
+/// A volume of any project; for workers and administrators.
+///
+/// # Errors
+/// `NotFound` when it does not exist.
+pub fn get(tx: &mut Transaction<'_>, id: VolumeId) -> Result<Volume> {
+    find(tx, id)?.ok_or_else(|| Error::not_found(Subject::Volume, id))
+}
+
+/// The volumes whose EC2 name is or begins with this one; two at most, so that the caller sees an ambiguity.
+pub fn find_by_ec2_prefix(tx: &mut Transaction<'_>, prefix: &str) -> Result<Vec<VolumeId>> {
+    // 'g' sorts right behind every hex digit.
+    tx.query(
+        "SELECT id FROM volumes WHERE ec2_id >= ?1 AND ec2_id < ?2 ORDER BY ec2_id LIMIT 2",
+        &[prefix.into(), format!("{prefix}g").into()],
+        |row| row.parsed(0, |text| text.parse().ok()),
+    )
+}
+
+/// Moves a volume to a state if it is in one of some states; false, with nothing changed, when it is not (or is gone).
+pub fn change_status(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+    from: &[VolumeStatus],
+    to: VolumeStatus,
+    now_us: i64,
+) -> Result<bool> {
+    let Some(first) = from.first() else {
+        return Ok(false);
+    };
+    let mut params: Vec<Param> = vec![id.into(), to.as_str().into(), now_us.into()];
+    params.extend(from.iter().map(|status| Param::from(status.as_str())));
+    // One statement text for any number of states: the first one fills the places that are left.
+    params.resize(3 + VolumeStatus::ALL.len(), first.as_str().into());
+    let touched = tx.execute(
+        "UPDATE volumes SET status = ?2, updated_at_us = ?3 WHERE id = ?1 \
+         AND status IN (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        &params,
+    )?;
+    Ok(touched == 1)
+}
+
+/// Records the backend that a volume is being, or is, placed on; none takes it back.
+pub fn set_backend(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+    backend_id: Option<BackendId>,
+) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE volumes SET backend_id = ?2 WHERE id = ?1",
+        &[id.into(), backend_id.into()],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Records the VDI of a volume; none takes it back.
+pub fn set_vdi(tx: &mut Transaction<'_>, id: VolumeId, vdi_uuid: Option<Uuid>) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE volumes SET vdi_uuid = ?2 WHERE id = ?1",
+        &[id.into(), vdi_uuid.map(|vdi| vdi.to_string()).into()],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Records why the last operation failed; empty clears it.
+pub fn set_failure(tx: &mut Transaction<'_>, id: VolumeId, failure: &str) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE volumes SET failure = ?2 WHERE id = ?1",
+        &[id.into(), failure.into()],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Changes name and description; false when the volume is gone.
+pub fn rename(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+    name: &str,
+    description: &str,
+    now_us: i64,
+) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE volumes SET name = ?2, description = ?3, updated_at_us = ?4 WHERE id = ?1",
+        &[id.into(), name.into(), description.into(), now_us.into()],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Removes the row for good, with its metadata: a deleted volume costs lists nothing. The database refuses (`Conflict`) while
+/// attachments refer to it.
+pub fn remove(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
+    Ok(tx.execute("DELETE FROM volumes WHERE id = ?1", &[id.into()])? == 1)
+}
+
+/// Up to `limit` volumes of a zone in one state, for reconcilers.
+pub fn in_status(
+    tx: &mut Transaction<'_>,
+    zone: &str,
+    status: VolumeStatus,
+    limit: usize,
+) -> Result<Vec<Volume>> {
+    let mut found = tx.query(
+        &format!("SELECT {COLUMNS} FROM volumes v WHERE v.zone = ?1 AND v.status = ?2 ORDER BY v.created_at_us LIMIT ?3"),
+        &[
+            zone.into(),
+            status.as_str().into(),
+            i64::try_from(limit).unwrap_or(i64::MAX).into(),
+        ],
+        from_row,
+    )?;
+    volume_metadata::fill(tx, &mut found)?;
+    Ok(found)
+}
+
+/// What a project holds: volumes and GiB.
+pub fn usage(tx: &mut Transaction<'_>, project_id: &str) -> Result<(u64, u64)> {
+    let found = tx.query_first(
+        "SELECT volumes, gigabytes FROM project_usage WHERE project_id = ?1",
+        &[project_id.into()],
+        |row| Ok((row.int(0)?, row.int(1)?)),
+    )?;
+    let (volumes, gigabytes) = found.unwrap_or((0, 0));
+    Ok((
+        u64::try_from(volumes).unwrap_or(0),
+        u64::try_from(gigabytes).unwrap_or(0),
+    ))
+}
+
+pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
+    Ok(Volume {
+        id: row.parsed(0, |text| text.parse().ok())?,
+        ec2_id: row.text(1)?,
+        project_id: row.text(2)?,
+        user_id: row.text(3)?,
+        name: row.text(4)?,
+        description: row.text(5)?,
+        size_gib: u64::try_from(row.int(6)?).unwrap_or(0),
+        status: row.parsed(7, VolumeStatus::parse)?,
+        flavor_id: row.parsed(8, |text| text.parse().ok())?,
+        flavor_label: row.text(9)?,
+        zone: row.text(10)?,
+        backend_id: row.opt_int(11)?.map(BackendId),
+        vdi_uuid: row.opt_parsed(12, |text| text.parse().ok())?,
+        bootable: row.int(13)? != 0,
+        metadata: std::collections::BTreeMap::new(),
+        failure: row.text(14)?,
+        created_at_us: row.int(15)?,
+        updated_at_us: Some(row.int(16)?).filter(|at| *at != 0),
+    })
+}
+
+impl From<VolumeId> for Param {
+    fn from(id: VolumeId) -> Self {
+        Param::Text(id.to_string())
+    }
+}

@@ -1,0 +1,164 @@
+//! A service on a fresh database of each kind.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use volume_service::app::Service;
+use volume_service::config::{
+    Config, Endpoints, Limits, MasterKey, PoolConfig, Secret, Trust, ZoneConfig,
+};
+use volume_service::context::{RealWorld, World};
+use volume_service::db::Database;
+use volume_service::{Context, RequestContext};
+
+/// Longest wait for anything in these tests.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Real chance, and a clock that a test moves.
+pub struct TestWorld {
+    random: RealWorld,
+    pub now_us: AtomicI64,
+}
+
+impl World for TestWorld {
+    fn now_us(&self) -> i64 {
+        // Each look is a little later, so that rows made one after another are told apart.
+        self.now_us.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn fill_random(&self, buffer: &mut [u8]) {
+        self.random.fill_random(buffer);
+    }
+}
+
+/// What a test works with.
+pub struct Bench {
+    pub service: Service,
+    pub world: std::sync::Arc<TestWorld>,
+    pub url: String,
+}
+
+/// Runs a test on each database.
+pub fn on_each<F, Fut>(body: F)
+where
+    F: Fn(Bench) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    on_each_with(Limits::default(), body);
+}
+
+/// Runs a test on each database with limits of its own.
+pub fn on_each_with<F, Fut>(limits: Limits, body: F)
+where
+    F: Fn(Bench) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    for url in [Some(Kind::Sqlite), Some(Kind::Postgresql)]
+        .into_iter()
+        .flatten()
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let url = match url {
+            Kind::Sqlite => format!("sqlite://{}/xensm.db", directory.path().display()),
+            Kind::Postgresql => match postgresql_url() {
+                Some(url) => url,
+                None => continue,
+            },
+        };
+        runtime.block_on(async {
+            let bench = open(url, limits.clone()).await;
+            tokio::time::timeout(PATIENCE, body(bench))
+                .await
+                .expect("the test ends in time");
+        });
+    }
+}
+
+enum Kind {
+    Sqlite,
+    Postgresql,
+}
+
+/// A database copied from a migrated one.
+fn postgresql_url() -> Option<String> {
+    static TEMPLATE: OnceLock<String> = OnceLock::new();
+    let cluster = testkit::postgres::cluster()?;
+    let template = TEMPLATE.get_or_init(|| {
+        let url = cluster.create_database().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime
+            .block_on(Database::open(&Secret::new(url.as_str())))
+            .unwrap();
+        url
+    });
+    Some(cluster.clone_database(template).unwrap())
+}
+
+async fn open(url: String, limits: Limits) -> Bench {
+    let world = std::sync::Arc::new(TestWorld {
+        random: RealWorld::default(),
+        now_us: AtomicI64::new(1_800_000_000_000_000),
+    });
+    let service = Service::open(Context::with(world.clone()), config(&url, limits))
+        .await
+        .unwrap();
+    Bench {
+        service,
+        world,
+        url,
+    }
+}
+
+/// A configuration with the zones `nova` and `east`.
+pub fn config(url: &str, limits: Limits) -> Config {
+    let zone = |name: &str| ZoneConfig {
+        name: name.to_owned(),
+        pools: vec![PoolConfig {
+            url: "unix:/nowhere".to_owned(),
+            username: "root".to_owned(),
+            password: Secret::new("secret"),
+            trust: Trust::NotNeeded,
+        }],
+    };
+    Config {
+        database_url: Secret::new(url),
+        master_key: MasterKey(zeroize::Zeroizing::new([7; 32])),
+        zones: vec![zone("nova"), zone("east")],
+        default_zone: "nova".to_owned(),
+        endpoints: Endpoints {
+            volume: "http://127.0.0.1:8776".to_owned(),
+            identity: "http://127.0.0.1:5000".to_owned(),
+            ec2: "http://127.0.0.1:8773".to_owned(),
+        },
+        limits,
+        token_lifetime_s: 3600,
+    }
+}
+
+/// A requester in a project with one role.
+pub fn requester(project: &str, role: &str) -> RequestContext {
+    RequestContext {
+        request_id: "req-test".to_owned(),
+        user_id: format!("user-of-{project}"),
+        project_id: project.to_owned(),
+        roles: vec![role.to_owned()],
+    }
+}
+
+/// A map from pairs.
+pub fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
