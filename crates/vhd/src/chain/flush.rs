@@ -1,0 +1,190 @@
+//! Publishing what was written.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::SECTOR_SIZE;
+use crate::bat::{ENTRIES_PER_SECTOR, ENTRY_SIZE};
+use crate::batmap;
+use crate::chain::access::Chain;
+use crate::chain::partial::DirtyBitmap;
+use crate::chain::write::BlockLocks;
+use crate::error::Result;
+use crate::footer::FOOTER_SIZE;
+use crate::image::{Batmap, CheckedImage, write_batmap};
+use crate::layout::BITMAP_SIZE;
+use crate::storage;
+
+/// Bitmaps of changed or new blocks that may wait for a flush; a write past it flushes. They take about 2.5 MiB.
+pub const DIRTY_BITMAP_LIMIT: usize = 4096;
+
+/// What a chain that is open for writing has beyond one that is not.
+pub(crate) struct Writer {
+    /// Writes that have returned, failed ones included.
+    pub writes: AtomicU64,
+    pub locks: BlockLocks,
+    pub tail: Mutex<Tail>,
+    published: Mutex<Published>,
+}
+
+/// The end of the file as it is in memory.
+pub(crate) struct Tail {
+    /// First byte behind the last block.
+    pub end: u64,
+    /// Blocks that the BAT on the storage does not have yet, with the sectors of their bitmaps.
+    pub unpublished: Vec<(u32, u32)>,
+}
+
+/// What is on the storage; one flush at a time changes it.
+struct Published {
+    /// The value of `Writer::writes` up to which everything is on stable storage.
+    writes: u64,
+    /// First byte behind the last block that the BAT has, where the footer lies.
+    end: u64,
+    table_offset: u64,
+    footer: [u8; FOOTER_SIZE],
+    batmap: Option<Batmap>,
+}
+
+/// What one flush publishes: everything whose data were written before it began.
+struct Batch {
+    bitmaps: Vec<DirtyBitmap>,
+    new_blocks: Vec<(u32, u32)>,
+    end: u64,
+}
+
+impl Writer {
+    /// A writer for an image that is ready for writing; takes its batmap's header and a copy of its bits.
+    pub fn new(image: &CheckedImage, end: u64) -> Self {
+        Self {
+            writes: AtomicU64::new(0),
+            locks: BlockLocks::new(),
+            tail: Mutex::new(Tail {
+                end,
+                unpublished: Vec::new(),
+            }),
+            published: Mutex::new(Published {
+                writes: 0,
+                end,
+                table_offset: image.header().map_or(0, |header| header.table_offset),
+                footer: image.footer().to_bytes(),
+                batmap: image.batmap.clone(),
+            }),
+        }
+    }
+}
+
+impl Chain {
+    /// Puts every write that has returned on stable storage.
+    ///
+    /// # Errors
+    /// `Io`: the image is poisoned, and every later call fails with `Poisoned` until it is opened again, since what
+    /// of the writes is on stable storage is not known. `Poisoned`.
+    ///
+    /// # Durability
+    /// What had been written before the call is on stable storage at return. In this order:
+    ///
+    /// 1. The set of bitmaps and new blocks to publish is fixed: those whose data were written before. Then the storage
+    ///    is flushed, which makes their data, the zeroed bitmaps of new blocks and the length of the file durable.
+    ///    Crash: the file is as the last flush left it, with bytes of unpublished blocks behind; the footer at the end
+    ///    may be gone, its copy at offset 0 serves, and the next writable open cuts the file and writes the footer.
+    ///    Writes to sectors that were published before may or may not be there, as with any storage.
+    /// 2. The bitmaps are written, each a sector; then the BAT's changed sectors; then the footer at the new end; then
+    ///    the batmap, with one write of header and bits.
+    ///    Crash: any subset of these is on the storage. A bitmap without its BAT entry is behind the end and is cut off.
+    ///    A BAT entry without its bitmap names a block whose bitmap is zeros since 1: it reads as before the write. A
+    ///    bitmap that belongs to a published block names sectors whose data are durable since 1. A batmap bit without
+    ///    its bitmap is right, since the data of the whole block are durable. A torn batmap has a wrong checksum, is
+    ///    ignored, and the next writable open writes it anew, all clear. The footer: as after 1.
+    /// 3. The storage is flushed. Crash: nothing is left to do.
+    pub fn flush(&self) -> Result<()> {
+        self.usable()?;
+        let Some(writer) = &self.writer else {
+            return Ok(());
+        };
+        let wanted = writer.writes.load(Ordering::Acquire);
+        let mut published = writer
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.usable()?;
+        // Another thread's flush that began after our writes has done it.
+        if published.writes >= wanted {
+            return Ok(());
+        }
+        let covered = writer.writes.load(Ordering::Acquire);
+        match self.publish(writer, &mut published) {
+            Ok(()) => {
+                published.writes = covered;
+                Ok(())
+            }
+            Err(error) => {
+                self.poison();
+                Err(error)
+            }
+        }
+    }
+
+    fn publish(&self, writer: &Writer, published: &mut Published) -> Result<()> {
+        let batch = {
+            let mut tail = writer.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            let bitmaps = self.partials.take_dirty();
+            Batch {
+                bitmaps,
+                new_blocks: std::mem::take(&mut tail.unpublished),
+                end: tail.end,
+            }
+        };
+        // 1.
+        storage::flush(self.leaf())?;
+        if batch.bitmaps.is_empty() && batch.new_blocks.is_empty() {
+            return Ok(());
+        }
+        // 2.
+        for DirtyBitmap { block, bitmap } in &batch.bitmaps {
+            let offset = self.map.get(*block).data_offset() - BITMAP_SIZE;
+            storage::write(self.leaf(), &bitmap.to_bytes(), offset)?;
+        }
+        self.write_table(published.table_offset, batch.new_blocks)?;
+        if batch.end != published.end {
+            storage::write(self.leaf(), &published.footer, batch.end)?;
+        }
+        if let Some(batmap) = &mut published.batmap {
+            let sectors = self.sectors_per_block();
+            let mut changed = false;
+            for dirty in batch
+                .bitmaps
+                .iter()
+                .filter(|dirty| dirty.bitmap.all_set(0, sectors))
+            {
+                changed |= batmap::set_full(&mut batmap.bits, dirty.block);
+            }
+            if changed {
+                write_batmap(self.leaf(), batmap)?;
+            }
+        }
+        // 3.
+        storage::flush(self.leaf())?;
+        published.end = batch.end;
+        self.partials.written(&batch.bitmaps);
+        Ok(())
+    }
+
+    /// Writes the entries of new blocks, sector by sector; the other entries of a sector stay as they are.
+    fn write_table(&self, table_offset: u64, mut new_blocks: Vec<(u32, u32)>) -> Result<()> {
+        new_blocks.sort_unstable();
+        for group in
+            new_blocks.chunk_by(|a, b| a.0 / ENTRIES_PER_SECTOR == b.0 / ENTRIES_PER_SECTOR)
+        {
+            let offset = table_offset + u64::from(group[0].0 / ENTRIES_PER_SECTOR) * SECTOR_SIZE;
+            let mut sector = [0; SECTOR_SIZE as usize];
+            storage::read(self.leaf(), &mut sector, offset)?;
+            for (block, bitmap_sector) in group {
+                let at = (block % ENTRIES_PER_SECTOR) as usize * ENTRY_SIZE as usize;
+                sector[at..at + ENTRY_SIZE as usize].copy_from_slice(&bitmap_sector.to_be_bytes());
+            }
+            storage::write(self.leaf(), &sector, offset)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! Making new images.
+
+use uuid::Uuid;
+
+use crate::SECTOR_SIZE;
+use crate::bat::table_bytes;
+use crate::batmap::BatmapHeader;
+use crate::error::{Error, Result};
+use crate::footer::{FOOTER_SIZE, Footer, ImageType};
+use crate::header::{HEADER_OFFSET, Header, PARENT_NAME_SIZE};
+use crate::layout::Layout;
+use crate::locator::{Locator, MAX_DATA_LENGTH, Platform};
+use crate::size::{BLOCK_SIZE, round_virtual_size};
+use crate::storage::{self, Storage};
+
+/// What a new image is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct NewImage {
+    /// Virtual size in bytes; rounded up as [`round_virtual_size`] does.
+    pub virtual_size: u64,
+    /// The image's uuid.
+    pub uuid: Uuid,
+    /// Now, in seconds since 2000 ([`crate::size::timestamp_from_unix`]).
+    pub timestamp: u32,
+    /// Virtual size in bytes up to which the BAT and the batmap are to suffice, so that the image can grow by changing
+    /// its headers only. Not less than the virtual size is taken; 0 for no reserve.
+    pub capacity: u64,
+}
+
+impl NewImage {
+    /// An image of this size, without reserve, made at the beginning of time.
+    pub fn new(virtual_size: u64, uuid: Uuid) -> Self {
+        Self {
+            virtual_size,
+            uuid,
+            timestamp: 0,
+            capacity: 0,
+        }
+    }
+}
+
+/// The parent of a new differencing image.
+#[derive(Clone, Debug)]
+pub struct NewParent {
+    /// The parent's uuid, nil when it is a raw image.
+    pub uuid: Uuid,
+    /// The parent's modification time in seconds since 2000.
+    pub timestamp: u32,
+    /// Where it is, seen from the child's directory: `base.vhd` or `./base.vhd`, or an absolute path.
+    pub path: String,
+}
+
+/// Makes a dynamic image on an empty storage; returns its virtual size as rounded.
+///
+/// # Errors
+/// `OutOfRange` for an impossible size or a storage that is not empty, `Io`. What a failed call leaves is no image.
+///
+/// # Durability
+/// The image is on stable storage at return; that its name is, too, is the caller's to see to.
+pub fn create_dynamic(storage: &dyn Storage, new: &NewImage) -> Result<u64> {
+    create_sparse(storage, new, None)
+}
+
+/// Makes a differencing image on an empty storage; returns its virtual size as rounded.
+///
+/// # Errors
+/// As [`create_dynamic`], and `OutOfRange` when the parent's path is too long.
+///
+/// # Durability
+/// As [`create_dynamic`].
+pub fn create_differencing(
+    storage: &dyn Storage,
+    new: &NewImage,
+    parent: &NewParent,
+) -> Result<u64> {
+    create_sparse(storage, new, Some(parent))
+}
+
+/// Makes a fixed image, all zeros, on an empty storage; returns its virtual size as rounded.
+///
+/// # Errors
+/// As [`create_dynamic`].
+///
+/// # Durability
+/// As [`create_dynamic`]. Space for the data is not allocated.
+pub fn create_fixed(storage: &dyn Storage, new: &NewImage) -> Result<u64> {
+    require_empty(storage)?;
+    let size = round_virtual_size(new.virtual_size)?;
+    storage::set_length(storage, size + FOOTER_SIZE as u64)?;
+    storage::write(
+        storage,
+        &Footer::new(ImageType::Fixed, size, new.uuid, new.timestamp).to_bytes(),
+        size,
+    )?;
+    storage::flush(storage)?;
+    Ok(size)
+}
+
+fn create_sparse(storage: &dyn Storage, new: &NewImage, parent: Option<&NewParent>) -> Result<u64> {
+    require_empty(storage)?;
+    let size = round_virtual_size(new.virtual_size)?;
+    let capacity = round_virtual_size(new.capacity.max(size))?;
+    let entries = (capacity / BLOCK_SIZE) as u32;
+    let layout = Layout::new(entries);
+    let mut header = Header::new(layout.table_offset, entries);
+    let locators = match parent {
+        Some(parent) => name_parent(&mut header, parent, layout.batmap_end)?,
+        None => Vec::new(),
+    };
+    let image_type = if parent.is_some() {
+        ImageType::Differencing
+    } else {
+        ImageType::Dynamic
+    };
+    let footer = Footer::new(image_type, size, new.uuid, new.timestamp).to_bytes();
+    let metadata_end = header
+        .locators
+        .iter()
+        .map(Locator::end)
+        .max()
+        .unwrap_or(0)
+        .max(layout.batmap_end);
+
+    storage::set_length(storage, metadata_end + FOOTER_SIZE as u64)?;
+    storage::write(storage, &footer, 0)?;
+    storage::write(storage, &header.to_bytes(), HEADER_OFFSET)?;
+    write_empty_table(storage, &layout, entries)?;
+    storage::write(
+        storage,
+        &BatmapHeader::new(layout.map_offset, layout.map_sectors).to_bytes(),
+        layout.batmap_offset,
+    )?;
+    for (locator, data) in &locators {
+        storage::write(storage, data, locator.data_offset)?;
+    }
+    storage::write(storage, &footer, metadata_end)?;
+    storage::flush(storage)?;
+    Ok(size)
+}
+
+/// Fills in the header's parent fields; returns the locators with their data, which lie from `at` on.
+fn name_parent(
+    header: &mut Header,
+    parent: &NewParent,
+    mut at: u64,
+) -> Result<Vec<(Locator, Vec<u8>)>> {
+    let base_name = parent.path.rsplit('/').next().unwrap_or_default();
+    let too_long = |what, found: usize, maximum: u64| Error::Limit {
+        what,
+        found: found as u64,
+        minimum: 1,
+        maximum,
+    };
+    if base_name.is_empty() || !header.set_parent_name(base_name) {
+        return Err(too_long(
+            "length of the parent's name",
+            base_name.len(),
+            PARENT_NAME_SIZE as u64 / 2,
+        ));
+    }
+    header.parent_uuid = parent.uuid;
+    header.parent_timestamp = parent.timestamp;
+    let path = match parent.path.as_str() {
+        path if path.starts_with('/') || path.starts_with("./") || path.starts_with("../") => {
+            path.to_string()
+        }
+        path => format!("./{path}"),
+    };
+    let mut locators = Vec::new();
+    for (slot, platform) in Platform::ALL.into_iter().enumerate() {
+        let data = platform.encode(&path);
+        if data.len() > MAX_DATA_LENGTH as usize {
+            return Err(too_long(
+                "length of the parent's path in bytes",
+                data.len(),
+                MAX_DATA_LENGTH.into(),
+            ));
+        }
+        let space = (data.len() as u64).next_multiple_of(SECTOR_SIZE);
+        header.locators[slot] = Locator {
+            code: platform.code(),
+            data_space: space as u32,
+            data_length: data.len() as u32,
+            reserved: 0,
+            data_offset: at,
+        };
+        locators.push((header.locators[slot], data));
+        at += space;
+    }
+    Ok(locators)
+}
+
+fn write_empty_table(storage: &dyn Storage, layout: &Layout, entries: u32) -> Result<()> {
+    static UNALLOCATED: [u8; 64 * 1024] = [0xff; 64 * 1024];
+    let used = u64::from(entries) * crate::bat::ENTRY_SIZE;
+    debug_assert!(used <= table_bytes(entries));
+    let mut done = 0;
+    while done < used {
+        let step = (used - done).min(UNALLOCATED.len() as u64);
+        storage::write(
+            storage,
+            &UNALLOCATED[..step as usize],
+            layout.table_offset + done,
+        )?;
+        done += step;
+    }
+    Ok(())
+}
+
+fn require_empty(storage: &dyn Storage) -> Result<()> {
+    match storage::length(storage)? {
+        0 => Ok(()),
+        found => Err(Error::Limit {
+            what: "length of the storage for a new image",
+            found,
+            minimum: 0,
+            maximum: 0,
+        }),
+    }
+}

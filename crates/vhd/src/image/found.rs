@@ -1,0 +1,455 @@
+//! Finding an image on a storage, and checking it against the storage.
+
+use std::sync::Arc;
+
+use crate::SECTOR_SIZE;
+use crate::bat::{self, Limits, MAX_BLOCKS, UNALLOCATED};
+use crate::batmap::{self, BatmapHeader};
+use crate::error::{Defect, Error, Part, Result, Rule};
+use crate::footer::{CREATOR_TAP, FOOTER_SIZE, Footer, ImageType};
+use crate::header::{HEADER_OFFSET, HEADER_SIZE, Header};
+use crate::image::ImageInfo;
+use crate::layout::BITMAP_SIZE;
+use crate::locator::Locator;
+use crate::size::MAX_VIRTUAL_SIZE;
+use crate::storage::{self, Storage};
+
+/// A footer in its place.
+#[derive(Clone, Debug)]
+pub(crate) struct PlacedFooter {
+    pub footer: Footer,
+    pub offset: u64,
+}
+
+/// The structures that every look at an image begins with.
+pub(crate) struct Headers {
+    pub length: u64,
+    pub primary: std::result::Result<PlacedFooter, Defect>,
+    pub backup: std::result::Result<Footer, Defect>,
+    /// The footer chosen of the two.
+    pub footer: Footer,
+    /// `None` for a fixed image.
+    pub header: Option<Header>,
+}
+
+/// An image that was parsed and not yet checked.
+pub struct FoundImage {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) headers: Headers,
+}
+
+/// An image whose structure fits the storage that it lies on.
+pub struct CheckedImage {
+    pub(crate) found: FoundImage,
+    /// Entries that the virtual size needs; empty for a fixed image.
+    pub(crate) entries: Vec<u32>,
+    pub(crate) batmap: Option<Batmap>,
+    /// First byte behind all metadata at the start of the file.
+    pub(crate) metadata_end: u64,
+}
+
+#[derive(Clone)]
+/// A batmap that can be used.
+pub(crate) struct Batmap {
+    pub header: BatmapHeader,
+    pub header_offset: u64,
+    /// The bits of all blocks, whole sectors.
+    pub bits: Vec<u8>,
+    /// The checksum did not fit: the bits were taken as all clear and must be written.
+    pub damaged: bool,
+}
+
+impl FoundImage {
+    /// Looks for the footers and reads the header.
+    ///
+    /// The footer is the one in the last 512 bytes, else in the last 511, else the copy at offset 0, as in blktap; so an
+    /// image that a tapdisk has open, or that a crash left without its end, is found too. A footer of a fixed image
+    /// counts only where the length of the storage fits it: a tenant's bytes may be the last of a file after a crash of
+    /// other software, and must not turn a dynamic image into a fixed one.
+    ///
+    /// # Errors
+    /// `NotVhd` when there is no footer, `Corrupt` when a footer or the header is damaged, `Unsupported`, `Io`.
+    pub fn read(storage: Arc<dyn Storage>) -> Result<Self> {
+        let headers = Headers::read(&*storage)?;
+        Ok(Self { storage, headers })
+    }
+
+    /// The footer that was chosen.
+    pub fn footer(&self) -> &Footer {
+        &self.headers.footer
+    }
+
+    /// The dynamic header, `None` for a fixed image.
+    pub fn header(&self) -> Option<&Header> {
+        self.headers.header.as_ref()
+    }
+
+    /// What the image says of itself.
+    pub fn info(&self) -> ImageInfo {
+        crate::image::info::info(&*self.storage, &self.headers)
+    }
+
+    /// Checks the image against the real length of the storage, and reads its BAT and batmap.
+    ///
+    /// # Errors
+    /// `Corrupt` with the first rule that makes the image unsafe to read: a block in the metadata, past the end or over
+    /// another one. What does no harm (geometry, timestamps, a damaged batmap or locator) is left to
+    /// a check that only reports. `Unsupported` for absurd tables, `Io`.
+    pub fn check(self) -> Result<CheckedImage> {
+        let Headers {
+            length,
+            primary,
+            footer,
+            header,
+            ..
+        } = &self.headers;
+        let Some(header) = header else {
+            if *length < footer.current_size {
+                let (found, expected) = (*length, footer.current_size);
+                return Err(Defect {
+                    part: Part::PrimaryFooter,
+                    rule: Rule::FileSize,
+                    found,
+                    expected,
+                }
+                .into());
+            }
+            return Ok(CheckedImage {
+                found: self,
+                entries: Vec::new(),
+                batmap: None,
+                metadata_end: 0,
+            });
+        };
+        let block_count = footer.current_size.div_ceil(header.block_size.into());
+        let entries = read_table(&*self.storage, header, block_count, *length)?;
+        let batmap = read_batmap(&*self.storage, footer, header, block_count, *length)?;
+        let metadata_end = metadata_end(header, batmap.as_ref().map(|batmap| &batmap.header));
+        let limits = Limits {
+            metadata_end,
+            data_end: primary.as_ref().map_or(*length, |primary| primary.offset),
+            file_length: *length,
+            block_size: header.block_size,
+        };
+        if let Some(defect) = bat::validate(&entries, &limits).into_iter().next() {
+            return Err(defect.into());
+        }
+        Ok(CheckedImage {
+            found: self,
+            entries,
+            batmap,
+            metadata_end,
+        })
+    }
+}
+
+impl CheckedImage {
+    /// The footer that was chosen.
+    pub fn footer(&self) -> &Footer {
+        &self.found.headers.footer
+    }
+
+    /// The dynamic header, `None` for a fixed image.
+    pub fn header(&self) -> Option<&Header> {
+        self.found.headers.header.as_ref()
+    }
+
+    /// Number of blocks that are allocated in this image; 0 for a fixed one.
+    pub fn allocated_blocks(&self) -> u64 {
+        self.entries
+            .iter()
+            .filter(|entry| **entry != UNALLOCATED)
+            .count() as u64
+    }
+
+    /// First byte behind everything that must be kept: blocks, metadata, and locators' data wherever they lie.
+    pub(crate) fn data_end(&self) -> u64 {
+        let Headers {
+            length,
+            footer,
+            header,
+            ..
+        } = &self.found.headers;
+        let Some(header) = header else {
+            return footer.current_size;
+        };
+        let last = self
+            .entries
+            .iter()
+            .copied()
+            .filter(|entry| *entry != UNALLOCATED)
+            .max();
+        let last_end = last.map(|entry| {
+            u64::from(entry) * SECTOR_SIZE + BITMAP_SIZE + u64::from(header.block_size)
+        });
+        let locators = header
+            .locators
+            .iter()
+            .filter(|locator| !locator.is_empty() && locator.end() <= *length);
+        let locators_end = locators.map(Locator::end).max();
+        last_end
+            .unwrap_or(0)
+            .max(locators_end.unwrap_or(0))
+            .max(self.metadata_end)
+    }
+}
+
+impl Headers {
+    pub fn read(storage: &dyn Storage) -> Result<Self> {
+        let length = storage::length(storage)?;
+        let (primary, backup) = read_footers(storage, length)?;
+        let footer = choose_footer(&primary, &backup, length)?.clone();
+        if footer.current_size == 0
+            || footer.current_size > MAX_VIRTUAL_SIZE
+            || !footer.current_size.is_multiple_of(SECTOR_SIZE)
+        {
+            return Err(Error::Unsupported {
+                what: "virtual size",
+                found: footer.current_size,
+            });
+        }
+        let header = match footer.image_type {
+            ImageType::Fixed => None,
+            ImageType::Dynamic | ImageType::Differencing => {
+                Some(read_header(storage, &footer, length)?)
+            }
+        };
+        Ok(Self {
+            length,
+            primary,
+            backup,
+            footer,
+            header,
+        })
+    }
+}
+
+/// Both footers as they are, and the offset of the one at the end.
+pub(crate) fn read_footers(
+    storage: &dyn Storage,
+    length: u64,
+) -> Result<(
+    std::result::Result<PlacedFooter, Defect>,
+    std::result::Result<Footer, Defect>,
+)> {
+    let short = FOOTER_SIZE as u64 - 1;
+    if length < short {
+        return Err(Error::NotVhd { length });
+    }
+    let mut bytes = [0; FOOTER_SIZE];
+    let mut primary = Err(Defect {
+        part: Part::PrimaryFooter,
+        rule: Rule::FileSize,
+        found: length,
+        expected: 512,
+    });
+    if length >= FOOTER_SIZE as u64 {
+        let offset = length - FOOTER_SIZE as u64;
+        storage::read(storage, &mut bytes, offset)?;
+        primary = Footer::parse(&bytes, Part::PrimaryFooter)
+            .map(|footer| PlacedFooter { footer, offset });
+    }
+    // An old Virtual PC wrote footers of 511 bytes.
+    if primary.is_err() {
+        let offset = length - short;
+        bytes[FOOTER_SIZE - 1] = 0;
+        storage::read(storage, &mut bytes[..FOOTER_SIZE - 1], offset)?;
+        if let Ok(footer) = Footer::parse(&bytes, Part::PrimaryFooter) {
+            primary = Ok(PlacedFooter { footer, offset });
+        }
+    }
+    let mut backup = Err(Defect {
+        part: Part::BackupFooter,
+        rule: Rule::FileSize,
+        found: length,
+        expected: 512,
+    });
+    if length >= FOOTER_SIZE as u64 {
+        storage::read(storage, &mut bytes, 0)?;
+        backup = Footer::parse(&bytes, Part::BackupFooter);
+    }
+    Ok((primary, backup))
+}
+
+fn choose_footer<'a>(
+    primary: &'a std::result::Result<PlacedFooter, Defect>,
+    backup: &'a std::result::Result<Footer, Defect>,
+    length: u64,
+) -> Result<&'a Footer> {
+    if let Ok(PlacedFooter { footer, offset }) = primary
+        && (footer.image_type != ImageType::Fixed
+            || *offset == footer.current_size
+            || backup.is_err())
+    {
+        return Ok(footer);
+    }
+    match backup {
+        // A fixed image has no copy: at offset 0 are the tenant's own bytes.
+        Ok(footer) if footer.image_type != ImageType::Fixed => Ok(footer),
+        _ => match (primary, backup) {
+            (_, Err(defect)) | (Err(defect), _)
+                if defect.rule != Rule::Cookie && defect.rule != Rule::FileSize =>
+            {
+                Err((*defect).into())
+            }
+            _ => Err(Error::NotVhd { length }),
+        },
+    }
+}
+
+pub(crate) fn read_header(storage: &dyn Storage, footer: &Footer, length: u64) -> Result<Header> {
+    // Elsewhere the header could be bytes that a tenant wrote.
+    if footer.data_offset != HEADER_OFFSET {
+        return Err(Error::Unsupported {
+            what: "offset of the dynamic header",
+            found: footer.data_offset,
+        });
+    }
+    let end = HEADER_OFFSET + HEADER_SIZE as u64;
+    if length < end {
+        return Err(Defect {
+            part: Part::Header,
+            rule: Rule::FileSize,
+            found: length,
+            expected: end,
+        }
+        .into());
+    }
+    let mut bytes = [0; HEADER_SIZE];
+    storage::read(storage, &mut bytes, HEADER_OFFSET)?;
+    let header = Header::parse(&bytes)?;
+    let unsafe_to_read =
+        |defect: &Defect| matches!(defect.rule, Rule::TableOffset | Rule::BlockSize);
+    match header
+        .validate(footer.image_type, None)
+        .into_iter()
+        .find(unsafe_to_read)
+    {
+        Some(defect) => Err(defect.into()),
+        None => Ok(header),
+    }
+}
+
+/// Reads the entries that `block_count` blocks need.
+pub(crate) fn read_table(
+    storage: &dyn Storage,
+    header: &Header,
+    block_count: u64,
+    length: u64,
+) -> Result<Vec<u32>> {
+    const CHUNK: usize = 64 * 1024;
+    if block_count > MAX_BLOCKS {
+        return Err(Error::Unsupported {
+            what: "number of blocks",
+            found: block_count,
+        });
+    }
+    let table_end = header
+        .table_offset
+        .saturating_add(bat::table_bytes(header.entry_count));
+    if table_end > length {
+        return Err(Defect {
+            part: Part::Header,
+            rule: Rule::TableOffset,
+            found: table_end,
+            expected: length,
+        }
+        .into());
+    }
+    if u64::from(header.entry_count) < block_count {
+        let (found, expected) = (header.entry_count.into(), block_count);
+        return Err(Defect {
+            part: Part::Header,
+            rule: Rule::TableSize,
+            found,
+            expected,
+        }
+        .into());
+    }
+    let mut entries = Vec::with_capacity(block_count as usize);
+    let mut chunk = vec![0; CHUNK.min(block_count as usize * 4)];
+    while entries.len() < block_count as usize {
+        let step = chunk.len().min((block_count as usize - entries.len()) * 4);
+        storage::read(
+            storage,
+            &mut chunk[..step],
+            header.table_offset + entries.len() as u64 * bat::ENTRY_SIZE,
+        )?;
+        entries.extend(bat::parse(&chunk[..step]));
+    }
+    Ok(entries)
+}
+
+/// The header of the batmap, unless the creator wrote none; the outer error is the storage's.
+pub(crate) fn read_batmap_header(
+    storage: &dyn Storage,
+    footer: &Footer,
+    header: &Header,
+    length: u64,
+) -> Result<Option<std::result::Result<(BatmapHeader, u64), Defect>>> {
+    if &footer.creator_app != CREATOR_TAP || footer.creator_version < batmap::VERSION_SIGNED {
+        return Ok(None);
+    }
+    let offset = header
+        .table_offset
+        .saturating_add(bat::table_bytes(header.entry_count));
+    let end = offset.saturating_add(batmap::HEADER_SIZE as u64);
+    if end > length {
+        let defect = Defect {
+            part: Part::Batmap,
+            rule: Rule::BatmapOffset,
+            found: end,
+            expected: length,
+        };
+        return Ok(Some(Err(defect)));
+    }
+    let mut bytes = [0; batmap::HEADER_SIZE];
+    storage::read(storage, &mut bytes, offset)?;
+    Ok(match BatmapHeader::parse(&bytes) {
+        // Version 1.1 of the creator may have none.
+        Err(_) if !footer.expects_batmap() => None,
+        Err(defect) => Some(Err(defect)),
+        Ok(batmap) => Some(Ok((batmap, offset))),
+    })
+}
+
+fn read_batmap(
+    storage: &dyn Storage,
+    footer: &Footer,
+    header: &Header,
+    block_count: u64,
+    length: u64,
+) -> Result<Option<Batmap>> {
+    let Some(Ok((batmap, header_offset))) = read_batmap_header(storage, footer, header, length)?
+    else {
+        return Ok(None);
+    };
+    if !batmap
+        .validate(
+            block_count,
+            header_offset + batmap::HEADER_SIZE as u64,
+            length,
+        )
+        .is_empty()
+    {
+        return Ok(None);
+    }
+    let mut bits = vec![0; (batmap::map_sectors(block_count) * SECTOR_SIZE) as usize];
+    storage::read(storage, &mut bits, batmap.map_offset)?;
+    let damaged = !batmap.checksum_fits(&bits);
+    if damaged {
+        bits.fill(0);
+    }
+    Ok(Some(Batmap {
+        header: batmap,
+        header_offset,
+        bits,
+        damaged,
+    }))
+}
+
+/// First byte behind the BAT and the batmap, where blocks may begin.
+pub(crate) fn metadata_end(header: &Header, batmap: Option<&BatmapHeader>) -> u64 {
+    let table_end = header.table_offset + bat::table_bytes(header.entry_count);
+    batmap.map_or(0, BatmapHeader::end).max(table_end)
+}

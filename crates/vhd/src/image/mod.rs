@@ -1,0 +1,24 @@
+//! One image on one storage: making it, looking at it, opening it.
+//!
+//! Opening for writing is a sequence of types, so that no step can be left out:
+//!
+//! ```text
+//! FoundImage --check--> CheckedImage --into_writable--> WritableImage
+//! (parsed)              (against the real length,       (tail repaired, batmap sound)
+//!                        the other footer and the BAT)
+//! ```
+//!
+//! That nobody else has the image open for writing is the caller's to see to: the format itself has no reliable mark.
+
+mod create;
+mod found;
+mod info;
+mod writable;
+
+pub use create::{NewImage, NewParent, create_differencing, create_dynamic, create_fixed};
+pub use found::{CheckedImage, FoundImage};
+pub use info::{ImageInfo, ParentLink, inspect};
+pub use writable::WritableImage;
+
+pub(crate) use found::Batmap;
+pub(crate) use writable::write_batmap;

@@ -1,0 +1,83 @@
+//! Making a checked image ready for writing.
+
+use crate::big_endian::checksum;
+use crate::error::Result;
+use crate::footer::{FOOTER_SIZE, ImageType};
+use crate::image::found::{Batmap, CheckedImage};
+use crate::storage::{self, Storage};
+
+/// An image that is ready for writing: its tail is what the format says and nothing leaked lies behind its last block.
+pub struct WritableImage {
+    pub(crate) checked: CheckedImage,
+    /// First byte behind the last block, where the footer lies.
+    pub(crate) end: u64,
+}
+
+impl CheckedImage {
+    /// Repairs what a crash can have left, and allows writing.
+    ///
+    /// The caller holds whatever lock keeps others from writing, from before [`crate::image::FoundImage::read`] until
+    /// the image is dropped.
+    ///
+    /// # Durability
+    /// A sound image is not written to. Otherwise, in this order:
+    ///
+    /// 1. The copy of the footer at offset 0 is written, if it is not equal to the footer chosen, and flushed.
+    ///    Crash: the footer at the end still serves.
+    /// 2. The file is cut behind its last published block, which frees blocks that were never published and makes
+    ///    their space read as zeros again, and is grown by the footer's sector.
+    ///    Crash: the copy at offset 0 serves; the next writable open comes here again.
+    /// 3. The footer is written at the end; a batmap whose checksum did not fit is written anew, all clear.
+    ///    Crash: as after 2. A torn batmap has a wrong checksum and is ignored by readers of ours.
+    /// 4. Everything is flushed.
+    ///
+    /// # Errors
+    /// `Io`; the image is then as a crash would leave it.
+    pub fn into_writable(self) -> Result<WritableImage> {
+        let end = self.data_end();
+        let storage = &*self.found.storage;
+        let headers = &self.found.headers;
+        let footer = &headers.footer;
+        let placed = matches!(&headers.primary, Ok(primary) if primary.offset == end && primary.footer == *footer)
+            && headers.length == end + FOOTER_SIZE as u64;
+        let has_copy =
+            footer.image_type == ImageType::Fixed || headers.backup.as_ref() == Ok(footer);
+        let batmap_damaged = self.batmap.as_ref().is_some_and(|batmap| batmap.damaged);
+        if !has_copy {
+            storage::write(storage, &footer.to_bytes(), 0)?;
+            storage::flush(storage)?;
+        }
+        if !placed {
+            if footer.image_type != ImageType::Fixed {
+                storage::set_length(storage, end)?;
+            }
+            storage::set_length(storage, end + FOOTER_SIZE as u64)?;
+            storage::write(storage, &footer.to_bytes(), end)?;
+        }
+        let mut checked = self;
+        if let Some(batmap) = checked.batmap.as_mut().filter(|batmap| batmap.damaged) {
+            write_batmap(&*checked.found.storage, batmap)?;
+            batmap.damaged = false;
+        }
+        if !placed || batmap_damaged {
+            storage::flush(&*checked.found.storage)?;
+        }
+        Ok(WritableImage { checked, end })
+    }
+}
+
+/// Writes the batmap's header and bits, with one write where they lie side by side as in every known image, so that
+/// only a power cut can tear them.
+pub(crate) fn write_batmap(storage: &dyn Storage, batmap: &mut Batmap) -> Result<()> {
+    batmap.header.set_checksum(&batmap.bits);
+    debug_assert_eq!(batmap.header.checksum, checksum(&batmap.bits));
+    let header = batmap.header.to_bytes();
+    if batmap.header.map_offset == batmap.header_offset + header.len() as u64 {
+        let mut both = Vec::with_capacity(header.len() + batmap.bits.len());
+        both.extend_from_slice(&header);
+        both.extend_from_slice(&batmap.bits);
+        return storage::write(storage, &both, batmap.header_offset);
+    }
+    storage::write(storage, &batmap.bits, batmap.header.map_offset)?;
+    storage::write(storage, &header, batmap.header_offset)
+}

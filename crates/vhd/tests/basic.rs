@@ -1,0 +1,103 @@
+//! The way from an empty storage to bytes and back.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+use vhd::image::{self, NewImage, NewParent};
+use vhd::{
+    Access, Chain, ErrorKind, ExtentStatus, MemoryStorage, NoParents, ParentLink, ParentStorage,
+    Storage,
+};
+
+fn dynamic(size: u64, uuid: u128) -> Arc<MemoryStorage> {
+    let storage = Arc::new(MemoryStorage::new());
+    image::create_dynamic(&*storage, &NewImage::new(size, Uuid::from_u128(uuid))).unwrap();
+    storage
+}
+
+#[test]
+fn a_dynamic_image_keeps_what_was_flushed() {
+    let storage = dynamic(10 << 20, 1);
+    let chain = Chain::open(storage.clone(), &NoParents, Access::ReadWrite).unwrap();
+    let data: Vec<u8> = (0..100_000u32).map(|i| i as u8 | 1).collect();
+    chain.write_at(&data, (2 << 20) - 777).unwrap();
+    let mut found = vec![0; data.len()];
+    chain.read_at(&mut found, (2 << 20) - 777).unwrap();
+    assert_eq!(found, data);
+    chain.close().unwrap();
+    assert_eq!(chain.flush().unwrap_err().kind(), ErrorKind::Poisoned);
+
+    let chain = Chain::open(storage, &NoParents, Access::ReadOnly).unwrap();
+    chain.read_at(&mut found, (2 << 20) - 777).unwrap();
+    assert_eq!(found, data);
+    let extents = chain.block_status(0, chain.size(), 100).unwrap();
+    assert_eq!(extents.len(), 3);
+    assert_eq!(extents[1].status, ExtentStatus::Data);
+    assert_eq!(
+        extents.iter().map(|extent| extent.length).sum::<u64>(),
+        10 << 20
+    );
+    assert_eq!(
+        chain.write_at(&[1], 0).unwrap_err().kind(),
+        ErrorKind::Unsupported
+    );
+}
+
+#[test]
+fn a_child_shows_its_parent_and_keeps_it_unchanged() {
+    let parent = dynamic(4 << 20, 1);
+    let chain = Chain::open(parent.clone(), &NoParents, Access::ReadWrite).unwrap();
+    chain.write_at(&[0x11; 4096], 0).unwrap();
+    chain.close().unwrap();
+    let before = parent.to_vec();
+
+    let child = Arc::new(MemoryStorage::new());
+    let link = NewParent {
+        uuid: Uuid::from_u128(1),
+        timestamp: 7,
+        path: "parent.vhd".into(),
+    };
+    image::create_differencing(&*child, &NewImage::new(6 << 20, Uuid::from_u128(2)), &link)
+        .unwrap();
+    let resolver = |link: &ParentLink| {
+        assert_eq!(
+            (link.uuid, link.base_name()),
+            (Uuid::from_u128(1), "parent.vhd")
+        );
+        assert_eq!(link.paths, ["./parent.vhd"; 3]);
+        Ok(ParentStorage::Vhd(parent.clone() as Arc<dyn Storage>))
+    };
+    let chain = Chain::open(child.clone(), &resolver, Access::ReadWrite).unwrap();
+    chain.write_at(&[0x22; 100], 1000).unwrap();
+    let mut expected = [0x11; 4096];
+    expected[1000..1100].fill(0x22);
+    let mut found = [0; 4096];
+    chain.read_at(&mut found, 0).unwrap();
+    assert_eq!(found, expected);
+    chain.write_zeroes(512, 1024).unwrap();
+    expected[512..1536].fill(0);
+    chain.close().unwrap();
+
+    let chain = Chain::open(child.clone(), &resolver, Access::ReadOnly).unwrap();
+    chain.read_at(&mut found, 0).unwrap();
+    assert_eq!(found, expected);
+    assert_eq!(parent.to_vec(), before);
+    let refused = Chain::open(child, &NoParents, Access::ReadOnly)
+        .err()
+        .unwrap();
+    assert_eq!(refused.kind(), ErrorKind::ParentMissing);
+}
+
+#[test]
+fn a_fixed_image_is_its_bytes_and_a_footer() {
+    let storage = Arc::new(MemoryStorage::new());
+    image::create_fixed(&*storage, &NewImage::new(3 << 20, Uuid::from_u128(3))).unwrap();
+    let chain = Chain::open(storage.clone(), &NoParents, Access::ReadWrite).unwrap();
+    assert_eq!(chain.size(), 4 << 20);
+    chain.write_at(b"abc", (2 << 20) - 1).unwrap();
+    chain.close().unwrap();
+    let bytes = storage.to_vec();
+    assert_eq!(bytes.len(), (4 << 20) + 512);
+    assert_eq!(&bytes[(2 << 20) - 1..][..3], b"abc");
+    assert_eq!(&bytes[4 << 20..][..8], b"conectix");
+}
