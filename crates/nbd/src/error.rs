@@ -101,6 +101,9 @@ pub enum Error {
         /// The error value.
         code: ErrorCode,
     },
+    /// An earlier failure left the connection in the middle of a message (client side).
+    #[error("the connection failed earlier: connect anew")]
+    Broken,
     /// The export has not got what the request needs (client side).
     #[error("the server does not offer {feature} for this export")]
     NotOffered {

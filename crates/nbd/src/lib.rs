@@ -1,4 +1,4 @@
-//! The NBD protocol: codec, server and export trait.
+//! The NBD protocol: server, export trait and a small client.
 //!
 //! What is supported, which options are refused and every limit: `docs/protocols/nbd.md`.
 //! The crate sees bytes at offsets and nothing of what is behind them; it never prints and reads no environment.
@@ -6,11 +6,13 @@
 #![deny(missing_docs)]
 
 mod channel;
+pub mod client;
 mod error;
 mod export;
 pub mod protocol;
 pub mod server;
 
+pub use client::Client;
 pub use error::Error;
 pub use export::{BlockStatus, Export, Extent};
 pub use server::{Exports, Found, Peer, PeerAddress, Refusal, Server};

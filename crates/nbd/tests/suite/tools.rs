@@ -1,0 +1,285 @@
+//! The tools of others as clients: libnbd (nbdinfo, nbdcopy, nbdsh), qemu and fio.
+//!
+//! A tool that is not installed fails the test when `CI` or `REQUIRE_TOOLS` is set, else the test says so in one line.
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use nbd::server::{Limits, ListenerOptions};
+
+use crate::fixture::{Fixture, PATIENCE, SIZE, pattern};
+use crate::tls::Identity;
+
+/// How much longer than anything else a tool may take; its own start is slow on a busy machine.
+const TOOL_PATIENCE: u32 = 3;
+
+fn is_missing(tool: &str) -> bool {
+    let found = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|directory| directory.join(tool).is_file())
+    });
+    if !found {
+        let required = ["CI", "REQUIRE_TOOLS"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some());
+        assert!(
+            !required,
+            "{tool} is not installed (Debian: libnbd-bin, python3-libnbd, qemu-utils, fio)"
+        );
+        println!("skipped: {tool} is not installed");
+    }
+    !found
+}
+
+/// Runs a tool within a bounded time and gives its output.
+fn output(command: &mut Command) -> Output {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + TOOL_PATIENCE * PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            let output = child.wait_with_output().unwrap();
+            panic!("{command:?} took too long: {output:?}");
+        }
+        thread::yield_now();
+    }
+    child.wait_with_output().unwrap()
+}
+
+fn succeed(command: &mut Command) -> String {
+    let output = output(command);
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn nbdinfo_sees_what_is_offered() {
+    if is_missing("nbdinfo") {
+        return;
+    }
+    let fixture = Fixture::new();
+    fixture
+        .client("disk")
+        .write(&pattern(1, 65_536), 65_536)
+        .unwrap();
+    let text = succeed(Command::new("nbdinfo").args(["--json", &fixture.uri("disk")]));
+    let squeezed: String = text.chars().filter(|char| !char.is_whitespace()).collect();
+    for expected in [
+        "\"structured\":true",
+        &format!("\"export-size\":{SIZE}"),
+        "\"base:allocation\"",
+        "\"can_df\":true",
+        "\"can_flush\":true",
+        "\"can_fua\":true",
+        "\"can_multi_conn\":true",
+        "\"can_trim\":true",
+        "\"can_zero\":true",
+        "\"can_cache\":false",
+        "\"can_fast_zero\":false",
+        "\"is_read_only\":false",
+        "\"block_size_maximum\":33554432",
+    ] {
+        assert!(squeezed.contains(expected), "{expected} is not in {text}");
+    }
+    let map = succeed(Command::new("nbdinfo").args(["--map", &fixture.uri("disk")]));
+    let rows: Vec<Vec<&str>> = map
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let size = (SIZE - 131_072).to_string();
+    assert_eq!(rows[0][..3], ["0", "65536", "3"]);
+    assert_eq!(rows[1][..3], ["65536", "65536", "0"]);
+    assert_eq!(rows[2][..3], ["131072", &size, "3"]);
+    let list = output(Command::new("nbdinfo").args(["--list", &fixture.uri("disk")]));
+    assert!(!list.status.success(), "listing is refused: {list:?}");
+}
+
+#[test]
+fn nbdcopy_copies_both_ways() {
+    if is_missing("nbdcopy") {
+        return;
+    }
+    let fixture = Fixture::new();
+    let source = fixture.directory.path().join("source");
+    let target = fixture.directory.path().join("target");
+    let mut content = pattern(5, SIZE as usize);
+    content[1 << 20..3 << 20].fill(0);
+    fs::write(&source, &content).unwrap();
+    succeed(
+        Command::new("nbdcopy")
+            .arg("--flush")
+            .arg(&source)
+            .arg(fixture.uri("disk")),
+    );
+    succeed(
+        Command::new("nbdcopy")
+            .arg(fixture.uri("disk"))
+            .arg(&target),
+    );
+    assert!(fs::read(&target).unwrap() == content);
+}
+
+#[test]
+fn nbdsh_runs_every_command() {
+    if is_missing("nbdsh") {
+        return;
+    }
+    let fixture = Fixture::new();
+    let script = "\
+h.pwrite(b'x' * 4096, 8192, nbd.CMD_FLAG_FUA)
+chunks = []
+keep = lambda data, offset, status, error: chunks.append((bytes(data), offset, status))
+assert h.pread_structured(4096, 8192, keep, nbd.CMD_FLAG_DF) == bytearray(b'x' * 4096)
+assert chunks == [(b'x' * 4096, 8192, nbd.READ_DATA)]
+h.zero(4096, 8192)
+assert h.pread(4096, 8192) == bytearray(4096)
+h.zero(65536, 0, nbd.CMD_FLAG_NO_HOLE)
+h.trim(65536, 0, nbd.CMD_FLAG_FUA)
+h.flush()
+seen = []
+h.block_status(1 << 20, 0, lambda context, offset, extents, error: seen.append((context, extents)), nbd.CMD_FLAG_REQ_ONE)
+assert seen[0][0] == 'base:allocation' and len(seen[0][1]) == 2, seen
+h.set_strict_mode(0)
+for bad in (lambda: h.pread(512, h.get_size()), lambda: h.cache(512, 0), lambda: h.zero(512, 0, nbd.CMD_FLAG_FAST_ZERO)):
+    try:
+        bad()
+        raise AssertionError('accepted')
+    except nbd.Error as error:
+        assert error.errnum == 22, error
+try:
+    h.pwrite(b'x' * 512, h.get_size())
+    raise AssertionError('accepted')
+except nbd.Error as error:
+    assert error.errnum == 28, error
+cookies = [h.aio_pread(nbd.Buffer(65536), n * 65536) for n in range(64)]
+for cookie in cookies:
+    while not h.aio_command_completed(cookie):
+        h.poll(-1)
+h.shutdown()
+";
+    let mut command = Command::new("nbdsh");
+    // The module belongs to the distribution's Python, whichever comes first for the developer.
+    command.env("PATH", "/usr/bin:/bin");
+    command.args([
+        "--base-allocation",
+        "-u",
+        &fixture.uri("disk"),
+        "-c",
+        script,
+    ]);
+    succeed(&mut command);
+}
+
+#[test]
+fn qemu_io_reads_and_writes() {
+    if is_missing("qemu-io") || is_missing("qemu-img") {
+        return;
+    }
+    let fixture = Fixture::new();
+    let commands = [
+        "write -P 0x5a 1M 3M",
+        "write -f -P 0x5b 0 512",
+        "write -z 2M 64k",
+        "write -z -u 3M 64k",
+        "discard 0 64k",
+        "flush",
+        "read -P 0 2M 64k",
+        "read -P 0 3M 64k",
+        "read -P 0x5a 1M 1M",
+    ];
+    let mut command = Command::new("qemu-io");
+    command.args(["-f", "raw", "-d", "unmap", &fixture.uri("disk")]);
+    for one in commands {
+        command.args(["-c", one]);
+    }
+    let text = succeed(&mut command);
+    assert!(!text.contains("failed"), "{text}");
+    let map = succeed(Command::new("qemu-img").args([
+        "map",
+        "-f",
+        "raw",
+        "--output=json",
+        &fixture.uri("disk"),
+    ]));
+    assert!(
+        map.contains("\"data\": true") && map.contains("\"data\": false"),
+        "{map}"
+    );
+    let text =
+        succeed(Command::new("qemu-img").args(["info", "-f", "raw", &fixture.uri("frozen")]));
+    assert!(text.contains("8 MiB"), "{text}");
+}
+
+#[test]
+fn fio_verifies_what_it_wrote() {
+    if is_missing("fio") {
+        return;
+    }
+    if !succeed(Command::new("fio").arg("--enghelp")).contains("nbd") {
+        println!("skipped: this fio has no nbd engine");
+        return;
+    }
+    let fixture = Fixture::new();
+    let mut command = Command::new("fio");
+    command.current_dir(fixture.directory.path());
+    command.args([
+        "--name=verify",
+        "--ioengine=nbd",
+        "--rw=randwrite",
+        "--bs=4k",
+        "--iodepth=32",
+    ]);
+    command.args(["--size=4M", "--verify=crc32c", "--do_verify=1"]);
+    command.arg(format!("--uri={}", fixture.uri("disk")));
+    succeed(&mut command);
+}
+
+#[test]
+fn tools_speak_tls() {
+    if is_missing("nbdinfo") || is_missing("qemu-img") {
+        return;
+    }
+    let fixture = Fixture::silent(Limits::default());
+    let identity = Identity::new();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let options = ListenerOptions::tls(identity.server.clone());
+    let (_, address) = fixture.server.listen_tcp(any, options).unwrap();
+    let directory = fixture.directory.path().join("pki");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("ca-cert.pem"), &identity.authority_pem).unwrap();
+    let port = address.port();
+    let uri = format!(
+        "nbds://localhost:{port}/disk?tls-certificates={}",
+        directory.display()
+    );
+    let text = succeed(Command::new("nbdinfo").arg(&uri));
+    assert!(text.contains("with TLS"), "{text}");
+    if !is_missing("nbdcopy") {
+        let source = fixture.directory.path().join("source");
+        let target = fixture.directory.path().join("target");
+        let content = pattern(8, SIZE as usize);
+        fs::write(&source, &content).unwrap();
+        succeed(Command::new("nbdcopy").arg(&source).arg(&uri));
+        succeed(Command::new("nbdcopy").arg(&uri).arg(&target));
+        assert!(fs::read(&target).unwrap() == content);
+    }
+    let credentials = format!(
+        "tls-creds-x509,id=tls0,endpoint=client,dir={}",
+        directory.display()
+    );
+    let image = format!("driver=nbd,host=localhost,port={port},export=disk,tls-creds=tls0");
+    let mut command = Command::new("qemu-img");
+    let text = succeed(command.args(["info", "--object", &credentials, "--image-opts", &image]));
+    assert!(text.contains("8 MiB"), "{text}");
+    let plain = output(Command::new("nbdinfo").arg(format!("nbd://localhost:{port}/disk")));
+    assert!(
+        !plain.status.success(),
+        "a plain client is refused: {plain:?}"
+    );
+}
