@@ -259,7 +259,7 @@ pub fn count_volumes(tx: &mut Transaction<'_>, id: BackendId) -> Result<u64> {
 /// Removes a backend and leaves its SR to be forgotten in the pool; the database refuses (`Conflict`) while volumes are on it.
 pub fn remove(tx: &mut Transaction<'_>, id: BackendId, now_us: i64) -> Result<bool> {
     tx.execute(
-        "INSERT INTO retired_srs (sr_uuid, zone, retired_at_us) SELECT sr_uuid, zone, ?2 FROM backends \
+        "INSERT INTO retired_srs (sr_uuid, zone, retired_at_us) SELECT sr_uuid, zone, CAST(?2 AS BIGINT) FROM backends \
          WHERE id = ?1 AND sr_uuid IS NOT NULL ON CONFLICT DO NOTHING",
         &[id.into(), now_us.into()],
     )?;

@@ -13,9 +13,16 @@ mod postgresql;
 mod sqlite;
 mod transaction;
 
+pub mod attachments;
 pub mod backends;
+pub mod credentials;
 pub mod flavors;
+pub mod identity;
+pub mod messages;
 pub mod operations;
+pub mod services;
+pub mod settings;
+pub mod volume_list;
 pub mod volume_metadata;
 pub mod volumes;
 

@@ -8,7 +8,7 @@ use crate::model::id::VolumeId;
 use crate::model::volume::Volume;
 
 /// Volumes whose metadata one statement reads.
-const CHUNK: usize = 128;
+pub(super) const CHUNK: usize = 128;
 
 /// Adds or replaces keys.
 pub fn merge(

@@ -1,0 +1,243 @@
+//! Attachments: who uses a volume.
+
+use serde_json::Value;
+
+use super::{Param, Row, Transaction, volume_metadata};
+use crate::error::{Error, Result, Subject};
+use crate::model::attachment::{AttachMode, Attachment, AttachmentStatus};
+use crate::model::id::{AttachmentId, VolumeId};
+
+/// Which attachments, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of one project; none for all.
+    pub project_id: Option<String>,
+    /// Of one volume.
+    pub volume_id: Option<VolumeId>,
+    /// Of one instance.
+    pub instance_id: Option<String>,
+    /// In this state.
+    pub status: Option<String>,
+    /// Only those behind this one: its time of creation and id.
+    pub after: Option<(i64, AttachmentId)>,
+}
+
+const COLUMNS: &str = "id, volume_id, project_id, instance_id, host_name, mountpoint, status, read_only, connector, \
+                       connection_info, failure, attached_at_us, detached_at_us, created_at_us";
+
+/// Adds an attachment.
+pub fn insert(tx: &mut Transaction<'_>, attachment: &Attachment) -> Result<()> {
+    tx.execute(
+        "INSERT INTO attachments (id, volume_id, project_id, instance_id, host_name, mountpoint, status, read_only, connector, \
+         connection_info, failure, attached_at_us, detached_at_us, created_at_us) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        &[
+            attachment.id.into(),
+            attachment.volume_id.into(),
+            attachment.project_id.as_str().into(),
+            attachment.instance_id.clone().into(),
+            attachment.host_name.clone().into(),
+            attachment.mountpoint.clone().into(),
+            attachment.status.as_str().into(),
+            (attachment.mode == AttachMode::ReadOnly).into(),
+            attachment.connector.to_string().into(),
+            attachment.connection_info.to_string().into(),
+            attachment.failure.as_str().into(),
+            attachment.attached_at_us.into(),
+            attachment.detached_at_us.into(),
+            attachment.created_at_us.into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// An attachment of any project, if it exists; for workers and administrators.
+pub fn find(tx: &mut Transaction<'_>, id: AttachmentId) -> Result<Option<Attachment>> {
+    tx.query_first(
+        &format!("SELECT {COLUMNS} FROM attachments WHERE id = ?1"),
+        &[id.into()],
+        from_row,
+    )
+}
+
+/// An attachment of any project; for workers and administrators.
+///
+/// # Errors
+/// `NotFound` when it does not exist.
+pub fn get(tx: &mut Transaction<'_>, id: AttachmentId) -> Result<Attachment> {
+    find(tx, id)?.ok_or_else(|| Error::not_found(Subject::Attachment, id))
+}
+
+/// The attachments of a volume, oldest first.
+pub fn of_volume(tx: &mut Transaction<'_>, volume_id: VolumeId) -> Result<Vec<Attachment>> {
+    tx.query(
+        &format!(
+            "SELECT {COLUMNS} FROM attachments WHERE volume_id = ?1 ORDER BY created_at_us, id"
+        ),
+        &[volume_id.into()],
+        from_row,
+    )
+}
+
+/// The attachments of some volumes of a project (of any project when none is named).
+pub fn of_volumes(
+    tx: &mut Transaction<'_>,
+    project_id: Option<&str>,
+    volumes: &[VolumeId],
+) -> Result<Vec<Attachment>> {
+    let sql = volume_metadata::in_list(
+        &format!("SELECT {COLUMNS} FROM attachments WHERE volume_id IN"),
+        volume_metadata::CHUNK,
+    );
+    let mut found = Vec::new();
+    for chunk in volumes.chunks(volume_metadata::CHUNK) {
+        found.extend(tx.query(&sql, &volume_metadata::padded(chunk), from_row)?);
+    }
+    found.retain(|attachment| project_id.is_none_or(|project| attachment.project_id == project));
+    found.sort_by_key(|attachment| (attachment.created_at_us, attachment.id));
+    Ok(found)
+}
+
+/// Up to `limit` attachments, oldest first.
+pub fn list(tx: &mut Transaction<'_>, filter: &Filter, limit: usize) -> Result<Vec<Attachment>> {
+    let mut sql = format!("SELECT {COLUMNS} FROM attachments WHERE 1 = 1");
+    let mut params: Vec<Param> = Vec::new();
+    let mut and = |condition: &str, param: Param| {
+        params.push(param);
+        sql.push_str(&format!(" AND {condition} ?{}", params.len()));
+    };
+    if let Some(project_id) = &filter.project_id {
+        and("project_id =", project_id.as_str().into());
+    }
+    if let Some(volume_id) = filter.volume_id {
+        and("volume_id =", volume_id.into());
+    }
+    if let Some(instance_id) = &filter.instance_id {
+        and("instance_id =", instance_id.as_str().into());
+    }
+    if let Some(status) = &filter.status {
+        and("status =", status.as_str().into());
+    }
+    if let Some((created_at_us, id)) = filter.after {
+        params.push(created_at_us.into());
+        params.push(id.into());
+        let (first, second) = (params.len() - 1, params.len());
+        sql.push_str(&format!(" AND (created_at_us, id) > (?{first}, ?{second})"));
+    }
+    params.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
+    sql.push_str(&format!(
+        " ORDER BY created_at_us, id LIMIT ?{}",
+        params.len()
+    ));
+    tx.query(&sql, &params, from_row)
+}
+
+/// Moves an attachment to a state if it is in one of some states; false, with nothing changed, when it is not (or is gone).
+pub fn change_status(
+    tx: &mut Transaction<'_>,
+    id: AttachmentId,
+    from: &[AttachmentStatus],
+    to: AttachmentStatus,
+) -> Result<bool> {
+    let Some(first) = from.first() else {
+        return Ok(false);
+    };
+    let mut params: Vec<Param> = vec![id.into(), to.as_str().into()];
+    params.extend(from.iter().map(|status| Param::from(status.as_str())));
+    params.resize(2 + AttachmentStatus::ALL.len(), first.as_str().into());
+    let touched = tx.execute(
+        "UPDATE attachments SET status = ?2 WHERE id = ?1 AND status IN (?3, ?4, ?5, ?6, ?7, ?8)",
+        &params,
+    )?;
+    Ok(touched == 1)
+}
+
+/// Records what the consumer said of itself.
+pub fn set_connector(
+    tx: &mut Transaction<'_>,
+    id: AttachmentId,
+    connector: &Value,
+    host_name: Option<&str>,
+    mountpoint: Option<&str>,
+) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE attachments SET connector = ?2, host_name = ?3, mountpoint = COALESCE(?4, mountpoint) WHERE id = ?1",
+        &[
+            id.into(),
+            connector.to_string().into(),
+            host_name.into(),
+            mountpoint.into(),
+        ],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Records what the consumer is told (never a secret).
+pub fn set_connection_info(
+    tx: &mut Transaction<'_>,
+    id: AttachmentId,
+    connection_info: &Value,
+) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE attachments SET connection_info = ?2 WHERE id = ?1",
+        &[id.into(), connection_info.to_string().into()],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Records when it was attached.
+pub fn set_attached_at(
+    tx: &mut Transaction<'_>,
+    id: AttachmentId,
+    attached_at_us: i64,
+) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE attachments SET attached_at_us = ?2 WHERE id = ?1",
+        &[id.into(), attached_at_us.into()],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Records why it failed; empty clears it.
+pub fn set_failure(tx: &mut Transaction<'_>, id: AttachmentId, failure: &str) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE attachments SET failure = ?2 WHERE id = ?1",
+        &[id.into(), failure.into()],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Removes it for good.
+pub fn remove(tx: &mut Transaction<'_>, id: AttachmentId) -> Result<bool> {
+    Ok(tx.execute("DELETE FROM attachments WHERE id = ?1", &[id.into()])? == 1)
+}
+
+fn from_row(row: &Row<'_>) -> Result<Attachment> {
+    let json = |text: &str| serde_json::from_str(text).ok();
+    Ok(Attachment {
+        id: row.parsed(0, |text| text.parse().ok())?,
+        volume_id: row.parsed(1, |text| text.parse().ok())?,
+        project_id: row.text(2)?,
+        instance_id: row.opt_text(3)?,
+        host_name: row.opt_text(4)?,
+        mountpoint: row.opt_text(5)?,
+        status: row.parsed(6, AttachmentStatus::parse)?,
+        mode: if row.int(7)? == 0 {
+            AttachMode::ReadWrite
+        } else {
+            AttachMode::ReadOnly
+        },
+        connector: row.parsed(8, json)?,
+        connection_info: row.parsed(9, json)?,
+        failure: row.text(10)?,
+        attached_at_us: row.opt_int(11)?,
+        detached_at_us: row.opt_int(12)?,
+        created_at_us: row.int(13)?,
+    })
+}
+
+impl From<AttachmentId> for Param {
+    fn from(id: AttachmentId) -> Self {
+        Param::Text(id.to_string())
+    }
+}

@@ -1,0 +1,246 @@
+//! Lists of volumes: filters, sorting and keyset paging.
+//!
+//! A page begins behind its marker's sort values, never at a count of rows, so that with an index the cost of a page does not
+//! depend on how many volumes there are or how deep the page lies.
+
+use super::volumes::{COLUMNS, from_row};
+use super::{Param, Transaction, volume_metadata};
+use crate::app::volumes::{SortDirection, SortKey, VolumeQuery};
+use crate::error::{Error, Result};
+use crate::model::id::{FlavorId, VolumeId};
+use crate::model::volume::Volume;
+
+/// A query with everything decided: tenancy, flavor, limit.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// Only this project's volumes; none for every project.
+    pub project_id: Option<String>,
+    /// The flavor that the query's text means.
+    pub flavor_id: Option<FlavorId>,
+    /// How many at most.
+    pub limit: usize,
+    /// The rest.
+    pub query: VolumeQuery,
+}
+
+/// A page, with one volume more than `limit` when more follow.
+///
+/// # Errors
+/// `Invalid` when the marker does not exist in the project.
+pub fn page(tx: &mut Transaction<'_>, decided: &Decided) -> Result<Vec<Volume>> {
+    let sort = full_sort(&decided.query.sort);
+    let mut select = Select::of(decided);
+    if let Some(marker) = decided.query.marker {
+        let values = sort_values(tx, decided.project_id.as_deref(), marker, &sort)?;
+        select.behind(&sort, values);
+    }
+    let order: Vec<String> = sort
+        .iter()
+        .map(|(key, direction)| format!("{} {}", column(*key), word(*direction)))
+        .collect();
+    let limit = select.param(count(decided.limit.saturating_add(1)));
+    let mut sql = format!(
+        "SELECT {COLUMNS} FROM volumes v WHERE {} ORDER BY {} LIMIT {limit}",
+        select.condition,
+        order.join(", ")
+    );
+    if decided.query.offset > 0 {
+        let offset = select.param(count(decided.query.offset));
+        sql.push_str(&format!(" OFFSET {offset}"));
+    }
+    let mut found = tx.query(&sql, &select.params, from_row)?;
+    volume_metadata::fill(tx, &mut found)?;
+    Ok(found)
+}
+
+/// How many match, markers and limits aside.
+pub fn total(tx: &mut Transaction<'_>, decided: &Decided) -> Result<u64> {
+    let select = Select::of(decided);
+    let sql = format!("SELECT COUNT(*) FROM volumes v WHERE {}", select.condition);
+    let found = tx.query_first(&sql, &select.params, |row| row.int(0))?;
+    Ok(u64::try_from(found.unwrap_or(0)).unwrap_or(0))
+}
+
+/// Adds `id` in the direction of the least significant key, so that one index serves both.
+fn full_sort(asked: &[(SortKey, SortDirection)]) -> Vec<(SortKey, SortDirection)> {
+    let mut sort = asked.to_vec();
+    if sort.is_empty() {
+        sort.push((SortKey::CreatedAt, SortDirection::Descending));
+    }
+    if let Some(place) = sort.iter().position(|(key, _)| *key == SortKey::Id) {
+        // What follows a unique key never decides.
+        sort.truncate(place + 1);
+    } else {
+        let direction = sort
+            .last()
+            .map_or(SortDirection::Descending, |(_, direction)| *direction);
+        sort.push((SortKey::Id, direction));
+    }
+    sort
+}
+
+fn sort_values(
+    tx: &mut Transaction<'_>,
+    project_id: Option<&str>,
+    marker: VolumeId,
+    sort: &[(SortKey, SortDirection)],
+) -> Result<Vec<Param>> {
+    let columns: Vec<&str> = sort.iter().map(|(key, _)| column(*key)).collect();
+    let mut params: Vec<Param> = vec![marker.into()];
+    let mut sql = format!(
+        "SELECT {} FROM volumes v WHERE v.id = ?1",
+        columns.join(", ")
+    );
+    if let Some(project_id) = project_id {
+        params.push(project_id.into());
+        sql.push_str(" AND v.project_id = ?2");
+    }
+    tx.query_first(&sql, &params, |row| {
+        sort.iter()
+            .enumerate()
+            .map(|(place, (key, _))| {
+                Ok(match key {
+                    SortKey::CreatedAt | SortKey::UpdatedAt | SortKey::Size | SortKey::Bootable => {
+                        Param::Int(row.int(place)?)
+                    }
+                    SortKey::Name | SortKey::Status | SortKey::Zone | SortKey::Id => {
+                        Param::Text(row.text(place)?)
+                    }
+                })
+            })
+            .collect::<Result<Vec<Param>>>()
+    })?
+    .ok_or_else(|| Error::invalid(format!("marker [{marker}] not found")).on(marker.to_string()))
+}
+
+/// A condition that grows, and its parameters.
+struct Select {
+    condition: String,
+    params: Vec<Param>,
+}
+
+impl Select {
+    fn of(decided: &Decided) -> Self {
+        let mut select = Select {
+            condition: "1 = 1".to_owned(),
+            params: Vec::new(),
+        };
+        let query = &decided.query;
+        if let Some(project_id) = &decided.project_id {
+            select.equal("v.project_id", project_id.as_str().into());
+        }
+        if let Some(name) = &query.name {
+            select.equal("v.name", name.as_str().into());
+        }
+        if let Some(flavor_id) = decided.flavor_id {
+            select.equal("v.flavor_id", flavor_id.into());
+        }
+        if let Some(zone) = &query.zone {
+            select.equal("v.zone", zone.as_str().into());
+        }
+        if let Some(size_gib) = query.size_gib {
+            select.equal(
+                "v.size_gib",
+                i64::try_from(size_gib).unwrap_or(i64::MAX).into(),
+            );
+        }
+        if let Some(bootable) = query.bootable {
+            select.equal("v.bootable", bootable.into());
+        }
+        select.one_of(
+            "v.status",
+            query.statuses.iter().map(|status| status.as_str().into()),
+        );
+        select.one_of("v.id", query.ids.iter().map(|id| Param::from(*id)));
+        for (name, value) in &query.metadata {
+            let name = select.param(name.as_str().into());
+            let value = select.param(value.as_str().into());
+            select.condition.push_str(&format!(
+                " AND EXISTS (SELECT 1 FROM volume_metadata m WHERE m.volume_id = v.id AND m.name = {name} AND m.value = {value})"
+            ));
+        }
+        select
+    }
+
+    fn param(&mut self, param: Param) -> String {
+        self.params.push(param);
+        format!("?{}", self.params.len())
+    }
+
+    fn equal(&mut self, column: &str, param: Param) {
+        let place = self.param(param);
+        self.condition.push_str(&format!(" AND {column} = {place}"));
+    }
+
+    fn one_of(&mut self, column: &str, values: impl Iterator<Item = Param>) {
+        let places: Vec<String> = values.map(|value| self.param(value)).collect();
+        if !places.is_empty() {
+            self.condition
+                .push_str(&format!(" AND {column} IN ({})", places.join(", ")));
+        }
+    }
+
+    /// Only rows behind these sort values.
+    fn behind(&mut self, sort: &[(SortKey, SortDirection)], values: Vec<Param>) {
+        let columns: Vec<&str> = sort.iter().map(|(key, _)| column(*key)).collect();
+        let places: Vec<String> = values.into_iter().map(|value| self.param(value)).collect();
+        let first = sort.first().map(|(_, direction)| *direction);
+        if sort.iter().all(|(_, direction)| Some(*direction) == first) {
+            // A row value, which both databases look up in an index.
+            let sign = first.map_or(">", beyond);
+            self.condition.push_str(&format!(
+                " AND ({}) {sign} ({})",
+                columns.join(", "),
+                places.join(", ")
+            ));
+            return;
+        }
+        let alternatives: Vec<String> = (0..sort.len())
+            .map(|last| {
+                let mut terms: Vec<String> = (0..last)
+                    .map(|place| format!("{} = {}", columns[place], places[place]))
+                    .collect();
+                terms.push(format!(
+                    "{} {} {}",
+                    columns[last],
+                    beyond(sort[last].1),
+                    places[last]
+                ));
+                format!("({})", terms.join(" AND "))
+            })
+            .collect();
+        self.condition
+            .push_str(&format!(" AND ({})", alternatives.join(" OR ")));
+    }
+}
+
+fn column(key: SortKey) -> &'static str {
+    match key {
+        SortKey::CreatedAt => "v.created_at_us",
+        SortKey::UpdatedAt => "v.updated_at_us",
+        SortKey::Name => "v.name",
+        SortKey::Size => "v.size_gib",
+        SortKey::Status => "v.status",
+        SortKey::Zone => "v.zone",
+        SortKey::Bootable => "v.bootable",
+        SortKey::Id => "v.id",
+    }
+}
+
+fn word(direction: SortDirection) -> &'static str {
+    match direction {
+        SortDirection::Ascending => "ASC",
+        SortDirection::Descending => "DESC",
+    }
+}
+
+fn beyond(direction: SortDirection) -> &'static str {
+    match direction {
+        SortDirection::Ascending => ">",
+        SortDirection::Descending => "<",
+    }
+}
+
+fn count(number: usize) -> Param {
+    Param::Int(i64::try_from(number).unwrap_or(i64::MAX))
+}
