@@ -4,7 +4,10 @@
 
 pub mod date;
 pub mod failure;
+pub mod filter;
 pub mod jsonrpc;
+pub mod record;
+pub mod reference;
 pub mod schema;
 pub mod value;
 pub mod wire;

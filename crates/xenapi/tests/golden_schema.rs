@@ -355,3 +355,55 @@ fn every_message_is_one_of_the_pool_and_no_getter_is_lacking() {
         }
     }
 }
+
+#[test]
+fn filters_select_what_the_pool_selected() {
+    let Some(transcripts) = golden::transcripts() else {
+        return;
+    };
+    let (mut selected, mut refused) = (0, 0);
+    for transcript in &transcripts {
+        let Some(resolved) = schema::resolve(&transcript.method) else {
+            continue;
+        };
+        if resolved.message.effect != Effect::GetAllRecordsWhere {
+            continue;
+        }
+        let class = resolved.message.class.unwrap();
+        let expression = params(transcript)[1].as_str().unwrap().to_owned();
+        match answer(transcript).unwrap() {
+            Ok(records) => {
+                let filter = xenapi::filter::parse(&expression).unwrap();
+                let records = coerce_result(records, &resolved.message.result).unwrap();
+                for record in records.as_struct().unwrap().values() {
+                    assert_eq!(
+                        filter.matches_record(class, record.as_struct().unwrap()),
+                        Ok(true),
+                        "{}",
+                        transcript.place
+                    );
+                    selected += 1;
+                }
+            }
+            Err(failure) => {
+                let ours = match xenapi::filter::parse(&expression) {
+                    Ok(filter) => filter
+                        .matches_record(class, &class.initial_record())
+                        .unwrap_err(),
+                    Err(ours) => ours,
+                };
+                assert_eq!(
+                    (&ours.code, ours.params.len()),
+                    (&failure.code, failure.params.len()),
+                    "{}",
+                    transcript.place
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(
+        selected >= 9 && refused >= 4,
+        "{selected} records and {refused} refusals"
+    );
+}
