@@ -1,0 +1,171 @@
+//! The directory that holds everything of an installation on one machine.
+//!
+//! ```text
+//! xensm.db             the database (SQLite), unless another URL is configured
+//! secrets.toml         master key and storage manager password, mode 0600
+//! clouds.yaml openrc.sh ec2rc.sh xenapi.sh    credentials for clients, mode 0600
+//! storage-manager/     the embedded Storage Manager: object database, key, certificate, NBD sockets
+//! xenapi.sock          its XenAPI on a unix socket
+//! backends/default/    the SR directory of the first start's flavor
+//! serve.lock           held while `xensm serve` or `xensm storage-manager` runs
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Exit, Failure, Result};
+
+/// The longest path of a unix socket that the kernel takes.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// A data directory.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    root: PathBuf,
+}
+
+/// Held while a process serves from the directory.
+#[derive(Debug)]
+pub struct ServeLock {
+    _file: File,
+}
+
+impl DataDir {
+    /// Names a directory that need not exist yet.
+    pub fn new(root: &Path) -> Result<Self> {
+        let root = std::path::absolute(root).map_err(|cause| {
+            Failure::failed(
+                format!("find the data directory {}", root.display()),
+                &cause,
+            )
+        })?;
+        Ok(DataDir { root })
+    }
+
+    /// Makes the directory (mode 0700) when it is not there, and checks that sockets fit below it.
+    pub fn create(&self) -> Result<()> {
+        if self.socket().as_os_str().len() > SOCKET_PATH_MAX {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "the path of the data directory {} is too long for unix sockets",
+                    self.root.display()
+                ),
+            )
+            .hint(format!(
+                "choose a --data-dir so that {} has at most {SOCKET_PATH_MAX} bytes",
+                self.socket().display()
+            )));
+        }
+        if self.root.is_dir() {
+            return Ok(());
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.root)
+            .map_err(|cause| {
+                Failure::failed(
+                    format!("create the data directory {}", self.root.display()),
+                    &cause,
+                )
+            })
+    }
+
+    /// Takes the lock of a serving process, or says who holds it.
+    pub fn lock(&self) -> Result<ServeLock> {
+        let path = self.root.join("serve.lock");
+        let attempt = format!("lock {}", path.display());
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|cause| Failure::failed(&attempt, &cause))?;
+        match file.try_lock() {
+            Ok(()) => {
+                let written = file
+                    .set_len(0)
+                    .and_then(|()| write!(file, "{}", std::process::id()));
+                written.map_err(|cause| Failure::failed(&attempt, &cause))?;
+                Ok(ServeLock { _file: file })
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                Err(Failure::new(
+                    Exit::Conflict,
+                    format!(
+                        "process {} already serves from {}",
+                        holder.trim(),
+                        self.root.display()
+                    ),
+                )
+                .hint("stop it, or give this one another directory with --data-dir"))
+            }
+            Err(TryLockError::Error(cause)) => Err(Failure::failed(&attempt, &cause)),
+        }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The default database URL.
+    pub fn database_url(&self) -> String {
+        format!("sqlite://{}", self.root.join("xensm.db").display())
+    }
+
+    /// The embedded Storage Manager's own directory.
+    pub fn storage_manager(&self) -> PathBuf {
+        self.root.join("storage-manager")
+    }
+
+    /// The embedded Storage Manager's unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("xenapi.sock")
+    }
+
+    /// The SR directory of the first start's flavor.
+    pub fn default_backend(&self) -> PathBuf {
+        self.root.join("backends").join("default")
+    }
+
+    /// A file directly in the directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+/// Writes a file that only its owner may read, so that after a crash it is there whole or not at all.
+///
+/// # Durability
+/// On return the content and the name are on stable storage.
+pub fn write_private(path: &Path, content: &str) -> Result<()> {
+    let attempt = format!("write {}", path.display());
+    let temporary = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        // The mode above counts only for a new file; one left by a crash keeps its own.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(content.as_bytes())?;
+        file.sync_all()?;
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the directory is synced on the next line"
+        )]
+        fs::rename(&temporary, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(|cause| Failure::failed(attempt, &cause))
+}

@@ -1,0 +1,17 @@
+//! The binaries `xensm` and `nova-manage`: configuration, wiring, signals and terminal output. No business rules.
+#![forbid(unsafe_code)]
+
+pub mod api_client;
+pub mod attach;
+pub mod cli;
+pub mod config;
+pub mod credentials;
+pub mod data_dir;
+pub mod demo;
+pub mod failure;
+pub mod http_server;
+pub mod logging;
+pub mod serve;
+pub mod sm;
+pub mod tls;
+pub mod ui;
