@@ -2,5 +2,6 @@
 
 pub mod export;
 pub mod io;
+pub mod layout;
 pub mod medium;
 pub mod sr;

@@ -1,11 +1,11 @@
 //! Locks between processes, released by the kernel when the holder dies.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 /// Longest record that is read back from a lock file.
@@ -76,15 +76,7 @@ impl LockFile {
             source,
         };
         for _ in 0..MAX_REOPENS {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-                .open(path)
-                .map_err(io_error)?;
+            let file = open_or_create(path).map_err(io_error)?;
             if !try_lock(&file, LockMode::Exclusive).map_err(io_error)? {
                 return Err(LockError::Held {
                     path: path.to_owned(),
@@ -95,8 +87,7 @@ impl LockFile {
             if !same_file(&file, path).map_err(io_error)? {
                 continue;
             }
-            file.set_len(0).map_err(io_error)?;
-            file.write_all_at(record.as_bytes(), 0).map_err(io_error)?;
+            write_record(path, record).map_err(io_error)?;
             return Ok(LockFile {
                 file,
                 path: path.to_owned(),
@@ -113,6 +104,21 @@ impl LockFile {
         drop(self.file);
         Ok(())
     }
+}
+
+/// Opens for reading: a file held open for writing would keep an administrator from remounting the medium read-only.
+fn open_or_create(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(File::from(rustix::fs::open(
+        path,
+        flags,
+        Mode::RUSR | Mode::WUSR,
+    )?))
+}
+
+fn write_record(path: &Path, record: &str) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    File::from(rustix::fs::open(path, flags, Mode::empty())?).write_all(record.as_bytes())
 }
 
 fn same_file(file: &File, path: &Path) -> io::Result<bool> {
@@ -148,6 +154,7 @@ fn read_record(file: &File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::OpenOptions;
 
     #[test]
     fn the_second_is_told_who_holds_it() {

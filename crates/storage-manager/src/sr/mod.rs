@@ -3,11 +3,21 @@
 //! Everything here is synchronous and positional. The server runs these calls on the bounded pool of threads of the SR they
 //! belong to, so that a medium that hangs exhausts nothing but its own SR.
 
+mod backend_error;
+mod file;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
 use xenapi::Failure;
+
+pub use file::{AttachedFileSr, FileSr};
+
+/// The SR types of this program; every other type is unknown to it.
+pub fn registry() -> Vec<Arc<dyn SrType>> {
+    vec![Arc::new(FileSr::default())]
+}
 
 /// What a driver is told about the SR that it works on.
 #[derive(Clone, Debug)]

@@ -1,0 +1,3 @@
+//! Layouts: how VDIs lie on a medium.
+
+pub mod vhd_files;

@@ -1,0 +1,232 @@
+//! The names of images in an SR directory.
+//!
+//! Source: XenServer's file SRs: `<vdi uuid>.vhd`, `<vdi uuid>.raw`, the uuid in its lower-case form with hyphens.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uuid::Uuid;
+
+/// Ending of files that are being made; what a crash leaves of them is swept when the SR is attached.
+///
+/// XenServer's scan looks for `*.vhd`, `*.raw` and `*.cbtlog`, and never sees these.
+const TEMPORARY_SUFFIX: &str = ".xensm-new";
+
+/// The file of the process that serves the directory; harmless to XenServer, which ignores it.
+pub const LOCK_NAME: &str = ".xensm-lock";
+
+/// The format of an image, which its name tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ImageFormat {
+    /// A VHD.
+    Vhd,
+    /// Bytes as they are.
+    Raw,
+}
+
+/// The name of an image file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageName {
+    /// The VDI's uuid.
+    pub uuid: Uuid,
+    /// Its format.
+    pub format: ImageFormat,
+}
+
+/// What an entry of an SR directory is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// An image.
+    Image(ImageName),
+    /// Ends like an image but is not named by a uuid.
+    Misnamed,
+    /// A file that was being made.
+    Temporary,
+    /// The lock file.
+    Lock,
+    /// What else XenServer's storage manager keeps in an SR directory: change-tracking logs, caches, journals.
+    SrFile,
+    /// Somebody else's file.
+    Other,
+}
+
+impl ImageFormat {
+    /// The ending of the file name.
+    pub fn extension(self) -> &'static str {
+        match self {
+            ImageFormat::Vhd => "vhd",
+            ImageFormat::Raw => "raw",
+        }
+    }
+}
+
+impl ImageName {
+    /// The name of a VDI's VHD.
+    pub fn vhd(uuid: Uuid) -> Self {
+        ImageName {
+            uuid,
+            format: ImageFormat::Vhd,
+        }
+    }
+
+    /// The name of a VDI's raw file.
+    pub fn raw(uuid: Uuid) -> Self {
+        ImageName {
+            uuid,
+            format: ImageFormat::Raw,
+        }
+    }
+
+    /// The file's name in the SR directory.
+    pub fn file_name(&self) -> String {
+        format!("{}.{}", self.uuid, self.format.extension())
+    }
+
+    /// Reads a file name, strictly: only the exact form that [`ImageName::file_name`] writes.
+    pub fn parse(file_name: &str) -> Option<Self> {
+        let (stem, extension) = file_name.rsplit_once('.')?;
+        let format = match extension {
+            "vhd" => ImageFormat::Vhd,
+            "raw" => ImageFormat::Raw,
+            _ => return None,
+        };
+        let uuid = Uuid::try_parse(stem).ok()?;
+        let name = ImageName { uuid, format };
+        (name.file_name() == file_name).then_some(name)
+    }
+
+    /// A new name for the file while it is being made, different at each call of this process.
+    ///
+    /// Only the holder of the SR's lock makes files in the directory, so no other process can choose the same.
+    pub fn temporary(&self) -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        format!(
+            ".{}.{}{TEMPORARY_SUFFIX}",
+            self.file_name(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        )
+    }
+}
+
+/// Tells what an entry is.
+pub fn classify(file_name: &str) -> EntryKind {
+    if let Some(name) = ImageName::parse(file_name) {
+        return EntryKind::Image(name);
+    }
+    if file_name == LOCK_NAME {
+        EntryKind::Lock
+    } else if is_sr_file(file_name) {
+        EntryKind::SrFile
+    } else if file_name.starts_with('.') {
+        if file_name.ends_with(TEMPORARY_SUFFIX) {
+            EntryKind::Temporary
+        } else {
+            EntryKind::Other
+        }
+    } else if file_name.ends_with(".vhd") || file_name.ends_with(".raw") {
+        EntryKind::Misnamed
+    } else {
+        EntryKind::Other
+    }
+}
+
+/// Source: the content of XenServer's file SRs besides images.
+fn is_sr_file(file_name: &str) -> bool {
+    const FIXED: [&str; 2] = ["filelog.txt", "sm-hardlink.conf"];
+    const PREFIXES: [&str; 4] = [".journal-", "coalesce_", "relink_", "leaf_"];
+    const SUFFIXES: [&str; 3] = [".cbtlog", ".vhdcache", ".vhd.new"];
+    FIXED.contains(&file_name)
+        || PREFIXES
+            .iter()
+            .any(|prefix| file_name.strip_prefix(prefix).is_some_and(is_uuid))
+        || SUFFIXES
+            .iter()
+            .any(|suffix| file_name.strip_suffix(suffix).is_some_and(is_uuid))
+}
+
+fn is_uuid(text: &str) -> bool {
+    Uuid::try_parse(text).is_ok_and(|uuid| uuid.to_string() == text)
+}
+
+/// The image that a parent's name, as an image tells it, means within the SR.
+///
+/// Everything before the last separator is ignored: a parent is looked for in the SR's own directory and nowhere else,
+/// whatever path the image gives.
+pub fn parent_image(named: &str) -> Option<ImageName> {
+    let base = named.rsplit(['/', '\\']).next()?;
+    ImageName::parse(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEM: &str = "3af6ddc1-61e2-46bb-8049-a0e89f35a6b4";
+
+    #[test]
+    fn image_names() {
+        let name = ImageName::parse(&format!("{STEM}.vhd")).unwrap();
+        assert_eq!(name.format, ImageFormat::Vhd);
+        assert_eq!(name.file_name(), format!("{STEM}.vhd"));
+        assert_eq!(
+            ImageName::parse(&format!("{STEM}.raw")).unwrap().format,
+            ImageFormat::Raw
+        );
+        let upper = STEM.to_uppercase();
+        let plain = STEM.replace('-', "");
+        for bad in [
+            upper.as_str(),
+            &plain,
+            &format!("{{{STEM}}}"),
+            "x",
+            "",
+            &format!("urn:uuid:{STEM}"),
+        ] {
+            assert_eq!(ImageName::parse(&format!("{bad}.vhd")), None, "{bad}");
+            assert_eq!(
+                classify(&format!("{bad}.vhd")),
+                if bad.is_empty() {
+                    EntryKind::Other
+                } else {
+                    EntryKind::Misnamed
+                }
+            );
+        }
+        assert_eq!(ImageName::parse(&format!("{STEM}.VHD")), None);
+    }
+
+    #[test]
+    fn other_entries() {
+        let name = ImageName::vhd(Uuid::try_parse(STEM).unwrap());
+        assert_eq!(classify(&name.temporary()), EntryKind::Temporary);
+        assert_ne!(name.temporary(), name.temporary());
+        assert_eq!(classify(LOCK_NAME), EntryKind::Lock);
+        for ours in [
+            &format!("{STEM}.cbtlog"),
+            "filelog.txt",
+            &format!(".journal-{STEM}"),
+            &format!("{STEM}.vhd.new"),
+        ] {
+            assert_eq!(classify(ours), EntryKind::SrFile, "{ours}");
+        }
+        for other in ["x.vhd~", "notes.txt", "x.cbtlog", ".bashrc", "vhd"] {
+            assert_eq!(classify(other), EntryKind::Other, "{other}");
+        }
+        // What leaf coalescing of XenServer leaves behind is no image of ours either, but it must be seen.
+        assert_eq!(classify(&format!("OLD_{STEM}.vhd")), EntryKind::Misnamed);
+    }
+
+    #[test]
+    fn parents_are_looked_for_in_the_sr_only() {
+        let expected = ImageName::vhd(Uuid::try_parse(STEM).unwrap());
+        for named in ["./", "", "/", "../../etc/", "file:///x/", ".\\", "C:\\x\\"] {
+            assert_eq!(
+                parent_image(&format!("{named}{STEM}.vhd")),
+                Some(expected),
+                "{named}"
+            );
+        }
+        assert_eq!(parent_image("/etc/passwd"), None);
+        assert_eq!(parent_image(""), None);
+        assert_eq!(parent_image(&format!("{STEM}.vhd/..")), None);
+    }
+}

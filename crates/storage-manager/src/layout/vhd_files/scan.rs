@@ -1,0 +1,149 @@
+//! What is in an SR directory, one image at a time: an image that cannot be read is listed as damaged and hides no other.
+
+use std::collections::BTreeMap;
+
+use super::inspect::{Inspected, inspect};
+use super::names::{EntryKind, ImageFormat, ImageName, classify};
+use super::tree::{BrokenChain, ImageTree, Node};
+use super::{Error, Result};
+use crate::medium::directory::Directory;
+use crate::sr::{DamagedImage, FoundVdi};
+
+/// What a survey found.
+#[derive(Debug)]
+pub struct Survey {
+    /// Every image that can be served, hidden leaves among them.
+    pub images: BTreeMap<ImageName, Inspected>,
+    /// Every image that cannot.
+    pub damaged: Vec<DamagedImage>,
+    /// Which images are parents of which.
+    pub tree: ImageTree,
+}
+
+/// Reads every image of the directory.
+pub fn survey(directory: &Directory) -> Result<Survey> {
+    let mut names = Vec::new();
+    let mut damaged = Vec::new();
+    let entries = directory.entries();
+    let entries = entries.map_err(|source| Error::Io {
+        action: "list",
+        path: directory.path().to_owned(),
+        source,
+    })?;
+    for entry in entries {
+        let shown = entry.to_string_lossy();
+        match classify(&shown) {
+            EntryKind::Image(name) => names.push(name),
+            EntryKind::Misnamed => damaged.push(damage(shown.into_owned(), &Error::Misnamed)),
+            EntryKind::Temporary | EntryKind::Lock | EntryKind::SrFile | EntryKind::Other => {}
+        }
+    }
+    // Sorted, a VHD comes before the raw file of the same uuid.
+    names.sort_unstable();
+
+    let mut images = BTreeMap::new();
+    for name in names {
+        if name.format == ImageFormat::Raw && images.contains_key(&ImageName::vhd(name.uuid)) {
+            damaged.push(damage(name.file_name(), &Error::Duplicate));
+            continue;
+        }
+        match inspect(directory, name) {
+            Ok(inspected) => {
+                images.insert(name, inspected);
+            }
+            // Removed between the listing and now: it was not there.
+            Err(Error::Missing { .. }) => {}
+            Err(error) => damaged.push(damage(name.file_name(), &error)),
+        }
+    }
+
+    let nodes = images.iter().map(|(name, image)| {
+        (
+            *name,
+            Node {
+                parent: image.parent,
+                hidden: image.hidden,
+            },
+        )
+    });
+    let tree = ImageTree::new(nodes.collect(), !damaged.is_empty());
+    let unreadable: Vec<String> = damaged.iter().map(|image| image.location.clone()).collect();
+    images.retain(|name, _| match tree.check_chain(*name) {
+        Ok(()) => true,
+        Err(broken) => {
+            damaged.push(damage(name.file_name(), &chain_error(broken, &unreadable)));
+            false
+        }
+    });
+    damaged.sort_by(|a, b| a.location.cmp(&b.location));
+    Ok(Survey {
+        images,
+        damaged,
+        tree,
+    })
+}
+
+fn chain_error(broken: BrokenChain, unreadable: &[String]) -> Error {
+    match broken {
+        BrokenChain::TooLong => Error::ChainTooLong {
+            limit: super::tree::MAX_CHAIN,
+        },
+        BrokenChain::Missing(parent) => {
+            let parent = parent.file_name();
+            if unreadable.contains(&parent) {
+                Error::ParentDamaged { parent }
+            } else {
+                Error::ParentMissing { parent }
+            }
+        }
+    }
+}
+
+fn damage(location: String, error: &Error) -> DamagedImage {
+    DamagedImage {
+        location,
+        reason: error.chain_text(),
+    }
+}
+
+impl Survey {
+    /// The VDIs as `SR.scan` shows them: hidden leaves are left out, they only wait to be removed.
+    pub fn vdis(&self) -> Vec<FoundVdi> {
+        let parents: std::collections::BTreeSet<ImageName> = self
+            .tree
+            .nodes()
+            .values()
+            .filter_map(|node| node.parent)
+            .collect();
+        let shown = self
+            .images
+            .iter()
+            .filter(|(name, image)| !image.hidden || parents.contains(name));
+        shown
+            .map(|(name, image)| found_vdi(*name, image, parents.contains(name)))
+            .collect()
+    }
+}
+
+/// One VDI as the API shows it.
+///
+/// Source: the records of a real pool's `file` SR: `sm_config` of a VHD holds its parent and nothing else, that of a raw
+/// VDI says `type=raw`; `location` is the uuid; the utilisation is the length of the file, not its blocks.
+pub fn found_vdi(name: ImageName, image: &Inspected, is_parent: bool) -> FoundVdi {
+    let mut sm_config = BTreeMap::new();
+    if name.format == ImageFormat::Raw {
+        sm_config.insert("type".to_owned(), "raw".to_owned());
+    }
+    if let Some(parent) = image.parent {
+        sm_config.insert("vhd-parent".to_owned(), parent.uuid.to_string());
+    }
+    FoundVdi {
+        uuid: name.uuid,
+        location: name.uuid.to_string(),
+        virtual_size: image.virtual_size,
+        physical_utilisation: image.file_size,
+        managed: !image.hidden,
+        read_only: is_parent || image.hidden,
+        sm_config,
+    }
+}

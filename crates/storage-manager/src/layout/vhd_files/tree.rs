@@ -1,0 +1,158 @@
+//! Which images are parents of which, kept in memory while the SR is attached.
+//!
+//! Only the holder of the SR's lock changes the directory, so the tree stays true between scans; what an administrator
+//! puts there by hand is seen by the next scan.
+
+use std::collections::BTreeMap;
+
+use super::names::ImageName;
+
+/// Longest chain, counted in images.
+pub const MAX_CHAIN: usize = vhd::chain::MAX_DEPTH;
+
+/// What the tree knows of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The image that it is based on.
+    pub parent: Option<ImageName>,
+    /// True for a parent that only its children need.
+    pub hidden: bool,
+}
+
+/// The images of an SR and their parents.
+#[derive(Clone, Debug, Default)]
+pub struct ImageTree {
+    nodes: BTreeMap<ImageName, Node>,
+    /// True when some image could not be read: it may be a child of any.
+    incomplete: bool,
+}
+
+/// Why an image cannot be served although it could be read itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokenChain {
+    /// An ancestor is not in the tree.
+    Missing(ImageName),
+    /// The chain is longer than [`MAX_CHAIN`], which a cycle always is.
+    TooLong,
+}
+
+impl ImageTree {
+    /// Makes a tree of what a scan found.
+    pub fn new(nodes: BTreeMap<ImageName, Node>, incomplete: bool) -> Self {
+        ImageTree { nodes, incomplete }
+    }
+
+    /// All images.
+    pub fn nodes(&self) -> &BTreeMap<ImageName, Node> {
+        &self.nodes
+    }
+
+    /// Adds an image.
+    pub fn insert(&mut self, name: ImageName, node: Node) {
+        self.nodes.insert(name, node);
+    }
+
+    /// Removes an image.
+    pub fn remove(&mut self, name: ImageName) {
+        self.nodes.remove(&name);
+    }
+
+    /// A child of the image, if it has one.
+    pub fn child_of(&self, name: ImageName) -> Option<ImageName> {
+        self.nodes
+            .iter()
+            .find(|(_, node)| node.parent == Some(name))
+            .map(|(child, _)| *child)
+    }
+
+    /// Walks up from an image.
+    pub fn check_chain(&self, name: ImageName) -> Result<(), BrokenChain> {
+        let mut current = name;
+        for _ in 0..MAX_CHAIN {
+            match self.nodes.get(&current) {
+                None => return Err(BrokenChain::Missing(current)),
+                Some(Node { parent: None, .. }) => return Ok(()),
+                Some(Node {
+                    parent: Some(parent),
+                    ..
+                }) => current = *parent,
+            }
+        }
+        Err(BrokenChain::TooLong)
+    }
+
+    /// The hidden images that no image needs any more.
+    ///
+    /// None while some image could not be read, since that may be a child.
+    pub fn prunable(&self) -> Vec<ImageName> {
+        if self.incomplete {
+            return Vec::new();
+        }
+        let hidden = self.nodes.iter().filter(|(_, node)| node.hidden);
+        hidden
+            .map(|(name, _)| *name)
+            .filter(|name| self.child_of(*name).is_none())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn image(n: u128) -> ImageName {
+        ImageName::vhd(Uuid::from_u128(n))
+    }
+
+    fn tree(edges: &[(u128, Option<u128>, bool)]) -> ImageTree {
+        let node = |parent: Option<u128>, hidden| Node {
+            parent: parent.map(image),
+            hidden,
+        };
+        ImageTree::new(
+            edges
+                .iter()
+                .map(|&(n, parent, hidden)| (image(n), node(parent, hidden)))
+                .collect(),
+            false,
+        )
+    }
+
+    #[test]
+    fn prunes_hidden_leaves_upward() {
+        let mut tree = tree(&[
+            (1, None, true),
+            (2, Some(1), true),
+            (3, Some(2), false),
+            (4, None, false),
+        ]);
+        assert!(tree.prunable().is_empty());
+        tree.remove(image(3));
+        assert_eq!(tree.prunable(), [image(2)]);
+        tree.remove(image(2));
+        assert_eq!(tree.prunable(), [image(1)]);
+        tree.incomplete = true;
+        assert!(
+            tree.prunable().is_empty(),
+            "an unreadable image may be a child"
+        );
+    }
+
+    #[test]
+    fn broken_chains() {
+        let tree = tree(&[
+            (1, Some(9), true),
+            (2, Some(1), false),
+            (3, Some(4), false),
+            (4, Some(3), false),
+            (5, None, false),
+        ]);
+        assert_eq!(tree.check_chain(image(5)), Ok(()));
+        assert_eq!(
+            tree.check_chain(image(2)),
+            Err(BrokenChain::Missing(image(9)))
+        );
+        assert_eq!(tree.check_chain(image(3)), Err(BrokenChain::TooLong));
+    }
+}

@@ -1,0 +1,374 @@
+//! The images of one SR directory as a whole: make, remove, look at, open.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+use super::flusher::Flusher;
+use super::inspect::{self, Inspected, inspect};
+use super::names::{EntryKind, ImageName, classify};
+use super::open_image::OpenImage;
+use super::scan::{Survey, found_vdi, survey};
+use super::tree::{ImageTree, Node};
+use super::{Error, Result};
+use crate::io::fault;
+use crate::io::lock::{LockMode, try_lock};
+use crate::medium::directory::{Access, Directory};
+use crate::sr::{FoundVdi, OpenMode};
+
+/// An SR directory whose lock is held by the caller.
+#[derive(Debug)]
+pub struct VhdDirectory {
+    directory: Arc<Directory>,
+    tree: Mutex<KnownTree>,
+    /// Held while hidden images are removed, and by scans, so that neither sees the other's half.
+    whole: Mutex<()>,
+    flusher: Flusher,
+}
+
+/// The tree of images, as far as it is known.
+#[derive(Debug, Default)]
+struct KnownTree {
+    /// Built by the first operation that needs it and by every scan.
+    tree: Option<ImageTree>,
+    /// Counts images made and removed, so that a survey notices what happened while it ran.
+    changes: u64,
+}
+
+impl KnownTree {
+    fn change(&mut self, apply: impl FnOnce(&mut ImageTree)) {
+        self.changes += 1;
+        if let Some(tree) = &mut self.tree {
+            apply(tree);
+        }
+    }
+
+    fn child_of(&self, name: ImageName) -> Option<ImageName> {
+        self.tree.as_ref()?.child_of(name)
+    }
+}
+
+/// An image to make.
+#[derive(Clone, Copy, Debug)]
+pub struct NewImage {
+    /// Uuid and format.
+    pub name: ImageName,
+    /// Bytes asked for; rounded up to 2 MiB.
+    pub virtual_size: u64,
+}
+
+impl VhdDirectory {
+    /// Takes the directory, sweeping what an earlier process left half made.
+    pub fn new(directory: Directory) -> Result<Self> {
+        let vhd_directory = VhdDirectory {
+            directory: Arc::new(directory),
+            tree: Mutex::default(),
+            whole: Mutex::default(),
+            flusher: Flusher::default(),
+        };
+        vhd_directory.sweep()?;
+        Ok(vhd_directory)
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Removes files that were being made when their process died.
+    fn sweep(&self) -> Result<()> {
+        let entries = self
+            .directory
+            .entries()
+            .map_err(|source| self.io_error("list", None, source))?;
+        for entry in entries {
+            let Some(name) = entry.to_str() else { continue };
+            if classify(name) == EntryKind::Temporary {
+                tracing::info!(
+                    file.name = name,
+                    "remove what an interrupted creation left in the SR directory"
+                );
+                self.directory
+                    .remove(name)
+                    .map_err(|source| self.io_error("remove", Some(name), source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an empty image.
+    ///
+    /// Write order, and what a crash leaves in each gap:
+    /// 1. The image is written under a temporary name: swept at the next attach.
+    /// 2. It is synced. The same.
+    /// 3. It gets its name, which must be free: a whole image, or after a power cut the temporary one.
+    /// 4. The directory is synced: the image stays.
+    ///
+    /// # Errors
+    /// On every error what was made is removed again.
+    ///
+    /// # Durability
+    /// On return the image is on stable storage under its name.
+    pub fn create(&self, new: &NewImage) -> Result<FoundVdi> {
+        let maximum = vhd::size::MAX_VIRTUAL_SIZE;
+        let virtual_size =
+            vhd::size::round_virtual_size(new.virtual_size).map_err(|_| Error::Size {
+                found: new.virtual_size,
+                maximum,
+            })?;
+        for name in [ImageName::vhd(new.name.uuid), ImageName::raw(new.name.uuid)] {
+            let file_name = name.file_name();
+            let taken = self.directory.contains(&file_name);
+            if taken.map_err(|source| self.io_error("look for", Some(&file_name), source))? {
+                return Err(Error::Exists {
+                    path: self.path_of(&file_name),
+                });
+            }
+        }
+        let temporary = new.name.temporary();
+        let made = self.create_temporary(&temporary, new.name, virtual_size);
+        let published =
+            made.and_then(|inspected| self.publish(&temporary, new.name).map(|()| inspected));
+        let inspected = match published {
+            Ok(inspected) => inspected,
+            Err(error) => {
+                // The sweep at the next attach gets what cannot be removed now.
+                let _ = self.directory.remove(&temporary);
+                return Err(error);
+            }
+        };
+        self.lock_tree().change(|tree| {
+            tree.insert(
+                new.name,
+                Node {
+                    parent: None,
+                    hidden: false,
+                },
+            )
+        });
+        Ok(found_vdi(new.name, &inspected, false))
+    }
+
+    fn create_temporary(
+        &self,
+        temporary: &str,
+        name: ImageName,
+        virtual_size: u64,
+    ) -> Result<Inspected> {
+        let created = self.directory.create_file(temporary);
+        let file = created.map_err(|source| self.io_error("create", Some(temporary), source))?;
+        let inspected =
+            inspect::create(file, name, virtual_size, &self.path_of(&name.file_name()))?;
+        fault::point("image: written and synced")
+            .map_err(|source| self.io_error("sync", Some(temporary), source))?;
+        Ok(inspected)
+    }
+
+    fn publish(&self, temporary: &str, name: ImageName) -> Result<()> {
+        let file_name = name.file_name();
+        self.directory
+            .publish(temporary, &file_name)
+            .map_err(|source| match source.kind() {
+                std::io::ErrorKind::AlreadyExists => Error::Exists {
+                    path: self.path_of(&file_name),
+                },
+                _ => self.io_error("rename to", Some(&file_name), source),
+            })?;
+        self.directory.sync().map_err(|source| {
+            // Whoever asked is told that there is no image, so there must be none.
+            let _ = self.directory.remove(&file_name);
+            self.io_error("sync the directory of", Some(&file_name), source)
+        })
+    }
+
+    /// Removes an image; one that is not there is no error.
+    ///
+    /// Write order: the image is unlinked and the directory synced, then every hidden parent that no image needs any more
+    /// likewise, from the leaf upward. A crash in between leaves a hidden image without children, which no scan shows and
+    /// the next removal takes along.
+    ///
+    /// # Errors
+    /// `InUse` while it is open anywhere, `HasChildren` while images are based on it.
+    ///
+    /// # Durability
+    /// On return the image is gone for good.
+    pub fn remove(&self, uuid: Uuid) -> Result<()> {
+        let Some((name, file)) = self.find(uuid, Access::Read)? else {
+            return Ok(());
+        };
+        // Held to the end: nobody opens the image between the check and the removal.
+        let locked = try_lock(&file, LockMode::Exclusive);
+        if !locked.map_err(|source| self.io_error("lock", Some(&name.file_name()), source))? {
+            return Err(Error::InUse { uuid });
+        }
+        let had_parent = {
+            let mut known = self.loaded_tree()?;
+            if let Some(child) = known.child_of(name) {
+                return Err(Error::HasChildren {
+                    uuid,
+                    child: child.uuid,
+                });
+            }
+            let node = known
+                .tree
+                .as_ref()
+                .and_then(|tree| tree.nodes().get(&name).copied());
+            known.change(|tree| tree.remove(name));
+            node.is_none_or(|node| node.parent.is_some())
+        };
+        self.unlink(name).inspect_err(|_| {
+            // The tree no longer says what is on the medium: build it again when it is needed.
+            self.lock_tree().tree = None;
+        })?;
+        if had_parent {
+            self.prune()?;
+        }
+        Ok(())
+    }
+
+    /// Removes hidden images that no image needs any more, unless an image is unreadable and may need them.
+    fn prune(&self) -> Result<()> {
+        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let prunable = self
+                .loaded_tree()?
+                .tree
+                .as_ref()
+                .map(ImageTree::prunable)
+                .unwrap_or_default();
+            let mut removed = 0;
+            for name in prunable {
+                let file_name = name.file_name();
+                match self.directory.open_file(&file_name, Access::Read) {
+                    Ok(file) if !try_lock(&file, LockMode::Exclusive).unwrap_or(false) => continue,
+                    Ok(_) => {
+                        tracing::info!(vdi.uuid = %name.uuid, "remove a hidden image that no VDI needs any more")
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(source) => return Err(self.io_error("open", Some(&file_name), source)),
+                }
+                self.unlink(name)?;
+                self.lock_tree().change(|tree| tree.remove(name));
+                removed += 1;
+            }
+            // Each round removes something, so there are no more rounds than images in a chain.
+            if removed == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn unlink(&self, name: ImageName) -> Result<()> {
+        let file_name = name.file_name();
+        let removed = self.directory.remove(&file_name);
+        removed.map_err(|source| self.io_error("remove", Some(&file_name), source))?;
+        self.directory
+            .sync()
+            .map_err(|source| self.io_error("sync the directory of", Some(&file_name), source))
+    }
+
+    /// Reads the state of one VDI.
+    pub fn stat(&self, uuid: Uuid) -> Result<FoundVdi> {
+        let name = self
+            .find(uuid, Access::Read)?
+            .map(|(name, _)| name)
+            .ok_or_else(|| self.missing(uuid))?;
+        let inspected = inspect(&self.directory, name)?;
+        let is_parent = inspected.hidden || self.loaded_tree()?.child_of(name).is_some();
+        Ok(found_vdi(name, &inspected, is_parent))
+    }
+
+    /// Reads every image.
+    pub fn survey(&self) -> Result<Survey> {
+        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = self.lock_tree().changes;
+        let survey = survey(&self.directory)?;
+        let mut known = self.lock_tree();
+        // What was made or removed meanwhile may or may not be in the survey.
+        known.tree = (known.changes == changes).then(|| survey.tree.clone());
+        drop(known);
+        Ok(survey)
+    }
+
+    /// Opens a VDI with its parents.
+    ///
+    /// # Errors
+    /// `InUse` when it is open and one of both wants to write.
+    pub fn open(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<OpenImage>> {
+        let access = match mode {
+            OpenMode::ReadOnly => Access::Read,
+            OpenMode::ReadWrite => Access::ReadWrite,
+        };
+        let (name, file) = self.find(uuid, access)?.ok_or_else(|| self.missing(uuid))?;
+        if mode == OpenMode::ReadWrite
+            && let Some(child) = self.loaded_tree()?.child_of(name)
+        {
+            return Err(Error::HasChildren {
+                uuid,
+                child: child.uuid,
+            });
+        }
+        let image = Arc::new(OpenImage::open(self.directory.clone(), name, file, mode)?);
+        self.flusher.add(&image);
+        Ok(image)
+    }
+
+    /// The VDIs that are open.
+    pub fn open_images(&self) -> Vec<Uuid> {
+        self.flusher.open_images()
+    }
+
+    /// Opens the file of a VDI, whichever format it has.
+    fn find(&self, uuid: Uuid, access: Access) -> Result<Option<(ImageName, std::fs::File)>> {
+        for name in [ImageName::vhd(uuid), ImageName::raw(uuid)] {
+            let file_name = name.file_name();
+            match self.directory.open_file(&file_name, access) {
+                Ok(file) => return Ok(Some((name, file))),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(self.io_error("open", Some(&file_name), source)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn lock_tree(&self) -> MutexGuard<'_, KnownTree> {
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tree, built from the medium if need be.
+    fn loaded_tree(&self) -> Result<MutexGuard<'_, KnownTree>> {
+        let mut known = self.lock_tree();
+        if known.tree.is_none() {
+            known.tree = Some(survey(&self.directory)?.tree);
+        }
+        Ok(known)
+    }
+
+    fn path_of(&self, file_name: &str) -> std::path::PathBuf {
+        self.directory.path().join(file_name)
+    }
+
+    fn missing(&self, uuid: Uuid) -> Error {
+        Error::Missing {
+            uuid,
+            directory: self.directory.path().to_owned(),
+        }
+    }
+
+    fn io_error(
+        &self,
+        action: &'static str,
+        file_name: Option<&str>,
+        source: std::io::Error,
+    ) -> Error {
+        let path = file_name.map_or_else(
+            || self.directory.path().to_owned(),
+            |name| self.path_of(name),
+        );
+        Error::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}

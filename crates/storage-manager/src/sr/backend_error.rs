@@ -1,0 +1,147 @@
+//! The numbers and texts by which drivers fail.
+//!
+//! Source: the error table of XenServer's storage manager; 16, 24, 38, 39 and 144 reach clients under XenAPI's own codes.
+
+use std::io;
+
+use uuid::Uuid;
+use xenapi::Failure;
+
+use crate::io::lock::LockError;
+use crate::layout::vhd_files::Error as LayoutError;
+
+/// The command during which something failed: it decides the number of what has no number of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `SR.create`.
+    SrCreate,
+    /// `PBD.plug`.
+    SrAttach,
+    /// `SR.destroy`.
+    SrDelete,
+    /// `SR.scan` and `SR.update`.
+    SrScan,
+    /// `VDI.create`.
+    VdiCreate,
+    /// `VDI.destroy`.
+    VdiDelete,
+    /// Reading the state of one VDI.
+    VdiLoad,
+    /// Opening a VDI for a consumer.
+    VdiAttach,
+}
+
+impl Command {
+    fn number_and_text(self) -> (u16, &'static str) {
+        match self {
+            Command::SrCreate | Command::SrAttach => (61, "File SR creation error"),
+            Command::SrDelete => (63, "Unable to delete the file SR"),
+            Command::SrScan => (40, "The SR scan failed"),
+            Command::VdiCreate => (78, "VDI Creation failed"),
+            Command::VdiDelete => (80, "VDI deletion failed"),
+            Command::VdiLoad => (65, "Failed to load VDI"),
+            Command::VdiAttach => (46, "The VDI is not available"),
+        }
+    }
+
+    /// The `operation` parameter of `VDI_IN_USE`.
+    fn operation(self) -> &'static str {
+        match self {
+            Command::VdiDelete => "destroy",
+            _ => "attach",
+        }
+    }
+}
+
+/// A failure of the command with a sentence of detail.
+pub fn failed(command: Command, detail: &str) -> Failure {
+    let (number, text) = command.number_and_text();
+    Failure::backend(number, text, detail, "")
+}
+
+/// 94: the PBD has no `location`.
+pub fn location_missing() -> Failure {
+    Failure::backend(94, "The request is missing the location parameter", "", "")
+}
+
+/// 47: the SR is not attached any more.
+pub fn detached(sr_uuid: Uuid) -> Failure {
+    Failure::backend(
+        47,
+        "The SR is not available",
+        &format!("SR {sr_uuid} was detached; plug its PBD first"),
+        "",
+    )
+}
+
+/// The failure of a system call on the SR's directory.
+pub fn system_call(
+    command: Command,
+    action: &str,
+    path: &std::path::Path,
+    error: &io::Error,
+) -> Failure {
+    of_io_error(
+        command,
+        error,
+        &format!("{action} {}: {error}", path.display()),
+    )
+}
+
+/// 16: somebody else serves the directory. With its number rather than as SR_DEVICE_IN_USE, whose lack of parameters
+/// would hide who.
+pub fn lock(command: Command, error: &LockError) -> Failure {
+    match error {
+        LockError::Held { .. } => {
+            let detail = format!("{error}; only one storage manager may serve a directory");
+            Failure::backend(16, "The SR is currently in use", &detail, "")
+        }
+        LockError::Io { source, .. } => of_io_error(command, source, &format!("{error}: {source}")),
+    }
+}
+
+/// The failure of an operation on an image.
+pub fn layout(command: Command, sr_uuid: Uuid, error: &LayoutError) -> Failure {
+    match error {
+        LayoutError::Missing { uuid, .. } => {
+            Failure::new("VDI_MISSING", [sr_uuid.to_string(), uuid.to_string()])
+        }
+        LayoutError::InUse { uuid } => Failure::new(
+            "VDI_IN_USE",
+            [uuid.to_string(), command.operation().to_owned()],
+        ),
+        LayoutError::Exists { .. } => {
+            Failure::backend(43, "The VDI already exists", &error.to_string(), "")
+        }
+        LayoutError::Size { .. } => size_invalid(),
+        _ => match error.io_error() {
+            Some(io_error) => of_io_error(command, io_error, &error.chain_text()),
+            None => failed(command, &error.chain_text()),
+        },
+    }
+}
+
+/// 79: a virtual size that no VHD can have, in the words of XenServer.
+pub fn size_invalid() -> Failure {
+    Failure::backend(
+        79,
+        "VDI Invalid size",
+        "VDI size must be between 1 MB and 2088960 MB",
+        "",
+    )
+}
+
+fn of_io_error(command: Command, error: &io::Error, detail: &str) -> Failure {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Failure::backend(44, "There is insufficient space", detail, "")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Failure::backend(
+            461,
+            "The file system for SR cannot be written to",
+            detail,
+            "",
+        ),
+        _ => failed(command, detail),
+    }
+}
