@@ -9,8 +9,11 @@ pub mod auth;
 pub mod config;
 pub mod context;
 pub mod db;
+pub mod driver;
 pub mod error;
 pub mod model;
+pub mod operation;
+pub mod scheduler;
 
 pub use config::Config;
 pub use context::{Context, RequestContext};

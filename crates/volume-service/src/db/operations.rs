@@ -109,6 +109,32 @@ pub fn claim(
     Ok(claimed)
 }
 
+/// Takes the unfinished operation of one target, if it is due and nobody holds a good lease on it.
+pub fn claim_target(
+    tx: &mut Transaction<'_>,
+    target: &str,
+    owner: &str,
+    now_us: i64,
+    lease_us: i64,
+) -> Result<Option<Operation>> {
+    tx.query_first(
+        &format!(
+            "UPDATE operations SET lease_owner = ?2, lease_generation = lease_generation + 1, lease_expires_at_us = ?4, \
+             state = CASE state WHEN 'pending' THEN 'running' ELSE state END, updated_at_us = ?3 \
+             WHERE target = ?1 AND state <> 'succeeded' AND state <> 'failed' \
+             AND not_before_us <= ?3 AND (lease_expires_at_us IS NULL OR lease_expires_at_us <= ?3) \
+             RETURNING {COLUMNS}"
+        ),
+        &[
+            target.into(),
+            owner.into(),
+            now_us.into(),
+            now_us.saturating_add(lease_us).into(),
+        ],
+        from_row,
+    )
+}
+
 /// Makes a lease hold until `expires_at_us`.
 ///
 /// # Errors

@@ -1,0 +1,172 @@
+//! What a pool answers when a call fails, and what that means to an operation.
+
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorKind, Subject};
+
+/// What can be done about a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The pool did not answer, or the connection broke.
+    Unreachable,
+    /// Another operation is at work on the object, or the pool has too much to do.
+    Busy,
+    /// The VDI is attached.
+    InUse,
+    /// The object does not exist.
+    Gone,
+    /// The SR is not plugged where the call runs.
+    NotPlugged,
+    /// The medium is full.
+    Full,
+    /// The storage manager does not have this SR type.
+    UnknownType,
+    /// The storage manager cannot do this.
+    Unsupported,
+    /// The pool does not let us in, or not do this.
+    Forbidden,
+    /// The storage manager refused or failed.
+    Refused,
+}
+
+/// A call to a pool that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{call}: {text}")]
+pub struct PoolError {
+    /// The message: `VDI.create`.
+    pub call: &'static str,
+    /// What can be done about it.
+    pub trouble: Trouble,
+    /// True when the call may have happened all the same.
+    pub outcome_unknown: bool,
+    /// The pool's code and parameters, or what broke; never a secret.
+    pub text: String,
+}
+
+impl PoolError {
+    /// Makes an error of a call that did not happen.
+    pub fn new(call: &'static str, trouble: Trouble, text: impl Into<String>) -> Self {
+        PoolError {
+            call,
+            trouble,
+            outcome_unknown: false,
+            text: text.into(),
+        }
+    }
+
+    /// Says that the call may have happened.
+    #[must_use]
+    pub fn with_unknown_outcome(mut self) -> Self {
+        self.outcome_unknown = true;
+        self
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self.trouble {
+            Trouble::Unreachable | Trouble::NotPlugged => ErrorKind::Unavailable,
+            Trouble::Busy | Trouble::InUse => ErrorKind::Busy,
+            Trouble::Gone => ErrorKind::NotFound,
+            Trouble::Full => ErrorKind::NoCapacity,
+            Trouble::UnknownType | Trouble::Unsupported => ErrorKind::NotSupported,
+            Trouble::Forbidden => ErrorKind::Forbidden,
+            Trouble::Refused => ErrorKind::Internal,
+        }
+    }
+
+    /// A sentence for a tenant: what, without names of hosts and paths.
+    fn public(&self) -> &'static str {
+        match self.trouble {
+            Trouble::Unreachable => "the storage does not answer",
+            Trouble::Busy => "the storage is busy",
+            Trouble::InUse => "the volume is in use on the storage",
+            Trouble::Gone => "an object is missing on the storage",
+            Trouble::NotPlugged => "the storage is not connected",
+            Trouble::Full => "the storage is full",
+            Trouble::UnknownType => "this storage manager does not have this SR type yet",
+            Trouble::Unsupported => "the storage cannot do this",
+            Trouble::Forbidden => "the storage refuses our credentials",
+            Trouble::Refused => "the storage reported an error",
+        }
+    }
+
+    /// The error of a call about a backend's SR, naming backend, SR and cause.
+    pub fn on_backend(self, backend: &str, sr_uuid: Option<Uuid>, sr_type: &str) -> Error {
+        let public = if self.trouble == Trouble::UnknownType {
+            format!("this storage manager does not have SR type {sr_type} yet")
+        } else {
+            self.public().to_owned()
+        };
+        let sr = match sr_uuid {
+            Some(uuid) => format!("SR {uuid}"),
+            None => format!("a new SR of type {sr_type}"),
+        };
+        let mut detail = format!("backend {backend}, {sr}: {self}");
+        if self.outcome_unknown {
+            detail.push_str("; the call may have happened");
+        }
+        self.with_texts(Subject::Backend, backend, public, detail)
+    }
+
+    /// The error of a call that is about no backend in particular.
+    pub fn on_zone(self, zone: &str) -> Error {
+        let public = self.public().to_owned();
+        let detail = format!("pool of zone {zone}: {self}");
+        self.with_texts(Subject::Zone, zone, public, detail)
+    }
+
+    fn with_texts(self, subject: Subject, object: &str, public: String, detail: String) -> Error {
+        Error::new(self.kind(), subject, public)
+            .on(object)
+            .detail(detail)
+            .caused_by(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_reads_no_names_and_the_operator_reads_all() {
+        let sr = Uuid::from_u128(7);
+        let refused = "SR_BACKEND_FAILURE_73(, mount of filer:/vol1 failed, )";
+        let error = PoolError::new("VDI.create", Trouble::Refused, refused).with_unknown_outcome();
+        let error = error.on_backend("3", Some(sr), "nfs");
+        assert_eq!(error.public, "the storage reported an error");
+        assert_eq!(
+            error.detail,
+            format!("backend 3, SR {sr}: VDI.create: {refused}; the call may have happened")
+        );
+        assert!(!error.is_retriable());
+    }
+
+    #[test]
+    fn an_unknown_type_is_named() {
+        let error = PoolError::new("SR.create", Trouble::UnknownType, "SR_UNKNOWN_DRIVER(nfs)");
+        let error = error.on_backend("3", None, "nfs");
+        assert_eq!(
+            error.public,
+            "this storage manager does not have SR type nfs yet"
+        );
+        assert_eq!(error.kind, ErrorKind::NotSupported);
+    }
+
+    #[test]
+    fn what_may_pass_is_retriable() {
+        for (trouble, is_retriable) in [
+            (Trouble::Unreachable, true),
+            (Trouble::Busy, true),
+            (Trouble::InUse, true),
+            (Trouble::NotPlugged, true),
+            (Trouble::Gone, false),
+            (Trouble::Full, false),
+            (Trouble::UnknownType, false),
+            (Trouble::Unsupported, false),
+            (Trouble::Forbidden, false),
+            (Trouble::Refused, false),
+        ] {
+            let error = PoolError::new("VDI.create", trouble, "x").on_zone("nova");
+            assert_eq!(error.is_retriable(), is_retriable, "{trouble:?}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The seam between operations and a pool.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use uuid::Uuid;
+
+use super::error::PoolError;
+use crate::config::Secret;
+use crate::model::attachment::AttachMode;
+use crate::model::id::{AttachmentId, OperationId, VolumeId};
+
+/// The answer of a pool, when it comes.
+pub type PoolFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, PoolError>> + Send + 'a>>;
+
+/// A pool, as operations and reconcilers see it.
+///
+/// Every call ends within the client's deadline. Methods that remove answer success when the object is gone already; methods that
+/// make something are never repeated by the implementation.
+///
+/// # Cancel safety
+/// A dropped call may still happen in the pool; whoever drops one must look for what it left.
+pub trait Pool: Send + Sync {
+    /// The SR with this uuid.
+    fn find_sr(&self, uuid: Uuid) -> PoolFuture<'_, Option<FoundSr>>;
+
+    /// Every SR that carries a mark, whoever made it.
+    fn marked_srs(&self) -> PoolFuture<'_, Vec<FoundSr>>;
+
+    /// `SR.create` on the master host, carrying the mark from the first moment. Returns its uuid.
+    fn create_sr<'a>(&'a self, spec: &'a SrSpec) -> PoolFuture<'a, Uuid>;
+
+    /// `SR.introduce` under a uuid that the pool does not know, and the mark.
+    fn introduce_sr<'a>(&'a self, uuid: Uuid, spec: &'a SrSpec) -> PoolFuture<'a, ()>;
+
+    /// Writes the mark on an SR that has none.
+    fn mark_sr<'a>(&'a self, uuid: Uuid, mark: &'a str) -> PoolFuture<'a, ()>;
+
+    /// Makes sure that the master host has a plugged PBD for the SR: `PBD.create` when there is none, then `PBD.plug`.
+    fn plug_sr<'a>(&'a self, uuid: Uuid, spec: &'a SrSpec) -> PoolFuture<'a, ()>;
+
+    /// `SR.scan`.
+    fn scan_sr(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
+
+    /// What the SR's record says of its room.
+    fn sr_space(&self, uuid: Uuid) -> PoolFuture<'_, SrSpace>;
+
+    /// `PBD.unplug` of all its PBDs, then `SR.forget`. Data stays on the medium.
+    fn forget_sr(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
+
+    /// The VDIs labelled for this volume, in every SR, whoever made them.
+    fn vdis_of_volume(&self, volume: VolumeId) -> PoolFuture<'_, Vec<FoundVdi>>;
+
+    /// The VDIs of an SR that carry `xensm:volume`.
+    fn vdis_of_sr(&self, sr_uuid: Uuid) -> PoolFuture<'_, Vec<FoundVdi>>;
+
+    /// `VDI.create`. Returns its uuid.
+    fn create_vdi<'a>(&'a self, spec: &'a VdiSpec) -> PoolFuture<'a, Uuid>;
+
+    /// The VDI with this uuid.
+    fn find_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Option<FoundVdi>>;
+
+    /// `VDI.destroy`.
+    fn destroy_vdi(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
+
+    /// `VBD.create` on the master host's control domain. Returns its uuid.
+    fn create_vbd<'a>(&'a self, spec: &'a VbdSpec) -> PoolFuture<'a, Uuid>;
+
+    /// The VBDs of the control domain that carry `xensm:attachment`; those of one attachment when it is given.
+    fn vbds(&self, attachment: Option<AttachmentId>) -> PoolFuture<'_, Vec<FoundVbd>>;
+
+    /// `VBD.plug`, unless it is plugged. Returns where the bytes are served, if the storage manager says so.
+    fn plug_vbd(&self, uuid: Uuid) -> PoolFuture<'_, Option<NbdEndpoint>>;
+
+    /// `VBD.unplug`, unless it is not plugged.
+    fn unplug_vbd(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
+
+    /// `VBD.destroy`.
+    fn destroy_vbd(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
+}
+
+/// What an SR is made or introduced with.
+#[derive(Clone, Debug)]
+pub struct SrSpec {
+    /// `SR.name_label`.
+    pub name_label: String,
+    /// `SR.name_description`.
+    pub name_description: String,
+    /// `SR.type`.
+    pub sr_type: String,
+    /// `device_config` without secrets.
+    pub config: BTreeMap<String, String>,
+    /// The secret keys of `device_config`; a pool keeps them as secrets of its own.
+    pub secrets: BTreeMap<String, Secret>,
+    /// The mark of the backend row.
+    pub mark: String,
+}
+
+/// An SR that the pool knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundSr {
+    /// Its uuid.
+    pub uuid: Uuid,
+    /// Its type.
+    pub sr_type: String,
+    /// The mark it carries.
+    pub mark: Option<String>,
+}
+
+/// What an SR's record says of its room, in bytes; absent where the pool has not measured yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SrSpace {
+    /// `physical_size`.
+    pub physical_size: Option<u64>,
+    /// `physical_utilisation`.
+    pub physical_utilisation: Option<u64>,
+    /// `virtual_allocation`.
+    pub virtual_allocation: Option<u64>,
+    /// True when the master host has a plugged PBD.
+    pub is_plugged: bool,
+}
+
+/// What a volume's VDI is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VdiSpec {
+    /// The SR.
+    pub sr_uuid: Uuid,
+    /// The volume.
+    pub volume: VolumeId,
+    /// The operation.
+    pub operation: OperationId,
+    /// The lease generation under which it is made.
+    pub generation: i64,
+    /// The deployment's mark.
+    pub deployment: super::Deployment,
+    /// `virtual_size` in bytes.
+    pub size_bytes: u64,
+}
+
+/// A VDI that carries `xensm:volume`, or is labelled for a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundVdi {
+    /// Its uuid.
+    pub uuid: Uuid,
+    /// The SR it lies in.
+    pub sr_uuid: Uuid,
+    /// The volume, when the mark can be read.
+    pub volume: Option<VolumeId>,
+    /// The deployment that made it, when the mark can be read.
+    pub deployment: Option<Uuid>,
+    /// The operation that made it, when the mark can be read.
+    pub operation: Option<OperationId>,
+    /// The generation under which it was made; 0 when the mark cannot be read.
+    pub generation: i64,
+    /// `virtual_size` in bytes.
+    pub size_bytes: u64,
+    /// True for snapshots, which carry the marks of what they were taken from.
+    pub is_a_snapshot: bool,
+}
+
+/// What an attachment's VBD is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VbdSpec {
+    /// The VDI.
+    pub vdi_uuid: Uuid,
+    /// The attachment.
+    pub attachment: AttachmentId,
+    /// The deployment's mark.
+    pub deployment: super::Deployment,
+    /// Whether the consumer writes.
+    pub mode: AttachMode,
+}
+
+/// A VBD of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundVbd {
+    /// Its uuid.
+    pub uuid: Uuid,
+    /// The attachment, when the mark can be read.
+    pub attachment: Option<AttachmentId>,
+    /// The deployment that made it, when the mark can be read.
+    pub deployment: Option<Uuid>,
+    /// Its VDI.
+    pub vdi_uuid: Option<Uuid>,
+    /// True when it is plugged.
+    pub is_plugged: bool,
+}
+
+/// Where a plugged VBD's bytes are served.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NbdEndpoint {
+    /// The unix socket's path.
+    pub socket: String,
+    /// The export's name.
+    pub export: String,
+}

@@ -1,0 +1,105 @@
+//! Removes a volume: its VDI, whatever else is marked for it in the pool, and last its row.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::create_volume::volume_id;
+use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
+use super::job::{Job, SrName};
+use super::{detach_volume, leftovers};
+use crate::db::{attachments, backends, volumes};
+use crate::error::Result;
+use crate::model::id::AttachmentId;
+use crate::model::volume::VolumeStatus;
+
+/// The operation.
+pub(super) struct DeleteVolume;
+
+/// Its step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Step {
+    /// Ends attachments, destroys the VDI and leftovers.
+    DestroyVdi,
+}
+
+/// What is to be removed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Outputs {
+    vdi_uuid: Option<Uuid>,
+    sr: SrName,
+    attachments: Vec<AttachmentId>,
+}
+
+impl Definition for DeleteVolume {
+    type Step = Step;
+    type Outputs = Outputs;
+
+    const STEPS: &'static [Step] = &[Step::DestroyVdi];
+    const ATTEMPTS_MAX: u32 = 6;
+
+    fn begin(
+        at: &mut StepTransaction<'_, '_>,
+        _step: Step,
+        outputs: &mut Outputs,
+    ) -> Result<Begin> {
+        let id = volume_id(&at.operation.target)?;
+        let Some(volume) = volumes::find(at.transaction, id)? else {
+            return Ok(Begin::Next);
+        };
+        if volume.status != VolumeStatus::Deleting {
+            let status = volume.status.as_str();
+            return Ok(Begin::Undo(Reason::new(format!(
+                "the volume is {status}, not deleting"
+            ))));
+        }
+        // No backend was recorded, so nothing was ever begun in a pool.
+        let Some(backend) = volume.backend_id else {
+            return Ok(Begin::Next);
+        };
+        outputs.vdi_uuid = volume.vdi_uuid;
+        outputs.sr = backends::find(at.transaction, at.vault, backend)?
+            .map_or_else(SrName::default, |backend| SrName::of(&backend));
+        outputs.attachments = attachments::of_volume(at.transaction, id)?
+            .into_iter()
+            .map(|attachment| attachment.id)
+            .collect();
+        Ok(Begin::Act)
+    }
+
+    async fn run(job: &Job, _step: Step, outputs: &mut Outputs, _look: bool) -> Result<()> {
+        for attachment in &outputs.attachments {
+            detach_volume::disconnect(job, *attachment).await?;
+        }
+        if let Some(vdi) = outputs.vdi_uuid {
+            let destroyed = job.pool()?.destroy_vdi(vdi).await;
+            destroyed.map_err(|error| outputs.sr.error(error))?;
+        }
+        leftovers::destroy(job, volume_id(&job.target)?).await
+    }
+
+    fn has_undo(_: Step) -> bool {
+        false
+    }
+
+    async fn undo(_: &Job, _: Step, _: &mut Outputs) -> Result<()> {
+        Ok(())
+    }
+
+    fn succeed(at: &mut StepTransaction<'_, '_>, _: &Outputs) -> Result<Finish> {
+        let id = volume_id(&at.operation.target)?;
+        for attachment in attachments::of_volume(at.transaction, id)? {
+            attachments::remove(at.transaction, attachment.id)?;
+        }
+        volumes::remove(at.transaction, id)?;
+        Ok(Finish::Succeeded)
+    }
+
+    fn fail(at: &mut StepTransaction<'_, '_>, _: &Outputs, reason: &Reason) -> Result<()> {
+        let (id, now_us) = (volume_id(&at.operation.target)?, at.context.now_us());
+        let (from, to) = (VolumeStatus::Deleting, VolumeStatus::ErrorDeleting);
+        if volumes::change_status(at.transaction, id, &[from], to, now_us)? {
+            volumes::set_failure(at.transaction, id, &reason.public)?;
+        }
+        Ok(())
+    }
+}

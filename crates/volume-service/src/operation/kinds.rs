@@ -1,0 +1,40 @@
+//! From a stored kind to its code.
+
+use std::sync::Arc;
+
+use super::attach_volume::AttachVolume;
+use super::connect_backend::ConnectBackend;
+use super::create_volume::CreateVolume;
+use super::delete_volume::DeleteVolume;
+use super::detach_volume::DetachVolume;
+use super::engine::{Claimed, Ended, Engine, drive};
+use super::progress::{Next, Surroundings, settle};
+use crate::db::Transaction;
+use crate::error::Result;
+use crate::model::operation::{Operation, OperationKind};
+
+/// Settles a claimed operation, see [`settle`].
+pub(super) fn settle_any(
+    transaction: &mut Transaction<'_>,
+    around: &Surroundings,
+    operation: &mut Operation,
+) -> Result<Next> {
+    match operation.kind {
+        OperationKind::CreateVolume => settle::<CreateVolume>(transaction, around, operation),
+        OperationKind::DeleteVolume => settle::<DeleteVolume>(transaction, around, operation),
+        OperationKind::ConnectBackend => settle::<ConnectBackend>(transaction, around, operation),
+        OperationKind::AttachVolume => settle::<AttachVolume>(transaction, around, operation),
+        OperationKind::DetachVolume => settle::<DetachVolume>(transaction, around, operation),
+    }
+}
+
+/// Drives a claimed operation to its end, see [`drive`].
+pub(super) async fn drive_any(engine: &Arc<Engine>, claimed: Claimed) -> Ended {
+    match claimed.operation.kind {
+        OperationKind::CreateVolume => drive::<CreateVolume>(engine, claimed).await,
+        OperationKind::DeleteVolume => drive::<DeleteVolume>(engine, claimed).await,
+        OperationKind::ConnectBackend => drive::<ConnectBackend>(engine, claimed).await,
+        OperationKind::AttachVolume => drive::<AttachVolume>(engine, claimed).await,
+        OperationKind::DetachVolume => drive::<DetachVolume>(engine, claimed).await,
+    }
+}

@@ -1,0 +1,33 @@
+//! Durable operations: every change that touches a pool, as a row with a list of steps that any worker of the zone can go on with.
+//!
+//! ```text
+//!            claim                 last step done
+//!  pending ─────────▶ running ───────────────────────▶ succeeded
+//!     ▲  park, retry │   │ a step failed for good
+//!     └──────────────┘   ▼
+//!                     undoing ───────────────────────▶ failed
+//!                            all begun steps undone
+//! ```
+//!
+//! `definition` says what a kind of operation is made of; one file per kind holds its steps; `progress` moves the row; `engine`
+//! claims and drives; `lease` is who may; `worker` is the loop. Read `docs/internals/operations.md` first.
+
+mod attach_volume;
+mod connect_backend;
+mod connection_info;
+mod create_volume;
+mod definition;
+mod delete_volume;
+mod detach_volume;
+mod engine;
+mod job;
+mod kinds;
+mod lease;
+mod leftovers;
+mod notice;
+mod progress;
+mod worker;
+
+pub use engine::{Checkpoint, Claimed, Ended, Engine, Place};
+pub use lease::{LEASE_MARGIN_US, LEASE_US};
+pub use worker::Worker;

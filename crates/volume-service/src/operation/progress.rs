@@ -1,0 +1,398 @@
+//! How an operation's row moves: inside one transaction, under the present lease.
+
+use serde_json::Value;
+
+use super::definition::{AfterFailure, Begin, Definition, Finish, Reason, StepTransaction};
+use crate::auth::vault::Vault;
+use crate::context::Context;
+use crate::db::operations::Progress;
+use crate::db::{Transaction, operations};
+use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::model::operation::{Operation, OperationState};
+
+/// First wait before a step is tried again, in microseconds; doubled each time.
+const BACKOFF_FIRST_US: i64 = 100_000;
+/// Longest such wait.
+const BACKOFF_MAX_US: i64 = 5_000_000;
+/// Claims after which an operation is undone instead of going on: something about it ends its workers.
+const CLAIMS_MAX: i64 = 500;
+/// Longest failure text kept in a row, in bytes.
+const FAILURE_MAX_BYTES: usize = 4000;
+
+/// What a worker does next with an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Runs the present step in the pool.
+    Act {
+        /// An earlier try may have left something.
+        look: bool,
+    },
+    /// Undoes the present step in the pool.
+    Undo,
+    /// Nothing before this time; the lease is given back.
+    Parked {
+        /// Microseconds since 1970.
+        until_us: i64,
+    },
+    /// Nothing, ever.
+    Finished,
+}
+
+/// Everything that the functions here need beside the transaction.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    /// Time and ids.
+    pub(super) context: Context,
+    /// Opens the stored secrets of backends.
+    pub(super) vault: Vault,
+}
+
+/// Goes from the present step through all that have no part in the pool, and stores where it arrives.
+pub(super) fn settle<D: Definition>(
+    transaction: &mut Transaction<'_>,
+    around: &Surroundings,
+    operation: &mut Operation,
+) -> Result<Next> {
+    if operation.state == OperationState::Undoing {
+        return settle_undo::<D>(transaction, around, operation);
+    }
+    if operation.lease_generation > CLAIMS_MAX {
+        start_undo::<D>(operation, &Reason::new("given up: claimed too often"));
+        return settle_undo::<D>(transaction, around, operation);
+    }
+    let mut outputs: D::Outputs = parse_outputs(operation)?;
+    loop {
+        let mut at = StepTransaction {
+            transaction,
+            operation,
+            context: &around.context,
+            vault: &around.vault,
+        };
+        let undo = match D::STEPS.get(operation.step as usize) {
+            Some(step) => match D::begin(&mut at, *step, &mut outputs)? {
+                Begin::Act => {
+                    let look = operation.step_begun;
+                    operation.step_begun = true;
+                    store(transaction, around, operation, &outputs)?;
+                    return Ok(Next::Act { look });
+                }
+                Begin::Next => {
+                    go_to(operation, operation.step + 1);
+                    continue;
+                }
+                Begin::Undo(reason) => reason,
+            },
+            None => match D::succeed(&mut at, &outputs)? {
+                Finish::Succeeded => {
+                    operation.failure.clear();
+                    return finish::<D>(transaction, around, operation, OperationState::Succeeded);
+                }
+                Finish::Undo(reason) => reason,
+            },
+        };
+        start_undo::<D>(operation, &undo);
+        set_outputs(operation, &outputs)?;
+        return settle_undo::<D>(transaction, around, operation);
+    }
+}
+
+/// Records that the present step's part in the pool is done, and settles.
+pub(super) fn done<D: Definition>(
+    transaction: &mut Transaction<'_>,
+    around: &Surroundings,
+    operation: &mut Operation,
+    outputs: &D::Outputs,
+) -> Result<Next> {
+    set_outputs(operation, outputs)?;
+    go_to(operation, operation.step + 1);
+    operation.failure.clear();
+    settle::<D>(transaction, around, operation)
+}
+
+/// Records that the present step's part in the pool failed: parks it to be tried again, or turns to what follows.
+pub(super) fn failed<D: Definition>(
+    transaction: &mut Transaction<'_>,
+    around: &Surroundings,
+    operation: &mut Operation,
+    outputs: &mut D::Outputs,
+    error: &Failure,
+) -> Result<Next> {
+    operation.attempts += 1;
+    if error.is_retriable && operation.attempts < D::ATTEMPTS_MAX {
+        return park(transaction, around, operation, outputs, &error.reason);
+    }
+    let step = step_of::<D>(operation)?;
+    match D::failed(step, outputs, &error.as_error()) {
+        AfterFailure::Next => go_to(operation, operation.step + 1),
+        AfterFailure::Back(earlier) => {
+            let index = D::STEPS.iter().position(|step| *step == earlier);
+            go_to(operation, index.unwrap_or_default() as u32);
+        }
+        AfterFailure::Undo => start_undo::<D>(operation, &error.reason),
+    }
+    set_outputs(operation, outputs)?;
+    settle::<D>(transaction, around, operation)
+}
+
+/// Records the end of the present step's undo and goes on to the step before.
+pub(super) fn undone<D: Definition>(
+    transaction: &mut Transaction<'_>,
+    around: &Surroundings,
+    operation: &mut Operation,
+    outputs: &mut D::Outputs,
+    error: Option<&Failure>,
+) -> Result<Next> {
+    if let Some(error) = error {
+        operation.attempts += 1;
+        if error.is_retriable && operation.attempts < D::ATTEMPTS_MAX {
+            return park(transaction, around, operation, outputs, &error.reason);
+        }
+        D::undo_failed(step_of::<D>(operation)?, outputs);
+        let text = format!("{}; not undone: {}", operation.failure, error.reason.full);
+        operation.failure = bounded(text);
+    }
+    set_outputs(operation, outputs)?;
+    go_to(operation, step_before::<D>(operation));
+    settle_undo::<D>(transaction, around, operation)
+}
+
+/// A step's failure in a form that a transaction's closure can hold.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    /// For tenant and operator.
+    pub(super) reason: Reason,
+    /// The same call may succeed later.
+    pub(super) is_retriable: bool,
+    kind: ErrorKind,
+    subject: Subject,
+    object: String,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Failure {
+            reason: Reason::from(error),
+            is_retriable: error.is_retriable(),
+            kind: error.kind,
+            subject: error.subject,
+            object: error.object.clone(),
+        }
+    }
+}
+
+impl Failure {
+    fn as_error(&self) -> Error {
+        Error::new(self.kind, self.subject, self.reason.public.clone())
+            .on(self.object.clone())
+            .detail(self.reason.full.clone())
+    }
+}
+
+fn settle_undo<D: Definition>(
+    transaction: &mut Transaction<'_>,
+    around: &Surroundings,
+    operation: &mut Operation,
+) -> Result<Next> {
+    let outputs: D::Outputs = parse_outputs(operation)?;
+    while let Some(step) = D::STEPS.get(operation.step as usize) {
+        if D::has_undo(*step) {
+            operation.step_begun = true;
+            store(transaction, around, operation, &outputs)?;
+            return Ok(Next::Undo);
+        }
+        go_to(operation, step_before::<D>(operation));
+    }
+    let reason = failure_of(operation);
+    let mut at = StepTransaction {
+        transaction,
+        operation,
+        context: &around.context,
+        vault: &around.vault,
+    };
+    D::fail(&mut at, &outputs, &reason)?;
+    finish::<D>(transaction, around, operation, OperationState::Failed)
+}
+
+fn finish<D: Definition>(
+    transaction: &mut Transaction<'_>,
+    around: &Surroundings,
+    operation: &mut Operation,
+    state: OperationState,
+) -> Result<Next> {
+    let now_us = around.context.now_us();
+    operations::finish(
+        transaction,
+        operation.lease(),
+        state,
+        &operation.failure,
+        now_us,
+    )?;
+    operation.state = state;
+    let mut at = StepTransaction {
+        transaction,
+        operation,
+        context: &around.context,
+        vault: &around.vault,
+    };
+    D::ended(&mut at)?;
+    Ok(Next::Finished)
+}
+
+/// The step to undo after this one; behind the first comes one past the last, where nothing is left to undo.
+fn step_before<D: Definition>(operation: &Operation) -> u32 {
+    let none = D::STEPS.len() as u32;
+    operation.step.checked_sub(1).unwrap_or(none)
+}
+
+fn start_undo<D: Definition>(operation: &mut Operation, reason: &Reason) {
+    let last = (D::STEPS.len() as u32).saturating_sub(1);
+    operation.state = OperationState::Undoing;
+    operation.failure = bounded(reason.full.clone());
+    let from = operation.step.min(last);
+    go_to(operation, from);
+    set_reason(operation, reason);
+}
+
+fn park<O: serde::Serialize>(
+    transaction: &mut Transaction<'_>,
+    around: &Surroundings,
+    operation: &mut Operation,
+    outputs: &O,
+    reason: &Reason,
+) -> Result<Next> {
+    let doublings = operation.attempts.saturating_sub(1).min(16);
+    let wait_us = (BACKOFF_FIRST_US << doublings).min(BACKOFF_MAX_US);
+    let now_us = around.context.now_us();
+    let until_us = now_us + wait_us;
+    if operation.state == OperationState::Running {
+        operation.failure = bounded(reason.full.clone());
+    }
+    store(transaction, around, operation, outputs)?;
+    operations::release(transaction, operation.lease(), until_us, now_us)?;
+    Ok(Next::Parked { until_us })
+}
+
+fn go_to(operation: &mut Operation, step: u32) {
+    operation.step = step;
+    operation.step_begun = false;
+    operation.attempts = 0;
+}
+
+/// The present step.
+pub(super) fn step_of<D: Definition>(operation: &Operation) -> Result<D::Step> {
+    D::STEPS
+        .get(operation.step as usize)
+        .copied()
+        .ok_or_else(|| damaged(operation, "has no such step"))
+}
+
+/// Writes the row, refusing when another generation holds the lease.
+fn store<O: serde::Serialize>(
+    transaction: &mut Transaction<'_>,
+    around: &Surroundings,
+    operation: &mut Operation,
+    outputs: &O,
+) -> Result<()> {
+    set_outputs(operation, outputs)?;
+    let progress = Progress {
+        state: operation.state,
+        step: operation.step,
+        step_begun: operation.step_begun,
+        outputs: operation.outputs.clone(),
+        attempts: operation.attempts,
+        failure: operation.failure.clone(),
+    };
+    let now_us = around.context.now_us();
+    operations::save_step(transaction, operation.lease(), &progress, now_us)
+}
+
+/// The document in `operations.outputs`: the kind's own outputs, and the reason of an undo for tenants.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Document {
+    steps: Value,
+    #[serde(default)]
+    reason: Option<Reason>,
+}
+
+fn document(operation: &Operation) -> Result<Document> {
+    if operation
+        .outputs
+        .as_object()
+        .is_none_or(serde_json::Map::is_empty)
+    {
+        return Ok(Document {
+            steps: Value::Null,
+            reason: None,
+        });
+    }
+    serde_json::from_value(operation.outputs.clone())
+        .map_err(|error| damaged(operation, "holds outputs that cannot be read").caused_by(error))
+}
+
+/// Reads the outputs of the steps so far; those of the kind's first step when there are none.
+pub(super) fn parse_outputs<O: serde::de::DeserializeOwned + Default>(
+    operation: &Operation,
+) -> Result<O> {
+    let steps = document(operation)?.steps;
+    if steps.is_null() {
+        return Ok(O::default());
+    }
+    serde_json::from_value(steps)
+        .map_err(|error| damaged(operation, "holds outputs of another shape").caused_by(error))
+}
+
+fn set_outputs<O: serde::Serialize>(operation: &mut Operation, outputs: &O) -> Result<()> {
+    let mut whole = document(operation)?;
+    whole.steps = serde_json::to_value(outputs).map_err(|error| {
+        damaged(operation, "has outputs that cannot be written").caused_by(error)
+    })?;
+    operation.outputs = to_value(&whole);
+    Ok(())
+}
+
+fn set_reason(operation: &mut Operation, reason: &Reason) {
+    let steps = document(operation).map_or(Value::Null, |whole| whole.steps);
+    operation.outputs = to_value(&Document {
+        steps,
+        reason: Some(reason.clone()),
+    });
+}
+
+fn to_value(whole: &Document) -> Value {
+    serde_json::to_value(whole).unwrap_or(Value::Null)
+}
+
+fn failure_of(operation: &Operation) -> Reason {
+    let stored = document(operation).ok().and_then(|whole| whole.reason);
+    let public = stored.map_or_else(|| operation.failure.clone(), |reason| reason.public);
+    Reason {
+        public: bounded(public),
+        full: operation.failure.clone(),
+    }
+}
+
+fn bounded(mut text: String) -> String {
+    if text.len() > FAILURE_MAX_BYTES {
+        let mut end = FAILURE_MAX_BYTES;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+    }
+    text
+}
+
+fn damaged(operation: &Operation, what: &str) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        Subject::Operation,
+        "An unexpected error has occurred.",
+    )
+    .on(operation.id.to_string())
+    .detail(format!(
+        "operation {} ({}) at step {} {what}",
+        operation.id,
+        operation.kind.as_str(),
+        operation.step
+    ))
+}

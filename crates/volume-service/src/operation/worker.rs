@@ -1,0 +1,179 @@
+//! The loop of a worker: claim, run, renew, and stop cleanly.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::engine::{Ended, Engine};
+use super::lease::LEASE_US;
+use crate::app::Service;
+use crate::db::services::{self, Heartbeat};
+use crate::driver::Pool;
+use crate::error::Result;
+
+/// How often a worker looks for operations that nobody told it about.
+const POLL: Duration = Duration::from_secs(1);
+/// How often leases are renewed: three tries before one ends.
+const RENEWAL: Duration = Duration::from_micros(LEASE_US as u64 / 3);
+/// How often a worker says that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long a stopping worker lets its operations finish before it hands them over.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// What a worker calls itself in the list of services.
+const BINARY: &str = "xensm-worker";
+
+/// Carries out the operations of one zone.
+pub struct Worker {
+    engine: Arc<Engine>,
+    concurrency: usize,
+    machine: String,
+}
+
+impl Worker {
+    /// Makes the worker of a zone; `machine` names it in the list of services.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn open(
+        service: &Service,
+        zone: &str,
+        machine: &str,
+        pool: Arc<dyn Pool>,
+    ) -> Result<Self> {
+        Ok(Worker {
+            engine: Arc::new(Engine::open(service, zone, pool).await?),
+            concurrency: service.config.limits.worker_concurrency.max(1),
+            machine: machine.to_owned(),
+        })
+    }
+
+    /// The worker's engine, which the zone's reconcilers share.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Works until told to stop; then lets what is running finish, or hands it over.
+    pub async fn run(&self, stop: CancellationToken) {
+        // Registered before the first look, so that nothing added in between is missed.
+        let mut changed = self.engine.database().operations_changed();
+        let mut running: JoinSet<Ended> = JoinSet::new();
+        let mut renewal = interval(RENEWAL);
+        let mut heartbeat = interval(HEARTBEAT);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_look = Instant::now();
+        let mut is_full = false;
+        while !stop.is_cancelled() {
+            let now = Instant::now();
+            if next_look <= now && running.len() < self.concurrency {
+                changed.borrow_and_update();
+                is_full = self.claim_into(&mut running).await;
+                next_look = now + POLL;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = renewal.tick() => self.renew().await,
+                _ = heartbeat.tick() => self.beat().await,
+                Some(ended) = running.join_next(), if !running.is_empty() => {
+                    let retry = self.look_again_in(ended);
+                    let soon = if is_full { Some(Duration::ZERO) } else { retry };
+                    if let Some(wait) = soon {
+                        next_look = next_look.min(Instant::now() + wait);
+                    }
+                }
+                alive = changed.changed() => {
+                    if alive.is_err() {
+                        break;
+                    }
+                    next_look = Instant::now();
+                }
+                () = sleep_until(next_look), if running.len() < self.concurrency => {}
+            }
+        }
+        self.stop(running).await;
+    }
+
+    /// Claims as much as there is room for and starts it; true when there may be more.
+    async fn claim_into(&self, running: &mut JoinSet<Ended>) -> bool {
+        let room = self.concurrency - running.len();
+        let claimed = match self.engine.claim(room).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                tracing::warn!(zone = self.engine.zone(), "claim operations: {error}");
+                return false;
+            }
+        };
+        let is_full = claimed.len() == room;
+        for one in claimed {
+            let engine = Arc::clone(&self.engine);
+            running.spawn(async move { engine.run(one).await });
+        }
+        is_full
+    }
+
+    /// When a parked operation is due again.
+    fn look_again_in(
+        &self,
+        ended: std::result::Result<Ended, tokio::task::JoinError>,
+    ) -> Option<Duration> {
+        match ended {
+            Ok(Ended::Parked { until_us }) => {
+                let wait_us = until_us.saturating_sub(self.engine.context().now_us());
+                Some(Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)))
+            }
+            Ok(Ended::Finished(_) | Ended::Lost) => None,
+            Err(error) => {
+                // Its lease runs out and another try is made; a bug that repeats ends with the limit on claims.
+                tracing::error!(
+                    zone = self.engine.zone(),
+                    "an operation's task ended: {error}"
+                );
+                None
+            }
+        }
+    }
+
+    async fn renew(&self) {
+        if let Err(error) = self.engine.renew().await {
+            tracing::warn!(zone = self.engine.zone(), "renew leases: {error}");
+        }
+    }
+
+    async fn beat(&self) {
+        let heartbeat = Heartbeat {
+            binary: BINARY.to_owned(),
+            machine: self.machine.clone(),
+            zone: self.engine.zone().to_owned(),
+            updated_at_us: self.engine.context().now_us(),
+        };
+        let database = self.engine.database();
+        let beaten = database
+            .write(move |tx| services::beat(tx, &heartbeat))
+            .await;
+        if let Err(error) = beaten {
+            tracing::warn!(
+                zone = self.engine.zone(),
+                "say that the worker lives: {error}"
+            );
+        }
+    }
+
+    async fn stop(&self, mut running: JoinSet<Ended>) {
+        let all = async { while running.join_next().await.is_some() {} };
+        if timeout(STOP_DEADLINE, all).await.is_err() {
+            tracing::warn!(
+                zone = self.engine.zone(),
+                "hand over {} operations that did not finish in {STOP_DEADLINE:?}",
+                running.len()
+            );
+            running.shutdown().await;
+        }
+        if let Err(error) = self.engine.release_all().await {
+            tracing::warn!(zone = self.engine.zone(), "give back leases: {error}");
+        }
+    }
+}

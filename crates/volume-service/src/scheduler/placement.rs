@@ -1,0 +1,339 @@
+//! Which backends are tried for a volume, in which order, and why the others are not.
+
+use std::fmt;
+
+use super::space::needed_bytes;
+use crate::model::backend::{Backend, BackendState, BackendUse};
+use crate::model::id::{BackendId, FlavorId};
+
+/// What is to be placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The flavor asked for.
+    pub flavor_id: FlavorId,
+    /// The zone asked for.
+    pub zone: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+}
+
+/// How the candidates are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// The flavor's own order: the first backend that can make the volume is used.
+    #[default]
+    FirstFit,
+}
+
+/// The scheduler's answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// The backends to try, best first.
+    pub candidates: Vec<BackendId>,
+    /// The flavor's other backends, in its order, each with its reason.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A backend that is not tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The backend.
+    pub backend: BackendId,
+    /// Why not.
+    pub reason: SkipReason,
+}
+
+/// Why a backend is not tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SkipReason {
+    /// An administrator disabled it.
+    Disabled,
+    /// It is in another zone.
+    OtherZone {
+        /// Its zone.
+        zone: String,
+    },
+    /// It could not be connected.
+    Unreachable {
+        /// When that was last observed; microseconds since 1970.
+        since_us: Option<i64>,
+        /// What connecting failed with.
+        text: String,
+    },
+    /// Its medium has too little room.
+    TooSmall {
+        /// Bytes that are free.
+        has: u64,
+        /// Bytes that the volume needs now.
+        needs: u64,
+    },
+}
+
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SkipReason::Disabled => f.write_str("disabled"),
+            SkipReason::OtherZone { zone } => write!(f, "in zone {zone}"),
+            SkipReason::Unreachable { since_us, text } => {
+                f.write_str("unreachable")?;
+                if let Some(time) = since_us.and_then(utc_second) {
+                    write!(f, " since {time}")?;
+                }
+                if text.is_empty() {
+                    return Ok(());
+                }
+                write!(f, ": {text}")
+            }
+            SkipReason::TooSmall { has, needs } => {
+                write!(f, "too small: has {has} bytes free, needs {needs}")
+            }
+        }
+    }
+}
+
+/// Orders the flavor's backends that may hold the volume and says why the others may not.
+///
+/// Backends of other flavors are left out. What is not known (a backend that was never connected, space that was never
+/// reported) does not rule a backend out: trying it is the only way to know.
+pub fn place(policy: Policy, request: &Request, backends: &[Backend]) -> Placement {
+    let mut ordered: Vec<&Backend> = backends
+        .iter()
+        .filter(|backend| backend.flavor_id == request.flavor_id)
+        .collect();
+    match policy {
+        Policy::FirstFit => ordered.sort_by_key(|backend| (backend.position, backend.id)),
+    }
+    let mut placement = Placement::default();
+    for backend in ordered {
+        match skip_reason(request, backend) {
+            None => placement.candidates.push(backend.id),
+            Some(reason) => placement.skipped.push(Skipped {
+                backend: backend.id,
+                reason,
+            }),
+        }
+    }
+    placement
+}
+
+fn skip_reason(request: &Request, backend: &Backend) -> Option<SkipReason> {
+    if backend.zone != request.zone {
+        return Some(SkipReason::OtherZone {
+            zone: backend.zone.clone(),
+        });
+    }
+    if backend.usage == BackendUse::Disabled {
+        return Some(SkipReason::Disabled);
+    }
+    if backend.state == BackendState::Unreachable {
+        return Some(SkipReason::Unreachable {
+            since_us: backend.observed_at_us,
+            text: backend.failure.clone(),
+        });
+    }
+    let has = backend
+        .physical_size?
+        .saturating_sub(backend.physical_utilisation?);
+    let needs = needed_bytes(&backend.sr_type, request.size_bytes);
+    (has < needs).then_some(SkipReason::TooSmall { has, needs })
+}
+
+fn utc_second(at_us: i64) -> Option<String> {
+    let time = time::OffsetDateTime::from_unix_timestamp(at_us.div_euclid(1_000_000)).ok()?;
+    time.format(&time::format_description::well_known::Rfc3339)
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn flavor(number: u128) -> FlavorId {
+        FlavorId(Uuid::from_u128(number))
+    }
+
+    fn backend(id: i64) -> Backend {
+        Backend {
+            id: BackendId(id),
+            flavor_id: flavor(1),
+            flavor_label: "gold".to_owned(),
+            zone: "nova".to_owned(),
+            position: id,
+            sr_type: "lvm".to_owned(),
+            sr_uuid: Some(Uuid::from_u128(id as u128)),
+            name_label: format!("SR-{id}"),
+            name_description: String::new(),
+            config: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            usage: BackendUse::Enabled,
+            state: BackendState::Connected,
+            failure: String::new(),
+            physical_size: Some(100 * GIB),
+            physical_utilisation: Some(0),
+            virtual_allocation: Some(0),
+            observed_at_us: Some(0),
+            created_at_us: 0,
+        }
+    }
+
+    fn request(gib: u64) -> Request {
+        Request {
+            flavor_id: flavor(1),
+            zone: "nova".to_owned(),
+            size_bytes: gib * GIB,
+        }
+    }
+
+    #[test]
+    fn the_flavors_order_decides() {
+        let mut first = backend(7);
+        first.position = 0;
+        let mut foreign = backend(1);
+        foreign.flavor_id = flavor(2);
+        let placement = place(
+            Policy::FirstFit,
+            &request(1),
+            &[backend(3), foreign, first, backend(2)],
+        );
+        assert_eq!(
+            placement.candidates,
+            [BackendId(7), BackendId(2), BackendId(3)]
+        );
+        assert!(placement.skipped.is_empty());
+    }
+
+    #[test]
+    fn every_reason_is_worded_for_people() {
+        let mut disabled = backend(1);
+        disabled.usage = BackendUse::Disabled;
+        let mut unreachable = backend(2);
+        unreachable.state = BackendState::Unreachable;
+        unreachable.failure = "mount refused".to_owned();
+        let mut elsewhere = backend(3);
+        elsewhere.zone = "west".to_owned();
+        let mut small = backend(4);
+        small.physical_utilisation = Some(100 * GIB - 4096);
+        let placement = place(
+            Policy::FirstFit,
+            &request(1),
+            &[disabled, unreachable, elsewhere, small],
+        );
+        let words: Vec<String> = placement
+            .skipped
+            .iter()
+            .map(|skipped| format!("{}: {}", skipped.backend, skipped.reason))
+            .collect();
+        assert_eq!(
+            words,
+            [
+                "1: disabled",
+                "2: unreachable since 1970-01-01T00:00:00Z: mount refused",
+                "3: in zone west",
+                "4: too small: has 4096 bytes free, needs 1082130432",
+            ]
+        );
+        assert!(placement.candidates.is_empty());
+    }
+
+    #[test]
+    fn thin_types_promise_more_than_they_hold() {
+        let mut thin = backend(1);
+        thin.sr_type = "nfs".to_owned();
+        let placement = place(Policy::FirstFit, &request(5000), &[thin.clone()]);
+        assert_eq!(placement.candidates, [BackendId(1)]);
+        thin.physical_utilisation = thin.physical_size;
+        let placement = place(Policy::FirstFit, &request(1), &[thin]);
+        assert!(placement.candidates.is_empty(), "the medium is full");
+    }
+
+    #[test]
+    fn what_was_never_observed_is_tried() {
+        let mut new = backend(1);
+        new.state = BackendState::New;
+        new.physical_size = None;
+        let placement = place(Policy::FirstFit, &request(5000), &[new]);
+        assert_eq!(placement.candidates, [BackendId(1)]);
+    }
+
+    prop_compose! {
+        fn any_backend()(
+            id in 0i64..20,
+            position in 0i64..4,
+            flavor_number in 1u128..3,
+            west in any::<bool>(),
+            sr_type in prop::sample::select(vec!["file", "nfs", "lvm", "iscsi", "strange"]),
+            disabled in any::<bool>(),
+            state in prop::sample::select(vec![
+                BackendState::New, BackendState::Connected, BackendState::Unreachable,
+            ]),
+            size in prop::option::of(any::<u64>()),
+            used in prop::option::of(any::<u64>()),
+        ) -> Backend {
+            let mut backend = backend(id);
+            backend.position = position;
+            backend.flavor_id = flavor(flavor_number);
+            backend.zone = if west { "west" } else { "nova" }.to_owned();
+            backend.sr_type = sr_type.to_owned();
+            backend.usage = if disabled { BackendUse::Disabled } else { BackendUse::Enabled };
+            backend.state = state;
+            backend.physical_size = size;
+            backend.physical_utilisation = used;
+            backend
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn each_backend_of_the_flavor_appears_once(
+            backends in prop::collection::vec(any_backend(), 0..20),
+            gib in 0u64..100_000,
+        ) {
+            let request = request(gib);
+            let placement = place(Policy::FirstFit, &request, &backends);
+            let mut seen: Vec<BackendId> = placement.candidates.clone();
+            seen.extend(placement.skipped.iter().map(|skipped| skipped.backend));
+            seen.sort();
+            let mut expected: Vec<BackendId> = backends
+                .iter()
+                .filter(|backend| backend.flavor_id == request.flavor_id)
+                .map(|backend| backend.id)
+                .collect();
+            expected.sort();
+            prop_assert_eq!(seen, expected);
+        }
+
+        #[test]
+        fn a_smaller_volume_fits_wherever_a_larger_one_does(
+            backends in prop::collection::vec(any_backend(), 0..20),
+            gib in 1u64..100_000,
+        ) {
+            let larger = place(Policy::FirstFit, &request(gib), &backends);
+            let smaller = place(Policy::FirstFit, &request(gib - 1), &backends);
+            let mut rest = smaller.candidates.iter();
+            for candidate in &larger.candidates {
+                prop_assert!(rest.any(|id| id == candidate), "{} is kept, in order", candidate);
+            }
+        }
+
+        #[test]
+        fn the_order_of_rows_does_not_matter(
+            backends in prop::collection::hash_map(0i64..20, any_backend(), 0..20),
+            gib in 0u64..1000,
+        ) {
+            let mut rows: Vec<Backend> = backends
+                .into_iter()
+                .map(|(id, mut backend)| { backend.id = BackendId(id); backend })
+                .collect();
+            let one = place(Policy::FirstFit, &request(gib), &rows);
+            rows.reverse();
+            prop_assert_eq!(one, place(Policy::FirstFit, &request(gib), &rows));
+        }
+    }
+}
