@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod client;
 pub mod date;
 pub mod failure;
 pub mod filter;
@@ -13,5 +14,6 @@ pub mod value;
 pub mod wire;
 pub mod xmlrpc;
 
+pub use client::Client;
 pub use failure::Failure;
 pub use value::{NULL_REF, Value};

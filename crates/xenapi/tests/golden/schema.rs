@@ -1,13 +1,9 @@
 //! The schema against the records, the parameter counts and the list of messages of a real pool.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
-
-mod golden;
-
-use golden::Transcript;
+use crate::transcripts::{self, Transcript};
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use xenapi::schema::{self, Effect, Status, Ty, coerce, coerce_result};
+use xenapi::schema::{self as schema, Effect, Status, Ty, coerce, coerce_result};
 use xenapi::wire::Limits;
 use xenapi::xmlrpc::Response;
 use xenapi::{Failure, Value, jsonrpc, xmlrpc};
@@ -57,7 +53,7 @@ fn fits(value: &Value, ty: &Ty, json: bool) -> bool {
 
 #[test]
 fn every_record_has_the_fields_of_its_class_and_no_other() {
-    let Some(transcripts) = golden::transcripts() else {
+    let Some(transcripts) = transcripts::transcripts() else {
         return;
     };
     let mut seen = BTreeMap::new();
@@ -122,7 +118,7 @@ fn every_record_has_the_fields_of_its_class_and_no_other() {
 
 #[test]
 fn every_result_has_its_declared_type() {
-    let Some(transcripts) = golden::transcripts() else {
+    let Some(transcripts) = transcripts::transcripts() else {
         return;
     };
     let mut compared = 0;
@@ -146,7 +142,7 @@ fn every_result_has_its_declared_type() {
 
 #[test]
 fn counts_and_unknown_methods_are_judged_as_the_pool_does() {
-    let Some(transcripts) = golden::transcripts() else {
+    let Some(transcripts) = transcripts::transcripts() else {
         return;
     };
     let (mut counted, mut unknown) = (0, 0);
@@ -218,7 +214,7 @@ fn counts_and_unknown_methods_are_judged_as_the_pool_does() {
 
 #[test]
 fn arguments_that_the_pool_took_are_taken() {
-    let Some(transcripts) = golden::transcripts() else {
+    let Some(transcripts) = transcripts::transcripts() else {
         return;
     };
     let mut taken = 0;
@@ -250,7 +246,7 @@ fn arguments_that_the_pool_took_are_taken() {
 
 #[test]
 fn wrong_types_and_missing_fields_are_refused_as_the_pool_does() {
-    let Some(transcripts) = golden::transcripts() else {
+    let Some(transcripts) = transcripts::transcripts() else {
         return;
     };
     let mut refused = 0;
@@ -314,7 +310,7 @@ fn wrong_types_and_missing_fields_are_refused_as_the_pool_does() {
 
 #[test]
 fn every_message_is_one_of_the_pool_and_no_getter_is_lacking() {
-    let Some(transcripts) = golden::transcripts() else {
+    let Some(transcripts) = transcripts::transcripts() else {
         return;
     };
     let listed = transcripts
@@ -358,7 +354,7 @@ fn every_message_is_one_of_the_pool_and_no_getter_is_lacking() {
 
 #[test]
 fn filters_select_what_the_pool_selected() {
-    let Some(transcripts) = golden::transcripts() else {
+    let Some(transcripts) = transcripts::transcripts() else {
         return;
     };
     let (mut selected, mut refused) = (0, 0);

@@ -1,9 +1,6 @@
 //! Both codecs against what a real pool and its clients sent.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
-
-mod golden;
-
+use crate::transcripts;
 use xenapi::jsonrpc;
 use xenapi::schema::{self, coerce_result};
 use xenapi::wire::Limits;
@@ -12,7 +9,7 @@ use xenapi::{Failure, Value};
 
 #[test]
 fn every_call_is_read_and_written_again() {
-    let Some(transcripts) = golden::transcripts() else {
+    let Some(transcripts) = transcripts::transcripts() else {
         return;
     };
     let mut read = 0;
@@ -53,7 +50,7 @@ fn every_call_is_read_and_written_again() {
 
 #[test]
 fn every_response_is_read_and_written_again() {
-    let Some(transcripts) = golden::transcripts() else {
+    let Some(transcripts) = transcripts::transcripts() else {
         return;
     };
     let mut read = 0;
@@ -102,7 +99,7 @@ fn every_response_is_read_and_written_again() {
 
 #[test]
 fn what_the_pool_refuses_as_a_body_is_refused() {
-    let Some(transcripts) = golden::transcripts() else {
+    let Some(transcripts) = transcripts::transcripts() else {
         return;
     };
     let mut refused = 0;
