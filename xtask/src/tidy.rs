@@ -41,9 +41,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
 type Allowed = (BTreeSet<String>, BTreeSet<String>);
 
 /// The edges that ARCHITECTURE.md allows: rows `| crate | may use | may use in tests |` below the heading "Crate edges".
-fn allowed_edges(
-    root: &Path,
-) -> anyhow::Result<BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>> {
+fn allowed_edges(root: &Path) -> anyhow::Result<BTreeMap<String, Allowed>> {
     let path = root.join("ARCHITECTURE.md");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let section = text

@@ -210,8 +210,11 @@ async fn start_service(file: &File, roles: &Roles, running: &mut Running) -> Res
         service_config(file, &data_dir, bound.clone())?,
     )
     .await?;
-    if roles.has_storage_manager {
+    if roles.has_api {
         running.is_first_start = first_start(&service, file, &data_dir).await?;
+    }
+    if roles.has_storage_manager && running.is_first_start && service.config.zones.iter().any(is_embedded) {
+        default_flavor(&service, &data_dir).await?;
     }
     if let (Some(listeners), Some(endpoints)) = (listeners, bound) {
         let tls = match (&file.tls.cert_file, &file.tls.key_file) {
@@ -275,7 +278,7 @@ fn worker_zones(service: &Service, workers: &Workers) -> Result<Vec<String>> {
     }
 }
 
-/// Makes users, keys and the default flavor when the database is empty; writes the credential files.
+/// Makes the first user and its keys when the database is empty; writes the credential files.
 async fn first_start(service: &Service, file: &File, data_dir: &DataDir) -> Result<bool> {
     let endpoints = &service.config.endpoints;
     let ca_file = match &file.tls.ca_file {
@@ -302,9 +305,6 @@ async fn first_start(service: &Service, file: &File, data_dir: &DataDir) -> Resu
             &made.secret_key,
             ca_file.as_deref(),
         )?;
-    }
-    if is_first && service.config.zones.iter().any(is_embedded) {
-        default_flavor(service, data_dir).await?;
     }
     Ok(is_first)
 }

@@ -1,0 +1,57 @@
+//! The benchmarks. Speed lives here and never in timed tests.
+//!
+//! Each prints the rows of a table of docs/benchmarks.md. Compare figures of one run only: machines differ and drift.
+
+mod control_plane;
+mod http;
+mod nbd;
+mod server;
+mod statistics;
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::ci::checked;
+
+/// What to measure.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Only this part.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// Volumes created per number of clients.
+    #[arg(long, default_value_t = 2000)]
+    creates: usize,
+    /// The largest table that lists are measured on.
+    #[arg(long, default_value_t = 100_000)]
+    rows: usize,
+    /// Seconds of each NBD load.
+    #[arg(long, default_value_t = 3)]
+    seconds: u32,
+}
+
+/// A part of the benchmarks.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Start, memory, creates, lists.
+    ControlPlane,
+    /// NBD on a dynamic VHD beside qemu-nbd on the same image and nbdkit on a raw file.
+    Nbd,
+}
+
+/// Measures and prints.
+pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
+    checked(
+        Command::new("cargo")
+            .args(["build", "--release", "--package", "xensm", "--bins"])
+            .current_dir(root),
+    )?;
+    let binary = root.join("target/release/xensm");
+    if options.only != Some(Part::Nbd) {
+        control_plane::run(&binary, options.creates, options.rows)?;
+    }
+    if options.only != Some(Part::ControlPlane) {
+        nbd::run(&binary, options.seconds)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Percentiles.
+
+use std::time::Duration;
+
+/// The value below which `percent` of the samples lie, in milliseconds; 0 without samples.
+pub fn percentile_ms(samples: &mut [Duration], percent: f64) -> f64 {
+    samples.sort_unstable();
+    let Some(last) = samples.len().checked_sub(1) else {
+        return 0.0;
+    };
+    let index = (last as f64 * percent / 100.0).round() as usize;
+    samples[index].as_secs_f64() * 1000.0
+}
