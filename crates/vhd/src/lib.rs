@@ -30,6 +30,7 @@ pub mod batmap;
 mod big_endian;
 pub mod bitmap;
 pub mod chain;
+pub mod check;
 mod error;
 mod file;
 pub mod footer;

@@ -1,5 +1,7 @@
 //! The way from an empty storage to bytes and back.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use uuid::Uuid;

@@ -148,6 +148,8 @@ impl Chain {
         self.write_table(published.table_offset, batch.new_blocks)?;
         if batch.end != published.end {
             storage::write(self.leaf(), &published.footer, batch.end)?;
+            // The sector of the old footer is padding now, and zeros as tapdisk leaves it.
+            storage::write_zeroes(self.leaf(), published.end, FOOTER_SIZE as u64)?;
         }
         if let Some(batmap) = &mut published.batmap {
             let sectors = self.sectors_per_block();

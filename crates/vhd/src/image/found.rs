@@ -94,7 +94,7 @@ impl FoundImage {
     /// # Errors
     /// `Corrupt` with the first rule that makes the image unsafe to read: a block in the metadata, past the end or over
     /// another one. What does no harm (geometry, timestamps, a damaged batmap or locator) is left to
-    /// a check that only reports. `Unsupported` for absurd tables, `Io`.
+    /// [`crate::check::check`]. `Unsupported` for absurd tables, `Io`.
     pub fn check(self) -> Result<CheckedImage> {
         let Headers {
             length,

@@ -20,5 +20,8 @@ pub use found::{CheckedImage, FoundImage};
 pub use info::{ImageInfo, ParentLink, inspect};
 pub use writable::WritableImage;
 
-pub(crate) use found::Batmap;
+pub(crate) use found::{
+    Batmap, Headers, PlacedFooter, metadata_end, read_batmap_header, read_footers, read_table,
+};
+pub(crate) use info::read_locator;
 pub(crate) use writable::write_batmap;
