@@ -1,6 +1,6 @@
 //! What the tests share: golden images and foreign tools.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
