@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::{setup, tidy};
+use crate::{fuzz, setup, tidy};
+
+/// Seconds that CI gives to each fuzz target; longer runs are by hand.
+const FUZZ_SECONDS: u32 = 5;
 
 /// The root of the workspace, wherever the command was typed.
 pub fn workspace_root() -> anyhow::Result<PathBuf> {
@@ -36,6 +39,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
         )
     })?;
     step("tests", || test(root, true, &[]))?;
+    step("fuzz", || fuzz::run(root, FUZZ_SECONDS, None))?;
     step("documentation", || {
         let mut command = Command::new("cargo");
         command

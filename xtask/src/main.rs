@@ -1,7 +1,8 @@
-//! What CI and developers run: `cargo xtask ci | test | setup | tidy | bench`.
+//! What CI and developers run: `cargo xtask ci | test | setup | tidy | fuzz | bench`.
 
 mod bench;
 mod ci;
+mod fuzz;
 mod setup;
 mod tidy;
 
@@ -32,6 +33,14 @@ enum Command {
     Setup,
     /// Checks crate edges against ARCHITECTURE.md, names, file lengths and source hygiene.
     Tidy,
+    /// Runs every fuzz target for a bounded time.
+    Fuzz {
+        /// Seconds per target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Only this target.
+        target: Option<String>,
+    },
     /// Measures xensm, beside its peers where they are named, and prints the tables of docs/benchmarks.md.
     Bench(bench::Options),
 }
@@ -46,6 +55,7 @@ fn main() -> anyhow::Result<()> {
         } => ci::test(&root, no_setup, &arguments),
         Command::Setup => setup::run(&root),
         Command::Tidy => tidy::run(&root),
+        Command::Fuzz { seconds, target } => fuzz::run(&root, seconds, target.as_deref()),
         Command::Bench(options) => bench::run(&root, &options),
     }
 }

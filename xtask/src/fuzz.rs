@@ -1,0 +1,104 @@
+//! Runs every fuzz target for a bounded time.
+//!
+//! The targets are plain libFuzzer programs (`fuzz/`, a workspace of its own); coverage needs no nightly compiler.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use crate::ci::checked;
+
+/// What the compiler adds so that libFuzzer sees which edges an input reaches.
+const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Copt-level=2 --cfg fuzzing";
+/// More memory than this is a finding.
+const MEMORY_MAX_MIB: u32 = 1024;
+/// One input that takes longer is a finding.
+const INPUT_MAX_S: u32 = 10;
+
+/// Builds all targets and runs each for `seconds`.
+pub fn run(root: &Path, seconds: u32, only: Option<&str>) -> anyhow::Result<()> {
+    let directory = root.join("fuzz");
+    let targets: Vec<String> = targets(&directory)?
+        .into_iter()
+        .filter(|target| only.is_none_or(|wanted| wanted == target))
+        .collect();
+    if targets.is_empty() {
+        bail!("no fuzz target of that name is in fuzz/Cargo.toml");
+    }
+    // A target triple keeps the flags off build scripts.
+    let triple = host_triple()?;
+    checked(
+        Command::new("cargo")
+            .args(["build", "--bins", "--target", &triple])
+            .env("RUSTFLAGS", COVERAGE)
+            .current_dir(&directory),
+    )?;
+    for target in targets {
+        let corpus = directory.join("corpus").join(&target);
+        let artifacts = directory.join("artifacts").join(&target);
+        for folder in [&corpus, &artifacts] {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("create {}", folder.display()))?;
+        }
+        println!("fuzz {target} for {seconds} s");
+        let status = Command::new(
+            directory
+                .join("target")
+                .join(&triple)
+                .join("debug")
+                .join(&target),
+        )
+        .arg(&corpus)
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-rss_limit_mb={MEMORY_MAX_MIB}"))
+        .arg(format!("-timeout={INPUT_MAX_S}"))
+        .arg(format!("-artifact_prefix={}/", artifacts.display()))
+        .arg("-verbosity=0")
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("start fuzz target {target}"))?;
+        if !status.success() {
+            bail!(
+                "fuzz target {target} found something: see {}",
+                artifacts.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn targets(directory: &Path) -> anyhow::Result<Vec<String>> {
+    let output = Command::new("cargo")
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .current_dir(directory)
+        .output()
+        .context("run cargo metadata in fuzz/")?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("parse cargo metadata")?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata lists packages")?;
+    let targets = packages
+        .iter()
+        .flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let bins = targets.filter(|target| target["kind"][0] == "bin");
+    Ok(bins
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect())
+}
+
+fn host_triple() -> anyhow::Result<String> {
+    let output = Command::new("rustc")
+        .arg("-vV")
+        .output()
+        .context("run rustc")?;
+    let text = String::from_utf8(output.stdout)?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .context("rustc names its host")?;
+    Ok(line.to_owned())
+}
