@@ -1,5 +1,4 @@
 //! A Xen Storage Manager: XenAPI server, SR types, media and layouts, NBD exports.
-#![forbid(unsafe_code)]
 
 pub mod export;
 pub mod io;

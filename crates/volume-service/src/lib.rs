@@ -4,6 +4,7 @@
 //! carries it out through `driver`, which knows XenAPI and nothing but XenAPI.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod app;
 pub mod auth;
 pub mod config;

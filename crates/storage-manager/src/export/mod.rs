@@ -3,7 +3,7 @@
 mod certificate;
 mod endpoint;
 mod export_name;
-mod readers;
+mod read_only;
 mod vdi_exports;
 
 #[cfg(test)]

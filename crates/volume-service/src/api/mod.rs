@@ -1,0 +1,24 @@
+//! Everything HTTP of the volume service: OpenStack Block Storage v3, OpenStack Identity v3 and the EC2 Query API.
+//!
+//! A handler extracts, calls one use case of `app` and renders a view. Status codes exist in `openstack/fault.rs` and
+//! `ec2/fault.rs` and nowhere else. `request.rs` frames each router: request ids, access log, limits, deadline, panics.
+
+mod ec2;
+mod identity;
+pub mod metrics;
+mod openstack;
+mod request;
+mod timestamp;
+
+pub use ec2::ec2_router;
+pub use identity::{REGION, identity_router};
+pub use openstack::volume_router;
+
+/// Parsers of untrusted text, open to the fuzz targets and to nobody else.
+#[doc(hidden)]
+pub mod parsers {
+    pub use super::ec2::parameters::Parameters;
+    pub use super::ec2::signature::parse_authorization;
+    pub use super::openstack::microversion::Microversion;
+    pub use super::openstack::paging::Paging;
+}

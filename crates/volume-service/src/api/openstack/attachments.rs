@@ -1,0 +1,248 @@
+//! The attachments API (3.27; completion since 3.44, mode since 3.54).
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::super::timestamp;
+use super::body::{Fields, JsonBody};
+use super::caller::Caller;
+use super::fault::{Fault, Result, success};
+use super::paging::Paging;
+use crate::app::attachments::{AttachmentQuery, CreateAttachment};
+use crate::app::{Page, Service, attachments};
+use crate::error::{Error, Subject};
+use crate::model::attachment::{AttachMode, Attachment};
+use crate::model::id::{AttachmentId, VolumeId};
+
+/// The microversion that brought this API.
+const SINCE: u16 = 27;
+
+fn attachment_id(text: &str) -> Result<AttachmentId> {
+    text.parse()
+        .map_err(|_| Error::not_found(Subject::Attachment, text).into())
+}
+
+fn summary(attachment: &Attachment) -> Value {
+    json!({
+        "id": attachment.id,
+        "status": attachment.status.as_str(),
+        "instance": attachment.instance_id,
+        "volume_id": attachment.volume_id,
+    })
+}
+
+fn detailed(attachment: &Attachment) -> Value {
+    let time = |us: Option<i64>| us.map(timestamp::openstack).unwrap_or_default();
+    let mut view = summary(attachment);
+    view["attached_at"] = json!(time(attachment.attached_at_us));
+    view["detached_at"] = json!(time(attachment.detached_at_us));
+    view["attach_mode"] = json!(mode_word(attachment.mode));
+    view["connection_info"] = attachment.connection_info.clone();
+    view
+}
+
+pub(super) fn mode_word(mode: AttachMode) -> &'static str {
+    match mode {
+        AttachMode::ReadWrite => "rw",
+        AttachMode::ReadOnly => "ro",
+    }
+}
+
+pub(super) fn mode_field(fields: Fields<'_>) -> Result<AttachMode> {
+    match fields.text("mode")? {
+        None | Some("rw") => Ok(AttachMode::ReadWrite),
+        Some("ro") => Ok(AttachMode::ReadOnly),
+        Some(other) => Err(Fault::BadRequest(format!(
+            "Invalid input for field/attribute mode. Value: {other}. '{other}' is not one of ['rw', 'ro']"
+        ))),
+    }
+}
+
+/// `POST /attachments`
+pub(super) async fn create(
+    State(service): State<Service>,
+    caller: Caller,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>> {
+    caller.version.needs(SINCE)?;
+    let top = Fields::top(&body);
+    let fields = top.object("attachment")?;
+    let mut allowed = vec!["instance_uuid", "connector", "volume_uuid"];
+    if caller.version.at_least(54) {
+        allowed.push("mode");
+    }
+    fields.only(&allowed)?;
+    let volume = fields
+        .uuid("volume_uuid")?
+        .ok_or_else(|| fields.missing("volume_uuid"))?;
+    let connector = match fields.value("connector") {
+        None => None,
+        Some(_) => Some(fields.object("connector")?).filter(|connector| !connector.is_empty()),
+    };
+    let mountpoint = match connector {
+        Some(connector) => connector.text("mountpoint")?.map(str::to_owned),
+        None => None,
+    };
+    // Before 3.54 the mode came inside the connector.
+    let mode = match connector {
+        Some(connector) if !fields.has("mode") => mode_field(connector)?,
+        _ => mode_field(fields)?,
+    };
+    let wanted = CreateAttachment {
+        volume_id: VolumeId(volume),
+        instance_id: fields.uuid("instance_uuid")?.map(|id| id.to_string()),
+        connector: connector.and_then(|_| fields.value("connector").cloned()),
+        mode,
+        mountpoint,
+    };
+    let attachment = attachments::create(&service, &caller.context, wanted).await?;
+    Ok(Json(json!({"attachment": detailed(&attachment)})))
+}
+
+/// `GET /attachments`
+pub(super) async fn list(
+    State(service): State<Service>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>> {
+    listed(&service, &caller, query.as_deref(), "attachments", summary).await
+}
+
+/// `GET /attachments/detail`
+pub(super) async fn detail(
+    State(service): State<Service>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>> {
+    let path = "attachments/detail";
+    listed(&service, &caller, query.as_deref(), path, detailed).await
+}
+
+async fn listed(
+    service: &Service,
+    caller: &Caller,
+    query: Option<&str>,
+    path: &str,
+    view: fn(&Attachment) -> Value,
+) -> Result<Json<Value>> {
+    caller.version.needs(SINCE)?;
+    let mut paging = Paging::of(query)?;
+    let page = match read(caller, &mut paging)? {
+        Some(query) => attachments::list(service, &caller.context, query).await?,
+        None => Page {
+            items: Vec::new(),
+            has_more: false,
+            total: None,
+        },
+    };
+    let views: Vec<_> = page.items.iter().map(view).collect();
+    let mut body = json!({ "attachments": views });
+    if page.has_more
+        && let Some(last) = page.items.last()
+    {
+        let next = caller.links.next(path, &paging.query, &last.id.to_string());
+        body["attachments_links"] = json!(next);
+    }
+    Ok(Json(body))
+}
+
+/// The query of a list; `None` when a filter cannot match anything.
+fn read(caller: &Caller, paging: &mut Paging) -> Result<Option<AttachmentQuery>> {
+    let mut query = AttachmentQuery {
+        limit: paging.limit,
+        ..AttachmentQuery::default()
+    };
+    if let Some(marker) = &paging.marker {
+        let unknown = || Fault::BadRequest(format!("marker not found: {marker}"));
+        query.marker = Some(marker.parse().map_err(|_| unknown())?);
+    }
+    if let Some(all) = paging.take("all_tenants") {
+        query.all_projects =
+            caller.context.is_admin() && ["1", "true", "True"].contains(&all.as_str());
+    }
+    paging.take("project_id");
+    let mut unknown = Vec::new();
+    for (name, value) in std::mem::take(&mut paging.filters) {
+        match name.as_str() {
+            "volume_id" => match value.parse() {
+                Ok(id) => query.volume_id = Some(id),
+                Err(_) => return Ok(None),
+            },
+            "instance_id" => query.instance_id = Some(value),
+            "status" | "attach_status" => query.status = Some(value),
+            _ => unknown.push(name),
+        }
+    }
+    if !unknown.is_empty() && caller.version.at_least(31) {
+        unknown.truncate(8);
+        return Err(Fault::BadRequest(format!(
+            "Invalid filters {} are found in query options.",
+            unknown.join(",")
+        )));
+    }
+    Ok((query.limit != Some(0)).then_some(query))
+}
+
+/// `GET /attachments/{id}`
+pub(super) async fn show(
+    State(service): State<Service>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>> {
+    caller.version.needs(SINCE)?;
+    let attachment = attachments::get(&service, &caller.context, attachment_id(&id)?).await?;
+    Ok(Json(json!({"attachment": detailed(&attachment)})))
+}
+
+/// `PUT /attachments/{id}` gives a reserved attachment its connector.
+pub(super) async fn update(
+    State(service): State<Service>,
+    caller: Caller,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>> {
+    caller.version.needs(SINCE)?;
+    let fields = Fields::top(&body).object("attachment")?;
+    fields.only(&["connector"])?;
+    let connector = fields.object("connector")?;
+    if connector.is_empty() {
+        return Err(Fault::BadRequest(
+            "Invalid input for field/attribute connector. Value: {}. {} should be non-empty"
+                .to_owned(),
+        ));
+    }
+    let connector = fields.value("connector").cloned().unwrap_or_default();
+    let id = attachment_id(&id)?;
+    let attachment = attachments::connect(&service, &caller.context, id, connector).await?;
+    Ok(Json(json!({"attachment": detailed(&attachment)})))
+}
+
+/// `DELETE /attachments/{id}` answers what is left on the volume.
+pub(super) async fn delete(
+    State(service): State<Service>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>> {
+    caller.version.needs(SINCE)?;
+    let left = attachments::delete(&service, &caller.context, attachment_id(&id)?).await?;
+    let views: Vec<_> = left.iter().map(summary).collect();
+    Ok(Json(json!({ "attachments": views })))
+}
+
+/// `POST /attachments/{id}/action` with `os-complete` (3.44)
+pub(super) async fn complete(
+    State(service): State<Service>,
+    caller: Caller,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<StatusCode> {
+    caller.version.needs(44)?;
+    let (action, _) = Fields::top(&body).single()?;
+    if action != "os-complete" {
+        return Err(Fault::NoSuchAction(action.to_owned()));
+    }
+    attachments::complete(&service, &caller.context, attachment_id(&id)?).await?;
+    Ok(success::NO_CONTENT)
+}

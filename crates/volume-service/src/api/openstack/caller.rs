@@ -1,0 +1,87 @@
+//! Who asks, in which microversion, and how the links of the answer look.
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+
+use super::super::request::{Refusal, RequestId};
+use super::address::{Links, ProjectInPath};
+use super::fault::{Fault, Result};
+use super::microversion::Microversion;
+use crate::app::{Service, identity};
+use crate::config::Secret;
+use crate::context::RequestContext;
+use crate::error::{Error, ErrorKind, Subject};
+
+/// Longest token that is looked at, in bytes.
+const TOKEN_MAX_BYTES: usize = 4096;
+
+/// An authenticated request in a project.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// Who asks, in which project.
+    pub(super) context: RequestContext,
+    /// The microversion to answer in.
+    pub(super) version: Microversion,
+    /// Makes links.
+    pub(super) links: Links,
+}
+
+/// The token of a header, unless it is missing or absurd.
+pub(in crate::api) fn token_header(headers: &http::HeaderMap, name: &str) -> Option<Secret> {
+    let text = headers.get(name)?.to_str().ok()?.trim();
+    (!text.is_empty() && text.len() <= TOKEN_MAX_BYTES).then(|| Secret::new(text))
+}
+
+/// The error of a request without usable credentials.
+pub(in crate::api) fn unauthenticated() -> Error {
+    Error::new(
+        ErrorKind::Unauthenticated,
+        Subject::Identity,
+        "The request you have made requires authentication.",
+    )
+}
+
+impl FromRequestParts<Service> for Caller {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self> {
+        let token = token_header(&parts.headers, "x-auth-token").ok_or_else(unauthenticated)?;
+        let token = identity::validate(service, &token).await?;
+        let Some(project) = token.project else {
+            return Err(Fault::App(Error::new(
+                ErrorKind::Forbidden,
+                Subject::Identity,
+                "The token is not scoped to a project.",
+            )));
+        };
+        let mut context = RequestContext {
+            request_id: RequestId::of(&parts.extensions).as_str().to_owned(),
+            user_id: token.user.id,
+            project_id: project.id,
+            roles: token.roles,
+        };
+        let named = parts.extensions.get::<ProjectInPath>();
+        if let Some(ProjectInPath(named)) = named
+            && *named != context.project_id
+        {
+            if !context.is_admin() {
+                return Err(Refusal::MalformedUrl.into());
+            }
+            context.project_id.clone_from(named);
+        }
+        let links = Links::new(
+            &service.config.endpoints,
+            named.map(|_| context.project_id.as_str()),
+        );
+        let version = parts
+            .extensions
+            .get::<Microversion>()
+            .copied()
+            .unwrap_or(Microversion::MIN);
+        Ok(Caller {
+            context,
+            version,
+            links,
+        })
+    }
+}

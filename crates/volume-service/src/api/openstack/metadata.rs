@@ -1,0 +1,113 @@
+//! A volume's metadata, as a whole and by key.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::body::{Fields, JsonBody};
+use super::caller::Caller;
+use super::fault::{Fault, Result};
+use super::volumes::volume_id;
+use crate::app::volumes::UpdateVolume;
+use crate::app::{Service, volumes};
+
+fn view(metadata: &BTreeMap<String, String>) -> Json<Value> {
+    Json(json!({ "metadata": metadata }))
+}
+
+fn wanted(body: &serde_json::Map<String, Value>) -> Result<BTreeMap<String, String>> {
+    let top = Fields::top(body);
+    top.only(&["metadata"])?;
+    top.object("metadata")?;
+    Ok(top.metadata("metadata")?.unwrap_or_default())
+}
+
+/// `GET /volumes/{id}/metadata`
+pub(super) async fn list(
+    State(service): State<Service>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>> {
+    let volume = volumes::get(&service, &caller.context, volume_id(&id)?).await?;
+    Ok(view(&volume.metadata))
+}
+
+/// `POST /volumes/{id}/metadata` adds and replaces keys.
+pub(super) async fn merge(
+    State(service): State<Service>,
+    caller: Caller,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>> {
+    let metadata = wanted(&body)?;
+    let all = volumes::merge_metadata(&service, &caller.context, volume_id(&id)?, metadata).await?;
+    Ok(view(&all))
+}
+
+/// `PUT /volumes/{id}/metadata` replaces all keys.
+pub(super) async fn replace(
+    State(service): State<Service>,
+    caller: Caller,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>> {
+    let change = UpdateVolume {
+        metadata: Some(wanted(&body)?),
+        ..UpdateVolume::default()
+    };
+    let volume = volumes::update(&service, &caller.context, volume_id(&id)?, change).await?;
+    Ok(view(&volume.metadata))
+}
+
+/// `GET /volumes/{id}/metadata/{key}`
+pub(super) async fn show_key(
+    State(service): State<Service>,
+    caller: Caller,
+    Path((id, key)): Path<(String, String)>,
+) -> Result<Json<Value>> {
+    let volume = volumes::get(&service, &caller.context, volume_id(&id)?).await?;
+    match volume.metadata.get(&key) {
+        Some(value) => Ok(Json(json!({"meta": {key: value}}))),
+        None => Err(Fault::NoMetadataKey { volume: id, key }),
+    }
+}
+
+/// `PUT /volumes/{id}/metadata/{key}`
+pub(super) async fn put_key(
+    State(service): State<Service>,
+    caller: Caller,
+    Path((id, key)): Path<(String, String)>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>> {
+    let top = Fields::top(&body);
+    top.only(&["meta"])?;
+    let (named, _) = top.object("meta")?.single()?;
+    if named != key {
+        return Err(Fault::BadRequest(
+            "Request body and URI mismatch".to_owned(),
+        ));
+    }
+    let metadata = top.metadata("meta")?.unwrap_or_default();
+    let view = Json(json!({ "meta": metadata }));
+    volumes::merge_metadata(&service, &caller.context, volume_id(&id)?, metadata).await?;
+    Ok(view)
+}
+
+/// `DELETE /volumes/{id}/metadata/{key}`
+pub(super) async fn delete_key(
+    State(service): State<Service>,
+    caller: Caller,
+    Path((id, key)): Path<(String, String)>,
+) -> Result<StatusCode> {
+    let done = volumes::delete_metadata_key(&service, &caller.context, volume_id(&id)?, &key).await;
+    match done {
+        Ok(()) => Ok(StatusCode::default()),
+        Err(error) if error.subject == crate::error::Subject::Metadata => {
+            Err(Fault::NoMetadataKey { volume: id, key })
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,88 @@
+//! Version discovery, open to everybody: clients ask before they have a token.
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::caller::Caller;
+use super::fault::{Result, success};
+use super::microversion::Microversion;
+use crate::app::Service;
+
+/// When version 3.71, the newest that is spoken, was published.
+const UPDATED: &str = "2023-08-31T00:00:00Z";
+
+fn versions(service: &Service) -> Value {
+    let base = service.config.endpoints.volume.trim_end_matches('/');
+    json!({"versions": [{
+        "id": "v3.0",
+        "status": "CURRENT",
+        "version": Microversion::MAX.to_string(),
+        "min_version": Microversion::MIN.to_string(),
+        "updated": UPDATED,
+        "links": [
+            {"rel": "describedby", "type": "text/html", "href": "https://docs.openstack.org/"},
+            {"rel": "self", "href": format!("{base}/v3/")},
+        ],
+        "media-types": [
+            {"base": "application/json", "type": "application/vnd.openstack.volume+json;version=3"},
+        ],
+    }]})
+}
+
+/// `GET /`
+pub(super) async fn list(State(service): State<Service>) -> (StatusCode, Json<Value>) {
+    (success::MULTIPLE_CHOICES, Json(versions(&service)))
+}
+
+/// `GET /v3/`
+pub(super) async fn show(State(service): State<Service>) -> Json<Value> {
+    Json(versions(&service))
+}
+
+/// `GET /extensions`: the parts of the API that began as extensions and are built.
+pub(super) async fn extensions(_caller: Caller) -> Result<Json<Value>> {
+    let built = [
+        (
+            "AvailabilityZones",
+            "os-availability-zone",
+            "Describe availability zones.",
+        ),
+        ("Quotas", "os-quota-sets", "Quotas, read only."),
+        (
+            "Scheduler_stats",
+            "scheduler-stats",
+            "Backends as scheduler pools.",
+        ),
+        ("Services", "os-services", "The processes of this service."),
+        (
+            "TypesManage",
+            "os-types-manage",
+            "Create and delete volume types.",
+        ),
+        (
+            "VolumeActions",
+            "os-volume-actions",
+            "Attach calls of before 3.27.",
+        ),
+        (
+            "VolumeTenantAttribute",
+            "os-vol-tenant-attr",
+            "The project of a volume.",
+        ),
+    ];
+    let views: Vec<_> = built
+        .iter()
+        .map(|(name, alias, description)| {
+            json!({
+                "name": name,
+                "alias": alias,
+                "description": description,
+                "updated": UPDATED,
+                "links": [],
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "extensions": views })))
+}

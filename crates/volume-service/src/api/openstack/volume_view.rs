@@ -1,0 +1,183 @@
+//! A volume as OpenStack clients see it, by microversion and role.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::super::timestamp;
+use super::address::Link;
+use super::caller::Caller;
+use crate::model::attachment::{Attachment, AttachmentStatus};
+use crate::model::id::BackendId;
+use crate::model::volume::Volume;
+
+/// The short form, of `GET /volumes`.
+#[derive(Serialize)]
+pub(super) struct VolumeSummary<'a> {
+    id: String,
+    name: Option<&'a str>,
+    links: [Link; 2],
+}
+
+impl<'a> VolumeSummary<'a> {
+    pub(super) fn new(caller: &Caller, volume: &'a Volume) -> Self {
+        let id = volume.id.to_string();
+        VolumeSummary {
+            links: caller.links.item("volumes", &id),
+            name: some_text(&volume.name),
+            id,
+        }
+    }
+}
+
+/// A field that exists only from some microversion on, or only for administrators. `Some(None)` is JSON null.
+type Gated<T> = Option<T>;
+
+/// The long form.
+#[derive(Serialize)]
+pub(super) struct VolumeDetail<'a> {
+    id: String,
+    status: &'static str,
+    size: u64,
+    availability_zone: &'a str,
+    created_at: String,
+    updated_at: Option<String>,
+    name: Option<&'a str>,
+    description: Option<&'a str>,
+    volume_type: &'a str,
+    snapshot_id: Option<&'a str>,
+    source_volid: Option<&'a str>,
+    metadata: &'a BTreeMap<String, String>,
+    links: [Link; 2],
+    user_id: &'a str,
+    bootable: &'static str,
+    encrypted: bool,
+    replication_status: Option<&'a str>,
+    consistencygroup_id: Option<&'a str>,
+    multiattach: bool,
+    attachments: Vec<AttachedView<'a>>,
+    #[serde(rename = "os-vol-tenant-attr:tenant_id")]
+    tenant_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    migration_status: Gated<Value>,
+    #[serde(
+        rename = "os-vol-host-attr:host",
+        skip_serializing_if = "Option::is_none"
+    )]
+    host: Gated<Option<String>>,
+    #[serde(
+        rename = "os-vol-mig-status-attr:migstat",
+        skip_serializing_if = "Option::is_none"
+    )]
+    migstat: Gated<Value>,
+    #[serde(
+        rename = "os-vol-mig-status-attr:name_id",
+        skip_serializing_if = "Option::is_none"
+    )]
+    name_id: Gated<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_id: Gated<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_id: Gated<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_targets: Gated<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_uuid: Gated<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster_name: Gated<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume_type_id: Gated<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumes_quota: Gated<bool>,
+}
+
+/// One entry of a volume's `attachments`.
+#[derive(Serialize)]
+struct AttachedView<'a> {
+    id: String,
+    attachment_id: String,
+    volume_id: String,
+    server_id: Option<&'a str>,
+    host_name: Option<&'a str>,
+    device: Option<&'a str>,
+    attached_at: Option<String>,
+}
+
+impl<'a> VolumeDetail<'a> {
+    /// The view of a volume; `attachments` may hold those of other volumes too.
+    pub(super) fn new(caller: &Caller, volume: &'a Volume, attachments: &'a [Attachment]) -> Self {
+        let id = volume.id.to_string();
+        let version = caller.version;
+        let admin = caller.context.is_admin();
+        let null_for_admin = admin.then_some(Value::Null);
+        VolumeDetail {
+            status: volume.status.as_str(),
+            size: volume.size_gib,
+            availability_zone: &volume.zone,
+            created_at: timestamp::openstack(volume.created_at_us),
+            updated_at: volume.updated_at_us.map(timestamp::openstack),
+            name: some_text(&volume.name),
+            description: some_text(&volume.description),
+            volume_type: &volume.flavor_label,
+            snapshot_id: None,
+            source_volid: None,
+            metadata: &volume.metadata,
+            links: caller.links.item("volumes", &id),
+            user_id: &volume.user_id,
+            bootable: if volume.bootable { "true" } else { "false" },
+            encrypted: false,
+            replication_status: None,
+            consistencygroup_id: None,
+            multiattach: false,
+            attachments: attachments
+                .iter()
+                .filter(|attachment| attachment.volume_id == volume.id)
+                .filter(|attachment| attachment.status == AttachmentStatus::Attached)
+                .map(|attachment| AttachedView::new(attachment, admin))
+                .collect(),
+            tenant_id: &volume.project_id,
+            migration_status: null_for_admin.clone(),
+            host: admin.then(|| {
+                volume
+                    .backend_id
+                    .map(|backend| pool_name(&volume.zone, backend))
+            }),
+            migstat: null_for_admin.clone(),
+            name_id: null_for_admin.clone(),
+            group_id: version.at_least(13).then_some(Value::Null),
+            provider_id: (admin && version.at_least(21))
+                .then(|| volume.vdi_uuid.map(|vdi| vdi.to_string())),
+            shared_targets: version.at_least(48).then_some(false),
+            service_uuid: version.at_least(48).then_some(Value::Null),
+            cluster_name: null_for_admin.filter(|_| version.at_least(61)),
+            volume_type_id: version.at_least(63).then(|| volume.flavor_id.to_string()),
+            consumes_quota: version.at_least(65).then_some(true),
+            id,
+        }
+    }
+}
+
+impl<'a> AttachedView<'a> {
+    fn new(attachment: &'a Attachment, admin: bool) -> Self {
+        let volume_id = attachment.volume_id.to_string();
+        AttachedView {
+            id: volume_id.clone(),
+            attachment_id: attachment.id.to_string(),
+            volume_id,
+            server_id: attachment.instance_id.as_deref(),
+            host_name: attachment.host_name.as_deref().filter(|_| admin),
+            device: attachment.mountpoint.as_deref(),
+            attached_at: attachment.attached_at_us.map(timestamp::openstack),
+        }
+    }
+}
+
+/// A backend as a scheduler pool: `xensm@<zone>#backend-<number>`.
+pub(super) fn pool_name(zone: &str, backend: BackendId) -> String {
+    format!("xensm@{zone}#backend-{backend}")
+}
+
+fn some_text(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}

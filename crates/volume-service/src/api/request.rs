@@ -1,0 +1,285 @@
+//! The frame around each router: request id, access log, size limit, deadline, and what happens when a handler panics.
+//!
+//! A handler runs in a task of its own: a client that goes away, or a deadline that passes, ends the waiting and not the
+//! work, so that a change of the database is never cut in half.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use http::{HeaderValue, header};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+use tracing::Instrument;
+
+use super::{ec2, identity, metrics, openstack};
+use crate::app::{self, Service};
+use crate::context::{Context, RequestContext};
+
+/// How long a client waits for an answer.
+pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
+/// Requests of one router that are worked on at the same time; more are refused, not queued.
+pub(super) const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
+
+/// Which of the three APIs a router speaks; decides how a refusal looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Api {
+    /// Block Storage v3.
+    Volume,
+    /// Identity v3.
+    Identity,
+    /// EC2 Query.
+    Ec2,
+}
+
+impl Api {
+    /// The word in logs and metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Api::Volume => "volume",
+            Api::Identity => "identity",
+            Api::Ec2 => "ec2",
+        }
+    }
+}
+
+/// What the frame and the extractors refuse before any use case is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The body is larger than the configured limit.
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit_bytes: usize,
+    },
+    /// The body broke off, or is no JSON object where one is needed.
+    MalformedBody,
+    /// The body has another media type.
+    MediaType,
+    /// The URL names another project than the token, or is otherwise not well formed.
+    MalformedUrl,
+    /// There is no such route, or not in the requested microversion.
+    NoRoute,
+    /// The route exists and does not know the method.
+    Method,
+    /// No answer within the deadline.
+    Deadline,
+    /// Too many requests are being worked on.
+    TooManyRequests,
+    /// A handler panicked.
+    Panic,
+}
+
+impl Refusal {
+    /// What the client reads, where its API does not word it in its own way.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Refusal::BodyTooLarge { limit_bytes } => {
+                format!("Request is too large. The limit is {limit_bytes} bytes.")
+            }
+            Refusal::MalformedBody => "Malformed request body".to_owned(),
+            Refusal::MediaType => "Unsupported Content-Type".to_owned(),
+            Refusal::MalformedUrl => "Malformed request url".to_owned(),
+            Refusal::NoRoute => "The resource could not be found.".to_owned(),
+            Refusal::Method => "The method is not allowed for this resource.".to_owned(),
+            Refusal::Deadline => format!(
+                "The request was not answered within {} seconds. It may still take effect; look before repeating it.",
+                REQUEST_DEADLINE.as_secs()
+            ),
+            Refusal::TooManyRequests => format!(
+                "More than {REQUESTS_IN_FLIGHT_MAX} requests are being worked on. Try again later."
+            ),
+            Refusal::Panic => {
+                "The server has either erred or is incapable of performing the requested operation."
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// Names a request in logs, headers and bodies: `req-<uuid>`.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(Arc<str>);
+
+impl RequestId {
+    fn new(context: &Context) -> Self {
+        RequestId(format!("req-{}", context.new_uuid()).into())
+    }
+
+    /// `req-<uuid>`
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The uuid alone, as EC2 shows it.
+    pub(super) fn uuid(&self) -> &str {
+        self.0.strip_prefix("req-").unwrap_or(&self.0)
+    }
+
+    /// The id that the frame gave this request; a blank one when there is no frame.
+    pub(super) fn of(extensions: &http::Extensions) -> Self {
+        extensions
+            .get::<RequestId>()
+            .cloned()
+            .unwrap_or_else(|| RequestId("req-unknown".into()))
+    }
+}
+
+struct Frame {
+    api: Api,
+    service: Service,
+    routes: Router,
+    in_flight: Arc<Semaphore>,
+}
+
+/// Puts the frame around the routes of an API.
+pub(super) fn frame(api: Api, service: Service, routes: Router) -> Router {
+    Router::new().fallback(serve).with_state(Arc::new(Frame {
+        api,
+        service,
+        routes,
+        in_flight: Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX)),
+    }))
+}
+
+/// Tells the frame which route answered; a layer of the inner router.
+pub(super) async fn note_route(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
+    response
+}
+
+/// The layer that calls [`note_route`].
+pub(super) fn observed(routes: Router) -> Router {
+    routes.layer(middleware::from_fn(note_route))
+}
+
+async fn serve(State(frame): State<Arc<Frame>>, mut request: Request) -> Response {
+    let started = Instant::now();
+    let api = frame.api.as_str();
+    let id = RequestId::new(&frame.service.context);
+    let method = request.method().clone();
+    let span = tracing::info_span!("request", request.id = id.as_str(), api);
+    request.extensions_mut().insert(id.clone());
+    let mut response = answer(&frame, &id, request).instrument(span.clone()).await;
+
+    let route = response
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", |path| path.as_str())
+        .to_owned();
+    let status = response.status().as_u16();
+    let elapsed = started.elapsed();
+    metrics::global().count_request(api, &route, &method, status, elapsed);
+    tracing::info!(
+        parent: &span,
+        method = method.as_str(),
+        route,
+        status,
+        elapsed_ms = elapsed.as_secs_f64() * 1e3,
+        "request served"
+    );
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        let headers = response.headers_mut();
+        headers.insert("x-openstack-request-id", value.clone());
+        if frame.api == Api::Volume {
+            headers.insert("x-compute-request-id", value);
+        }
+    }
+    response
+}
+
+async fn answer(frame: &Frame, id: &RequestId, request: Request) -> Response {
+    let refuse = |refusal| match frame.api {
+        Api::Volume => openstack::refuse(refusal),
+        Api::Identity => identity::refuse(refusal),
+        Api::Ec2 => ec2::refuse(refusal, id),
+    };
+    match request.uri().path() {
+        "/healthz" => return health(&frame.service).await,
+        "/metrics" if frame.api == Api::Volume => return exposition(),
+        _ => {}
+    }
+    let limit_bytes = frame.service.config.limits.request_body_max_bytes;
+    if announced_length(&request) > limit_bytes as u64 {
+        return refuse(Refusal::BodyTooLarge { limit_bytes });
+    }
+    let Ok(permit) = frame.in_flight.clone().try_acquire_owned() else {
+        metrics::global().count_refusal("requests_in_flight");
+        return refuse(Refusal::TooManyRequests);
+    };
+    let routes = frame.routes.clone();
+    let work = async move {
+        let _permit = permit;
+        routes.oneshot(request).await
+    };
+    let task = tokio::spawn(work.in_current_span());
+    match tokio::time::timeout(REQUEST_DEADLINE, task).await {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(never))) => match never {},
+        Ok(Err(failed)) => {
+            tracing::error!(error = %failed, "a request handler panicked");
+            refuse(Refusal::Panic)
+        }
+        Err(_) => {
+            metrics::global().count_refusal("request_deadline");
+            refuse(Refusal::Deadline)
+        }
+    }
+}
+
+fn announced_length(request: &Request) -> u64 {
+    request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Reads a body of at most the configured size.
+pub(super) async fn read_body(service: &Service, body: Body) -> Result<Bytes, Refusal> {
+    let limit_bytes = service.config.limits.request_body_max_bytes;
+    axum::body::to_bytes(body, limit_bytes)
+        .await
+        .map_err(|error| {
+            let too_large = std::error::Error::source(&error)
+                .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+            if too_large {
+                Refusal::BodyTooLarge { limit_bytes }
+            } else {
+                Refusal::MalformedBody
+            }
+        })
+}
+
+async fn health(service: &Service) -> Response {
+    match app::overview::zones(service, &RequestContext::operator()).await {
+        Ok(_) => plain("text/plain; charset=utf-8", "ok\n"),
+        Err(error) => {
+            tracing::warn!(%error, "the health check failed");
+            openstack::fault::unhealthy()
+        }
+    }
+}
+
+fn exposition() -> Response {
+    plain(
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        metrics::global().encode(),
+    )
+}
+
+fn plain(media_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
