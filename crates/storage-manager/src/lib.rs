@@ -1,4 +1,5 @@
 //! A Xen Storage Manager: XenAPI server, SR types, media and layouts, NBD exports.
+#![forbid(unsafe_code)]
 
 pub mod export;
 pub mod io;

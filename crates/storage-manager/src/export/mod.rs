@@ -3,7 +3,7 @@
 mod certificate;
 mod endpoint;
 mod export_name;
-mod read_only;
+mod readers;
 mod vdi_exports;
 
 #[cfg(test)]

@@ -300,3 +300,24 @@ fn readers_with_a_session_come_over_tls() {
     );
     exports.shutdown().unwrap();
 }
+
+#[test]
+fn readers_share_one_opening_which_the_last_one_closes() {
+    let readers = Arc::new(super::readers::Readers::default());
+    let vdi = Uuid::from_u128(1);
+    let memory = Memory::filled(1);
+    let first = readers.open(vdi, || Ok(memory.clone())).unwrap();
+    let second = readers.open(vdi, || panic!("it is open")).unwrap();
+    assert!(first.write_at(&[0], 0).is_err() && first.is_read_only());
+    drop(first);
+    assert!(!readers.wait_closed(vdi, Duration::ZERO));
+    assert_eq!(memory.closed.load(Ordering::SeqCst), 0);
+    drop(second);
+    assert!(readers.wait_closed(vdi, Duration::ZERO));
+    assert_eq!(memory.closed.load(Ordering::SeqCst), 1);
+    assert!(readers.open(vdi, || Err(Refusal::Unknown)).is_err());
+    assert!(
+        readers.wait_closed(vdi, Duration::ZERO),
+        "what could not be opened is not open"
+    );
+}

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nbd::server::{Limits, ListenerId, ListenerOptions};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::certificate::{Certificate, CertificateError};
 use super::endpoint::{Endpoint, TlsEndpoint};
 use super::export_name;
-use super::read_only::ReadOnly;
+use super::readers::{ReadOnly, Readers};
 use crate::io::durable::create_directories;
 
 /// Most VDIs that are published at once; each has a socket and a thread.
@@ -98,6 +98,16 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// A VDI that readers had open was not closed in time.
+    #[error(
+        "VDI {vdi} is still open for readers {waited:?} after they were disconnected; try again"
+    )]
+    ReadersStay {
+        /// The VDI.
+        vdi: Uuid,
+        /// How long was waited.
+        waited: Duration,
+    },
     /// What was written last may not be on stable storage.
     #[error("flush and close VDI {vdi}; what was written last may be lost")]
     Close {
@@ -130,7 +140,7 @@ struct Published {
 struct Table {
     published: Mutex<BTreeMap<Uuid, Published>>,
     /// What readers with a session opened and still use.
-    readers: Mutex<BTreeMap<Uuid, Weak<dyn Export>>>,
+    readers: Arc<Readers>,
     gate: Arc<dyn ReaderGate>,
 }
 
@@ -141,7 +151,7 @@ impl VdiExports {
         let published = Mutex::default();
         let table = Arc::new(Table {
             published,
-            readers: Mutex::default(),
+            readers: Arc::default(),
             gate,
         });
         let limits = Limits {
@@ -264,7 +274,8 @@ impl VdiExports {
     /// error.
     ///
     /// # Errors
-    /// `Server` when a consumer did not leave within [`WITHDRAW_PATIENCE`]: the VDI stays open, and the call can be repeated.
+    /// `Server` and `ReadersStay` when a consumer did not leave within [`WITHDRAW_PATIENCE`]: the VDI stays open, and the
+    /// call can be repeated.
     /// `Close` when the last flush failed: the VDI is closed all the same.
     pub fn withdraw(&self, vdi: Uuid) -> Result<(), Error> {
         let listener = {
@@ -283,6 +294,12 @@ impl VdiExports {
             action: "disconnect the consumers of the VDI",
             source,
         })?;
+        if !self.table.readers.wait_closed(vdi, WITHDRAW_PATIENCE) {
+            return Err(Error::ReadersStay {
+                vdi,
+                waited: WITHDRAW_PATIENCE,
+            });
+        }
         let Some(entry) = self.table.published().remove(&vdi) else {
             return Ok(());
         };
@@ -400,26 +417,14 @@ impl Table {
         match shared {
             Some((true, export)) => Ok(Found {
                 key,
-                export: Arc::new(ReadOnly::new(export)),
+                export: Arc::new(ReadOnly::borrowing(export)),
             }),
             Some((false, _)) => Err(Refusal::ShuttingDown),
             None => Ok(Found {
                 key,
-                export: self.open_for_reader(name.vdi)?,
+                export: self.readers.open(name.vdi, || self.gate.open(name.vdi))?,
             }),
         }
-    }
-
-    /// Opens a VDI for readers, once for all of them.
-    fn open_for_reader(&self, vdi: Uuid) -> Result<Arc<dyn Export>, Refusal> {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.retain(|_, export| export.strong_count() > 0);
-        if let Some(export) = readers.get(&vdi).and_then(Weak::upgrade) {
-            return Ok(export);
-        }
-        let opened: Arc<dyn Export> = Arc::new(ReadOnly::new(self.gate.open(vdi)?));
-        readers.insert(vdi, Arc::downgrade(&opened));
-        Ok(opened)
     }
 }
 

@@ -43,9 +43,12 @@ static INFO: DriverInfo = DriverInfo {
 /// The SR type.
 #[derive(Debug, Default)]
 pub struct FileSr {
-    /// What is attached, so that attaching again gives the same.
-    attached: Mutex<BTreeMap<Uuid, Weak<AttachedFileSr>>>,
+    /// What is attached, so that attaching again gives the same. Each SR has a lock of its own, since taking one in does
+    /// I/O: a directory that hangs keeps no other SR waiting.
+    attached: Mutex<BTreeMap<Uuid, Slot>>,
 }
+
+type Slot = Arc<Mutex<Weak<AttachedFileSr>>>;
 
 /// An attached SR.
 #[derive(Debug)]
@@ -113,9 +116,9 @@ impl SrType for FileSr {
 
     fn attach(&self, params: &SrParams) -> Result<Arc<dyn AttachedSr>, Failure> {
         let location = location(params, Command::SrAttach)?;
-        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
-        attached.retain(|_, sr| sr.strong_count() > 0);
-        if let Some(sr) = attached.get(&params.sr_uuid).and_then(Weak::upgrade)
+        let slot = self.slot(params.sr_uuid);
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sr) = slot.upgrade()
             && sr.location == location
             && sr.is_served()
         {
@@ -136,7 +139,7 @@ impl SrType for FileSr {
             location,
             served,
         });
-        attached.insert(params.sr_uuid, Arc::downgrade(&sr));
+        *slot = Arc::downgrade(&sr);
         Ok(sr)
     }
 
@@ -196,6 +199,17 @@ impl SrType for FileSr {
     }
 }
 
+impl FileSr {
+    /// The place of an SR; places that nobody uses are dropped.
+    fn slot(&self, sr_uuid: Uuid) -> Slot {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        attached.retain(|_, slot| {
+            Arc::strong_count(slot) > 1 || slot.lock().is_ok_and(|sr| sr.strong_count() > 0)
+        });
+        attached.entry(sr_uuid).or_default().clone()
+    }
+}
+
 impl AttachedFileSr {
     fn is_served(&self) -> bool {
         self.served
@@ -237,14 +251,6 @@ impl AttachedSr for AttachedFileSr {
 
     fn scan(&self) -> Result<ScanReport, Failure> {
         let survey = self.with_images(Command::SrScan, VhdDirectory::survey)?;
-        for image in &survey.damaged {
-            tracing::warn!(
-                sr.uuid = %self.sr_uuid,
-                image.location = image.location,
-                image.reason = image.reason,
-                "skip a damaged image in the SR"
-            );
-        }
         Ok(ScanReport {
             vdis: survey.vdis(),
             damaged: survey.damaged,
