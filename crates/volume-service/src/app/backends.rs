@@ -1,10 +1,22 @@
 //! Backends: what `nova-manage sm backend_*` does; administrators only.
 
-use super::Service;
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::flavors::counted;
+use super::{Service, limits, policy, sr_types};
+use crate::config::Secret;
 use crate::context::RequestContext;
-use crate::error::Result;
+use crate::db::backends::NewBackend;
+use crate::db::operations::NewOperation;
+use crate::db::{backends, flavors, operations};
+use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::backend::{Backend, BackendUse};
-use crate::model::id::BackendId;
+use crate::model::id::{BackendId, OperationId};
+use crate::model::operation::OperationKind;
+
+pub use super::sr_types::{SrTypeFacts, sr_types};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -21,68 +33,223 @@ pub struct AddBackend {
     pub position: Option<i64>,
 }
 
-/// What is known of an SR type: used to refuse unknown types and missing keys with the list of what is expected.
-#[derive(Clone, Copy, Debug)]
-pub struct SrTypeFacts {
-    /// The type: `nfs`.
-    pub sr_type: &'static str,
-    /// What people call it: `NFS VHD`.
-    pub name: &'static str,
-    /// Keys that must be given.
-    pub required: &'static [&'static str],
-    /// Keys that may be given.
-    pub optional: &'static [&'static str],
-}
-
-/// Every SR type of the specification and of XenServer that a backend may have.
-pub fn sr_types() -> &'static [SrTypeFacts] {
-    &[]
-}
-
 /// All backends, or those of a flavor, in the order in which the scheduler tries them.
 pub async fn list(
-    _service: &Service,
-    _request: &RequestContext,
-    _flavor: Option<&str>,
+    service: &Service,
+    request: &RequestContext,
+    flavor: Option<&str>,
 ) -> Result<Vec<Backend>> {
-    unimplemented!()
+    policy::is_admin(request)?;
+    let vault = service.vault.clone();
+    let flavor = flavor.map(str::to_owned);
+    service
+        .database
+        .read(move |tx| match &flavor {
+            None => backends::list(tx, &vault),
+            Some(wanted) => {
+                let flavor = flavors::find(tx, wanted)?
+                    .ok_or_else(|| Error::not_found(Subject::Flavor, wanted))?;
+                backends::of_flavor(tx, &vault, flavor.id)
+            }
+        })
+        .await
 }
 
 /// One backend.
-pub async fn get(_service: &Service, _request: &RequestContext, _id: BackendId) -> Result<Backend> {
-    unimplemented!()
+pub async fn get(service: &Service, request: &RequestContext, id: BackendId) -> Result<Backend> {
+    policy::is_admin(request)?;
+    let vault = service.vault.clone();
+    service
+        .database
+        .read(move |tx| backends::get(tx, &vault, id))
+        .await
 }
 
 /// Adds a backend and asks the zone's workers to connect it. A `sr_uuid=` that another backend has is a conflict.
 pub async fn add(
-    _service: &Service,
-    _request: &RequestContext,
-    _wanted: AddBackend,
+    service: &Service,
+    request: &RequestContext,
+    wanted: AddBackend,
 ) -> Result<Backend> {
-    unimplemented!()
+    policy::is_admin(request)?;
+    let facts = sr_types::facts(&wanted.sr_type)?;
+    let zone = wanted
+        .zone
+        .unwrap_or_else(|| service.config.default_zone.clone());
+    service.check_zone(&zone)?;
+    let given = Parameters::parse(&wanted.parameters)?;
+    sr_types::check_keys(
+        facts,
+        |key| given.config.contains_key(key) || given.secrets.contains_key(key),
+        given.sr_uuid.is_some(),
+    )?;
+    let vault = service.vault.clone();
+    let now_us = service.context.now_us();
+    let operation_id = OperationId(service.context.new_uuid());
+    let request_id = request.request_id.clone();
+    service
+        .database
+        .write(move |tx| {
+            let flavor = flavors::find(tx, &wanted.flavor)?
+                .ok_or_else(|| Error::not_found(Subject::Flavor, &wanted.flavor))?;
+            let backend = NewBackend {
+                flavor_id: flavor.id,
+                zone: zone.clone(),
+                position: wanted.position,
+                sr_type: facts.sr_type.to_owned(),
+                sr_uuid: given.sr_uuid,
+                name_label: given.name_label.clone(),
+                name_description: given.name_description.clone(),
+                config: given.config.clone(),
+                secrets: given.secrets.clone(),
+            };
+            let id = backends::insert(tx, &vault, &backend, now_us)?;
+            let operation = NewOperation {
+                id: operation_id,
+                kind: OperationKind::ConnectBackend,
+                target: id.to_string(),
+                zone: zone.clone(),
+                request_id: request_id.clone(),
+                not_before_us: now_us,
+            };
+            operations::insert(tx, &operation, now_us)?;
+            backends::get(tx, &vault, id)
+        })
+        .await
+}
+
+/// `key=value` pairs, sorted out.
+struct Parameters {
+    name_label: String,
+    name_description: String,
+    sr_uuid: Option<Uuid>,
+    config: BTreeMap<String, String>,
+    secrets: BTreeMap<String, Secret>,
+}
+
+impl Parameters {
+    fn parse(pairs: &[(String, String)]) -> Result<Self> {
+        if pairs.len() > limits::PARAMETERS_MAX {
+            return Err(Error::invalid(format!(
+                "A backend has {} parameters, more than {}.",
+                pairs.len(),
+                limits::PARAMETERS_MAX
+            )));
+        }
+        let mut parameters = Parameters {
+            name_label: String::new(),
+            name_description: String::new(),
+            sr_uuid: None,
+            config: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+        };
+        let mut seen = BTreeSet::new();
+        for (key, value) in pairs {
+            limits::check_name("parameter name", key)?;
+            if value.len() > limits::PARAMETER_MAX_BYTES || value.contains('\0') {
+                return Err(Error::invalid(format!(
+                    "The value of {key} is longer than {} bytes or contains a NUL character.",
+                    limits::PARAMETER_MAX_BYTES
+                )));
+            }
+            if !seen.insert(key.as_str()) {
+                return Err(Error::invalid(format!(
+                    "The parameter {key} is given twice."
+                )));
+            }
+            parameters.take(key, value)?;
+        }
+        Ok(parameters)
+    }
+
+    fn take(&mut self, key: &str, value: &str) -> Result<()> {
+        match key {
+            "name_label" => {
+                limits::check_text("name_label", value)?;
+                value.clone_into(&mut self.name_label);
+            }
+            "name_description" => {
+                limits::check_text("name_description", value)?;
+                value.clone_into(&mut self.name_description);
+            }
+            "sr_uuid" => {
+                let uuid = value
+                    .parse()
+                    .map_err(|_| Error::invalid(format!("sr_uuid={value} is not a uuid.")))?;
+                self.sr_uuid = Some(uuid);
+            }
+            _ if sr_types::is_secret(key) => {
+                self.secrets.insert(key.to_owned(), Secret::new(value));
+            }
+            _ => {
+                self.config.insert(key.to_owned(), value.to_owned());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Removes a backend; refuses while volumes are on it, saying how many. The SR is forgotten in the pool, never destroyed.
-pub async fn remove(_service: &Service, _request: &RequestContext, _id: BackendId) -> Result<()> {
-    unimplemented!()
+pub async fn remove(service: &Service, request: &RequestContext, id: BackendId) -> Result<()> {
+    policy::is_admin(request)?;
+    let now_us = service.context.now_us();
+    service
+        .database
+        .write(move |tx| {
+            let volumes = backends::count_volumes(tx, id)?;
+            if volumes > 0 {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    Subject::Backend,
+                    format!(
+                        "Backend {id} has {}; delete them first.",
+                        counted(volumes, "volume")
+                    ),
+                )
+                .on(id.to_string()));
+            }
+            if !backends::remove(tx, id, now_us)? {
+                return Err(Error::not_found(Subject::Backend, id));
+            }
+            // The SR that it leaves is forgotten by the zone's workers.
+            tx.wake_workers();
+            Ok(())
+        })
+        .await
 }
 
 /// Lets the scheduler use it, or not.
 pub async fn set_use(
-    _service: &Service,
-    _request: &RequestContext,
-    _id: BackendId,
-    _usage: BackendUse,
+    service: &Service,
+    request: &RequestContext,
+    id: BackendId,
+    usage: BackendUse,
 ) -> Result<Backend> {
-    unimplemented!()
+    policy::is_admin(request)?;
+    let vault = service.vault.clone();
+    service
+        .database
+        .write(move |tx| {
+            backends::set_use(tx, id, usage)?;
+            backends::get(tx, &vault, id)
+        })
+        .await
 }
 
 /// Moves it in its flavor's order.
 pub async fn set_position(
-    _service: &Service,
-    _request: &RequestContext,
-    _id: BackendId,
-    _position: i64,
+    service: &Service,
+    request: &RequestContext,
+    id: BackendId,
+    position: i64,
 ) -> Result<Backend> {
-    unimplemented!()
+    policy::is_admin(request)?;
+    let vault = service.vault.clone();
+    service
+        .database
+        .write(move |tx| {
+            backends::set_position(tx, id, position)?;
+            backends::get(tx, &vault, id)
+        })
+        .await
 }

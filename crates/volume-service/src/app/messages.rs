@@ -2,9 +2,10 @@
 
 use uuid::Uuid;
 
-use super::{Page, Service};
+use super::{Page, Service, policy};
 use crate::context::RequestContext;
-use crate::error::Result;
+use crate::db::messages;
+use crate::error::{Error, Result, Subject};
 
 /// A message to a project.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,21 +34,65 @@ pub struct Message {
 
 /// The project's messages, newest first; of one resource when an id is given.
 pub async fn list(
-    _service: &Service,
-    _request: &RequestContext,
-    _resource_id: Option<&str>,
-    _marker: Option<Uuid>,
-    _limit: Option<usize>,
+    service: &Service,
+    request: &RequestContext,
+    resource_id: Option<&str>,
+    marker: Option<Uuid>,
+    limit: Option<usize>,
 ) -> Result<Page<Message>> {
-    unimplemented!()
+    policy::may_read(request)?;
+    let project_id = request.project_id.clone();
+    let resource_id = resource_id.map(str::to_owned);
+    let limit = service.page_size(limit);
+    let now_us = service.context.now_us();
+    service
+        .database
+        .read(move |tx| {
+            let behind = match marker {
+                None => None,
+                Some(id) => Some(
+                    messages::find(tx, &project_id, id, now_us)?
+                        .ok_or_else(|| Error::invalid(format!("marker [{id}] not found")))?,
+                ),
+            };
+            let found = messages::list(
+                tx,
+                &project_id,
+                resource_id.as_deref(),
+                behind.as_ref(),
+                now_us,
+                limit.saturating_add(1),
+            )?;
+            Ok(Page::cut(found, limit))
+        })
+        .await
 }
 
 /// One message.
-pub async fn get(_service: &Service, _request: &RequestContext, _id: Uuid) -> Result<Message> {
-    unimplemented!()
+pub async fn get(service: &Service, request: &RequestContext, id: Uuid) -> Result<Message> {
+    policy::may_read(request)?;
+    let project_id = request.project_id.clone();
+    let now_us = service.context.now_us();
+    service
+        .database
+        .read(move |tx| {
+            messages::find(tx, &project_id, id, now_us)?
+                .ok_or_else(|| Error::not_found(Subject::Message, id))
+        })
+        .await
 }
 
 /// Removes a message.
-pub async fn delete(_service: &Service, _request: &RequestContext, _id: Uuid) -> Result<()> {
-    unimplemented!()
+pub async fn delete(service: &Service, request: &RequestContext, id: Uuid) -> Result<()> {
+    policy::may_write(request)?;
+    let project_id = request.project_id.clone();
+    service
+        .database
+        .write(move |tx| {
+            if messages::remove(tx, &project_id, id)? {
+                return Ok(());
+            }
+            Err(Error::not_found(Subject::Message, id))
+        })
+        .await
 }

@@ -1,7 +1,9 @@
 //! What is there: zones, services, pools, limits, messages.
 
-use super::Service;
+use super::{Service, policy};
 use crate::context::RequestContext;
+use crate::db;
+use crate::db::services::Heartbeat;
 use crate::error::Result;
 use crate::model::backend::Backend;
 
@@ -42,22 +44,74 @@ pub struct Usage {
     pub gigabytes_limit: i64,
 }
 
+/// A process that has been silent for longer is down; OpenStack's `service_down_time`.
+pub const DOWN_AFTER_US: i64 = 60 * 1_000_000;
+
+/// A process that has been silent for longer is not shown any more.
+const FORGOTTEN_AFTER_US: i64 = 24 * 3600 * 1_000_000;
+
 /// The zones, in the configured order.
-pub async fn zones(_service: &Service, _request: &RequestContext) -> Result<Vec<Zone>> {
-    unimplemented!()
+pub async fn zones(service: &Service, request: &RequestContext) -> Result<Vec<Zone>> {
+    policy::may_read(request)?;
+    let alive = heartbeats(service, DOWN_AFTER_US).await?;
+    Ok(service
+        .config
+        .zones
+        .iter()
+        .map(|zone| Zone {
+            name: zone.name.clone(),
+            available: alive
+                .iter()
+                .any(|process| process.zone == zone.name && process.binary == WORKER),
+        })
+        .collect())
 }
 
+/// The name that a worker beats under.
+pub const WORKER: &str = "xensm-worker";
+
 /// Our processes; administrators only.
-pub async fn services(_service: &Service, _request: &RequestContext) -> Result<Vec<ServiceStatus>> {
-    unimplemented!()
+pub async fn services(service: &Service, request: &RequestContext) -> Result<Vec<ServiceStatus>> {
+    policy::is_admin(request)?;
+    let since_us = service.context.now_us() - DOWN_AFTER_US;
+    Ok(heartbeats(service, FORGOTTEN_AFTER_US)
+        .await?
+        .into_iter()
+        .map(|process| ServiceStatus {
+            is_up: process.updated_at_us >= since_us,
+            binary: process.binary,
+            machine: process.machine,
+            zone: process.zone,
+            updated_at_us: process.updated_at_us,
+        })
+        .collect())
+}
+
+async fn heartbeats(service: &Service, age_us: i64) -> Result<Vec<Heartbeat>> {
+    let since_us = service.context.now_us() - age_us;
+    service
+        .database
+        .read(move |tx| db::services::list(tx, since_us))
+        .await
 }
 
 /// The backends as scheduler pools; administrators only.
-pub async fn pools(_service: &Service, _request: &RequestContext) -> Result<Vec<Backend>> {
-    unimplemented!()
+pub async fn pools(service: &Service, request: &RequestContext) -> Result<Vec<Backend>> {
+    super::backends::list(service, request, None).await
 }
 
 /// What the requester's project has and may have, computed from rows.
-pub async fn usage(_service: &Service, _request: &RequestContext) -> Result<Usage> {
-    unimplemented!()
+pub async fn usage(service: &Service, request: &RequestContext) -> Result<Usage> {
+    policy::may_read(request)?;
+    let project_id = request.project_id.clone();
+    let (volumes, gigabytes) = service
+        .database
+        .read(move |tx| db::volumes::usage(tx, &project_id))
+        .await?;
+    Ok(Usage {
+        volumes,
+        gigabytes,
+        volumes_limit: service.config.limits.volumes_per_project,
+        gigabytes_limit: service.config.limits.gigabytes_per_project,
+    })
 }

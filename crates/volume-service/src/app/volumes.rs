@@ -2,10 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::{Page, Service};
+use base64::Engine as _;
+
+use super::{Page, Service, limits, policy};
+use crate::config::Limits;
 use crate::context::RequestContext;
-use crate::error::Result;
-use crate::model::id::VolumeId;
+use crate::db::operations::NewOperation;
+use crate::db::volume_list::Decided;
+use crate::db::volumes::ClientToken;
+use crate::db::{
+    Transaction, attachments, flavors, operations, volume_list, volume_metadata, volumes,
+};
+use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::model::attachment::AttachmentStatus;
+use crate::model::flavor::Flavor;
+use crate::model::id::{OperationId, VolumeId};
+use crate::model::operation::OperationKind;
 use crate::model::volume::{Volume, VolumeStatus};
 
 /// What is asked for.
@@ -115,72 +127,452 @@ pub enum DeleteMode {
 
 /// Takes a request for a volume: validates, checks quota, writes the volume (`creating`) and its operation.
 pub async fn create(
-    _service: &Service,
-    _request: &RequestContext,
-    _wanted: CreateVolume,
+    service: &Service,
+    request: &RequestContext,
+    wanted: CreateVolume,
 ) -> Result<Volume> {
-    unimplemented!()
+    policy::may_write(request)?;
+    check(service, request, &wanted)?;
+    let id = VolumeId(service.context.new_uuid());
+    let now_us = service.context.now_us();
+    let operation = NewOperation {
+        id: OperationId(service.context.new_uuid()),
+        kind: OperationKind::CreateVolume,
+        target: id.to_string(),
+        zone: zone_of(service, &wanted).to_owned(),
+        request_id: request.request_id.clone(),
+        not_before_us: now_us,
+    };
+    let client = wanted.client_token.as_ref().map(|token| ClientToken {
+        token: token.clone(),
+        digest: digest(&wanted),
+    });
+    let limits = service.config.limits.clone();
+    let request = request.clone();
+    service
+        .database
+        .write(move |tx| {
+            let flavor = flavor_of(tx, wanted.flavor.as_deref())?;
+            let volume = Volume {
+                id,
+                ec2_id: id.ec2_id(),
+                project_id: request.project_id.clone(),
+                user_id: request.user_id.clone(),
+                name: wanted.name.clone(),
+                description: wanted.description.clone(),
+                size_gib: wanted.size_gib,
+                status: VolumeStatus::Creating,
+                flavor_id: flavor.id,
+                flavor_label: flavor.label,
+                zone: operation.zone.clone(),
+                backend_id: None,
+                vdi_uuid: None,
+                bootable: false,
+                metadata: wanted.metadata.clone(),
+                failure: String::new(),
+                created_at_us: now_us,
+                updated_at_us: None,
+            };
+            if !volumes::insert(tx, &volume, client.as_ref())? {
+                return made_before(tx, &request.project_id, client.as_ref());
+            }
+            check_quota(tx, &volume, &limits)?;
+            operations::insert(tx, &operation, now_us)?;
+            Ok(volume)
+        })
+        .await
+}
+
+fn check(service: &Service, request: &RequestContext, wanted: &CreateVolume) -> Result<()> {
+    if request.project_id.is_empty() {
+        return Err(Error::invalid(
+            "A volume belongs to a project, and the request is in none.",
+        ));
+    }
+    limits::check_text("name", &wanted.name)?;
+    limits::check_text("description", &wanted.description)?;
+    limits::check_size(wanted.size_gib)?;
+    limits::check_metadata(&wanted.metadata)?;
+    if let Some(token) = &wanted.client_token {
+        limits::check_name("client token", token)?;
+    }
+    service.check_zone(zone_of(service, wanted))
+}
+
+fn zone_of<'a>(service: &'a Service, wanted: &'a CreateVolume) -> &'a str {
+    wanted
+        .zone
+        .as_deref()
+        .unwrap_or(&service.config.default_zone)
+}
+
+fn flavor_of(tx: &mut Transaction<'_>, wanted: Option<&str>) -> Result<Flavor> {
+    match wanted {
+        Some(wanted) => {
+            flavors::find(tx, wanted)?.ok_or_else(|| Error::not_found(Subject::Flavor, wanted))
+        }
+        None => flavors::find(tx, super::flavors::DEFAULT_LABEL)?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invalid,
+                Subject::Flavor,
+                "The request names no volume type, and there is none called default.",
+            )
+        }),
+    }
+}
+
+/// The volume that the same client token made before.
+fn made_before(
+    tx: &mut Transaction<'_>,
+    project_id: &str,
+    client: Option<&ClientToken>,
+) -> Result<Volume> {
+    let found = match client {
+        Some(client) => volumes::find_by_client_token(tx, project_id, &client.token)?
+            .map(|(id, digest)| (id, digest == client.digest)),
+        None => None,
+    };
+    match (found, client) {
+        (Some((id, true)), _) => volumes::get(tx, id),
+        (Some((_, false)), Some(client)) => Err(Error::new(
+            ErrorKind::Conflict,
+            Subject::Request,
+            "The client token was used before with other parameters.",
+        )
+        .on(client.token.clone())),
+        _ => Err(Error::new(
+            ErrorKind::Internal,
+            Subject::Volume,
+            "An unexpected error has occurred.",
+        )
+        .detail("a fresh volume id, or its EC2 name, exists already")),
+    }
+}
+
+/// Judges by the project's usage with the new volume in it, which no concurrent request can change unseen: the usage row is
+/// locked by the transaction that touched it first.
+fn check_quota(tx: &mut Transaction<'_>, volume: &Volume, limits: &Limits) -> Result<()> {
+    let (count, gigabytes) = volumes::usage(tx, &volume.project_id)?;
+    let exceeded = |public: String| {
+        Err(Error::new(
+            ErrorKind::QuotaExceeded,
+            Subject::Volume,
+            public,
+        ))
+    };
+    if u64::try_from(limits.volumes_per_project).is_ok_and(|limit| count > limit) {
+        return exceeded(format!(
+            "VolumeLimitExceeded: Maximum number of volumes allowed ({}) exceeded for quota 'volumes'.",
+            limits.volumes_per_project
+        ));
+    }
+    if u64::try_from(limits.gigabytes_per_project).is_ok_and(|limit| gigabytes > limit) {
+        return exceeded(format!(
+            "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes quota. Requested {}G, \
+             quota is {}G and {}G has been consumed.",
+            volume.size_gib,
+            limits.gigabytes_per_project,
+            gigabytes - volume.size_gib
+        ));
+    }
+    Ok(())
+}
+
+/// What a client token stands for, besides itself.
+fn digest(wanted: &CreateVolume) -> String {
+    let text = serde_json::json!([
+        wanted.name,
+        wanted.description,
+        wanted.size_gib,
+        wanted.flavor,
+        wanted.zone,
+        wanted.metadata,
+    ])
+    .to_string();
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(digest)
 }
 
 /// One volume of the project (of any project for an administrator).
-pub async fn get(_service: &Service, _request: &RequestContext, _id: VolumeId) -> Result<Volume> {
-    unimplemented!()
+pub async fn get(service: &Service, request: &RequestContext, id: VolumeId) -> Result<Volume> {
+    policy::may_read(request)?;
+    let tenancy = policy::tenancy(request);
+    service
+        .database
+        .read(move |tx| visible(tx, &tenancy, id))
+        .await
+}
+
+/// The volume, if the requester may know of it.
+pub(super) fn visible(
+    tx: &mut Transaction<'_>,
+    tenancy: &Option<String>,
+    id: VolumeId,
+) -> Result<Volume> {
+    volumes::find(tx, id)?
+        .filter(|volume| policy::is_visible(tenancy, &volume.project_id))
+        .ok_or_else(|| Error::not_found(Subject::Volume, id))
 }
 
 /// The volume with this EC2 name (`vol-` and 17 or 8 hex digits).
 pub async fn get_by_ec2_id(
-    _service: &Service,
-    _request: &RequestContext,
-    _ec2_id: &str,
+    service: &Service,
+    request: &RequestContext,
+    ec2_id: &str,
 ) -> Result<Volume> {
-    unimplemented!()
+    policy::may_read(request)?;
+    let digits = ec2_id.strip_prefix("vol-").unwrap_or_default();
+    let is_hex = digits
+        .bytes()
+        .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    if !is_hex || !matches!(digits.len(), 8 | 17) {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            Subject::Volume,
+            "A volume's name is vol- and 17 (or 8) hexadecimal digits.",
+        )
+        .on(ec2_id));
+    }
+    let tenancy = policy::tenancy(request);
+    let ec2_id = ec2_id.to_owned();
+    service
+        .database
+        .read(move |tx| {
+            let missing = || Error::not_found(Subject::Volume, &ec2_id);
+            let ids = volumes::find_by_ec2_prefix(tx, &ec2_id)?;
+            // A short name that two volumes share names neither.
+            let [id] = ids[..] else { return Err(missing()) };
+            volumes::find(tx, id)?
+                .filter(|volume| policy::is_visible(&tenancy, &volume.project_id))
+                .ok_or_else(missing)
+        })
+        .await
 }
 
 /// A page of volumes.
 pub async fn list(
-    _service: &Service,
-    _request: &RequestContext,
-    _query: VolumeQuery,
+    service: &Service,
+    request: &RequestContext,
+    query: VolumeQuery,
 ) -> Result<Page<Volume>> {
-    unimplemented!()
+    policy::may_read(request)?;
+    if query.all_projects || query.project_id.is_some() {
+        policy::is_admin(request)?;
+    }
+    if query.ids.len() > limits::IDS_MAX {
+        return Err(Error::invalid(format!(
+            "A list names {} volumes, more than {}.",
+            query.ids.len(),
+            limits::IDS_MAX
+        )));
+    }
+    if query.offset > limits::OFFSET_MAX {
+        return Err(Error::invalid(format!(
+            "The offset is larger than {}; use a marker.",
+            limits::OFFSET_MAX
+        )));
+    }
+    let project_id = match (&query.project_id, query.all_projects) {
+        (Some(project_id), _) => Some(project_id.clone()),
+        (None, true) => None,
+        (None, false) => Some(request.project_id.clone()),
+    };
+    let mut decided = Decided {
+        project_id,
+        flavor_id: None,
+        limit: service.page_size(query.limit),
+        query,
+    };
+    service
+        .database
+        .read(move |tx| {
+            if let Some(flavor) = decided.query.flavor.clone() {
+                let Some(flavor) = flavors::find(tx, &flavor)? else {
+                    return Ok(Page::empty(decided.query.with_total));
+                };
+                decided.flavor_id = Some(flavor.id);
+            }
+            let items = volume_list::page(tx, &decided)?;
+            let mut page = Page::cut(items, decided.limit);
+            if decided.query.with_total {
+                page.total = Some(volume_list::total(tx, &decided)?);
+            }
+            Ok(page)
+        })
+        .await
 }
 
 /// Changes names and metadata.
 pub async fn update(
-    _service: &Service,
-    _request: &RequestContext,
-    _id: VolumeId,
-    _change: UpdateVolume,
+    service: &Service,
+    request: &RequestContext,
+    id: VolumeId,
+    change: UpdateVolume,
 ) -> Result<Volume> {
-    unimplemented!()
+    policy::may_write(request)?;
+    if let Some(name) = &change.name {
+        limits::check_text("name", name)?;
+    }
+    if let Some(description) = &change.description {
+        limits::check_text("description", description)?;
+    }
+    if let Some(metadata) = &change.metadata {
+        limits::check_metadata(metadata)?;
+    }
+    let tenancy = policy::tenancy(request);
+    let now_us = service.context.now_us();
+    service
+        .database
+        .write(move |tx| {
+            visible(tx, &tenancy, id)?;
+            let (name, description) = (change.name.as_deref(), change.description.as_deref());
+            volumes::rename(tx, id, name, description, now_us)?;
+            if let Some(metadata) = &change.metadata {
+                volume_metadata::replace(tx, id, metadata)?;
+            }
+            visible(tx, &tenancy, id)
+        })
+        .await
 }
 
 /// Adds or replaces some metadata keys; returns all.
 pub async fn merge_metadata(
-    _service: &Service,
-    _request: &RequestContext,
-    _id: VolumeId,
-    _metadata: BTreeMap<String, String>,
+    service: &Service,
+    request: &RequestContext,
+    id: VolumeId,
+    metadata: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>> {
-    unimplemented!()
+    policy::may_write(request)?;
+    limits::check_metadata(&metadata)?;
+    let tenancy = policy::tenancy(request);
+    let now_us = service.context.now_us();
+    service
+        .database
+        .write(move |tx| {
+            visible(tx, &tenancy, id)?;
+            // The row is locked by this, so that the count below is true when it is committed.
+            volumes::rename(tx, id, None, None, now_us)?;
+            volume_metadata::merge(tx, id, &metadata)?;
+            let all = volume_metadata::load(tx, id)?;
+            limits::check_metadata_count(all.len())?;
+            Ok(all)
+        })
+        .await
 }
 
 /// Removes one metadata key; not found when it is not there.
 pub async fn delete_metadata_key(
-    _service: &Service,
-    _request: &RequestContext,
-    _id: VolumeId,
-    _key: &str,
+    service: &Service,
+    request: &RequestContext,
+    id: VolumeId,
+    key: &str,
 ) -> Result<()> {
-    unimplemented!()
+    policy::may_write(request)?;
+    let tenancy = policy::tenancy(request);
+    let now_us = service.context.now_us();
+    let key = key.to_owned();
+    service
+        .database
+        .write(move |tx| {
+            visible(tx, &tenancy, id)?;
+            if !volume_metadata::remove(tx, id, &key)? {
+                return Err(Error::not_found(Subject::Metadata, &key));
+            }
+            volumes::rename(tx, id, None, None, now_us)?;
+            Ok(())
+        })
+        .await
 }
 
 /// Takes a request to delete: the volume becomes `deleting`, an operation removes the VDI and then the volume.
 pub async fn delete(
-    _service: &Service,
-    _request: &RequestContext,
-    _id: VolumeId,
-    _mode: DeleteMode,
+    service: &Service,
+    request: &RequestContext,
+    id: VolumeId,
+    mode: DeleteMode,
 ) -> Result<()> {
-    unimplemented!()
+    policy::may_write(request)?;
+    if mode == DeleteMode::Force {
+        policy::is_admin(request)?;
+    }
+    let tenancy = policy::tenancy(request);
+    let now_us = service.context.now_us();
+    let operation_id = OperationId(service.context.new_uuid());
+    let request_id = request.request_id.clone();
+    service
+        .database
+        .write(move |tx| {
+            let volume = visible(tx, &tenancy, id)?;
+            let allowed: &[VolumeStatus] = match mode {
+                DeleteMode::Normal => &DELETABLE,
+                // An operation at work is found out below, by its unfinished row.
+                DeleteMode::Force => &VolumeStatus::ALL,
+            };
+            if !volumes::change_status(tx, id, allowed, VolumeStatus::Deleting, now_us)? {
+                return Err(not_deletable(&volume));
+            }
+            if mode == DeleteMode::Force {
+                drop_reservations(tx, id)?;
+            }
+            if !attachments::of_volume(tx, id)?.is_empty() {
+                return Err(attached(id));
+            }
+            volumes::set_failure(tx, id, "")?;
+            let operation = NewOperation {
+                id: operation_id,
+                kind: OperationKind::DeleteVolume,
+                target: id.to_string(),
+                zone: volume.zone,
+                request_id: request_id.clone(),
+                not_before_us: now_us,
+            };
+            if !operations::insert(tx, &operation, now_us)? {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    Subject::Volume,
+                    "Invalid volume: an operation is at work on it.",
+                )
+                .on(id.to_string()));
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// The states that a volume is deleted from without force.
+const DELETABLE: [VolumeStatus; 3] = [
+    VolumeStatus::Available,
+    VolumeStatus::Error,
+    VolumeStatus::ErrorDeleting,
+];
+
+/// Claims that never got a connector hold nothing in a pool.
+fn drop_reservations(tx: &mut Transaction<'_>, id: VolumeId) -> Result<()> {
+    for attachment in attachments::of_volume(tx, id)? {
+        if attachment.status == AttachmentStatus::Reserved {
+            attachments::remove(tx, attachment.id)?;
+        }
+    }
+    Ok(())
+}
+
+fn not_deletable(volume: &Volume) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        Subject::Volume,
+        format!(
+            "Invalid volume: Volume status must be available or error or error_deleting and must not be attached, but is {}.",
+            volume.status.as_str()
+        ),
+    )
+    .on(volume.id.to_string())
+}
+
+fn attached(id: VolumeId) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        Subject::Volume,
+        "Invalid volume: Volume is attached; delete its attachments first.",
+    )
+    .on(id.to_string())
 }

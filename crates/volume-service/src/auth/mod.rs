@@ -1,3 +1,32 @@
 //! Secrets at rest, passwords, tokens, and the caches that keep them cheap.
 
+pub mod password;
+mod recent;
+pub mod token;
 pub mod vault;
+
+use crate::config::MasterKey;
+use crate::context::Context;
+
+/// Passwords and tokens with their memories; one per process.
+pub(crate) struct Authenticator {
+    pub(crate) passwords: password::Passwords,
+    pub(crate) tokens: token::Signer,
+    /// Tokens whose user, project and roles were looked up a moment ago, by audit id.
+    pub(crate) validated: recent::Recent<String, crate::app::identity::Token>,
+}
+
+impl Authenticator {
+    pub(crate) fn new(context: &Context, master: &MasterKey) -> Self {
+        Authenticator {
+            passwords: password::Passwords::new(context),
+            tokens: token::Signer::new(master),
+            validated: recent::Recent::new(VALIDATED_MAX, VALIDATED_FOR_US),
+        }
+    }
+}
+
+/// Tokens that are remembered as valid at most.
+const VALIDATED_MAX: usize = 4096;
+/// How long: a revocation by another process is seen after this.
+const VALIDATED_FOR_US: i64 = 5_000_000;

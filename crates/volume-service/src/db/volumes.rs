@@ -2,8 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{Param, Row, Transaction, volume_metadata};
+use super::{Param, Row, Transaction, attachments, volume_metadata};
 use crate::error::{Error, Result, Subject};
+use crate::model::attachment::volume_status;
 use crate::model::id::{BackendId, VolumeId};
 use crate::model::volume::{Volume, VolumeStatus};
 
@@ -151,19 +152,50 @@ pub fn set_failure(tx: &mut Transaction<'_>, id: VolumeId, failure: &str) -> Res
     Ok(touched == 1)
 }
 
-/// Changes name and description; false when the volume is gone.
+/// Changes the name, the description, or both; false when the volume is gone.
 pub fn rename(
     tx: &mut Transaction<'_>,
     id: VolumeId,
-    name: &str,
-    description: &str,
+    name: Option<&str>,
+    description: Option<&str>,
     now_us: i64,
 ) -> Result<bool> {
     let touched = tx.execute(
-        "UPDATE volumes SET name = ?2, description = ?3, updated_at_us = ?4 WHERE id = ?1",
+        "UPDATE volumes SET name = COALESCE(?2, name), description = COALESCE(?3, description), updated_at_us = ?4 WHERE id = ?1",
         &[id.into(), name.into(), description.into(), now_us.into()],
     )?;
     Ok(touched == 1)
+}
+
+/// Gives a volume the state that its attachments imply, unless it is in a state that has nothing to do with them. Every
+/// transaction that changes an attachment ends with this.
+pub fn settle(tx: &mut Transaction<'_>, id: VolumeId, now_us: i64) -> Result<()> {
+    let attachments = attachments::of_volume(tx, id)?;
+    let implied = volume_status(attachments.iter().map(|attachment| attachment.status));
+    const CLAIMED: [VolumeStatus; 5] = [
+        VolumeStatus::Available,
+        VolumeStatus::Reserved,
+        VolumeStatus::Attaching,
+        VolumeStatus::InUse,
+        VolumeStatus::Detaching,
+    ];
+    let from: Vec<VolumeStatus> = CLAIMED
+        .into_iter()
+        .filter(|status| *status != implied)
+        .collect();
+    change_status(tx, id, &from, implied, now_us)?;
+    Ok(())
+}
+
+/// Locks the row until the transaction ends, so that two transactions do not both judge by what they see of its attachments
+/// (on SQLite every transaction that writes is alone); false when the volume is gone.
+pub fn lock(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
+    let found = tx.query(
+        "SELECT id FROM volumes WHERE id = ?1 /* for update */",
+        &[id.into()],
+        |row| row.text(0),
+    )?;
+    Ok(!found.is_empty())
 }
 
 /// Removes the row for good, with its metadata: a deleted volume costs lists nothing. The database refuses (`Conflict`) while

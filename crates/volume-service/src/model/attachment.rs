@@ -1,6 +1,7 @@
 //! An attachment: a consumer's claim on a volume, and how it reaches the bytes.
 
 use super::id::{AttachmentId, VolumeId};
+use super::volume::VolumeStatus;
 
 /// An attachment's state, in OpenStack's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +49,24 @@ impl AttachmentStatus {
             .into_iter()
             .find(|status| status.as_str() == text)
     }
+}
+
+/// The state of a volume that has these attachments and is otherwise well.
+pub fn volume_status(attachments: impl IntoIterator<Item = AttachmentStatus>) -> VolumeStatus {
+    // Most telling first: bytes in use, then work in progress, then claims.
+    let rank = |status| match status {
+        AttachmentStatus::Attached | AttachmentStatus::ErrorDetaching => (4, VolumeStatus::InUse),
+        AttachmentStatus::Detaching => (3, VolumeStatus::Detaching),
+        AttachmentStatus::Attaching => (2, VolumeStatus::Attaching),
+        AttachmentStatus::Reserved | AttachmentStatus::ErrorAttaching => {
+            (1, VolumeStatus::Reserved)
+        }
+    };
+    attachments
+        .into_iter()
+        .map(rank)
+        .max_by_key(|(rank, _)| *rank)
+        .map_or(VolumeStatus::Available, |(_, status)| status)
 }
 
 /// Whether the consumer writes.

@@ -1,0 +1,100 @@
+//! What every use case works with.
+
+use std::sync::Arc;
+
+use crate::auth::Authenticator;
+use crate::auth::vault::Vault;
+use crate::config::Config;
+use crate::context::Context;
+use crate::db::{Database, backends, settings};
+use crate::error::{Error, ErrorKind, Result, Subject};
+
+/// The name of the sealed text that proves the master key.
+const KEY_PROOF: &str = "master_key_proof";
+
+/// What every use case works with; cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    /// Time, chance, ids.
+    pub context: Context,
+    /// What the operator configured.
+    pub config: Arc<Config>,
+    /// Rows.
+    pub database: Database,
+    /// Seals and opens the secrets in rows.
+    pub vault: Vault,
+    /// Passwords and tokens.
+    pub(crate) authenticator: Arc<Authenticator>,
+}
+
+impl Service {
+    /// Opens the database and checks the configuration against it (zones that are gone but have backends, a master key
+    /// that does not open the stored secrets).
+    ///
+    /// # Errors
+    /// Those of [`Database::open`], and `Invalid` for another master key than the one that the database was made with.
+    pub async fn open(context: Context, config: Config) -> Result<Self> {
+        let database = Database::open(&config.database_url).await?;
+        let vault = Vault::new(context.clone(), &config.master_key);
+        check_key(&database, &vault).await?;
+        for zone in database.read(backends::zones).await? {
+            if !config.zones.iter().any(|known| known.name == zone) {
+                // Not refused: nova-manage must still be able to remove those backends.
+                tracing::error!(
+                    zone,
+                    "backends belong to a zone that is not configured; nothing serves them"
+                );
+            }
+        }
+        let authenticator = Authenticator::new(&context, &config.master_key);
+        Ok(Service {
+            context,
+            config: Arc::new(config),
+            database,
+            vault,
+            authenticator: Arc::new(authenticator),
+        })
+    }
+
+    /// Refuses a zone that is not configured.
+    pub(super) fn check_zone(&self, zone: &str) -> Result<()> {
+        if self.config.zones.iter().any(|known| known.name == zone) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Invalid,
+            Subject::Zone,
+            format!("Availability zone '{zone}' is invalid."),
+        )
+        .on(zone))
+    }
+
+    /// How many items a page has at most.
+    pub(super) fn page_size(&self, asked: Option<usize>) -> usize {
+        let most = self.config.limits.page_max;
+        asked.map_or(most, |asked| asked.min(most))
+    }
+}
+
+/// The first process stores a sealed text; every later one must be able to open it.
+async fn check_key(database: &Database, vault: &Vault) -> Result<()> {
+    let stored = database.read(|tx| settings::find(tx, KEY_PROOF)).await?;
+    let proof = match stored {
+        Some(proof) => proof,
+        None => {
+            let fresh = vault.seal(KEY_PROOF, b"xensm");
+            database
+                .write(move |tx| {
+                    settings::insert(tx, KEY_PROOF, &fresh)?;
+                    Ok(settings::find(tx, KEY_PROOF)?.unwrap_or_default())
+                })
+                .await?
+        }
+    };
+    vault.open(KEY_PROOF, &proof).map(drop).map_err(|error| {
+        Error::invalid(
+            "The master key is not the one that this database was made with: restore the key file that belongs to it.",
+        )
+        .caused_by(error)
+    })
+}

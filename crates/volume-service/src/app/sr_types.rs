@@ -1,0 +1,210 @@
+//! The SR types that a backend may have, and the keys of their `device_config`.
+//!
+//! Source: the device_config tables of the XenServer storage manager's drivers, per type.
+
+use crate::error::{Error, Result};
+
+/// What is known of an SR type: used to refuse unknown types and missing keys with the list of what is expected.
+#[derive(Clone, Copy, Debug)]
+pub struct SrTypeFacts {
+    /// The type: `nfs`.
+    pub sr_type: &'static str,
+    /// What people call it: `NFS VHD`.
+    pub name: &'static str,
+    /// Keys that must be given.
+    pub required: &'static [&'static str],
+    /// Keys that may be given.
+    pub optional: &'static [&'static str],
+}
+
+/// Every SR type of the specification and of XenServer that a backend may have.
+pub fn sr_types() -> &'static [SrTypeFacts] {
+    &SR_TYPES
+}
+
+/// Other names of the same types, which XenServer takes too.
+const ALIASES: [(&str, &str); 2] = [("lvhdoiscsi", "lvmoiscsi"), ("lvhdohba", "lvmohba")];
+
+/// Keys that may stand in for a required one.
+const ALTERNATIVES: [(&str, &str); 2] = [("SCSIid", "LUNid"), ("SCSIid", "device")];
+
+/// Keys that only the making of an SR needs, not its introduction by `sr_uuid=`.
+const CREATE_ONLY: [&str; 2] = ["aggregate", "storagepool"];
+
+const SR_TYPES: [SrTypeFacts; 12] = [
+    SrTypeFacts {
+        sr_type: "file",
+        name: "local directory",
+        required: &["location"],
+        optional: &[],
+    },
+    SrTypeFacts {
+        sr_type: "ext",
+        name: "local ext4 file system of its own",
+        required: &["device"],
+        optional: &[],
+    },
+    SrTypeFacts {
+        sr_type: "nfs",
+        name: "NFS VHD",
+        required: &["server", "serverpath"],
+        optional: &["nfsversion", "options", "useUDP"],
+    },
+    SrTypeFacts {
+        sr_type: "smb",
+        name: "SMB VHD",
+        required: &["server"],
+        optional: &["username", "password"],
+    },
+    SrTypeFacts {
+        sr_type: "lvm",
+        name: "local VHD on LVM",
+        required: &["device"],
+        optional: &["allocation"],
+    },
+    SrTypeFacts {
+        sr_type: "lvmoiscsi",
+        name: "LVHD over iSCSI",
+        required: &["target", "targetIQN", "SCSIid"],
+        optional: &[
+            "port",
+            "LUNid",
+            "chapuser",
+            "chappassword",
+            "incoming_chapuser",
+            "incoming_chappassword",
+            "multihomed",
+            "usediscoverynumber",
+            "localIQN",
+            "allocation",
+        ],
+    },
+    SrTypeFacts {
+        sr_type: "lvmohba",
+        name: "LVHD over FC",
+        required: &["SCSIid"],
+        optional: &["device", "allocation"],
+    },
+    SrTypeFacts {
+        sr_type: "iscsi",
+        name: "iSCSI, LUN per VDI",
+        required: &["target", "targetIQN"],
+        optional: &[
+            "port",
+            "SCSIid",
+            "chapuser",
+            "chappassword",
+            "incoming_chapuser",
+            "incoming_chappassword",
+            "multihomed",
+            "usediscoverynumber",
+            "localIQN",
+            "force_tapdisk",
+        ],
+    },
+    SrTypeFacts {
+        sr_type: "hba",
+        name: "HBA, LUN per VDI",
+        required: &[],
+        optional: &["type"],
+    },
+    SrTypeFacts {
+        sr_type: "rawhba",
+        name: "HBA, one raw LUN",
+        required: &["SCSIid"],
+        optional: &["type"],
+    },
+    SrTypeFacts {
+        sr_type: "netapp",
+        name: "NetApp",
+        required: &["target", "username", "password", "aggregate"],
+        optional: &[
+            "FlexVols",
+            "allocation",
+            "asis",
+            "chapuser",
+            "chappassword",
+            "port",
+            "usehttps",
+        ],
+    },
+    SrTypeFacts {
+        sr_type: "equal",
+        name: "EqualLogic",
+        required: &["target", "username", "password", "storagepool"],
+        optional: &[
+            "allocation",
+            "chapuser",
+            "chappassword",
+            "snap-reserve-percentage",
+            "snap-depletion",
+        ],
+    },
+];
+
+/// Whether a key is a secret: anything that holds a password, or the uuid of a pool's secret.
+pub fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    key.contains("password") || key.ends_with("_secret") || key == "secret"
+}
+
+/// The facts of a type, by its name in any case or an alias of it.
+///
+/// # Errors
+/// `Invalid` with the list of all types.
+pub(super) fn facts(asked: &str) -> Result<&'static SrTypeFacts> {
+    let asked_lower = asked.to_ascii_lowercase();
+    let name = ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == asked_lower)
+        .map_or(asked_lower.as_str(), |(_, name)| name);
+    SR_TYPES
+        .iter()
+        .find(|facts| facts.sr_type == name)
+        .ok_or_else(|| {
+            let known: Vec<&str> = SR_TYPES.iter().map(|facts| facts.sr_type).collect();
+            Error::invalid(format!(
+                "SR type '{asked}' is unknown; expected one of: {}.",
+                known.join(", ")
+            ))
+            .on(asked)
+        })
+}
+
+/// Refuses when a required key is missing. Keys that the table does not know are accepted: drivers of a pool take more.
+pub(super) fn check_keys(
+    facts: &SrTypeFacts,
+    is_given: impl Fn(&str) -> bool,
+    sr_exists: bool,
+) -> Result<()> {
+    let satisfied = |key: &str| {
+        is_given(key)
+            || is_given(&format!("{key}_secret"))
+            || ALTERNATIVES.iter().any(|(wanted, other)| {
+                *wanted == key && facts.optional.contains(other) && is_given(other)
+            })
+            || (sr_exists && CREATE_ONLY.contains(&key))
+    };
+    let missing: Vec<&str> = facts
+        .required
+        .iter()
+        .copied()
+        .filter(|key| !satisfied(key))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let optional = if facts.optional.is_empty() {
+        "none".to_owned()
+    } else {
+        facts.optional.join(", ")
+    };
+    Err(Error::invalid(format!(
+        "SR type {} ({}) needs {}; missing: {}. Optional: {optional}.",
+        facts.sr_type,
+        facts.name,
+        facts.required.join(", "),
+        missing.join(", ")
+    ))
+    .on(facts.sr_type))
+}

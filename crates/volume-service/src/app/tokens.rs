@@ -1,0 +1,315 @@
+//! Tokens of the built-in identity: issue, check, revoke.
+
+use super::Service;
+use super::identity::{Credentials, Project, Scope, Token, User, implied};
+use crate::auth::token::{Claims, audit_text, id_bytes, id_text};
+use crate::config::Secret;
+use crate::context::RequestContext;
+use crate::db::credentials::ApplicationCredential;
+use crate::db::{Transaction, credentials, identity};
+use crate::error::{Error, ErrorKind, Result, Subject};
+
+/// Who was found behind some credentials.
+struct Proved {
+    user: User,
+    methods: Vec<&'static str>,
+    /// An application credential fixes the project and bounds the roles.
+    credential: Option<ApplicationCredential>,
+    /// A token made from a token ends when the first one does.
+    expires_at_us: Option<i64>,
+}
+
+/// Issues a token.
+///
+/// # Errors
+/// `Unauthenticated`, always in the same words, whatever part of the credentials is wrong.
+pub async fn authenticate(
+    service: &Service,
+    credentials: Credentials,
+    scope: Scope,
+) -> Result<Token> {
+    let proved = match credentials {
+        Credentials::Password { user, password } => by_password(service, user, password).await?,
+        Credentials::ApplicationCredential {
+            id_or_name,
+            user,
+            secret,
+        } => by_application_credential(service, id_or_name, user, secret).await?,
+        Credentials::Token(token) => by_token(service, token).await?,
+    };
+    let now_us = service.context.now_us();
+    let lifetime_us = i64::try_from(service.config.token_lifetime_s)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1_000_000);
+    let ends = [
+        Some(now_us.saturating_add(lifetime_us)),
+        proved.expires_at_us,
+        proved
+            .credential
+            .as_ref()
+            .and_then(|credential| credential.expires_at_us),
+    ];
+    let expires_at_us = ends.into_iter().flatten().min().unwrap_or(now_us);
+    let (project, roles, proved) = service
+        .database
+        .read({
+            let mut proved = Some(proved);
+            move |tx| scoped(tx, &mut proved, &scope)
+        })
+        .await?;
+    let claims = Claims {
+        audit_id: service.context.random_bytes(),
+        user: id_bytes(&proved.user.id).ok_or_else(refused)?,
+        project: project.as_ref().and_then(|project| id_bytes(&project.id)),
+        application_credential: proved
+            .credential
+            .as_ref()
+            .and_then(|credential| id_bytes(&credential.id)),
+        methods: proved.methods,
+        issued_at_us: now_us,
+        expires_at_us,
+    };
+    Ok(Token {
+        text: Some(service.authenticator.tokens.sign(&claims)),
+        audit_id: audit_text(claims.audit_id),
+        user: proved.user,
+        project,
+        roles,
+        methods: claims
+            .methods
+            .iter()
+            .map(|method| (*method).to_owned())
+            .collect(),
+        issued_at_us: now_us,
+        expires_at_us,
+    })
+}
+
+async fn by_password(service: &Service, user: String, password: Secret) -> Result<Proved> {
+    let found = service
+        .database
+        .read(move |tx| identity::find_user(tx, &user))
+        .await?;
+    let hash = found.as_ref().map(|(_, hash)| hash.as_str());
+    let now_us = service.context.now_us();
+    let passwords = &service.authenticator.passwords;
+    let is_right = passwords.verify(&password, hash, now_us).await?;
+    match found {
+        Some((user, _)) if is_right => Ok(Proved {
+            user,
+            methods: vec!["password"],
+            credential: None,
+            expires_at_us: None,
+        }),
+        _ => Err(refused()),
+    }
+}
+
+async fn by_application_credential(
+    service: &Service,
+    id_or_name: String,
+    user: Option<String>,
+    secret: Secret,
+) -> Result<Proved> {
+    let found = service
+        .database
+        .read(move |tx| {
+            let credential = match &user {
+                None => credentials::find_application_credential(tx, &id_or_name)?,
+                Some(user) => match identity::find_user(tx, user)? {
+                    None => None,
+                    Some((user, _)) => {
+                        credentials::find_application_credential_by_name(tx, &user.id, &id_or_name)?
+                    }
+                },
+            };
+            let Some(credential) = credential else {
+                return Ok(None);
+            };
+            let user = identity::find_user(tx, &credential.user_id)?;
+            Ok(user.map(|(user, _)| (user, credential)))
+        })
+        .await?;
+    let now_us = service.context.now_us();
+    let hash = found
+        .as_ref()
+        .map(|(_, credential)| credential.secret_hash.as_str());
+    let passwords = &service.authenticator.passwords;
+    let is_right = passwords.verify(&secret, hash, now_us).await?;
+    match found {
+        Some((user, credential))
+            if is_right && credential.expires_at_us.is_none_or(|at| at > now_us) =>
+        {
+            Ok(Proved {
+                user,
+                methods: vec!["application_credential"],
+                credential: Some(credential),
+                expires_at_us: None,
+            })
+        }
+        _ => Err(refused()),
+    }
+}
+
+async fn by_token(service: &Service, text: Secret) -> Result<Proved> {
+    let token = validate(service, &text).await?;
+    let claims = service
+        .authenticator
+        .tokens
+        .read(&text)
+        .ok_or_else(refused)?;
+    if claims.application_credential.is_some() {
+        return Err(Error::new(
+            ErrorKind::Forbidden,
+            Subject::Identity,
+            "A token of an application credential cannot be exchanged for another one.",
+        ));
+    }
+    let mut methods = claims.methods;
+    if !methods.contains(&"token") {
+        methods.push("token");
+    }
+    Ok(Proved {
+        user: token.user,
+        methods,
+        credential: None,
+        expires_at_us: Some(token.expires_at_us),
+    })
+}
+
+/// The project and the roles in it.
+fn scoped(
+    tx: &mut Transaction<'_>,
+    proved: &mut Option<Proved>,
+    scope: &Scope,
+) -> Result<(Option<Project>, Vec<String>, Proved)> {
+    let who = proved.as_ref().ok_or_else(refused)?;
+    let wanted = match (&who.credential, scope) {
+        (Some(credential), _) => Some(credential.project_id.clone()),
+        (None, Scope::Project(project)) => Some(project.clone()),
+        (None, Scope::Default) => who.user.default_project_id.clone(),
+        (None, Scope::Unscoped) => None,
+    };
+    let project = match &wanted {
+        None => None,
+        Some(wanted) => Some(identity::find_project(tx, wanted)?.ok_or_else(refused)?),
+    };
+    if let (Some(credential), Scope::Project(asked), Some(project)) =
+        (&who.credential, scope, &project)
+        && (asked != &project.id && asked != &project.name)
+    {
+        return Err(refused().detail(format!(
+            "application credential {} belongs to another project",
+            credential.id
+        )));
+    }
+    let roles = match &project {
+        None => Vec::new(),
+        Some(project) => {
+            let held = identity::roles(tx, &who.user.id, &project.id)?;
+            let roles = bounded(&implied(&held), who.credential.as_ref());
+            if roles.is_empty() {
+                return Err(refused().detail("the user has no role in the project"));
+            }
+            roles
+        }
+    };
+    let who = proved.take().ok_or_else(refused)?;
+    Ok((project, roles, who))
+}
+
+/// The roles that both the user and the application credential have.
+fn bounded(held: &[String], credential: Option<&ApplicationCredential>) -> Vec<String> {
+    held.iter()
+        .filter(|role| credential.is_none_or(|credential| credential.roles.contains(role)))
+        .cloned()
+        .collect()
+}
+
+/// Checks a token: signature, expiry, revocation, and that user, project and roles are still so.
+///
+/// What the database said is remembered for a few seconds; signature and expiry are checked each time.
+pub async fn validate(service: &Service, token: &Secret) -> Result<Token> {
+    let authenticator = &service.authenticator;
+    let claims = authenticator.tokens.read(token).ok_or_else(refused)?;
+    let now_us = service.context.now_us();
+    if claims.expires_at_us <= now_us {
+        return Err(refused().detail("the token has expired"));
+    }
+    let audit_id = audit_text(claims.audit_id);
+    if let Some(known) = authenticator.validated.get(&audit_id, now_us) {
+        return Ok(known);
+    }
+    let valid = service
+        .database
+        .read(move |tx| looked_up(tx, &claims))
+        .await?;
+    authenticator
+        .validated
+        .insert(audit_id, valid.clone(), now_us);
+    Ok(valid)
+}
+
+fn looked_up(tx: &mut Transaction<'_>, claims: &Claims) -> Result<Token> {
+    let audit_id = audit_text(claims.audit_id);
+    if credentials::is_token_revoked(tx, &audit_id)? {
+        return Err(refused().detail("the token was revoked"));
+    }
+    let (user, _) = identity::find_user(tx, &id_text(claims.user))?.ok_or_else(refused)?;
+    let credential = match claims.application_credential {
+        None => None,
+        Some(id) => {
+            let found = credentials::find_application_credential(tx, &id_text(id))?;
+            Some(found.ok_or_else(|| refused().detail("the application credential is gone"))?)
+        }
+    };
+    let mut project = None;
+    let mut roles = Vec::new();
+    if let Some(id) = claims.project {
+        let found = identity::find_project(tx, &id_text(id))?.ok_or_else(refused)?;
+        let held = identity::roles(tx, &user.id, &found.id)?;
+        roles = bounded(&implied(&held), credential.as_ref());
+        if roles.is_empty() {
+            return Err(refused().detail("the user has no role in the project any more"));
+        }
+        project = Some(found);
+    }
+    Ok(Token {
+        text: None,
+        audit_id,
+        user,
+        project,
+        roles,
+        methods: claims
+            .methods
+            .iter()
+            .map(|method| (*method).to_owned())
+            .collect(),
+        issued_at_us: claims.issued_at_us,
+        expires_at_us: claims.expires_at_us,
+    })
+}
+
+/// Revokes a token: one's own, or as an administrator.
+pub async fn revoke(service: &Service, request: &RequestContext, token: &Secret) -> Result<()> {
+    let revoked = validate(service, token).await?;
+    if revoked.user.id != request.user_id {
+        super::policy::is_admin(request)?;
+    }
+    let now_us = service.context.now_us();
+    let audit_id = revoked.audit_id.clone();
+    service
+        .database
+        .write(move |tx| credentials::revoke_token(tx, &audit_id, revoked.expires_at_us, now_us))
+        .await?;
+    service.authenticator.validated.remove(&revoked.audit_id);
+    Ok(())
+}
+
+fn refused() -> Error {
+    Error::new(
+        ErrorKind::Unauthenticated,
+        Subject::Identity,
+        "The request you have made requires authentication.",
+    )
+}

@@ -1,0 +1,67 @@
+//! A bounded memory of answers that stay good for a short time.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Remembers values for a fixed time; when full, what is stale goes, and if nothing is, everything.
+pub(crate) struct Recent<K, V> {
+    most: usize,
+    lifetime_us: i64,
+    entries: Mutex<HashMap<K, (i64, V)>>,
+}
+
+impl<K: Eq + Hash, V: Clone> Recent<K, V> {
+    pub(crate) fn new(most: usize, lifetime_us: i64) -> Self {
+        Recent {
+            most,
+            lifetime_us,
+            entries: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The value, while it is good.
+    pub(crate) fn get(&self, key: &K, now_us: i64) -> Option<V> {
+        let entries = self.lock();
+        let (since_us, value) = entries.get(key)?;
+        (now_us - since_us < self.lifetime_us).then(|| value.clone())
+    }
+
+    pub(crate) fn insert(&self, key: K, value: V, now_us: i64) {
+        let mut entries = self.lock();
+        if entries.len() >= self.most {
+            entries.retain(|_, (since_us, _)| now_us - *since_us < self.lifetime_us);
+            if entries.len() >= self.most {
+                entries.clear();
+            }
+        }
+        entries.insert(key, (now_us, value));
+    }
+
+    pub(crate) fn remove(&self, key: &K) {
+        self.lock().remove(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, (i64, V)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_forgets_in_time_and_stays_bounded() {
+        let recent = Recent::new(3, 100);
+        recent.insert(1, "one", 0);
+        assert_eq!(recent.get(&1, 99), Some("one"));
+        assert_eq!(recent.get(&1, 100), None);
+        for key in 2..20 {
+            recent.insert(key, "more", 1000);
+            assert!(recent.lock().len() <= 3);
+        }
+        recent.remove(&19);
+        assert_eq!(recent.get(&19, 1000), None);
+    }
+}
