@@ -370,3 +370,138 @@ fn a_read_only_medium_is_told() {
         .unwrap_err();
     assert_eq!(failure.code, "SR_BACKEND_FAILURE_461");
 }
+
+#[test]
+fn locks_hold_against_other_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let driver = FileSr::default();
+    let sr = driver.attach(&params(1, dir.path())).unwrap();
+    let vdi = sr.create_vdi(&new_vdi(1, MIB)).unwrap().uuid;
+    let can_lock = |name: &str, mode: &str| {
+        let path = dir.path().join(name);
+        tools::run(
+            "flock",
+            &["--nonblock", mode, path.to_str().unwrap(), "true"],
+        )
+        .map(|(ok, _)| ok)
+    };
+    let image = format!("{vdi}.vhd");
+    let Some(free) = can_lock(&image, "--exclusive") else {
+        return;
+    };
+    assert!(free && can_lock(".xensm-lock", "--exclusive") == Some(false));
+    let writer = sr.open_vdi(vdi, OpenMode::ReadWrite).unwrap();
+    assert_eq!(can_lock(&image, "--shared"), Some(false));
+    writer.close().unwrap();
+    let reader = sr.open_vdi(vdi, OpenMode::ReadOnly).unwrap();
+    assert_eq!(
+        (
+            can_lock(&image, "--shared"),
+            can_lock(&image, "--exclusive")
+        ),
+        (Some(true), Some(false))
+    );
+    reader.close().unwrap();
+    assert_eq!(can_lock(&image, "--exclusive"), Some(true));
+    sr.detach().unwrap();
+    assert_eq!(can_lock(".xensm-lock", "--exclusive"), Some(true));
+}
+
+/// The environment variable that turns [`a_killed_process_leaves_whole_images`] into the process that is killed.
+const VICTIM: &str = "XENSM_TEST_VICTIM";
+
+/// Makes, writes and removes VDIs until it is killed; tells on stdout what was finished.
+fn run_as_victim(location: &Path) -> ! {
+    let driver = FileSr::default();
+    let sr = driver.attach(&params(1, location)).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 1..=4u128 {
+            let sr = &sr;
+            scope.spawn(move || {
+                for n in 0.. {
+                    let vdi = sr
+                        .create_vdi(&new_vdi(thread << 64 | n, 8 * MIB))
+                        .unwrap()
+                        .uuid;
+                    let open = sr.open_vdi(vdi, OpenMode::ReadWrite).unwrap();
+                    open.write_at(&[thread as u8; 4096], MIB).unwrap();
+                    open.flush().unwrap();
+                    println!("written {vdi}");
+                    open.write_at(&[0xee; 4096], 5 * MIB).unwrap();
+                    if n % 3 == 0 {
+                        open.close().unwrap();
+                        println!("removing {vdi}");
+                        sr.delete_vdi(vdi).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    unreachable!("the loops do not end");
+}
+
+#[test]
+fn a_killed_process_leaves_whole_images() {
+    use std::io::BufRead;
+    if let Some(location) = std::env::var_os(VICTIM) {
+        run_as_victim(Path::new(&location));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (round, enough) in [(0, 3), (1, 10), (2, 31)] {
+        let location = dir.path().join(format!("sr{round}"));
+        FileSr::default().create(&params(1, &location)).unwrap();
+        let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "a_killed_process_leaves_whole_images",
+                "--nocapture",
+            ])
+            .env(VICTIM, &location)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = std::io::BufReader::new(victim.stdout.take().unwrap()).lines();
+        let mut told = Vec::new();
+        while told.len() < enough {
+            told.push(
+                lines
+                    .next()
+                    .expect("the victim lives until it is killed")
+                    .unwrap(),
+            );
+        }
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        told.extend(lines.map_while(Result::ok));
+
+        let sr = FileSr::default().attach(&params(1, &location)).unwrap();
+        let report = sr.scan().unwrap();
+        assert!(report.damaged.is_empty(), "{:#?}", report.damaged);
+        let files = names(&location).len();
+        assert_eq!(
+            files,
+            report.vdis.len() + 1,
+            "images and the lock file, and no leftovers"
+        );
+        let ends = |word: &str| -> Vec<Uuid> {
+            let words = told.iter().filter_map(|line| line.split_once(word));
+            words
+                .filter_map(|(_, uuid)| Uuid::parse_str(uuid.get(..36)?).ok())
+                .collect()
+        };
+        let (written, removing) = (ends("written "), ends("removing "));
+        assert!(!written.is_empty());
+        for vdi in written.iter().filter(|vdi| !removing.contains(vdi)) {
+            let open = sr.open_vdi(*vdi, OpenMode::ReadWrite).unwrap();
+            let mut found = [0; 4096];
+            open.read_at(&mut found, MIB).unwrap();
+            assert_eq!(
+                found,
+                [(vdi.as_u128() >> 64) as u8; 4096],
+                "what was flushed is there"
+            );
+            open.close().unwrap();
+        }
+        sr.detach().unwrap();
+    }
+}

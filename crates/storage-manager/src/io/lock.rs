@@ -39,6 +39,15 @@ pub fn try_lock(file: &File, mode: LockMode) -> io::Result<bool> {
     }
 }
 
+/// Releases a lock at once.
+///
+/// Closing the file would do, but for a moment not: a child process that another thread is just starting holds a copy of
+/// the descriptor until it runs its program.
+pub fn unlock(file: &File) {
+    // Fails only for what is no open file; closing follows in any case.
+    let _ = rustix::fs::flock(file, FlockOperation::Unlock);
+}
+
 /// A lock file that is held, with a record of the holder in it.
 #[derive(Debug)]
 pub struct LockFile {
@@ -100,9 +109,13 @@ impl LockFile {
 
     /// Removes the file and then releases the lock.
     pub fn remove(self) -> io::Result<()> {
-        std::fs::remove_file(&self.path)?;
-        drop(self.file);
-        Ok(())
+        std::fs::remove_file(&self.path)
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        unlock(&self.file);
     }
 }
 

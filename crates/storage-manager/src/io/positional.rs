@@ -14,6 +14,7 @@ const ZERO_CHUNK: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct PositionalFile {
     file: File,
+    is_locked: bool,
 }
 
 /// What a range of a file holds.
@@ -28,12 +29,18 @@ pub enum Allocation {
 impl PositionalFile {
     /// Takes over an open file.
     pub fn new(file: File) -> Self {
-        PositionalFile { file }
+        PositionalFile {
+            file,
+            is_locked: false,
+        }
     }
 
-    /// The file, for locks and status.
-    pub fn file(&self) -> &File {
-        &self.file
+    /// Takes over an open file with its lock, which is released when this is dropped.
+    pub fn locked(file: File) -> Self {
+        PositionalFile {
+            file,
+            is_locked: true,
+        }
     }
 
     /// Length of the file in bytes.
@@ -106,6 +113,14 @@ impl PositionalFile {
             Err(Errno::NXIO) => Ok((Allocation::Hole, length)),
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((Allocation::Data, length)),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for PositionalFile {
+    fn drop(&mut self) {
+        if self.is_locked {
+            super::lock::unlock(&self.file);
         }
     }
 }

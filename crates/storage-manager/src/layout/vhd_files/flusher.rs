@@ -15,8 +15,9 @@ use super::open_image::OpenImage;
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The thread and the images that it looks after.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Flusher {
+    interval: Duration,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -34,6 +35,15 @@ struct State {
 }
 
 impl Flusher {
+    /// A flusher with this time between two rounds.
+    pub fn new(interval: Duration) -> Self {
+        Flusher {
+            interval,
+            shared: Arc::default(),
+            thread: Mutex::default(),
+        }
+    }
+
     /// The VDIs that are open.
     pub fn open_images(&self) -> Vec<Uuid> {
         let state = self
@@ -69,10 +79,10 @@ impl Flusher {
         }
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {
-            let shared = self.shared.clone();
+            let (interval, shared) = (self.interval, self.shared.clone());
             let spawned = std::thread::Builder::new()
                 .name("sr-flusher".to_owned())
-                .spawn(move || run(&shared));
+                .spawn(move || run(&shared, interval));
             match spawned {
                 Ok(handle) => *thread = Some(handle),
                 // The next image tries again; until then only the consumer's flushes count.
@@ -82,12 +92,12 @@ impl Flusher {
     }
 }
 
-fn run(shared: &Shared) {
+fn run(shared: &Shared, interval: Duration) {
     let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
     while !state.stop {
         let (locked, timeout) = shared
             .stopping
-            .wait_timeout(state, FLUSH_INTERVAL)
+            .wait_timeout(state, interval)
             .unwrap_or_else(PoisonError::into_inner);
         state = locked;
         if state.stop || !timeout.timed_out() {

@@ -1,12 +1,13 @@
 //! VDIs as VHD files (and raw files) in one directory, named as XenServer names them.
 //!
 //! `names` says what a file is by its name, `inspect` what is in it, `tree` which images are parents of which;
-//! `directory_sr` does the operations on the whole, `open_image` serves one opened VDI, `flusher` writes back behind it.
+//! `vhd_directory` does the operations on the whole, `open_image` serves one opened VDI, `flusher` writes back behind it.
 //! Which write comes before which, and what a crash leaves: `docs/internals/durability.md`.
 
 mod error;
 mod flusher;
 mod inspect;
+mod known_tree;
 pub mod names;
 mod open_image;
 mod parents;

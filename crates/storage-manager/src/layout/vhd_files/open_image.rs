@@ -83,7 +83,7 @@ impl OpenImage {
                 directory: directory.path().to_owned(),
             });
         }
-        let file = PositionalFile::new(file);
+        let file = PositionalFile::locked(file);
         let (backing, size) = match name.format {
             ImageFormat::Raw => {
                 let size = file

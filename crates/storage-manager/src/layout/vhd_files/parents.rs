@@ -33,7 +33,7 @@ impl SrParents {
                 "it is open for writing",
             ));
         }
-        let storage = Arc::new(PositionalFile::new(file));
+        let storage = Arc::new(PositionalFile::locked(file));
         Ok(match name.format {
             ImageFormat::Vhd => vhd::ParentStorage::Vhd(storage),
             ImageFormat::Raw => vhd::ParentStorage::Raw(storage),

@@ -474,3 +474,42 @@ fn threads_create_and_remove_side_by_side() {
     assert_eq!(images.survey().unwrap().vdis().len(), 40);
     assert_eq!(names(dir.path()).len(), 40);
 }
+
+#[test]
+fn what_is_not_flushed_by_the_consumer_is_flushed_in_the_background() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = open(dir.path());
+    let name = new_image(1, ImageFormat::Vhd).name;
+    create(&images, 1);
+    let image = images.open(name.uuid, OpenMode::ReadWrite).unwrap();
+    let flusher = super::flusher::Flusher::new(std::time::Duration::from_millis(1));
+    flusher.add(&image);
+    assert_eq!(flusher.open_images(), [name.uuid]);
+    image.write_at(b"not flushed", 3 * MIB).unwrap();
+    // What a crash of the process would leave is what another reader of the file finds now.
+    let found = || {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(
+            dir.path().join(name.file_name()),
+            copy.path().join(name.file_name()),
+        )
+        .unwrap();
+        let mut found = [0; 11];
+        open(copy.path())
+            .open(name.uuid, OpenMode::ReadOnly)
+            .unwrap()
+            .read_at(&mut found, 3 * MIB)
+            .unwrap();
+        found
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while &found() != b"not flushed" {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the flusher never came"
+        );
+        std::thread::yield_now();
+    }
+    image.close().unwrap();
+    assert!(flusher.open_images().is_empty());
+}

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::flusher::Flusher;
+use super::flusher::{FLUSH_INTERVAL, Flusher};
 use super::inspect::{self, Inspected, inspect};
+use super::known_tree::{Change, KnownTree};
 use super::names::{EntryKind, ImageName, classify};
 use super::open_image::OpenImage;
 use super::scan::{Survey, found_vdi, survey};
@@ -26,28 +27,6 @@ pub struct VhdDirectory {
     flusher: Flusher,
 }
 
-/// The tree of images, as far as it is known.
-#[derive(Debug, Default)]
-struct KnownTree {
-    /// Built by the first operation that needs it and by every scan.
-    tree: Option<ImageTree>,
-    /// Counts images made and removed, so that a survey notices what happened while it ran.
-    changes: u64,
-}
-
-impl KnownTree {
-    fn change(&mut self, apply: impl FnOnce(&mut ImageTree)) {
-        self.changes += 1;
-        if let Some(tree) = &mut self.tree {
-            apply(tree);
-        }
-    }
-
-    fn child_of(&self, name: ImageName) -> Option<ImageName> {
-        self.tree.as_ref()?.child_of(name)
-    }
-}
-
 /// An image to make.
 #[derive(Clone, Copy, Debug)]
 pub struct NewImage {
@@ -64,7 +43,7 @@ impl VhdDirectory {
             directory: Arc::new(directory),
             tree: Mutex::default(),
             whole: Mutex::default(),
-            flusher: Flusher::default(),
+            flusher: Flusher::new(FLUSH_INTERVAL),
         };
         vhd_directory.sweep()?;
         Ok(vhd_directory)
@@ -137,15 +116,11 @@ impl VhdDirectory {
                 return Err(error);
             }
         };
-        self.lock_tree().change(|tree| {
-            tree.insert(
-                new.name,
-                Node {
-                    parent: None,
-                    hidden: false,
-                },
-            )
-        });
+        let node = Node {
+            parent: None,
+            hidden: false,
+        };
+        self.lock_tree().change(Change::Made(new.name, node));
         Ok(found_vdi(new.name, &inspected, false))
     }
 
@@ -202,24 +177,18 @@ impl VhdDirectory {
             return Err(Error::InUse { uuid });
         }
         let had_parent = {
-            let mut known = self.loaded_tree()?;
-            if let Some(child) = known.child_of(name) {
+            let known = self.loaded_tree()?;
+            let tree = known.tree();
+            if let Some(child) = tree.and_then(|tree| tree.child_of(name)) {
                 return Err(Error::HasChildren {
                     uuid,
                     child: child.uuid,
                 });
             }
-            let node = known
-                .tree
-                .as_ref()
-                .and_then(|tree| tree.nodes().get(&name).copied());
-            known.change(|tree| tree.remove(name));
+            let node = tree.and_then(|tree| tree.nodes().get(&name));
             node.is_none_or(|node| node.parent.is_some())
         };
-        self.unlink(name).inspect_err(|_| {
-            // The tree no longer says what is on the medium: build it again when it is needed.
-            self.lock_tree().tree = None;
-        })?;
+        self.unlink(name)?;
         if had_parent {
             self.prune()?;
         }
@@ -232,23 +201,21 @@ impl VhdDirectory {
         loop {
             let prunable = self
                 .loaded_tree()?
-                .tree
-                .as_ref()
+                .tree()
                 .map(ImageTree::prunable)
                 .unwrap_or_default();
             let mut removed = 0;
             for name in prunable {
                 let file_name = name.file_name();
-                match self.directory.open_file(&file_name, Access::Read) {
-                    Ok(file) if !try_lock(&file, LockMode::Exclusive).unwrap_or(false) => continue,
-                    Ok(_) => {
-                        tracing::info!(vdi.uuid = %name.uuid, "remove a hidden image that no VDI needs any more")
-                    }
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                let locked = match self.directory.open_file(&file_name, Access::Read) {
+                    Ok(file) if try_lock(&file, LockMode::Exclusive).unwrap_or(false) => Some(file),
+                    Ok(_) => continue,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
                     Err(source) => return Err(self.io_error("open", Some(&file_name), source)),
-                }
+                };
+                tracing::info!(vdi.uuid = %name.uuid, "remove a hidden image that no VDI needs any more");
                 self.unlink(name)?;
-                self.lock_tree().change(|tree| tree.remove(name));
+                drop(locked);
                 removed += 1;
             }
             // Each round removes something, so there are no more rounds than images in a chain.
@@ -262,9 +229,9 @@ impl VhdDirectory {
         let file_name = name.file_name();
         let removed = self.directory.remove(&file_name);
         removed.map_err(|source| self.io_error("remove", Some(&file_name), source))?;
-        self.directory
-            .sync()
-            .map_err(|source| self.io_error("sync the directory of", Some(&file_name), source))
+        self.lock_tree().change(Change::Removed(name));
+        let synced = self.directory.sync();
+        synced.map_err(|source| self.io_error("sync the directory of", Some(&file_name), source))
     }
 
     /// Reads the state of one VDI.
@@ -274,20 +241,18 @@ impl VhdDirectory {
             .map(|(name, _)| name)
             .ok_or_else(|| self.missing(uuid))?;
         let inspected = inspect(&self.directory, name)?;
-        let is_parent = inspected.hidden || self.loaded_tree()?.child_of(name).is_some();
+        let is_parent = inspected.hidden || self.child_of(name)?.is_some();
         Ok(found_vdi(name, &inspected, is_parent))
     }
 
     /// Reads every image.
     pub fn survey(&self) -> Result<Survey> {
         let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = self.lock_tree().changes;
-        let survey = survey(&self.directory)?;
-        let mut known = self.lock_tree();
-        // What was made or removed meanwhile may or may not be in the survey.
-        known.tree = (known.changes == changes).then(|| survey.tree.clone());
-        drop(known);
-        Ok(survey)
+        self.lock_tree().begin_scan();
+        let survey = survey(&self.directory);
+        self.lock_tree()
+            .end_scan(survey.as_ref().ok().map(|survey| survey.tree.clone()));
+        survey
     }
 
     /// Opens a VDI with its parents.
@@ -301,7 +266,7 @@ impl VhdDirectory {
         };
         let (name, file) = self.find(uuid, access)?.ok_or_else(|| self.missing(uuid))?;
         if mode == OpenMode::ReadWrite
-            && let Some(child) = self.loaded_tree()?.child_of(name)
+            && let Some(child) = self.child_of(name)?
         {
             return Err(Error::HasChildren {
                 uuid,
@@ -338,10 +303,17 @@ impl VhdDirectory {
     /// The tree, built from the medium if need be.
     fn loaded_tree(&self) -> Result<MutexGuard<'_, KnownTree>> {
         let mut known = self.lock_tree();
-        if known.tree.is_none() {
-            known.tree = Some(survey(&self.directory)?.tree);
+        if known.tree().is_none() {
+            known.set(survey(&self.directory)?.tree);
         }
         Ok(known)
+    }
+
+    fn child_of(&self, name: ImageName) -> Result<Option<ImageName>> {
+        Ok(self
+            .loaded_tree()?
+            .tree()
+            .and_then(|tree| tree.child_of(name)))
     }
 
     fn path_of(&self, file_name: &str) -> std::path::PathBuf {
