@@ -1,10 +1,12 @@
 //! Serves a plain file over NBD, for measuring the server without an image format behind it.
 //!
-//! `cargo run --release -p nbd --example serve_file -- /tmp/nbd.sock FILE`
+//! `cargo run --release -p nbd --example serve_file -- /tmp/nbd.sock FILE [WORKERS [direct]]`
+//!
+//! With `direct` the file is opened with `O_DIRECT`, so that requests are as slow as the disk; they must be aligned then.
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,15 +72,22 @@ impl Exports for One {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let [_, socket, path] = arguments.as_slice() else {
-        return Err("usage: serve_file SOCKET FILE".into());
+    let [_, socket, path, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: serve_file SOCKET FILE [WORKERS [direct]]".into());
     };
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut limits = Limits::default();
+    if let Some(workers) = rest.first() {
+        limits.workers_per_connection = workers.to_str().ok_or("not a number")?.parse()?;
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    if rest.get(1).is_some_and(|word| word == "direct") {
+        options.custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32);
+    }
+    let file = options.open(path)?;
     let size = file.metadata()?.len();
-    let server = Server::new(
-        Arc::new(One(Arc::new(FileExport { file, size }))),
-        Limits::default(),
-    );
+    let exports = One(Arc::new(FileExport { file, size }));
+    let server = Server::new(Arc::new(exports), limits);
     server.listen_unix(Path::new(socket), ListenerOptions::plaintext())?;
     loop {
         std::thread::park();

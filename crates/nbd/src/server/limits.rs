@@ -59,7 +59,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 256,
-            workers_per_connection: 8,
+            workers_per_connection: 16,
             handshake: Duration::from_secs(10),
         }
     }

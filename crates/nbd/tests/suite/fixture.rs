@@ -6,8 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nbd::client::ClientOptions;
 use nbd::server::{Limits, ListenerOptions};
@@ -22,11 +21,7 @@ const BLOCK: usize = 64 * 1024;
 
 /// Waits until `condition` holds.
 pub fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for: {what}");
-        thread::yield_now();
-    }
+    testkit::wait::until(what, PATIENCE, || condition().then_some(()));
 }
 
 /// Bytes in memory that know which of their blocks were written.

@@ -1,6 +1,6 @@
 //! The server and the client against each other, against hostile peers and against the tools of others.
-// The lints' exceptions for tests do not reach their fixtures.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+// The lint's exception for tests does not reach their fixtures.
+#![allow(clippy::unwrap_used)]
 
 mod codec;
 mod fixture;

@@ -1,61 +1,28 @@
 //! The tools of others as clients: libnbd (nbdinfo, nbdcopy, nbdsh), qemu and fio.
 //!
-//! A tool that is not installed fails the test when `CI` or `REQUIRE_TOOLS` is set, else the test says so in one line.
+//! A tool that is not installed fails the test when `CI` is set, else the test says so in one line.
 
 use std::fs;
-use std::process::{Command, Output, Stdio};
-use std::thread;
-use std::time::Instant;
+use std::process::Command;
 
 use nbd::server::{Limits, ListenerOptions};
+use testkit::tool::{output, program, run};
 
-use crate::fixture::{Fixture, PATIENCE, SIZE, pattern};
+use crate::fixture::{Fixture, SIZE, pattern};
 use crate::tls::Identity;
 
-/// How much longer than anything else a tool may take; its own start is slow on a busy machine.
-const TOOL_PATIENCE: u32 = 3;
+/// Seconds that a tool may take; its own start is slow on a busy machine.
+const TOOL_LIMIT_S: &str = "60";
 
 fn is_missing(tool: &str) -> bool {
-    let found = std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|directory| directory.join(tool).is_file())
-    });
-    if !found {
-        let required = ["CI", "REQUIRE_TOOLS"]
-            .iter()
-            .any(|name| std::env::var_os(name).is_some());
-        assert!(
-            !required,
-            "{tool} is not installed (Debian: libnbd-bin, python3-libnbd, qemu-utils, fio)"
-        );
-        println!("skipped: {tool} is not installed");
-    }
-    !found
+    program(tool).is_none()
 }
 
-/// Runs a tool within a bounded time and gives its output.
-fn output(command: &mut Command) -> Output {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + TOOL_PATIENCE * PATIENCE;
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            child.kill().unwrap();
-            let output = child.wait_with_output().unwrap();
-            panic!("{command:?} took too long: {output:?}");
-        }
-        thread::yield_now();
-    }
-    child.wait_with_output().unwrap()
-}
-
-fn succeed(command: &mut Command) -> String {
-    let output = output(command);
-    assert!(output.status.success(), "{command:?}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+/// A tool that is ended when it takes too long.
+fn bounded(tool: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", TOOL_LIMIT_S, tool]);
+    command
 }
 
 #[test]
@@ -68,7 +35,7 @@ fn nbdinfo_sees_what_is_offered() {
         .client("disk")
         .write(&pattern(1, 65_536), 65_536)
         .unwrap();
-    let text = succeed(Command::new("nbdinfo").args(["--json", &fixture.uri("disk")]));
+    let text = run(bounded("nbdinfo").args(["--json", &fixture.uri("disk")]));
     let squeezed: String = text.chars().filter(|char| !char.is_whitespace()).collect();
     for expected in [
         "\"structured\":true",
@@ -87,7 +54,7 @@ fn nbdinfo_sees_what_is_offered() {
     ] {
         assert!(squeezed.contains(expected), "{expected} is not in {text}");
     }
-    let map = succeed(Command::new("nbdinfo").args(["--map", &fixture.uri("disk")]));
+    let map = run(bounded("nbdinfo").args(["--map", &fixture.uri("disk")]));
     let rows: Vec<Vec<&str>> = map
         .lines()
         .map(|line| line.split_whitespace().collect())
@@ -96,7 +63,7 @@ fn nbdinfo_sees_what_is_offered() {
     assert_eq!(rows[0][..3], ["0", "65536", "3"]);
     assert_eq!(rows[1][..3], ["65536", "65536", "0"]);
     assert_eq!(rows[2][..3], ["131072", &size, "3"]);
-    let list = output(Command::new("nbdinfo").args(["--list", &fixture.uri("disk")]));
+    let list = output(bounded("nbdinfo").args(["--list", &fixture.uri("disk")]));
     assert!(!list.status.success(), "listing is refused: {list:?}");
 }
 
@@ -111,17 +78,11 @@ fn nbdcopy_copies_both_ways() {
     let mut content = pattern(5, SIZE as usize);
     content[1 << 20..3 << 20].fill(0);
     fs::write(&source, &content).unwrap();
-    succeed(
-        Command::new("nbdcopy")
-            .arg("--flush")
-            .arg(&source)
-            .arg(fixture.uri("disk")),
-    );
-    succeed(
-        Command::new("nbdcopy")
-            .arg(fixture.uri("disk"))
-            .arg(&target),
-    );
+    run(bounded("nbdcopy")
+        .arg("--flush")
+        .arg(&source)
+        .arg(fixture.uri("disk")));
+    run(bounded("nbdcopy").arg(fixture.uri("disk")).arg(&target));
     assert!(fs::read(&target).unwrap() == content);
 }
 
@@ -163,7 +124,7 @@ for cookie in cookies:
         h.poll(-1)
 h.shutdown()
 ";
-    let mut command = Command::new("nbdsh");
+    let mut command = bounded("nbdsh");
     // The module belongs to the distribution's Python, whichever comes first for the developer.
     command.env("PATH", "/usr/bin:/bin");
     command.args([
@@ -173,7 +134,7 @@ h.shutdown()
         "-c",
         script,
     ]);
-    succeed(&mut command);
+    run(&mut command);
 }
 
 #[test]
@@ -193,26 +154,20 @@ fn qemu_io_reads_and_writes() {
         "read -P 0 3M 64k",
         "read -P 0x5a 1M 1M",
     ];
-    let mut command = Command::new("qemu-io");
+    let mut command = bounded("qemu-io");
     command.args(["-f", "raw", "-d", "unmap", &fixture.uri("disk")]);
     for one in commands {
         command.args(["-c", one]);
     }
-    let text = succeed(&mut command);
+    let text = run(&mut command);
     assert!(!text.contains("failed"), "{text}");
-    let map = succeed(Command::new("qemu-img").args([
-        "map",
-        "-f",
-        "raw",
-        "--output=json",
-        &fixture.uri("disk"),
-    ]));
+    let map =
+        run(bounded("qemu-img").args(["map", "-f", "raw", "--output=json", &fixture.uri("disk")]));
     assert!(
         map.contains("\"data\": true") && map.contains("\"data\": false"),
         "{map}"
     );
-    let text =
-        succeed(Command::new("qemu-img").args(["info", "-f", "raw", &fixture.uri("frozen")]));
+    let text = run(bounded("qemu-img").args(["info", "-f", "raw", &fixture.uri("frozen")]));
     assert!(text.contains("8 MiB"), "{text}");
 }
 
@@ -221,12 +176,8 @@ fn fio_verifies_what_it_wrote() {
     if is_missing("fio") {
         return;
     }
-    if !succeed(Command::new("fio").arg("--enghelp")).contains("nbd") {
-        println!("skipped: this fio has no nbd engine");
-        return;
-    }
     let fixture = Fixture::new();
-    let mut command = Command::new("fio");
+    let mut command = bounded("fio");
     command.current_dir(fixture.directory.path());
     command.args([
         "--name=verify",
@@ -237,7 +188,7 @@ fn fio_verifies_what_it_wrote() {
     ]);
     command.args(["--size=4M", "--verify=crc32c", "--do_verify=1"]);
     command.arg(format!("--uri={}", fixture.uri("disk")));
-    succeed(&mut command);
+    run(&mut command);
 }
 
 #[test]
@@ -258,15 +209,15 @@ fn tools_speak_tls() {
         "nbds://localhost:{port}/disk?tls-certificates={}",
         directory.display()
     );
-    let text = succeed(Command::new("nbdinfo").arg(&uri));
+    let text = run(bounded("nbdinfo").arg(&uri));
     assert!(text.contains("with TLS"), "{text}");
     if !is_missing("nbdcopy") {
         let source = fixture.directory.path().join("source");
         let target = fixture.directory.path().join("target");
         let content = pattern(8, SIZE as usize);
         fs::write(&source, &content).unwrap();
-        succeed(Command::new("nbdcopy").arg(&source).arg(&uri));
-        succeed(Command::new("nbdcopy").arg(&uri).arg(&target));
+        run(bounded("nbdcopy").arg(&source).arg(&uri));
+        run(bounded("nbdcopy").arg(&uri).arg(&target));
         assert!(fs::read(&target).unwrap() == content);
     }
     let credentials = format!(
@@ -274,10 +225,10 @@ fn tools_speak_tls() {
         directory.display()
     );
     let image = format!("driver=nbd,host=localhost,port={port},export=disk,tls-creds=tls0");
-    let mut command = Command::new("qemu-img");
-    let text = succeed(command.args(["info", "--object", &credentials, "--image-opts", &image]));
+    let mut command = bounded("qemu-img");
+    let text = run(command.args(["info", "--object", &credentials, "--image-opts", &image]));
     assert!(text.contains("8 MiB"), "{text}");
-    let plain = output(Command::new("nbdinfo").arg(format!("nbd://localhost:{port}/disk")));
+    let plain = output(bounded("nbdinfo").arg(format!("nbd://localhost:{port}/disk")));
     assert!(
         !plain.status.success(),
         "a plain client is refused: {plain:?}"
