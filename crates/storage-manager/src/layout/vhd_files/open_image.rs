@@ -167,9 +167,15 @@ impl OpenImage {
         }
     }
 
-    /// Notes a write before it is made, so that a flush that runs beside it is followed by another.
-    fn mark_dirty(&self) {
+    /// Runs a write, and notes it when it is over: a flush that began before may have missed it.
+    fn write_with(
+        &self,
+        action: &'static str,
+        operation: impl FnOnce(&Backing) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let outcome = self.with_backing(action, operation);
         self.dirty.store(true, Ordering::Release);
+        outcome
     }
 }
 
@@ -190,24 +196,21 @@ impl Export for OpenImage {
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.mark_dirty();
-        self.with_backing("write", |backing| match backing {
+        self.write_with("write", |backing| match backing {
             Backing::Vhd(chain) => chain.write_at(data, offset).map_err(io::Error::from),
             Backing::Raw(file) => file.write_all_at(data, offset),
         })
     }
 
     fn write_zeroes_at(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.mark_dirty();
-        self.with_backing("write zeros to", |backing| match backing {
+        self.write_with("write zeros to", |backing| match backing {
             Backing::Vhd(chain) => chain.write_zeroes(offset, length).map_err(io::Error::from),
             Backing::Raw(file) => file.punch_hole(offset, length),
         })
     }
 
     fn trim_at(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.mark_dirty();
-        self.with_backing("trim", |backing| match backing {
+        self.write_with("trim", |backing| match backing {
             Backing::Vhd(chain) => chain.discard(offset, length).map_err(io::Error::from),
             Backing::Raw(file) => file.punch_hole(offset, length),
         })
