@@ -1,8 +1,19 @@
 //! A Xen Storage Manager: XenAPI server, SR types, media and layouts, NBD exports.
+//!
+//! [`StorageManager::open`] takes a [`Config`], [`StorageManager::serve`] runs it.
 #![forbid(unsafe_code)]
 
+mod config;
+mod database;
+mod error;
 pub mod export;
 pub mod io;
 pub mod layout;
 pub mod medium;
+mod server;
+mod service;
 pub mod sr;
+
+pub use config::{Config, Secret, TlsFiles};
+pub use error::{Error, ErrorKind};
+pub use service::{LocalAddresses, StorageManager};

@@ -1,0 +1,114 @@
+//! What every call can reach.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ring::digest::{SHA256, digest};
+use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::operations::Operations;
+use super::sessions::Sessions;
+use super::storage::Storage;
+use crate::config::Secret;
+use crate::database::Database;
+use crate::export::VdiExports;
+use crate::sr::SrType;
+
+/// The server: its objects, its storage and who may log in.
+pub struct Server {
+    /// The objects.
+    pub database: Database,
+    /// The SR types, in the order in which they were registered.
+    pub types: Vec<Arc<dyn SrType>>,
+    /// The attached SRs and their threads.
+    pub storage: Storage,
+    /// The NBD exports of plugged VDIs.
+    pub exports: VdiExports,
+    /// Who is logged in.
+    pub sessions: Sessions,
+    /// What is under way on which object.
+    pub operations: Operations,
+    /// References of the objects that there is one of.
+    pub home: Home,
+    /// Who may log in over TCP.
+    pub credentials: Credentials,
+    /// Longest wait for a driver.
+    pub driver_deadline: Duration,
+    /// Everything that runs on its own and must end before the process does.
+    pub running: TaskTracker,
+    /// Cancelled when the server shuts down.
+    pub shutdown: CancellationToken,
+}
+
+/// References of the objects that there is one of.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// The host that this process is.
+    pub host: String,
+    /// The VM that VBDs are plugged into.
+    pub control_domain: String,
+}
+
+impl Server {
+    /// Looks an SR type up by the name that `SR.create` takes, in any case.
+    pub fn sr_type(&self, name: &str) -> Option<&Arc<dyn SrType>> {
+        self.types
+            .iter()
+            .find(|sr_type| sr_type.info().sr_type.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The user and the password that a login must give, as digests of one length.
+pub struct Credentials {
+    username: [u8; 32],
+    password: [u8; 32],
+}
+
+/// Why a login was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginRefused {
+    /// There is no such user.
+    UnknownUser,
+    /// The password is wrong.
+    WrongPassword,
+}
+
+impl Credentials {
+    /// Takes what is configured.
+    pub fn new(username: &str, password: &Secret) -> Self {
+        Credentials {
+            username: sha256(username),
+            password: sha256(password.expose()),
+        }
+    }
+
+    /// Compares in a time that does not depend on what was given, nor on which of the two is wrong.
+    pub fn check(&self, username: &str, password: &str) -> Result<(), LoginRefused> {
+        let known = self.username.ct_eq(&sha256(username));
+        let right = self.password.ct_eq(&sha256(password));
+        if bool::from(known & right) {
+            Ok(())
+        } else if bool::from(known) {
+            Err(LoginRefused::WrongPassword)
+        } else {
+            Err(LoginRefused::UnknownUser)
+        }
+    }
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    digest(&SHA256, text.as_bytes())
+        .as_ref()
+        .try_into()
+        .expect("SHA-256 has 32 bytes")
+}

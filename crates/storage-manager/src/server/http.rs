@@ -1,0 +1,190 @@
+//! XenAPI over HTTP/1.1: which path speaks which wire, headers, limits and refusals.
+//!
+//! Source: reference 1.1; golden 01 "session-wire" for what a real pool answers to each method and to broken bodies.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use xenapi::wire::Limits;
+use xenapi::{Failure, jsonrpc, xmlrpc};
+
+use super::Server;
+use super::dispatch::{self, Origin};
+
+/// The body of every answer.
+pub type Body = Full<Bytes>;
+
+/// How long the body of a request may take to arrive.
+const BODY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Answers one request.
+pub async fn handle(
+    server: Arc<Server>,
+    origin: Origin,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    Ok(match parts.method {
+        Method::GET if path == "/healthz" => health(&server),
+        Method::POST => {
+            let limited = Limited::new(body, Limits::CALL.body_bytes);
+            let body = match tokio::time::timeout(BODY_DEADLINE, limited.collect()).await {
+                Ok(Ok(body)) => body.to_bytes(),
+                Ok(Err(error)) => return Ok(unreadable(&error.to_string())),
+                Err(_) => return Ok(unreadable("the body did not arrive in time")),
+            };
+            if matches!(path, "/jsonrpc" | "/json") {
+                json(server, origin, &body).await
+            } else {
+                xml(server, origin, &body).await
+            }
+        }
+        Method::OPTIONS => preflight(),
+        Method::GET | Method::PUT => page(
+            StatusCode::FORBIDDEN,
+            "403 forbidden",
+            "Access to the requested resource is forbidden.",
+        ),
+        _ => page(
+            StatusCode::NOT_IMPLEMENTED,
+            "501 Method Not Implemented",
+            "The method is not supported by this server.",
+        ),
+    })
+}
+
+async fn xml(server: Arc<Server>, origin: Origin, body: &[u8]) -> Response<Body> {
+    let call = match xmlrpc::parse_call(body, &Limits::CALL) {
+        Ok(call) => call,
+        Err(error) => return unreadable(&chain(&error)),
+    };
+    let bare = call.method == dispatch::LIST_METHODS;
+    let result = dispatch::call(server, origin, call.method, call.params).await;
+    let written = match &result {
+        Ok(methods) if bare => xmlrpc::write_bare(methods),
+        result => xmlrpc::write_response(result),
+    };
+    match written.or_else(|error| xmlrpc::write_response(&Err(unwritable(&error)))) {
+        Ok(body) => answer(body, "text/xml"),
+        Err(error) => unreadable(&chain(&error)),
+    }
+}
+
+async fn json(server: Arc<Server>, origin: Origin, body: &[u8]) -> Response<Body> {
+    let call = match jsonrpc::parse_call(body, &Limits::CALL) {
+        Ok(call) => call,
+        Err(error) => return unreadable(&chain(&error)),
+    };
+    let result = dispatch::call(server, origin, call.method, call.params).await;
+    let written = jsonrpc::write_response(call.version, &call.id, &result);
+    match written
+        .or_else(|error| jsonrpc::write_response(call.version, &call.id, &Err(unwritable(&error))))
+    {
+        Ok(body) => answer(body, "application/json"),
+        Err(error) => unreadable(&chain(&error)),
+    }
+}
+
+/// A result that the wire cannot carry, for example a name with a control character over XML.
+fn unwritable(error: &xenapi::wire::Error) -> Failure {
+    Failure::new("INTERNAL_ERROR", [chain(error)])
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn health(server: &Server) -> Response<Body> {
+    let (status, text) = if server.database.is_closed() {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the object database cannot be written\n",
+        )
+    } else {
+        (StatusCode::OK, "ok\n")
+    };
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+/// The content type is compared exactly by Xen Orchestra, so it has no parameters.
+fn answer(body: Vec<u8>, content_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    shared_headers(headers);
+    response
+}
+
+fn preflight() -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    let headers = response.headers_mut();
+    shared_headers(headers);
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("PUT"),
+    );
+    response
+}
+
+fn shared_headers(headers: &mut http::HeaderMap) {
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-store"),
+    );
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("X-Requested-With"),
+    );
+}
+
+fn page(status: StatusCode, title: &str, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!(
+        "<html><body><h1>HTTP {title}</h1>{text}</body></html>"
+    )));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-store"),
+    );
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// A body that is no call: a page with status 500, as a real pool answers, and no error of the API.
+fn unreadable(reason: &str) -> Response<Body> {
+    let mut text = String::with_capacity(reason.len() + 64);
+    text.push_str("The request could not be read: ");
+    for letter in reason.chars() {
+        match letter {
+            '<' => text.push_str("&lt;"),
+            '>' => text.push_str("&gt;"),
+            '&' => text.push_str("&amp;"),
+            letter => text.push(letter),
+        }
+    }
+    page(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "500 internal server error",
+        &text,
+    )
+}

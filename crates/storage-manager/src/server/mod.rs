@@ -1,0 +1,33 @@
+//! The XenAPI server.
+//!
+//! ```text
+//! listen ─▶ http ─▶ dispatch ─▶ generated           getters, setters and listings of every class
+//!                       │
+//!                       └─────▶ classes/<class>     one file per class, for the messages that do something
+//!                                   │      │
+//!                                   │      └▶ storage ─▶ sr_threads ─▶ sr (the driver)
+//!                                   └▶ database
+//! ```
+
+pub mod allowed;
+pub mod attachments;
+pub mod call;
+pub mod classes;
+pub mod context;
+pub mod dispatch;
+pub mod events;
+pub mod filter;
+pub mod first_start;
+pub mod generated;
+pub mod http;
+pub mod images;
+pub mod listen;
+pub mod operations;
+pub mod reconcile;
+pub mod recovery;
+pub mod sessions;
+pub mod sr_threads;
+pub mod storage;
+pub mod tasks;
+
+pub use context::Server;

@@ -1,0 +1,151 @@
+//! What is under way on which object: one exclusive operation per object, seen in `current_operations`.
+//!
+//! On an SR, making and deleting VDIs go on side by side; whatever looks at or changes the SR as a whole (scan, plug,
+//! unplug, forget, destroy) is alone. Locks are taken in the order SR, VDI, VBD, so that no two calls wait for each other.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use xenapi::Failure;
+
+use super::Server;
+use super::call::Call;
+
+/// Longest wait for an operation that is in the way.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Whether others may be under way on the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Beside others that share.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// The locks of the objects on which something is under way.
+#[derive(Default)]
+pub struct Operations {
+    locks: Mutex<HashMap<String, Arc<RwLock<()>>>>,
+}
+
+enum Held {
+    Shared { _guard: OwnedRwLockReadGuard<()> },
+    Exclusive { _guard: OwnedRwLockWriteGuard<()> },
+}
+
+/// An operation under way; it ends when this is dropped.
+pub struct Operation {
+    server: Arc<Server>,
+    class: &'static str,
+    reference: String,
+    task: String,
+    held: Option<Held>,
+}
+
+impl Operations {
+    fn lock(&self, reference: &str) -> Arc<RwLock<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.entry(reference.to_owned()).or_default().clone()
+    }
+
+    fn forget(&self, reference: &str) {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only the map holds it: nobody is under way and nobody waits.
+        if locks
+            .get(reference)
+            .is_some_and(|lock| Arc::strong_count(lock) == 1)
+        {
+            locks.remove(reference);
+        }
+    }
+}
+
+/// Begins an operation, waiting a while for others that are in the way.
+///
+/// # Errors
+/// `OTHER_OPERATION_IN_PROGRESS [class, ref, operation, task]` and `HANDLE_INVALID`.
+pub async fn begin(
+    call: &Call,
+    class: &'static str,
+    reference: &str,
+    operation: &str,
+    sharing: Sharing,
+) -> Result<Operation, Failure> {
+    call.server.database.read().get(class, reference)?;
+    let lock = call.server.operations.lock(reference);
+    let held = match sharing {
+        Sharing::Shared => tokio::time::timeout(WAIT, lock.read_owned())
+            .await
+            .map(|guard| Held::Shared { _guard: guard }),
+        Sharing::Exclusive => tokio::time::timeout(WAIT, lock.write_owned())
+            .await
+            .map(|guard| Held::Exclusive { _guard: guard }),
+    };
+    let mut begun = Operation {
+        server: call.server.clone(),
+        class,
+        reference: reference.to_owned(),
+        task: call.task.clone(),
+        held: None,
+    };
+    match held {
+        Ok(held) => begun.held = Some(held),
+        Err(_) => return Err(in_the_way(call, class, reference)),
+    }
+    // The object may be gone by the time its turn has come.
+    call.server.database.write_volatile(|transaction| {
+        transaction.set_entry(
+            class,
+            reference,
+            "current_operations",
+            &call.task,
+            Some(operation),
+        )
+    })?;
+    Ok(begun)
+}
+
+fn in_the_way(call: &Call, class: &'static str, reference: &str) -> Failure {
+    let objects = call.server.database.read();
+    let other = objects.find(class, reference).and_then(|object| {
+        let (task, operation) = object
+            .value("current_operations")
+            .as_struct()?
+            .iter()
+            .next()?;
+        Some((operation.as_str()?.to_owned(), task.clone()))
+    });
+    let (operation, task) = other.unwrap_or_default();
+    Failure::new(
+        "OTHER_OPERATION_IN_PROGRESS",
+        [class.to_owned(), reference.to_owned(), operation, task],
+    )
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        if self.held.is_some() {
+            let ended = self.server.database.write_volatile(|transaction| {
+                // An operation that removed its object has nothing to clear.
+                if transaction.find(self.class, &self.reference).is_none() {
+                    return Ok(());
+                }
+                transaction.set_entry(
+                    self.class,
+                    &self.reference,
+                    "current_operations",
+                    &self.task,
+                    None,
+                )
+            });
+            if let Err(failure) = ended {
+                tracing::error!(%failure, "the end of an operation could not be noted");
+            }
+        }
+        self.held = None;
+        self.server.operations.forget(&self.reference);
+    }
+}

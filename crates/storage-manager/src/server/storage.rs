@@ -1,0 +1,211 @@
+//! The attached SRs, their threads and their health.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+use xenapi::Failure;
+
+use super::Server;
+use super::sr_threads::{NoAnswer, SrThreads};
+use crate::sr::{AttachedSr, SrParams};
+
+/// Key in `SR.other_config` that says why an SR does not answer; absent while it does.
+pub const HEALTH: &str = "xensm:health";
+
+/// The code of the failure of a call whose driver gave no answer.
+pub const UNHEALTHY: &str = "SR_UNHEALTHY";
+
+/// What is kept of an SR while the process runs.
+#[derive(Default)]
+pub struct SrState {
+    threads: SrThreads,
+    attached: Mutex<Option<Arc<dyn AttachedSr>>>,
+    unhealthy: AtomicBool,
+}
+
+/// The SRs by reference.
+#[derive(Default)]
+pub struct Storage {
+    srs: Mutex<HashMap<String, Arc<SrState>>>,
+}
+
+impl Storage {
+    fn srs(&self) -> MutexGuard<'_, HashMap<String, Arc<SrState>>> {
+        self.srs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds or makes the state of an SR.
+    pub fn state(&self, sr: &str) -> Arc<SrState> {
+        self.srs().entry(sr.to_owned()).or_default().clone()
+    }
+
+    /// Forgets an SR; its threads end when they are idle.
+    pub fn forget(&self, sr: &str) {
+        self.srs().remove(sr);
+    }
+
+    /// References of the SRs that are attached.
+    pub fn attached(&self) -> Vec<String> {
+        self.srs()
+            .iter()
+            .filter(|(_, state)| state.sr().is_some())
+            .map(|(sr, _)| sr.clone())
+            .collect()
+    }
+}
+
+impl SrState {
+    /// The threads of the SR.
+    pub fn threads(&self) -> &SrThreads {
+        &self.threads
+    }
+
+    /// The driver, when the SR is attached.
+    pub fn sr(&self) -> Option<Arc<dyn AttachedSr>> {
+        self.attached
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Takes the driver in, or out.
+    pub fn set_sr(&self, sr: Option<Arc<dyn AttachedSr>>) {
+        *self.attached.lock().unwrap_or_else(PoisonError::into_inner) = sr;
+    }
+}
+
+/// Runs work on the threads of an SR and waits at most the configured deadline.
+///
+/// # Errors
+/// What the work fails with, or `SR_UNHEALTHY [sr, health, fix]`. Work whose deadline passed runs on; its result is lost.
+pub async fn on_threads<T: Send + 'static>(
+    server: &Arc<Server>,
+    sr: &str,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let state = server.storage.state(sr);
+    let answer = state.threads.run(server.driver_deadline, work).await;
+    settle(server, sr, &state, answer).await
+}
+
+/// Runs work with the driver of an attached SR.
+///
+/// # Errors
+/// `SR_HAS_NO_PBDS [sr]` when it is not attached; else as [`on_threads`].
+pub async fn on_sr<T: Send + 'static>(
+    server: &Arc<Server>,
+    sr: &str,
+    work: impl FnOnce(&dyn AttachedSr) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let driver = attached(server, sr)?;
+    on_threads(server, sr, move || work(&*driver)).await
+}
+
+/// Waits at most the configured deadline for what runs on an SR's threads. The outer error means that no answer came.
+///
+/// # Errors
+/// `SR_UNHEALTHY [sr, health, fix]`.
+pub async fn wait<T>(
+    server: &Arc<Server>,
+    sr: &str,
+    mut answer: oneshot::Receiver<Result<Result<T, Failure>, NoAnswer>>,
+) -> Result<Result<T, Failure>, Failure> {
+    let answered = match tokio::time::timeout(server.driver_deadline, &mut answer).await {
+        Ok(received) => received.unwrap_or(Err(NoAnswer::Panicked)),
+        Err(_) => {
+            // Closed first and looked at then, so that an answer is either taken here or refused to its sender.
+            answer.close();
+            answer.try_recv().unwrap_or(Err(NoAnswer::DeadlinePassed))
+        }
+    };
+    let state = server.storage.state(sr);
+    match answered {
+        Ok(result) => Ok(settle(server, sr, &state, Ok(result)).await),
+        Err(none) => Err(settle::<T>(server, sr, &state, Err(none))
+            .await
+            .err()
+            .unwrap_or_else(|| Failure::internal_error("no answer"))),
+    }
+}
+
+/// The driver of an attached SR.
+///
+/// # Errors
+/// `SR_HAS_NO_PBDS [sr]`.
+pub fn attached(server: &Server, sr: &str) -> Result<Arc<dyn AttachedSr>, Failure> {
+    server
+        .storage
+        .state(sr)
+        .sr()
+        .ok_or_else(|| Failure::new("SR_HAS_NO_PBDS", [sr]))
+}
+
+async fn settle<T>(
+    server: &Arc<Server>,
+    sr: &str,
+    state: &SrState,
+    answer: Result<Result<T, Failure>, NoAnswer>,
+) -> Result<T, Failure> {
+    let health = match answer {
+        Ok(result) => {
+            if state.unhealthy.swap(false, Ordering::Relaxed) {
+                tracing::info!(sr.reference = sr, "the SR answers again");
+                write_health(server, sr, None).await;
+            }
+            return result;
+        }
+        Err(NoAnswer::Panicked) => {
+            return Err(Failure::internal_error("the driver failed; see the log"));
+        }
+        Err(NoAnswer::NoThread) => "no thread could be started for it",
+        Err(NoAnswer::QueueFull) => "too many calls wait for it",
+        Err(NoAnswer::DeadlinePassed) => "it did not answer in time",
+    };
+    if !state.unhealthy.swap(true, Ordering::Relaxed) {
+        tracing::warn!(sr.reference = sr, health, "the SR does not answer");
+        write_health(server, sr, Some(health)).await;
+    }
+    Err(Failure::new(
+        UNHEALTHY,
+        [
+            sr,
+            health,
+            "Check the medium that the SR lies on, then try again.",
+        ],
+    ))
+}
+
+async fn write_health(server: &Arc<Server>, sr: &str, health: Option<&str>) {
+    let written = server.database.write(|transaction| {
+        if transaction.find("SR", sr).is_none() {
+            return Ok(());
+        }
+        transaction.set_entry("SR", sr, "other_config", HEALTH, health)
+    });
+    if let Err(failure) = written.await {
+        tracing::error!(%failure, sr.reference = sr, "the health of an SR could not be noted");
+    }
+}
+
+/// What a driver is told of an SR and one of its PBDs.
+///
+/// # Errors
+/// `UUID_INVALID ["secret", uuid]` when a password's secret is gone.
+pub fn params(
+    server: &Server,
+    sr: &str,
+    device_config: &std::collections::BTreeMap<String, String>,
+) -> Result<SrParams, Failure> {
+    let objects = server.database.read();
+    let record = objects.get("SR", sr)?;
+    let sr_uuid = uuid::Uuid::parse_str(record.uuid())
+        .map_err(|_| Failure::new("UUID_INVALID", ["SR", record.uuid()]))?;
+    let device_config = super::classes::pbd::with_clear_passwords(&objects, device_config)?;
+    Ok(SrParams {
+        sr_uuid,
+        device_config,
+        sm_config: record.texts("sm_config"),
+    })
+}

@@ -1,0 +1,136 @@
+//! Tasks: what `Async.` calls answer. They live as long as the process.
+//!
+//! Source: reference 1.6; golden 09.
+
+use xenapi::{Failure, Value, xmlrpc};
+
+use super::Server;
+use super::call::Call;
+use super::context::now;
+use crate::database::{Objects, text_set};
+
+/// Most tasks that are kept; the ones that finished first make room, and when all are pending a new one is refused.
+pub const TASKS_KEPT: usize = 2000;
+
+/// A finished task goes after this many seconds.
+const FINISHED_KEPT_S: i64 = 24 * 3600;
+
+/// Prefix of the labels of tasks that the server runs; the others belong to clients.
+pub const ASYNC_PREFIX: &str = "Async.";
+
+/// Key in `other_config` of a task that was destroyed while it ran: it goes when it finishes.
+const DESTROYED: &str = "xensm:destroyed";
+
+/// Makes a pending task.
+///
+/// # Errors
+/// `TOO_MANY_PENDING_TASKS`.
+pub fn begin(call: &Call, label: &str) -> Result<String, Failure> {
+    create(&call.server, label, "")
+}
+
+/// Makes a task with a description.
+pub fn create(server: &Server, label: &str, description: &str) -> Result<String, Failure> {
+    server.database.write_volatile(|transaction| {
+        if transaction.count("task") >= TASKS_KEPT {
+            let oldest = finished(transaction).min_by_key(|(finished, _)| *finished);
+            let Some((_, reference)) = oldest else {
+                return Err(Failure::new("TOO_MANY_PENDING_TASKS", Vec::<String>::new()));
+            };
+            transaction.remove("task", &reference);
+        }
+        Ok(transaction.insert(
+            "task",
+            [
+                ("name_label", label.into()),
+                ("name_description", description.into()),
+                ("created", Value::DateTime(now())),
+                ("status", "pending".into()),
+                ("resident_on", server.home.host.as_str().into()),
+                ("type", "<none/>".into()),
+                ("backtrace", "()".into()),
+            ],
+        ))
+    })
+}
+
+/// Notes how a task ended. A task that is gone is passed over.
+pub fn finish(server: &Server, task: &str, result: &Result<Value, Failure>) {
+    let result_text = result
+        .as_ref()
+        .ok()
+        .map(|value| xmlrpc::write_value(value).unwrap_or_default());
+    let written = server.database.write_volatile(|transaction| {
+        let Some(object) = transaction.find("task", task) else {
+            return Ok(());
+        };
+        if object.entry("other_config", DESTROYED).is_some() {
+            transaction.remove("task", task);
+            return Ok(());
+        }
+        transaction.update("task", task, |object| {
+            object.put("finished", Value::DateTime(now()));
+            object.put("progress", Value::Float(1.0));
+            match result {
+                Ok(_) => {
+                    object.put("result", result_text.unwrap_or_default().into());
+                    object.put("status", "success".into());
+                }
+                Err(failure) => {
+                    let description = std::iter::once(&failure.code).chain(&failure.params);
+                    object.put("error_info", text_set(description.map(String::as_str)));
+                    let cancelled = failure.code == "TASK_CANCELLED";
+                    object.put(
+                        "status",
+                        if cancelled { "cancelled" } else { "failure" }.into(),
+                    );
+                }
+            }
+        })
+    });
+    if let Err(failure) = written {
+        tracing::error!(%failure, "the end of a task could not be noted");
+    }
+}
+
+/// Removes a task, or marks it to go when it finishes.
+pub fn destroy(server: &Server, task: &str) -> Result<(), Failure> {
+    server.database.write_volatile(|transaction| {
+        let object = transaction.get("task", task)?;
+        if object.text("name_label").starts_with(ASYNC_PREFIX) && object.text("status") == "pending"
+        {
+            return transaction.set_entry("task", task, "other_config", DESTROYED, Some("true"));
+        }
+        transaction.remove("task", task);
+        Ok(())
+    })
+}
+
+/// Removes tasks that finished long ago.
+pub fn sweep(server: &Server) {
+    let before = now() - FINISHED_KEPT_S;
+    let swept = server.database.write_volatile(|transaction| {
+        let old: Vec<String> = finished(transaction)
+            .filter(|(f, _)| *f < before)
+            .map(|(_, reference)| reference)
+            .collect();
+        old.iter()
+            .for_each(|reference| transaction.remove("task", reference));
+        Ok(())
+    });
+    if let Err(failure) = swept {
+        tracing::error!(%failure, "old tasks could not be removed");
+    }
+}
+
+fn finished(objects: &Objects) -> impl Iterator<Item = (i64, String)> {
+    let ended = objects
+        .all("task")
+        .filter(|task| task.text("status") != "pending");
+    ended.map(|task| {
+        (
+            task.value("finished").as_datetime().unwrap_or_default(),
+            task.reference.to_string(),
+        )
+    })
+}

@@ -1,0 +1,322 @@
+//! The server through its sockets, on an SR type of the tests.
+
+#![allow(clippy::unwrap_used)] // helpers of tests fail the test
+
+#[path = "support/fake.rs"]
+mod fake;
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use support::{Address, Client, Running, config, make_sr, texts, vbd_record, vdi_record};
+use xenapi::Value;
+
+fn start(dir: &std::path::Path) -> (Running, Arc<fake::Switches>) {
+    let fake = fake::FakeSr::default();
+    let switches = fake.switches.clone();
+    (
+        Running::start(config(dir), Some(vec![Arc::new(fake)])),
+        switches,
+    )
+}
+
+fn code(result: Result<Value, xenapi::Failure>) -> String {
+    result.unwrap_err().code
+}
+
+#[test]
+fn logs_in_makes_an_sr_and_a_vdi_and_destroys_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, _) = start(dir.path());
+    let mut client = running.unix();
+    let sr = make_sr(&mut client, &dir.path().join("sr"), "FAKE");
+    let vdi = client
+        .call("VDI.create", [vdi_record(&sr, "one", 4096)])
+        .unwrap();
+    let record = client.call("VDI.get_record", [vdi.clone()]).unwrap();
+    let record = record.as_struct().unwrap();
+    assert_eq!(record["SR"].as_str(), Some(sr.as_str()));
+    assert_eq!(record["virtual_size"], Value::Int(4096));
+    assert_eq!(
+        record["allowed_operations"],
+        Value::Array(vec!["forget".into(), "destroy".into()])
+    );
+    assert_eq!(
+        client.call("SR.get_VDIs", [sr.as_str().into()]).unwrap(),
+        Value::Array(vec![vdi.clone()])
+    );
+    assert_eq!(
+        client
+            .call("SR.get_virtual_allocation", [sr.as_str().into()])
+            .unwrap(),
+        Value::Int(4096)
+    );
+    let pbd = client
+        .call("SR.get_PBDs", [sr.as_str().into()])
+        .unwrap()
+        .as_array()
+        .unwrap()[0]
+        .clone();
+    assert_eq!(
+        code(client.call("SR.destroy", [sr.as_str().into()])),
+        "SR_HAS_PBD"
+    );
+    client.call("VDI.destroy", [vdi.clone()]).unwrap();
+    assert_eq!(code(client.call("VDI.get_record", [vdi])), "HANDLE_INVALID");
+    client.call("PBD.unplug", [pbd]).unwrap();
+    client.call("SR.destroy", [sr.as_str().into()]).unwrap();
+    assert_eq!(client.call("SR.get_all", []).unwrap(), Value::Array(vec![]));
+    assert_eq!(
+        client.call("PBD.get_all", []).unwrap(),
+        Value::Array(vec![])
+    );
+}
+
+#[test]
+fn tcp_needs_the_password_and_the_unix_socket_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, _) = start(dir.path());
+    let mut tcp = Client::new(Address::Tcp(running.addresses.http.unwrap()));
+    let login = |client: &mut Client, password: &str| {
+        client.raw_call(
+            "session.login_with_password",
+            vec!["root".into(), password.into()],
+        )
+    };
+    assert_eq!(login(&mut tcp, "wrong").unwrap_err().params[0], "root");
+    assert!(login(&mut tcp, "xenroot").is_ok());
+    let mut unix = Client::new(Address::Unix(running.addresses.unix_socket.clone()));
+    assert!(login(&mut unix, "").is_ok());
+    let health = unix.send("GET", "/healthz", b"").unwrap();
+    assert_eq!(
+        (health.status, health.body.as_slice()),
+        (200, b"ok\n".as_slice())
+    );
+}
+
+#[test]
+fn what_was_answered_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, _) = start(dir.path());
+    let mut client = running.unix();
+    let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
+    let vdi = client
+        .call("VDI.create", [vdi_record(&sr, "kept", 4096)])
+        .unwrap();
+    let vm = client.call("VM.get_all", []).unwrap().as_array().unwrap()[0]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let vbd = client
+        .call("VBD.create", [vbd_record(&vm, vdi.as_str().unwrap(), "RW")])
+        .unwrap();
+    client.call("VBD.plug", [vbd.clone()]).unwrap();
+    let secret = client
+        .call("secret.create", [texts(&[("value", "hunter2")])])
+        .unwrap();
+    let before: Vec<Value> = ["VDI.get_record", "SR.get_record"]
+        .iter()
+        .zip([&vdi, &sr.as_str().into()])
+        .map(|(m, r)| client.call(m, [r.clone()]).unwrap())
+        .collect();
+    running.stop();
+    let file = std::fs::read(dir.path().join("data/objects.redb")).unwrap();
+    assert!(!file.windows(7).any(|window| window == b"hunter2"));
+    let (running, _) = start(dir.path());
+    let mut client = running.unix();
+    let after: Vec<Value> = ["VDI.get_record", "SR.get_record"]
+        .iter()
+        .zip([&vdi, &sr.as_str().into()])
+        .map(|(m, r)| client.call(m, [r.clone()]).unwrap())
+        .collect();
+    assert_eq!(before, after);
+    assert_eq!(
+        client.call("secret.get_value", [secret]).unwrap(),
+        "hunter2".into()
+    );
+    let vbd_record = client.call("VBD.get_record", [vbd.clone()]).unwrap();
+    assert_eq!(
+        vbd_record.as_struct().unwrap()["currently_attached"],
+        Value::Bool(true)
+    );
+    let socket = vbd_record.as_struct().unwrap()["other_config"]
+        .as_struct()
+        .unwrap()["xensm:nbd_socket"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(std::os::unix::net::UnixStream::connect(socket).is_ok());
+    assert_eq!(
+        code(client.call("PBD.unplug", [client_pbd(&mut running.unix(), &sr)])),
+        "VDI_IN_USE"
+    );
+    client.call("VBD.unplug", [vbd]).unwrap();
+}
+
+fn client_pbd(client: &mut Client, sr: &str) -> Value {
+    client
+        .call("SR.get_PBDs", [sr.into()])
+        .unwrap()
+        .as_array()
+        .unwrap()[0]
+        .clone()
+}
+
+#[test]
+fn a_hung_medium_stops_its_own_sr_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = fake::FakeSr::default();
+    let switches = fake.switches.clone();
+    let mut config = config(dir.path());
+    config.driver_deadline = Duration::from_millis(200);
+    let running = Running::start(config, Some(vec![Arc::new(fake)]));
+    let mut client = running.unix();
+    let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
+    switches.hang(true);
+    let failure = client
+        .call("VDI.create", [vdi_record(&sr, "late", 4096)])
+        .unwrap_err();
+    assert_eq!(
+        (failure.code.as_str(), failure.params[0].as_str()),
+        ("SR_UNHEALTHY", sr.as_str())
+    );
+    let other_config = client
+        .call("SR.get_other_config", [sr.as_str().into()])
+        .unwrap();
+    assert!(
+        other_config
+            .as_struct()
+            .unwrap()
+            .contains_key("xensm:health")
+    );
+    switches.hang(false);
+    client.call("SR.scan", [sr.as_str().into()]).unwrap();
+    assert!(
+        !client
+            .call("SR.get_other_config", [sr.as_str().into()])
+            .unwrap()
+            .as_struct()
+            .unwrap()
+            .contains_key("xensm:health")
+    );
+    // The image that came too late is deleted behind.
+    support::wait_for("the late image is gone", || {
+        std::fs::read_dir(dir.path().join("sr"))
+            .unwrap()
+            .next()
+            .is_none()
+    });
+}
+
+#[test]
+fn a_damaged_image_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, switches) = start(dir.path());
+    let mut client = running.unix();
+    let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
+    let vdi = client
+        .call("VDI.create", [vdi_record(&sr, "good", 4096)])
+        .unwrap();
+    std::fs::write(dir.path().join("sr/broken"), b"x").unwrap();
+    client.call("SR.scan", [sr.as_str().into()]).unwrap();
+    let other_config = client
+        .call("SR.get_other_config", [sr.as_str().into()])
+        .unwrap();
+    assert_eq!(
+        other_config.as_struct().unwrap()["xensm:damaged"].as_str(),
+        Some("broken")
+    );
+    assert_eq!(
+        client.call("SR.get_VDIs", [sr.as_str().into()]).unwrap(),
+        Value::Array(vec![vdi.clone()])
+    );
+    assert_eq!(
+        client
+            .call("message.get_all", [])
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    std::fs::remove_file(dir.path().join("sr/broken")).unwrap();
+    switches.fail_scan.store(true, Ordering::SeqCst);
+    assert_eq!(
+        code(client.call("SR.scan", [sr.as_str().into()])),
+        "SR_BACKEND_FAILURE_40"
+    );
+    switches.fail_scan.store(false, Ordering::SeqCst);
+    client.call("SR.scan", [sr.as_str().into()]).unwrap();
+    let other_config = client
+        .call("SR.get_other_config", [sr.as_str().into()])
+        .unwrap();
+    assert!(
+        !other_config
+            .as_struct()
+            .unwrap()
+            .contains_key("xensm:damaged")
+    );
+    // Forgotten and found again, as a VDI without a name.
+    client.call("VDI.forget", [vdi]).unwrap();
+    client.call("SR.scan", [sr.as_str().into()]).unwrap();
+    assert_eq!(
+        client
+            .call("SR.get_VDIs", [sr.as_str().into()])
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn passwords_move_to_secrets_that_go_with_their_pbd() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, _) = start(dir.path());
+    let mut client = running.unix();
+    let host = client.call("host.get_all", []).unwrap().as_array().unwrap()[0].clone();
+    let location = dir.path().join("sr");
+    let config = texts(&[
+        ("location", location.to_str().unwrap()),
+        ("chappassword", "hunter2"),
+    ]);
+    let params = [
+        host,
+        config,
+        Value::Int(0),
+        "n".into(),
+        "".into(),
+        "fake".into(),
+        "".into(),
+        false.into(),
+    ];
+    let sr = client
+        .call("SR.create", params)
+        .unwrap()
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let pbd = client_pbd(&mut client, &sr);
+    let config = client.call("PBD.get_device_config", [pbd.clone()]).unwrap();
+    let config = config.as_struct().unwrap();
+    assert!(!config.contains_key("chappassword"));
+    let secret = client
+        .call(
+            "secret.get_by_uuid",
+            [config["chappassword_secret"].clone()],
+        )
+        .unwrap();
+    assert_eq!(
+        client.call("secret.get_value", [secret]).unwrap(),
+        "hunter2".into()
+    );
+    client.call("PBD.unplug", [pbd]).unwrap();
+    client.call("SR.forget", [sr.into()]).unwrap();
+    assert_eq!(
+        client.call("secret.get_all", []).unwrap(),
+        Value::Array(vec![])
+    );
+}
