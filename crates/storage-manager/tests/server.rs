@@ -320,3 +320,52 @@ fn passwords_move_to_secrets_that_go_with_their_pbd() {
         Value::Array(vec![])
     );
 }
+
+#[test]
+fn a_vdi_of_a_file_sr_is_written_and_read_over_nbd() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(config(dir.path()), None);
+    let mut client = running.unix();
+    let sr = make_sr(&mut client, &dir.path().join("sr"), "file");
+    let vdi = client
+        .call("VDI.create", [vdi_record(&sr, "one", 1)])
+        .unwrap();
+    let size = client.call("VDI.get_virtual_size", [vdi.clone()]).unwrap();
+    assert_eq!(size, Value::Int(2 << 20));
+    let vm = client.call("VM.get_all", []).unwrap().as_array().unwrap()[0].clone();
+    let record = vbd_record(vm.as_str().unwrap(), vdi.as_str().unwrap(), "RW");
+    let vbd = client.call("VBD.create", [record.clone()]).unwrap();
+    let second = client.call("VBD.create", [record]).unwrap();
+    client.call("VBD.plug", [vbd.clone()]).unwrap();
+    assert_eq!(code(client.call("VBD.plug", [second])), "VDI_IN_USE");
+    assert_eq!(
+        code(client.call("VDI.destroy", [vdi.clone()])),
+        "VDI_IN_USE"
+    );
+    let config = client.call("VBD.get_other_config", [vbd.clone()]).unwrap();
+    let socket = config.as_struct().unwrap()["xensm:nbd_socket"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let name = config.as_struct().unwrap()["xensm:nbd_export"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for round in 0..2_u8 {
+        let mut nbd = nbd::Client::connect_unix(
+            std::path::Path::new(&socket),
+            &name,
+            &nbd::client::ClientOptions::default(),
+        )
+        .unwrap();
+        if round == 0 {
+            nbd.write(&[7; 4096], 8192).unwrap();
+            nbd.flush().unwrap();
+        }
+        let mut bytes = [0; 4096];
+        nbd.read(&mut bytes, 8192).unwrap();
+        assert_eq!(bytes, [7; 4096]);
+    }
+    client.call("VBD.unplug", [vbd]).unwrap();
+    client.call("VDI.destroy", [vdi]).unwrap();
+}
