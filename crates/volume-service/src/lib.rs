@@ -14,6 +14,7 @@ pub mod driver;
 pub mod error;
 pub mod model;
 pub mod operation;
+pub mod reconcile;
 pub mod scheduler;
 
 pub use config::Config;

@@ -5,6 +5,8 @@
 mod error;
 mod marks;
 mod pool;
+mod xenapi_error;
+mod xenapi_pool;
 
 pub use error::{PoolError, Trouble};
 pub use marks::{
@@ -14,3 +16,4 @@ pub use marks::{
 pub use pool::{
     FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, SrSpace, SrSpec, VbdSpec, VdiSpec,
 };
+pub use xenapi_pool::XenApiPool;

@@ -58,9 +58,6 @@ pub trait Pool: Send + Sync {
     /// `VDI.create`. Returns its uuid.
     fn create_vdi<'a>(&'a self, spec: &'a VdiSpec) -> PoolFuture<'a, Uuid>;
 
-    /// The VDI with this uuid.
-    fn find_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Option<FoundVdi>>;
-
     /// `VDI.destroy`.
     fn destroy_vdi(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
 
@@ -143,8 +140,6 @@ pub struct VdiSpec {
 pub struct FoundVdi {
     /// Its uuid.
     pub uuid: Uuid,
-    /// The SR it lies in.
-    pub sr_uuid: Uuid,
     /// The volume, when the mark can be read.
     pub volume: Option<VolumeId>,
     /// The deployment that made it, when the mark can be read.
@@ -181,8 +176,6 @@ pub struct FoundVbd {
     pub attachment: Option<AttachmentId>,
     /// The deployment that made it, when the mark can be read.
     pub deployment: Option<Uuid>,
-    /// Its VDI.
-    pub vdi_uuid: Option<Uuid>,
     /// True when it is plugged.
     pub is_plugged: bool,
 }

@@ -157,8 +157,9 @@ async fn take(job: &Job, spec: &SrSpec, name: &SrName, found: &FoundSr) -> Resul
         Some(mark) if !job.deployment().owns_mark(mark) => Err(conflict(
             name,
             format!(
-                "the SR belongs to another deployment (other_config:{} is {mark}); remove that key to take it over",
-                crate::driver::BACKEND_KEY
+                "the SR belongs to another deployment (other_config:{} is {mark}); set that key to {} to take it over",
+                crate::driver::BACKEND_KEY,
+                spec.mark
             ),
         )),
         _ => {

@@ -94,7 +94,7 @@ pub(super) async fn disconnect(job: &Job, id: AttachmentId) -> Result<()> {
 
 /// Gives a volume the state that its attachments say, unless it is being deleted.
 pub(super) fn settle_volume(at: &mut StepTransaction<'_, '_>, id: VolumeId) -> Result<()> {
-    let to = status_of(&attachments::of_volume(at.transaction, id)?);
+    let to = status_of_attachments(&attachments::of_volume(at.transaction, id)?);
     let from = [
         VolumeStatus::Reserved,
         VolumeStatus::Attaching,
@@ -106,7 +106,7 @@ pub(super) fn settle_volume(at: &mut StepTransaction<'_, '_>, id: VolumeId) -> R
 }
 
 /// The state of a volume with these attachments.
-fn status_of(attachments: &[Attachment]) -> VolumeStatus {
+pub fn status_of_attachments(attachments: &[Attachment]) -> VolumeStatus {
     let any = |statuses: &[AttachmentStatus]| {
         let mut all = attachments.iter();
         all.any(|attachment| statuses.contains(&attachment.status))

@@ -225,7 +225,7 @@ impl Engine {
         self.deployment
     }
 
-    /// The pool. Operations reach it through their job, which checks the lease.
+    /// The pool, for reconcilers. Operations reach it through their job, which checks the lease.
     pub(crate) fn pool(&self) -> &dyn Pool {
         &*self.pool
     }

@@ -11,8 +11,9 @@ use super::engine::{Ended, Engine};
 use super::lease::LEASE_US;
 use crate::app::Service;
 use crate::db::services::{self, Heartbeat};
-use crate::driver::Pool;
-use crate::error::Result;
+use crate::driver::{Pool, XenApiPool};
+use crate::error::{Error, Result, Subject};
+use crate::reconcile;
 
 /// How often a worker looks for operations that nobody told it about.
 const POLL: Duration = Duration::from_secs(1);
@@ -25,38 +26,59 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// What a worker calls itself in the list of services.
 const BINARY: &str = "xensm-worker";
 
-/// Carries out the operations of one zone.
+/// Carries out the operations of one zone and keeps its backends connected.
 pub struct Worker {
+    service: Service,
+    zone: String,
+    pool: Arc<dyn Pool>,
+}
+
+impl Worker {
+    /// Makes the worker of a configured zone, which reaches its pool by XenAPI. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// `NotFound` for a zone that is not configured, `Invalid` for a pool that cannot be used.
+    pub fn new(service: Service, zone: &str) -> Result<Self> {
+        let configured = service.config.zones.iter().find(|known| known.name == zone);
+        let pool = configured.and_then(|known| known.pools.first());
+        let pool = pool.ok_or_else(|| Error::not_found(Subject::Zone, zone))?;
+        let pool = Arc::new(XenApiPool::new(pool)?);
+        Ok(Worker::with_pool(service, zone, pool))
+    }
+
+    /// Makes the worker of a zone with a pool of the caller's.
+    pub fn with_pool(service: Service, zone: &str, pool: Arc<dyn Pool>) -> Self {
+        Worker {
+            service,
+            zone: zone.to_owned(),
+            pool,
+        }
+    }
+
+    /// Works until told to stop; then lets what is running finish, or hands it over.
+    ///
+    /// # Errors
+    /// Those of the database at the start; later ones are waited out.
+    pub async fn run(self, stop: CancellationToken) -> Result<()> {
+        let engine = Arc::new(Engine::open(&self.service, &self.zone, self.pool).await?);
+        let worker = Loop {
+            engine: Arc::clone(&engine),
+            concurrency: self.service.config.limits.worker_concurrency.max(1),
+            machine: machine_name(),
+        };
+        tokio::join!(worker.run(stop.clone()), reconcile::run(engine, stop));
+        Ok(())
+    }
+}
+
+struct Loop {
     engine: Arc<Engine>,
     concurrency: usize,
     machine: String,
 }
 
-impl Worker {
-    /// Makes the worker of a zone; `machine` names it in the list of services.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn open(
-        service: &Service,
-        zone: &str,
-        machine: &str,
-        pool: Arc<dyn Pool>,
-    ) -> Result<Self> {
-        Ok(Worker {
-            engine: Arc::new(Engine::open(service, zone, pool).await?),
-            concurrency: service.config.limits.worker_concurrency.max(1),
-            machine: machine.to_owned(),
-        })
-    }
-
-    /// The worker's engine, which the zone's reconcilers share.
-    pub fn engine(&self) -> &Arc<Engine> {
-        &self.engine
-    }
-
-    /// Works until told to stop; then lets what is running finish, or hands it over.
-    pub async fn run(&self, stop: CancellationToken) {
+impl Loop {
+    async fn run(&self, stop: CancellationToken) {
         // Registered before the first look, so that nothing added in between is missed.
         let mut changed = self.engine.database().operations_changed();
         let mut running: JoinSet<Ended> = JoinSet::new();
@@ -175,5 +197,14 @@ impl Worker {
         if let Err(error) = self.engine.release_all().await {
             tracing::warn!(zone = self.engine.zone(), "give back leases: {error}");
         }
+    }
+}
+
+/// The kernel's name for this machine, for the list of services.
+fn machine_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
     }
 }

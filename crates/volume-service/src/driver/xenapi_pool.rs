@@ -1,0 +1,558 @@
+//! The pool behind XenAPI: the calls of the Xen Storage Manager driver, in its order.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use uuid::Uuid;
+use xenapi::client::{
+    Client, Credentials, Endpoint, IntroduceSr, NewPbd, NewSr, NewVbd, NewVdi, Options, Trust,
+    VbdMode,
+};
+use xenapi::record::{HostRecord, PbdRecord, SrRecord, VbdRecord, VdiRecord};
+use xenapi::reference::{HostRef, PbdRef, SrRef, VbdRef, VdiRef};
+
+use super::error::{PoolError, Trouble};
+use super::marks::{
+    ATTACHMENT_KEY, BACKEND_KEY, DEPLOYMENT_KEY, GENERATION_KEY, NBD_EXPORT_KEY, NBD_SOCKET_KEY,
+    OPERATION_KEY, VOLUME_KEY, vdi_description, vdi_label,
+};
+use super::pool::{
+    FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, SrSpace, SrSpec, VbdSpec, VdiSpec,
+};
+use super::xenapi_error::{is_gone, translate};
+use crate::config::{self, PoolConfig};
+use crate::error::{Error, Result};
+use crate::model::attachment::AttachMode;
+use crate::model::id::{AttachmentId, VolumeId};
+
+/// How long a call may take that touches a whole medium: `SR.create`, `PBD.plug`, `SR.scan`.
+const MEDIUM_DEADLINE: Duration = Duration::from_secs(120);
+
+type PoolResult<T> = std::result::Result<T, PoolError>;
+
+/// A pool that is reached by XenAPI.
+pub struct XenApiPool {
+    client: Client,
+    /// The references of SRs by uuid. A reference that has become invalid is dropped and looked up again.
+    srs: Mutex<HashMap<Uuid, SrRef>>,
+}
+
+impl XenApiPool {
+    /// Makes the pool of a configuration; nothing is connected before the first call.
+    ///
+    /// # Errors
+    /// `Invalid` for a URL, CA file or fingerprint that cannot be used.
+    pub fn new(config: &PoolConfig) -> Result<Self> {
+        let client = connect(config).map_err(|error| {
+            Error::invalid(format!("pool {} cannot be used: {error}", config.url)).caused_by(error)
+        })?;
+        Ok(XenApiPool {
+            client,
+            srs: Mutex::default(),
+        })
+    }
+
+    fn slow(&self) -> Client {
+        self.client.with_deadline(MEDIUM_DEADLINE)
+    }
+
+    async fn sr(&self, uuid: Uuid) -> PoolResult<SrRef> {
+        if let Some(known) = self.known_srs().get(&uuid) {
+            return Ok(known.clone());
+        }
+        let found = self.client.sr().get_by_uuid(&uuid.to_string()).await;
+        let found = found.map_err(|error| translate("SR.get_by_uuid", &error))?;
+        self.known_srs().insert(uuid, found.clone());
+        Ok(found)
+    }
+
+    fn known_srs(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, SrRef>> {
+        self.srs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the SR's reference when the pool no longer knows it, so that the next call looks it up.
+    fn seen_sr<T>(
+        &self,
+        uuid: Uuid,
+        call: &'static str,
+        result: std::result::Result<T, xenapi::client::Error>,
+    ) -> PoolResult<T> {
+        result.map_err(|error| {
+            if is_gone(&error) {
+                self.known_srs().remove(&uuid);
+            }
+            translate(call, &error)
+        })
+    }
+
+    async fn sr_record(&self, uuid: Uuid) -> PoolResult<SrRecord> {
+        let sr = self.sr(uuid).await?;
+        let record = self.client.sr().get_record(&sr).await;
+        self.seen_sr(uuid, "SR.get_record", record)
+    }
+
+    async fn master(&self) -> PoolResult<(HostRef, HostRecord)> {
+        let pools = self.client.pool().get_all_records().await;
+        let pools = pools.map_err(|error| translate("pool.get_all_records", &error))?;
+        let Some((_, pool)) = pools.into_iter().next() else {
+            let text = "the pool has no pool object";
+            return Err(PoolError::new(
+                "pool.get_all_records",
+                Trouble::Refused,
+                text,
+            ));
+        };
+        let host = self.client.host().get_record(&pool.master).await;
+        let host = host.map_err(|error| translate("host.get_record", &error))?;
+        Ok((pool.master, host))
+    }
+
+    /// The PBD of an SR on a host.
+    async fn pbd_on(
+        &self,
+        record: &SrRecord,
+        host: &HostRef,
+    ) -> PoolResult<Option<(PbdRef, PbdRecord)>> {
+        for pbd in &record.pbds {
+            match self.client.pbd().get_record(pbd).await {
+                Ok(found) if found.host == *host => return Ok(Some((pbd.clone(), found))),
+                Ok(_) => {}
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(translate("PBD.get_record", &error)),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn add_mark(&self, sr: &SrRef, mark: &str) -> PoolResult<()> {
+        let calls = self.client.sr();
+        calls
+            .remove_from_other_config(sr, BACKEND_KEY)
+            .await
+            .map_err(|error| translate("SR.remove_from_other_config", &error))?;
+        calls
+            .add_to_other_config(sr, BACKEND_KEY, mark)
+            .await
+            .map_err(|error| translate("SR.add_to_other_config", &error))
+    }
+
+    async fn create_sr_marked(&self, spec: &SrSpec) -> PoolResult<Uuid> {
+        let (host, _) = self.master().await?;
+        let new = NewSr {
+            host,
+            device_config: device_config(spec),
+            physical_size: 0,
+            name_label: spec.name_label.clone(),
+            name_description: spec.name_description.clone(),
+            kind: spec.sr_type.clone(),
+            content_type: String::new(),
+            shared: false,
+            sm_config: sm_config(spec),
+        };
+        let created = self.slow().sr().create(&new).await;
+        let sr = created.map_err(|error| translate("SR.create", &error))?;
+        // From here on the SR exists whatever fails: its mark finds it.
+        let record = self.client.sr().get_record(&sr).await;
+        let record =
+            record.map_err(|error| translate("SR.get_record", &error).with_unknown_outcome())?;
+        let uuid = parse("SR.get_record", &record.uuid).map_err(PoolError::with_unknown_outcome)?;
+        if let Err(error) = self.add_mark(&sr, &spec.mark).await {
+            tracing::warn!(sr.uuid = %uuid, "mark SR {uuid} in other_config: {error}; sm_config has it");
+        }
+        self.known_srs().insert(uuid, sr);
+        Ok(uuid)
+    }
+
+    async fn introduce(&self, uuid: Uuid, spec: &SrSpec) -> PoolResult<()> {
+        let new = IntroduceSr {
+            uuid: uuid.to_string(),
+            name_label: spec.name_label.clone(),
+            name_description: spec.name_description.clone(),
+            kind: spec.sr_type.clone(),
+            content_type: String::new(),
+            shared: false,
+            sm_config: sm_config(spec),
+        };
+        let introduced = self.client.sr().introduce(&new).await;
+        let sr = introduced.map_err(|error| translate("SR.introduce", &error))?;
+        self.known_srs().insert(uuid, sr.clone());
+        self.add_mark(&sr, &spec.mark).await
+    }
+
+    async fn plug(&self, uuid: Uuid, spec: &SrSpec) -> PoolResult<()> {
+        let (host, _) = self.master().await?;
+        let record = self.sr_record(uuid).await?;
+        let pbd = match self.pbd_on(&record, &host).await? {
+            Some((_, record)) if record.currently_attached => return Ok(()),
+            Some((pbd, _)) => pbd,
+            None => {
+                let new = NewPbd {
+                    host,
+                    sr: self.sr(uuid).await?,
+                    device_config: device_config(spec),
+                    other_config: BTreeMap::new(),
+                };
+                let created = self.client.pbd().create(&new).await;
+                created.map_err(|error| translate("PBD.create", &error))?
+            }
+        };
+        let plugged = self.slow().pbd().plug(&pbd).await;
+        plugged.map_err(|error| translate("PBD.plug", &error))
+    }
+
+    async fn space(&self, uuid: Uuid) -> PoolResult<SrSpace> {
+        let (host, _) = self.master().await?;
+        let record = self.sr_record(uuid).await?;
+        let pbd = self.pbd_on(&record, &host).await?;
+        // -1 stands for what was never measured.
+        let bytes = |value: i64| u64::try_from(value).ok();
+        Ok(SrSpace {
+            physical_size: bytes(record.physical_size),
+            physical_utilisation: bytes(record.physical_utilisation),
+            virtual_allocation: bytes(record.virtual_allocation),
+            is_plugged: pbd.is_some_and(|(_, record)| record.currently_attached),
+        })
+    }
+
+    async fn forget(&self, uuid: Uuid) -> PoolResult<()> {
+        let record = match self.sr_record(uuid).await {
+            Ok(record) => record,
+            Err(error) if error.trouble == Trouble::Gone => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for pbd in &record.pbds {
+            done_or_gone("PBD.unplug", self.slow().pbd().unplug(pbd).await)?;
+        }
+        let forgotten = self.client.sr().forget(&self.sr(uuid).await?).await;
+        done_or_gone("SR.forget", forgotten)?;
+        self.known_srs().remove(&uuid);
+        Ok(())
+    }
+
+    async fn labelled_vdis(&self, volume: VolumeId) -> PoolResult<Vec<FoundVdi>> {
+        let calls = self.client.vdi();
+        let labelled = calls.get_by_name_label(&vdi_label(volume)).await;
+        let labelled = labelled.map_err(|error| translate("VDI.get_by_name_label", &error))?;
+        let mut found = Vec::new();
+        for vdi in labelled {
+            match calls.get_record(&vdi).await {
+                Ok(record) => found.push(found_vdi(&record)?),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(translate("VDI.get_record", &error)),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn marked_vdis(&self, sr_uuid: Uuid) -> PoolResult<Vec<FoundVdi>> {
+        let filter = format!("field \"SR\" = \"{}\"", self.sr(sr_uuid).await?.as_str());
+        let records = self.slow().vdi().get_all_records_where(&filter).await;
+        let records = self.seen_sr(sr_uuid, "VDI.get_all_records_where", records)?;
+        records
+            .iter()
+            .filter(|(_, record)| record.other_config.contains_key(VOLUME_KEY))
+            .map(|(_, record)| found_vdi(record))
+            .collect()
+    }
+
+    async fn make_vdi(&self, spec: &VdiSpec) -> PoolResult<Uuid> {
+        let sr = self.sr(spec.sr_uuid).await?;
+        let size = i64::try_from(spec.size_bytes).unwrap_or(i64::MAX);
+        let mut new = NewVdi::new(sr, vdi_label(spec.volume), size);
+        new.name_description = vdi_description(spec.volume);
+        new.other_config = BTreeMap::from([
+            (VOLUME_KEY.to_owned(), spec.volume.to_string()),
+            (OPERATION_KEY.to_owned(), spec.operation.to_string()),
+            (GENERATION_KEY.to_owned(), spec.generation.to_string()),
+            (DEPLOYMENT_KEY.to_owned(), spec.deployment.to_string()),
+        ]);
+        let created = self.client.vdi().create(&new).await;
+        let vdi = self.seen_sr(spec.sr_uuid, "VDI.create", created)?;
+        // From here on the VDI exists whatever fails: its marks find it.
+        let record = self.client.vdi().get_record(&vdi).await;
+        let record =
+            record.map_err(|error| translate("VDI.get_record", &error).with_unknown_outcome())?;
+        parse("VDI.get_record", &record.uuid).map_err(PoolError::with_unknown_outcome)
+    }
+
+    async fn remove_vdi(&self, uuid: Uuid) -> PoolResult<()> {
+        let vdi: VdiRef = match self.client.vdi().get_by_uuid(&uuid.to_string()).await {
+            Ok(vdi) => vdi,
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(translate("VDI.get_by_uuid", &error)),
+        };
+        done_or_gone("VDI.destroy", self.client.vdi().destroy(&vdi).await)
+    }
+
+    async fn make_vbd(&self, spec: &VbdSpec) -> PoolResult<Uuid> {
+        let (_, host) = self.master().await?;
+        let vdi = self
+            .client
+            .vdi()
+            .get_by_uuid(&spec.vdi_uuid.to_string())
+            .await;
+        let new = NewVbd {
+            vm: host.control_domain,
+            vdi: vdi.map_err(|error| translate("VDI.get_by_uuid", &error))?,
+            userdevice: "autodetect".to_owned(),
+            mode: match spec.mode {
+                AttachMode::ReadWrite => VbdMode::Rw,
+                AttachMode::ReadOnly => VbdMode::Ro,
+            },
+            bootable: false,
+            other_config: BTreeMap::from([
+                (ATTACHMENT_KEY.to_owned(), spec.attachment.to_string()),
+                (DEPLOYMENT_KEY.to_owned(), spec.deployment.to_string()),
+            ]),
+        };
+        let created = self.client.vbd().create(&new).await;
+        let vbd = created.map_err(|error| translate("VBD.create", &error))?;
+        let record = self.client.vbd().get_record(&vbd).await;
+        let record =
+            record.map_err(|error| translate("VBD.get_record", &error).with_unknown_outcome())?;
+        parse("VBD.get_record", &record.uuid).map_err(PoolError::with_unknown_outcome)
+    }
+
+    async fn marked_vbds(&self, attachment: Option<AttachmentId>) -> PoolResult<Vec<FoundVbd>> {
+        let (_, host) = self.master().await?;
+        let filter = format!("field \"VM\" = \"{}\"", host.control_domain.as_str());
+        let records = self.client.vbd().get_all_records_where(&filter).await;
+        let records = records.map_err(|error| translate("VBD.get_all_records_where", &error))?;
+        let wanted = |found: &FoundVbd| attachment.is_none() || found.attachment == attachment;
+        let mut found = Vec::new();
+        for (_, record) in &records {
+            if record.other_config.contains_key(ATTACHMENT_KEY) {
+                found.push(found_vbd(record)?);
+            }
+        }
+        found.retain(wanted);
+        Ok(found)
+    }
+
+    async fn vbd(&self, uuid: Uuid) -> PoolResult<Option<VbdRef>> {
+        match self.client.vbd().get_by_uuid(&uuid.to_string()).await {
+            Ok(vbd) => Ok(Some(vbd)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(translate("VBD.get_by_uuid", &error)),
+        }
+    }
+
+    async fn plug_and_read(&self, uuid: Uuid) -> PoolResult<Option<NbdEndpoint>> {
+        let Some(vbd) = self.vbd(uuid).await? else {
+            let text = format!("VBD {uuid} does not exist");
+            return Err(PoolError::new("VBD.get_by_uuid", Trouble::Gone, text));
+        };
+        match self.slow().vbd().plug(&vbd).await {
+            Ok(()) => {}
+            Err(error) if error.is("DEVICE_ALREADY_ATTACHED") => {}
+            Err(error) => return Err(translate("VBD.plug", &error)),
+        }
+        let record = self.client.vbd().get_record(&vbd).await;
+        let record = record.map_err(|error| translate("VBD.get_record", &error))?;
+        let text = |key: &str| record.other_config.get(key).cloned();
+        Ok(text(NBD_SOCKET_KEY)
+            .zip(text(NBD_EXPORT_KEY))
+            .map(|(socket, export)| NbdEndpoint { socket, export }))
+    }
+
+    async fn unplug(&self, uuid: Uuid) -> PoolResult<()> {
+        let Some(vbd) = self.vbd(uuid).await? else {
+            return Ok(());
+        };
+        match self.slow().vbd().unplug(&vbd).await {
+            Err(error) if error.is("DEVICE_ALREADY_DETACHED") => Ok(()),
+            unplugged => done_or_gone("VBD.unplug", unplugged),
+        }
+    }
+
+    async fn remove_vbd(&self, uuid: Uuid) -> PoolResult<()> {
+        match self.vbd(uuid).await? {
+            Some(vbd) => done_or_gone("VBD.destroy", self.client.vbd().destroy(&vbd).await),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Pool for XenApiPool {
+    fn find_sr(&self, uuid: Uuid) -> PoolFuture<'_, Option<FoundSr>> {
+        Box::pin(async move {
+            match self.sr_record(uuid).await {
+                Ok(record) => Ok(Some(found_sr(&record)?)),
+                Err(error) if error.trouble == Trouble::Gone => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn marked_srs(&self) -> PoolFuture<'_, Vec<FoundSr>> {
+        Box::pin(async move {
+            let records = self.client.sr().get_all_records().await;
+            let records = records.map_err(|error| translate("SR.get_all_records", &error))?;
+            let marked = records.iter().map(|(_, record)| record);
+            marked
+                .filter(|record| mark_of(record).is_some())
+                .map(found_sr)
+                .collect()
+        })
+    }
+
+    fn create_sr<'a>(&'a self, spec: &'a SrSpec) -> PoolFuture<'a, Uuid> {
+        Box::pin(self.create_sr_marked(spec))
+    }
+
+    fn introduce_sr<'a>(&'a self, uuid: Uuid, spec: &'a SrSpec) -> PoolFuture<'a, ()> {
+        Box::pin(self.introduce(uuid, spec))
+    }
+
+    fn mark_sr<'a>(&'a self, uuid: Uuid, mark: &'a str) -> PoolFuture<'a, ()> {
+        Box::pin(async move { self.add_mark(&self.sr(uuid).await?, mark).await })
+    }
+
+    fn plug_sr<'a>(&'a self, uuid: Uuid, spec: &'a SrSpec) -> PoolFuture<'a, ()> {
+        Box::pin(self.plug(uuid, spec))
+    }
+
+    fn scan_sr(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        Box::pin(async move {
+            let scanned = self.slow().sr().scan(&self.sr(uuid).await?).await;
+            self.seen_sr(uuid, "SR.scan", scanned)
+        })
+    }
+
+    fn sr_space(&self, uuid: Uuid) -> PoolFuture<'_, SrSpace> {
+        Box::pin(self.space(uuid))
+    }
+
+    fn forget_sr(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        Box::pin(self.forget(uuid))
+    }
+
+    fn vdis_of_volume(&self, volume: VolumeId) -> PoolFuture<'_, Vec<FoundVdi>> {
+        Box::pin(self.labelled_vdis(volume))
+    }
+
+    fn vdis_of_sr(&self, sr_uuid: Uuid) -> PoolFuture<'_, Vec<FoundVdi>> {
+        Box::pin(self.marked_vdis(sr_uuid))
+    }
+
+    fn create_vdi<'a>(&'a self, spec: &'a VdiSpec) -> PoolFuture<'a, Uuid> {
+        Box::pin(self.make_vdi(spec))
+    }
+
+    fn destroy_vdi(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        Box::pin(self.remove_vdi(uuid))
+    }
+
+    fn create_vbd<'a>(&'a self, spec: &'a VbdSpec) -> PoolFuture<'a, Uuid> {
+        Box::pin(self.make_vbd(spec))
+    }
+
+    fn vbds(&self, attachment: Option<AttachmentId>) -> PoolFuture<'_, Vec<FoundVbd>> {
+        Box::pin(self.marked_vbds(attachment))
+    }
+
+    fn plug_vbd(&self, uuid: Uuid) -> PoolFuture<'_, Option<NbdEndpoint>> {
+        Box::pin(self.plug_and_read(uuid))
+    }
+
+    fn unplug_vbd(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        Box::pin(self.unplug(uuid))
+    }
+
+    fn destroy_vbd(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        Box::pin(self.remove_vbd(uuid))
+    }
+}
+
+fn connect(config: &PoolConfig) -> std::result::Result<Client, xenapi::client::Error> {
+    // The configuration takes unix:/path; a URL has three slashes.
+    let url = match config.url.strip_prefix("unix:/") {
+        Some(path) if !path.starts_with('/') => format!("unix:///{path}"),
+        _ => config.url.clone(),
+    };
+    let endpoint = Endpoint::parse(&url)?;
+    let trust = match &config.trust {
+        config::Trust::CaFile(path) => Some(Trust::CaFile(path.clone())),
+        config::Trust::Fingerprint(text) => {
+            Some(Trust::Fingerprints(vec![Trust::fingerprint(text)?]))
+        }
+        config::Trust::NotNeeded => None,
+    };
+    let credentials = Credentials::new(config.username.clone(), config.password.expose());
+    let options = Options {
+        originator: "xensm".to_owned(),
+        ..Options::default()
+    };
+    Client::connect(endpoint, trust.as_ref(), credentials, options)
+}
+
+/// The PBD's configuration with its secrets, at the moment of the call; the pool keeps those as secrets of its own.
+fn device_config(spec: &SrSpec) -> BTreeMap<String, String> {
+    let mut config = spec.config.clone();
+    for (key, secret) in &spec.secrets {
+        config.insert(key.clone(), secret.expose().to_owned());
+    }
+    config
+}
+
+fn sm_config(spec: &SrSpec) -> BTreeMap<String, String> {
+    BTreeMap::from([(BACKEND_KEY.to_owned(), spec.mark.clone())])
+}
+
+fn mark_of(record: &SrRecord) -> Option<&String> {
+    // other_config first: it can be changed when an SR changes hands, sm_config cannot.
+    let mark = record.other_config.get(BACKEND_KEY);
+    mark.or_else(|| record.sm_config.get(BACKEND_KEY))
+}
+
+fn found_sr(record: &SrRecord) -> PoolResult<FoundSr> {
+    Ok(FoundSr {
+        uuid: parse("SR.get_record", &record.uuid)?,
+        sr_type: record.kind.clone(),
+        mark: mark_of(record).cloned(),
+    })
+}
+
+fn found_vdi(record: &VdiRecord) -> PoolResult<FoundVdi> {
+    Ok(FoundVdi {
+        uuid: parse("VDI.get_record", &record.uuid)?,
+        volume: mark(&record.other_config, VOLUME_KEY),
+        deployment: mark(&record.other_config, DEPLOYMENT_KEY),
+        operation: mark(&record.other_config, OPERATION_KEY),
+        generation: mark(&record.other_config, GENERATION_KEY).unwrap_or(0),
+        size_bytes: u64::try_from(record.virtual_size).unwrap_or(0),
+        is_a_snapshot: record.is_a_snapshot,
+    })
+}
+
+fn found_vbd(record: &VbdRecord) -> PoolResult<FoundVbd> {
+    Ok(FoundVbd {
+        uuid: parse("VBD.get_record", &record.uuid)?,
+        attachment: mark(&record.other_config, ATTACHMENT_KEY),
+        deployment: mark(&record.other_config, DEPLOYMENT_KEY),
+        is_plugged: record.currently_attached,
+    })
+}
+
+fn mark<T: FromStr>(config: &BTreeMap<String, String>, key: &str) -> Option<T> {
+    config.get(key)?.parse().ok()
+}
+
+fn parse(call: &'static str, uuid: &str) -> PoolResult<Uuid> {
+    uuid.parse().map_err(|_| {
+        let text = format!("the pool answered {uuid:?}, which is no uuid");
+        PoolError::new(call, Trouble::Refused, text)
+    })
+}
+
+fn done_or_gone(
+    call: &'static str,
+    result: std::result::Result<(), xenapi::client::Error>,
+) -> PoolResult<()> {
+    match result {
+        Err(error) if !is_gone(&error) => Err(translate(call, &error)),
+        _ => Ok(()),
+    }
+}

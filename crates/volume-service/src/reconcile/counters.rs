@@ -1,0 +1,39 @@
+//! What the reconcilers of this process did so far.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Report;
+
+static TOTALS: Mutex<BTreeMap<&'static str, Counts>> = Mutex::new(BTreeMap::new());
+
+/// What one reconciler did since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Passes.
+    pub passes: u64,
+    /// Things compared.
+    pub looked: u64,
+    /// Things changed.
+    pub repaired: u64,
+    /// Things that could not be compared or changed.
+    pub failed: u64,
+}
+
+/// What each reconciler did, by name.
+pub fn counts() -> BTreeMap<&'static str, Counts> {
+    totals().clone()
+}
+
+pub(super) fn add(name: &'static str, report: Report) {
+    let mut totals = totals();
+    let counts = totals.entry(name).or_default();
+    counts.passes += 1;
+    counts.looked += report.looked;
+    counts.repaired += report.repaired;
+    counts.failed += report.failed;
+}
+
+fn totals() -> MutexGuard<'static, BTreeMap<&'static str, Counts>> {
+    TOTALS.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,125 @@
+//! Gives every volume and attachment that is on its way somewhere an operation that brings it there.
+//!
+//! Status and operation are written in one transaction, so this finds something only after a database was repaired by hand.
+//! Operations whose worker died need no help: their lease ends and another worker claims them.
+
+use std::sync::Arc;
+
+use super::Report;
+use crate::context::Context;
+use crate::db::attachments::{self, Filter};
+use crate::db::operations::{self, NewOperation};
+use crate::db::{Transaction, volumes};
+use crate::error::Result;
+use crate::model::attachment::{Attachment, AttachmentStatus};
+use crate::model::id::OperationId;
+use crate::model::operation::OperationKind;
+use crate::model::volume::VolumeStatus;
+use crate::operation::{Engine, status_of_attachments};
+
+/// The request that a reconciler's operations are said to come from.
+pub(super) const REQUEST_ID: &str = "req-reconcile";
+/// Rows of one kind that a pass looks at; the rest waits for the next pass.
+const ROWS_MAX: usize = 1000;
+
+/// The reconciler of operations.
+pub struct Operations {
+    engine: Arc<Engine>,
+}
+
+impl Operations {
+    /// Makes the reconciler.
+    pub fn new(engine: Arc<Engine>) -> Self {
+        Operations { engine }
+    }
+
+    /// Looks at everything in a transitional state once.
+    pub async fn pass(&self) -> Result<Report> {
+        let (context, zone) = (self.engine.context().clone(), self.engine.zone().to_owned());
+        let database = self.engine.database();
+        let passed = database.write(move |tx| {
+            let mut report = Report::default();
+            for (target, kind) in waiting(tx, &zone)? {
+                report.looked += 1;
+                report.repaired += u64::from(give(tx, &context, &zone, kind, target)?);
+            }
+            report.repaired += settle_volumes(tx, &zone, context.now_us())?;
+            Ok(report)
+        });
+        passed.await
+    }
+}
+
+/// Adds an operation unless its target has one.
+fn give(
+    tx: &mut Transaction<'_>,
+    context: &Context,
+    zone: &str,
+    kind: OperationKind,
+    target: String,
+) -> Result<bool> {
+    if operations::find_unfinished(tx, &target)?.is_some() {
+        return Ok(false);
+    }
+    let new = NewOperation {
+        id: OperationId(context.new_uuid()),
+        kind,
+        target,
+        zone: zone.to_owned(),
+        request_id: REQUEST_ID.to_owned(),
+        not_before_us: context.now_us(),
+    };
+    operations::insert(tx, &new, context.now_us())
+}
+
+/// What an operation has to move, with its kind.
+fn waiting(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String, OperationKind)>> {
+    let mut waiting = Vec::new();
+    for (status, kind) in [
+        (VolumeStatus::Creating, OperationKind::CreateVolume),
+        (VolumeStatus::Deleting, OperationKind::DeleteVolume),
+    ] {
+        for volume in volumes::in_status(tx, zone, status, ROWS_MAX)? {
+            waiting.push((volume.id.to_string(), kind));
+        }
+    }
+    for (status, kind) in [
+        (AttachmentStatus::Attaching, OperationKind::AttachVolume),
+        (AttachmentStatus::Detaching, OperationKind::DetachVolume),
+    ] {
+        let filter = Filter {
+            status: Some(status.as_str().to_owned()),
+            ..Filter::default()
+        };
+        for attachment in attachments::list(tx, &filter, ROWS_MAX)? {
+            if kind == OperationKind::AttachVolume && is_connected(&attachment) {
+                continue;
+            }
+            let volume = volumes::find(tx, attachment.volume_id)?;
+            if volume.is_some_and(|volume| volume.zone == zone) {
+                waiting.push((attachment.id.to_string(), kind));
+            }
+        }
+    }
+    Ok(waiting)
+}
+
+/// True when it only waits for its consumer to say that it uses the volume.
+fn is_connected(attachment: &Attachment) -> bool {
+    let info = attachment.connection_info.as_object();
+    info.is_some_and(|info| !info.is_empty())
+}
+
+/// Gives volumes that are said to be attaching or detaching the state that their attachments say.
+fn settle_volumes(tx: &mut Transaction<'_>, zone: &str, now_us: i64) -> Result<u64> {
+    let mut settled = 0;
+    for status in [VolumeStatus::Attaching, VolumeStatus::Detaching] {
+        for volume in volumes::in_status(tx, zone, status, ROWS_MAX)? {
+            let to = status_of_attachments(&attachments::of_volume(tx, volume.id)?);
+            if to != status && volumes::change_status(tx, volume.id, &[status], to, now_us)? {
+                settled += 1;
+            }
+        }
+    }
+    Ok(settled)
+}
