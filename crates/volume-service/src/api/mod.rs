@@ -4,6 +4,8 @@
 //! `ec2/fault.rs` and nowhere else. `request.rs` frames each router: request ids, access log, limits, deadline, panics.
 
 mod ec2;
+#[cfg(test)]
+mod fixture;
 mod identity;
 pub mod metrics;
 mod openstack;

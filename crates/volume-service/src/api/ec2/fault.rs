@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::super::openstack::fault::log_failure;
 use super::super::request::{Refusal, RequestId};
+use super::volume_view::ec2_status;
 use super::xml::escape;
 use crate::error::{Error, ErrorKind, Subject};
 use crate::model::volume::VolumeStatus;
@@ -163,11 +164,20 @@ impl Ec2Fault {
             Ec2Fault::App(error, _) => error,
         };
         let object = &error.object;
+        // The use case words a conflict with the OpenStack id, which EC2 clients do not know.
+        if let Ec2Fault::App(_, Some(status)) = self
+            && error.kind == ErrorKind::Conflict
+            && error.subject == Subject::Volume
+        {
+            return format!("The volume '{object}' is '{}'.", ec2_status(*status));
+        }
         match (error.kind, error.subject) {
             (ErrorKind::NotFound, Subject::Volume) => {
                 format!("The volume '{object}' does not exist.")
             }
-            (ErrorKind::NotFound, Subject::Zone) => format!("The zone '{object}' does not exist."),
+            (ErrorKind::NotFound | ErrorKind::Invalid, Subject::Zone) => {
+                format!("The zone '{object}' does not exist.")
+            }
             (ErrorKind::NotFound, Subject::Flavor) => {
                 format!("The volume type '{object}' does not exist.")
             }
@@ -251,7 +261,20 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
                 | None => Code::IncorrectState,
             },
         },
-        ErrorKind::Invalid => Code::InvalidParameterValue,
+        ErrorKind::Invalid => match error.subject {
+            Subject::Zone => Code::InvalidZoneNotFound,
+            Subject::Request
+            | Subject::Volume
+            | Subject::Flavor
+            | Subject::Backend
+            | Subject::Attachment
+            | Subject::Snapshot
+            | Subject::Metadata
+            | Subject::Identity
+            | Subject::Operation
+            | Subject::Database
+            | Subject::Message => Code::InvalidParameterValue,
+        },
         ErrorKind::Unauthenticated => Code::AuthFailure,
         ErrorKind::Forbidden => Code::UnauthorizedOperation,
         ErrorKind::QuotaExceeded => Code::VolumeLimitExceeded,

@@ -1,3 +1,4 @@
-//! Signatures against the published vectors and against requests that botocore 1.44 signed.
+//! The EC2 API against a real service, and its signatures against the vectors of others.
 
+mod actions;
 mod signatures;

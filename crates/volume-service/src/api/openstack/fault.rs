@@ -188,7 +188,10 @@ fn message_of(error: &Error) -> String {
             format!("Availability zone '{object}' is invalid.")
         }
         (ErrorKind::Conflict, Subject::Volume | Subject::Attachment) => {
-            format!("Invalid volume: {}", sentence(&error.public))
+            match error.public.strip_prefix("Invalid volume: ") {
+                Some(_) => error.public.clone(),
+                None => format!("Invalid volume: {}", sentence(&error.public)),
+            }
         }
         (ErrorKind::Internal, _) => Refusal::Panic.sentence(),
         _ => sentence(&error.public),

@@ -1,0 +1,257 @@
+//! What the router tests run against: a real service on a fresh SQLite file, in a world whose clock and chance are known.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, Method, Request};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::{ec2_router, identity_router, volume_router};
+use crate::app::identity::{self, FirstCredentials};
+use crate::app::{Service, flavors};
+use crate::config::{Config, Endpoints, Limits, MasterKey, Secret, ZoneConfig};
+use crate::context::{Context, RequestContext, World};
+
+/// 2026-11-22T07:00:00.123456Z
+pub(super) const NOW_US: i64 = 1_795_330_800_123_456;
+/// The password of the first user.
+pub(super) const PASSWORD: &str = "a-password-of-the-tests";
+/// The EC2 access key of the first user.
+pub(super) const ACCESS_KEY: &str = "AKIAXENSMTEST0000001";
+/// Its secret.
+pub(super) const SECRET_KEY: &str = "secret/key+of=the~tests";
+
+/// A world in which time stands still until told, and chance counts upwards.
+pub(super) struct KnownWorld {
+    now_us: AtomicI64,
+    next: AtomicU64,
+}
+
+impl World for KnownWorld {
+    fn now_us(&self) -> i64 {
+        self.now_us.load(Ordering::SeqCst)
+    }
+
+    fn fill_random(&self, buffer: &mut [u8]) {
+        let number = self.next.fetch_add(1, Ordering::SeqCst);
+        // Different bytes in every place, so that truncated ids differ too.
+        let seed = ring::digest::digest(&ring::digest::SHA256, &number.to_be_bytes());
+        for (index, byte) in buffer.iter_mut().enumerate() {
+            *byte = seed.as_ref()[index % 32];
+        }
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    /// The body as JSON; null when there is none.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().expect("our headers are ASCII"))
+    }
+}
+
+/// A service with one user, its project and a flavor `gold`.
+pub(super) struct Fixture {
+    pub(super) service: Service,
+    pub(super) world: Arc<KnownWorld>,
+    pub(super) volume: Router,
+    pub(super) identity: Router,
+    pub(super) ec2: Router,
+    /// A token of the first user, who is an administrator.
+    pub(super) token: String,
+    pub(super) project: String,
+    _directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    pub(super) async fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let world = Arc::new(KnownWorld {
+            now_us: AtomicI64::new(NOW_US),
+            next: AtomicU64::new(0),
+        });
+        let config = config(&directory.path().join("xensm.sqlite"));
+        let service = Service::open(Context::with(world.clone()), config)
+            .await
+            .expect("the service opens");
+        let first = FirstCredentials {
+            user_name: "admin".to_owned(),
+            password: Secret::new(PASSWORD),
+            project_name: "admin".to_owned(),
+            ec2_access_key: ACCESS_KEY.to_owned(),
+            ec2_secret_key: Secret::new(SECRET_KEY),
+        };
+        assert!(
+            identity::bootstrap(&service, &first)
+                .await
+                .expect("a first start")
+        );
+        flavors::create(
+            &service,
+            &RequestContext::operator(),
+            "gold",
+            "Not all that glitters",
+        )
+        .await
+        .expect("a flavor");
+        let mut fixture = Fixture {
+            volume: volume_router(service.clone()),
+            identity: identity_router(service.clone()),
+            ec2: ec2_router(service.clone()),
+            service,
+            world,
+            token: String::new(),
+            project: String::new(),
+            _directory: directory,
+        };
+        let issued = fixture.log_in("admin", PASSWORD, "admin").await;
+        fixture.token = issued.header("x-subject-token").to_owned();
+        fixture.project = issued.json()["token"]["project"]["id"]
+            .as_str()
+            .expect("a project")
+            .to_owned();
+        fixture
+    }
+
+    /// Lets time pass.
+    pub(super) fn advance_s(&self, seconds: i64) {
+        self.world
+            .now_us
+            .fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+
+    pub(super) async fn log_in(&self, user: &str, password: &str, project: &str) -> Answer {
+        let domain = json!({"name": "Default"});
+        let body = json!({"auth": {
+            "identity": {"methods": ["password"], "password": {
+                "user": {"name": user, "password": password, "domain": domain}}},
+            "scope": {"project": {"name": project, "domain": domain}}}});
+        send(
+            &self.identity,
+            Method::POST,
+            "/v3/auth/tokens",
+            &[],
+            body.to_string(),
+        )
+        .await
+    }
+
+    /// A second user with a role in a project of its own; returns a token and the project.
+    pub(super) async fn other_user(&self, name: &str, role: &str) -> (String, String) {
+        let operator = RequestContext::operator();
+        let project = identity::create_project(&self.service, &operator, name, "")
+            .await
+            .expect("a project");
+        let password = Secret::new("another-password");
+        identity::create_user(&self.service, &operator, name, password, &project.id, role)
+            .await
+            .expect("a user");
+        let issued = self.log_in(name, "another-password", name).await;
+        (issued.header("x-subject-token").to_owned(), project.id)
+    }
+
+    /// A call of the volume API as the first user, at 3.71.
+    pub(super) async fn call(&self, method: Method, path: &str, body: Value) -> Answer {
+        self.call_as(&self.token, "3.71", method, path, body).await
+    }
+
+    pub(super) async fn call_as(
+        &self,
+        token: &str,
+        version: &str,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> Answer {
+        let version = format!("volume {version}");
+        let headers = [
+            ("x-auth-token", token),
+            ("openstack-api-version", version.as_str()),
+        ];
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        send(&self.volume, method, path, &headers, body).await
+    }
+
+    /// Makes a volume and returns its id.
+    pub(super) async fn make_volume(&self, name: &str) -> String {
+        let body = json!({"volume": {"name": name, "size": 1, "volume_type": "gold"}});
+        let answer = self.call(Method::POST, "/v3/volumes", body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        answer.json()["volume"]["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned()
+    }
+}
+
+fn config(database: &std::path::Path) -> Config {
+    Config {
+        database_url: Secret::new(format!("sqlite://{}", database.display())),
+        master_key: MasterKey(zeroize::Zeroizing::new([7; 32])),
+        zones: vec![ZoneConfig {
+            name: "nova".to_owned(),
+            pools: Vec::new(),
+        }],
+        default_zone: "nova".to_owned(),
+        endpoints: Endpoints {
+            volume: "http://127.0.0.1:8776".to_owned(),
+            identity: "http://127.0.0.1:5000".to_owned(),
+            ec2: "http://127.0.0.1:8773".to_owned(),
+        },
+        limits: Limits {
+            page_max: 5,
+            ..Limits::default()
+        },
+        token_lifetime_s: 3600,
+    }
+}
+
+/// One request to a router.
+pub(super) async fn send(
+    router: &Router,
+    method: Method,
+    uri: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Answer {
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body.into()).expect("a good request");
+    let response = router
+        .clone()
+        .oneshot(request)
+        .await
+        .expect("routers answer");
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 24)
+        .await
+        .expect("a whole body");
+    Answer {
+        status,
+        headers,
+        text: String::from_utf8(bytes.to_vec()).expect("our bodies are UTF-8"),
+    }
+}
