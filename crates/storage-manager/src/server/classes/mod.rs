@@ -38,11 +38,13 @@ pub async fn run(call: Call, message: &'static Message, args: Args) -> Result<Va
     }
 }
 
-/// The names of all messages, for `system.listMethods`.
+/// The names of all messages of classes, for `system.listMethods`, which does not list itself.
 pub fn served_methods() -> Value {
+    let of_classes = schema::all_messages()
+        .iter()
+        .filter(|message| message.class.is_some());
     Value::Array(
-        schema::all_messages()
-            .iter()
+        of_classes
             .map(|message| message.name.as_str().into())
             .collect(),
     )
