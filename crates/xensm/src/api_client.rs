@@ -22,7 +22,7 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(90);
 /// The largest answer that is read.
 const ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// The newest microversion that this client was written for.
-const MICROVERSION: &str = "volume 3.44";
+const MICROVERSION: &str = "volume 3.54";
 
 /// A client with a token for one project.
 pub struct ApiClient {
@@ -275,7 +275,8 @@ where
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
         .await
         .map_err(|cause| failed(&cause))?;
-    let conversation = async {
+    // The sender ends with the conversation, and with it the connection.
+    let conversation = async move {
         let response = sender
             .send_request(request)
             .await

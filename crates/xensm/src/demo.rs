@@ -331,14 +331,14 @@ fn write_and_read(attachment: &Value) -> Result<()> {
         move |cause: nbd::Error| Failure::failed(what, &cause)
     };
     let pattern: Vec<u8> = (0..LENGTH).map(|index| (index / 512 % 251) as u8).collect();
-    let connect = || nbd::Client::connect_unix(Path::new(&socket), &export);
+    let connect = || nbd::Client::connect_unix(Path::new(&socket), &export, &nbd::client::ClientOptions::default());
     let mut writer = connect().map_err(failed("open"))?;
-    writer.write_at(&pattern, 0).map_err(failed("write"))?;
+    writer.write(&pattern, 0).map_err(failed("write"))?;
     writer.flush().map_err(failed("flush"))?;
     writer.disconnect().map_err(failed("leave"))?;
     let mut reader = connect().map_err(failed("open"))?;
     let mut read = vec![0; LENGTH];
-    reader.read_at(&mut read, 0).map_err(failed("read"))?;
+    reader.read(&mut read, 0).map_err(failed("read"))?;
     reader.disconnect().map_err(failed("leave"))?;
     if read != pattern {
         return Err(Failure::new(
