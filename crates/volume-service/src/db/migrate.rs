@@ -130,3 +130,7 @@ fn missing(found: i64) -> Result<Vec<(i64, &'static str)>> {
         .filter(|(version, _)| *version > found)
         .collect())
 }
+
+#[cfg(test)]
+#[path = "migrate_tests.rs"]
+mod tests;

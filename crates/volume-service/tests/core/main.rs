@@ -1,7 +1,16 @@
 //! The database, the use cases and what they promise, on SQLite and on PostgreSQL.
-
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
 
+mod attachments;
+mod backends;
+mod crash;
+mod database;
+mod identity;
+mod measure;
 mod operations;
-#[allow(dead_code)]
+mod overview;
+mod paging;
+mod schema;
 mod support;
+mod tenancy;
+mod volumes;

@@ -6,12 +6,17 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use volume_service::app::Service;
+use volume_service::app::volumes::CreateVolume;
+use volume_service::app::{self, Service, flavors};
 use volume_service::config::{
     Config, Endpoints, Limits, MasterKey, PoolConfig, Secret, Trust, ZoneConfig,
 };
 use volume_service::context::{RealWorld, World};
-use volume_service::db::Database;
+use volume_service::db::{Database, operations, volumes};
+use volume_service::model::flavor::Flavor;
+use volume_service::model::id::VolumeId;
+use volume_service::model::operation::{OperationKind, OperationState};
+use volume_service::model::volume::VolumeStatus;
 use volume_service::{Context, RequestContext};
 
 /// Longest wait for anything in these tests.
@@ -61,12 +66,9 @@ where
         .enable_all()
         .build()
         .unwrap();
-    for url in [Some(Kind::Sqlite), Some(Kind::Postgresql)]
-        .into_iter()
-        .flatten()
-    {
+    for kind in [Kind::Sqlite, Kind::Postgresql] {
         let directory = tempfile::tempdir().unwrap();
-        let url = match url {
+        let url = match kind {
             Kind::Sqlite => format!("sqlite://{}/xensm.db", directory.path().display()),
             Kind::Postgresql => match postgresql_url() {
                 Some(url) => url,
@@ -161,4 +163,70 @@ pub fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect()
+}
+
+/// A flavor made by the operator.
+pub async fn flavor(bench: &Bench, label: &str) -> Flavor {
+    flavors::create(
+        &bench.service,
+        &RequestContext::operator(),
+        label,
+        "made by a test",
+    )
+    .await
+    .unwrap()
+}
+
+/// A request for a volume of a flavor.
+pub fn wanted(flavor: &str, size_gib: u64) -> CreateVolume {
+    CreateVolume {
+        name: "data".to_owned(),
+        size_gib,
+        flavor: Some(flavor.to_owned()),
+        ..CreateVolume::default()
+    }
+}
+
+/// Ends every operation on volumes as a worker would whose pool answers at once.
+pub async fn work_on_volumes(bench: &Bench) {
+    let now_us = bench.service.context.now_us();
+    bench
+        .service
+        .database
+        .write(move |tx| {
+            for zone in ["nova", "east"] {
+                for operation in operations::claim(tx, zone, "test", now_us, 1_000_000, 1000)? {
+                    match operation.kind {
+                        OperationKind::CreateVolume => {
+                            let id = operation.target.parse().unwrap();
+                            let from = [VolumeStatus::Creating];
+                            volumes::change_status(tx, id, &from, VolumeStatus::Available, now_us)?;
+                        }
+                        OperationKind::DeleteVolume => {
+                            volumes::remove(tx, operation.target.parse().unwrap())?;
+                        }
+                        other => panic!("no volume's operation: {other:?}"),
+                    }
+                    operations::finish(
+                        tx,
+                        operation.lease(),
+                        OperationState::Succeeded,
+                        "",
+                        now_us,
+                    )?;
+                }
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+/// A volume that is ready.
+pub async fn available(bench: &Bench, request: &RequestContext, flavor: &str) -> VolumeId {
+    let volume = app::volumes::create(&bench.service, request, wanted(flavor, 1))
+        .await
+        .unwrap();
+    work_on_volumes(bench).await;
+    volume.id
 }

@@ -1,0 +1,206 @@
+CREATE TRIGGER volumes_count_delete AFTER DELETE ON volumes BEGIN
+    UPDATE project_usage SET volumes = volumes - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id;
+END;
+CREATE TRIGGER volumes_count_insert AFTER INSERT ON volumes BEGIN
+    INSERT INTO project_usage (project_id, volumes, gigabytes)
+        SELECT NEW.project_id, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM project_usage WHERE project_id = NEW.project_id);
+    UPDATE project_usage SET volumes = volumes + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id;
+END;
+CREATE TRIGGER volumes_count_update AFTER UPDATE OF size_gib, project_id ON volumes BEGIN
+    UPDATE project_usage SET volumes = volumes - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id;
+    INSERT INTO project_usage (project_id, volumes, gigabytes)
+        SELECT NEW.project_id, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM project_usage WHERE project_id = NEW.project_id);
+    UPDATE project_usage SET volumes = volumes + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id;
+END;
+CREATE TABLE application_credentials (
+    id TEXT PRIMARY KEY NOT NULL,
+    name TEXT NOT NULL,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    project_id TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    roles TEXT NOT NULL,
+    secret_hash TEXT NOT NULL,
+    expires_at_us INTEGER,
+    created_at_us INTEGER NOT NULL,
+    UNIQUE (user_id, name)
+) STRICT;
+CREATE TABLE attachments (
+    id TEXT PRIMARY KEY NOT NULL,
+    volume_id TEXT NOT NULL REFERENCES volumes (id),
+    project_id TEXT NOT NULL,
+    instance_id TEXT,
+    host_name TEXT,
+    mountpoint TEXT,
+    status TEXT NOT NULL,
+    read_only INTEGER NOT NULL,
+    connector TEXT NOT NULL,
+    connection_info TEXT NOT NULL,
+    failure TEXT NOT NULL,
+    attached_at_us INTEGER,
+    detached_at_us INTEGER,
+    created_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE backends (
+    id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+    flavor_id TEXT NOT NULL REFERENCES flavors (id),
+    zone TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    sr_type TEXT NOT NULL,
+    sr_uuid TEXT UNIQUE,
+    name_label TEXT NOT NULL,
+    name_description TEXT NOT NULL,
+    config TEXT NOT NULL,
+    secrets BLOB NOT NULL,
+    enabled INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    failure TEXT NOT NULL,
+    physical_size INTEGER,
+    physical_utilisation INTEGER,
+    virtual_allocation INTEGER,
+    observed_at_us INTEGER,
+    created_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE ec2_keys (
+    access_key TEXT PRIMARY KEY NOT NULL,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    project_id TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    sealed_secret BLOB NOT NULL,
+    created_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE flavors (
+    id TEXT PRIMARY KEY NOT NULL,
+    label TEXT NOT NULL UNIQUE,
+    description TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE messages (
+    id TEXT PRIMARY KEY NOT NULL,
+    project_id TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    resource_type TEXT NOT NULL,
+    resource_id TEXT NOT NULL,
+    action_id TEXT NOT NULL,
+    detail_id TEXT NOT NULL,
+    text TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    expires_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE operations (
+    id TEXT PRIMARY KEY NOT NULL,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    state TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    step_begun INTEGER NOT NULL,
+    outputs TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    lease_owner TEXT,
+    lease_generation INTEGER NOT NULL,
+    lease_expires_at_us INTEGER,
+    not_before_us INTEGER NOT NULL,
+    failure TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    updated_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE project_usage (
+    project_id TEXT PRIMARY KEY NOT NULL,
+    volumes INTEGER NOT NULL,
+    gigabytes INTEGER NOT NULL
+) STRICT;
+CREATE TABLE projects (
+    id TEXT PRIMARY KEY NOT NULL,
+    name TEXT NOT NULL UNIQUE,
+    description TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE retired_srs (
+    sr_uuid TEXT PRIMARY KEY NOT NULL,
+    zone TEXT NOT NULL,
+    retired_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE revoked_tokens (
+    audit_id TEXT PRIMARY KEY NOT NULL,
+    expires_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE role_assignments (
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    project_id TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    role TEXT NOT NULL,
+    PRIMARY KEY (user_id, project_id, role)
+) STRICT;
+CREATE TABLE services (
+    binary_name TEXT NOT NULL,
+    machine TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    updated_at_us INTEGER NOT NULL,
+    PRIMARY KEY (binary_name, machine, zone)
+) STRICT;
+CREATE TABLE settings (
+    name TEXT PRIMARY KEY NOT NULL,
+    value BLOB NOT NULL
+) STRICT;
+CREATE TABLE users (
+    id TEXT PRIMARY KEY NOT NULL,
+    name TEXT NOT NULL UNIQUE,
+    password_hash TEXT NOT NULL,
+    default_project_id TEXT REFERENCES projects (id),
+    created_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE volume_metadata (
+    volume_id TEXT NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (volume_id, name)
+) STRICT;
+CREATE TABLE volumes (
+    id TEXT PRIMARY KEY NOT NULL,
+    ec2_id TEXT NOT NULL UNIQUE,
+    project_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    size_gib INTEGER NOT NULL CHECK (size_gib > 0),
+    status TEXT NOT NULL,
+    flavor_id TEXT NOT NULL REFERENCES flavors (id),
+    zone TEXT NOT NULL,
+    backend_id INTEGER REFERENCES backends (id),
+    vdi_uuid TEXT,
+    bootable INTEGER NOT NULL,
+    failure TEXT NOT NULL,
+    client_token TEXT,
+    client_digest TEXT,
+    created_at_us INTEGER NOT NULL,
+    -- 0 when never changed: NULL sorts differently in the two databases.
+    updated_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE xensm_schema (version BIGINT PRIMARY KEY NOT NULL);
+CREATE INDEX attachments_by_created ON attachments (created_at_us, id);
+CREATE INDEX attachments_by_project ON attachments (project_id, created_at_us, id);
+CREATE INDEX attachments_by_volume ON attachments (volume_id, created_at_us, id);
+CREATE INDEX backends_by_flavor ON backends (flavor_id, position, id);
+CREATE INDEX backends_by_zone ON backends (zone, id);
+CREATE INDEX messages_by_expiry ON messages (expires_at_us);
+CREATE INDEX messages_by_project ON messages (project_id, created_at_us, id);
+CREATE INDEX messages_by_resource ON messages (project_id, resource_id, created_at_us, id);
+CREATE INDEX operations_by_target ON operations (target, created_at_us);
+CREATE INDEX operations_due ON operations (zone, not_before_us)
+    WHERE state <> 'succeeded' AND state <> 'failed';
+CREATE INDEX operations_finished ON operations (updated_at_us)
+    WHERE state = 'succeeded' OR state = 'failed';
+CREATE UNIQUE INDEX operations_unfinished ON operations (target)
+    WHERE state <> 'succeeded' AND state <> 'failed';
+CREATE INDEX revoked_tokens_by_expiry ON revoked_tokens (expires_at_us);
+CREATE INDEX volumes_by_backend ON volumes (backend_id) WHERE backend_id IS NOT NULL;
+CREATE UNIQUE INDEX volumes_by_client_token ON volumes (project_id, client_token) WHERE client_token IS NOT NULL;
+CREATE INDEX volumes_by_created ON volumes (created_at_us, id);
+CREATE INDEX volumes_by_flavor ON volumes (flavor_id);
+CREATE INDEX volumes_by_name ON volumes (name, id);
+CREATE INDEX volumes_by_project_bootable ON volumes (project_id, bootable, id);
+CREATE INDEX volumes_by_project_created ON volumes (project_id, created_at_us, id);
+CREATE INDEX volumes_by_project_id ON volumes (project_id, id);
+CREATE INDEX volumes_by_project_name ON volumes (project_id, name, id);
+CREATE INDEX volumes_by_project_size ON volumes (project_id, size_gib, id);
+CREATE INDEX volumes_by_project_status ON volumes (project_id, status, id);
+CREATE INDEX volumes_by_project_updated ON volumes (project_id, updated_at_us, id);
+CREATE INDEX volumes_by_project_zone ON volumes (project_id, zone, id);
