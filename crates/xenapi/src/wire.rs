@@ -64,14 +64,6 @@ pub enum Error {
         /// The character.
         character: char,
     },
-    /// The body is not well-formed XML.
-    #[error("XML at byte {offset}")]
-    Xml {
-        /// Where the tokenizer stopped.
-        offset: u64,
-        /// What it found.
-        source: quick_xml::Error,
-    },
     /// The body declares a document type. Those are refused, because entities can be defined there.
     #[error("document type declaration at byte {offset}")]
     DocumentType {

@@ -5,6 +5,7 @@
 //! The void result, [`Value::Nil`](crate::Value::Nil), is written as an empty string.
 
 mod read;
+mod token;
 mod write;
 
 pub use read::{parse_call, parse_response, parse_value};

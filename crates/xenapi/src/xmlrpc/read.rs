@@ -1,11 +1,10 @@
 //! Reads calls, responses and single values.
 
+use super::token::{Tag, Token, Tokens};
 use super::{Call, Response};
 use crate::wire::{self, Error, Limits};
 use crate::{Failure, Value, date};
 use base64::Engine as _;
-use quick_xml::Reader;
-use quick_xml::events::Event;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -110,81 +109,24 @@ fn fault(value: &Value) -> Option<Response> {
     })
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tag {
-    Array,
-    Base64,
-    Boolean,
-    Data,
-    DateTime,
-    Double,
-    Fault,
-    Int,
-    Member,
-    MethodCall,
-    MethodName,
-    MethodResponse,
-    Name,
-    Nil,
-    Param,
-    Params,
-    String,
-    Struct,
-    Value,
-}
-
-fn tag(name: &str) -> Option<Tag> {
-    Some(match name {
-        "value" => Tag::Value,
-        "member" => Tag::Member,
-        "name" => Tag::Name,
-        "string" => Tag::String,
-        "int" | "i4" | "i8" | "ex:i8" => Tag::Int,
-        "boolean" => Tag::Boolean,
-        "dateTime.iso8601" => Tag::DateTime,
-        "double" => Tag::Double,
-        "struct" => Tag::Struct,
-        "array" => Tag::Array,
-        "data" => Tag::Data,
-        "nil" | "ex:nil" => Tag::Nil,
-        "base64" => Tag::Base64,
-        "param" => Tag::Param,
-        "params" => Tag::Params,
-        "fault" => Tag::Fault,
-        "methodCall" => Tag::MethodCall,
-        "methodName" => Tag::MethodName,
-        "methodResponse" => Tag::MethodResponse,
-        _ => return None,
-    })
-}
-
-enum Token<'a> {
-    Open(Tag),
-    Close,
-    Text(Cow<'a, str>),
-    End,
-}
-
-/// A pull parser over one body. The tokenizer pairs the tags, so a [`Token::Close`] needs no name.
+/// A pull parser over one body. The tokens are paired, so a [`Token::Close`] needs no name.
 struct Parser<'a> {
-    reader: Reader<&'a [u8]>,
+    tokens: Tokens<'a>,
     limits: Limits,
     values: usize,
 }
 
 impl<'a> Parser<'a> {
     fn new(body: &'a [u8], limits: &Limits) -> Result<Self, Error> {
-        let mut reader = Reader::from_str(wire::text(body, limits)?);
-        reader.config_mut().expand_empty_elements = true;
         Ok(Parser {
-            reader,
+            tokens: Tokens::new(wire::text(body, limits)?),
             limits: *limits,
             values: 0,
         })
     }
 
     fn offset(&self) -> u64 {
-        self.reader.buffer_position()
+        self.tokens.offset()
     }
 
     fn unexpected(&self, expected: &'static str) -> Error {
@@ -201,51 +143,12 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The next token with comments and processing instructions left out; text is not trimmed.
+    /// The next token; text has its line ends as XML demands, and only characters that XML can carry.
     fn raw(&mut self) -> Result<Token<'a>, Error> {
-        loop {
-            let event = match self.reader.read_event() {
-                Ok(event) => event,
-                Err(source) => {
-                    return Err(Error::Xml {
-                        offset: self.reader.error_position(),
-                        source,
-                    });
-                }
-            };
-            return match event {
-                Event::Start(start) => match tag(start.name().as_ref()) {
-                    Some(tag) => Ok(Token::Open(tag)),
-                    None => Err(self.unexpected("an element of XML-RPC")),
-                },
-                Event::End(_) => Ok(Token::Close),
-                Event::Text(text) => legal(normalised(text.into_inner())).map(Token::Text),
-                Event::CData(text) => legal(normalised(text.into_inner())).map(Token::Text),
-                Event::GeneralRef(reference) => self.reference(&reference),
-                Event::Decl(_) | Event::Comment(_) | Event::PI(_) => continue,
-                Event::DocType(_) => Err(Error::DocumentType {
-                    offset: self.offset(),
-                }),
-                Event::Empty(_) => Err(self.unexpected("an element in two tags")),
-                Event::Eof => Ok(Token::End),
-            };
+        match self.tokens.next()? {
+            Token::Text(text) => legal(normalised(text)).map(Token::Text),
+            token => Ok(token),
         }
-    }
-
-    fn reference(&self, reference: &quick_xml::events::BytesRef<'_>) -> Result<Token<'a>, Error> {
-        let unknown = || Error::UnknownEntity {
-            offset: self.offset(),
-        };
-        if reference.is_char_ref() {
-            let character = reference
-                .resolve_char_ref()
-                .ok()
-                .flatten()
-                .ok_or_else(unknown)?;
-            return legal(Cow::Owned(character.to_string())).map(Token::Text);
-        }
-        let text = quick_xml::escape::resolve_xml_entity(reference).ok_or_else(unknown)?;
-        Ok(Token::Text(Cow::Borrowed(text)))
     }
 
     /// The next token between elements, where only white space may stand.
@@ -445,7 +348,8 @@ fn append<'a>(text: &mut Cow<'a, str>, more: Cow<'a, str>) {
 
 /// Applies XML's rule for line ends: CR LF and CR are read as LF.
 fn normalised(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.as_bytes().contains(&b'\r') {
+    // Owned text is a character by its number, which is no line end.
+    if matches!(text, Cow::Borrowed(_)) && text.as_bytes().contains(&b'\r') {
         return Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"));
     }
     text
