@@ -133,6 +133,8 @@ struct Story {
 
 const PARENT_BYTE: u8 = 0xaa;
 const BLOCKS: u64 = 6;
+/// A sector of the block that the story writes and never publishes.
+const REUSED: u64 = 5 * BLOCK + 2 * 4096;
 
 impl Story {
     fn new() -> Self {
@@ -230,16 +232,22 @@ impl Story {
             ..CheckOptions::default()
         };
         assert_eq!(check(&*storage, &strict).unwrap(), [], "after the repair");
-        // The space of unpublished blocks is used again, and holds nothing of them.
-        chain.write_at(&[0xbb; 512], 4 * BLOCK + 2 * 4096).unwrap();
+        // The space of unpublished blocks is used again, and holds nothing of them: other readers trust the data.
+        chain.write_at(&[0xbb; 512], REUSED).unwrap();
         chain.close().unwrap();
         assert_eq!(check(&*storage, &strict).unwrap(), [], "after more writes");
+        let bytes = storage.to_vec();
+        let sector = u32::from_be_bytes(bytes[1536 + 5 * 4..][..4].try_into().unwrap());
+        let data = &bytes[sector as usize * 512 + 512..][..BLOCK as usize];
+        let mut expected = vec![0; BLOCK as usize];
+        expected[2 * 4096..][..512].fill(0xbb);
+        assert!(data == expected, "a new block holds old bytes");
         let chain = self.open(storage, Access::ReadOnly).unwrap();
         let mut sector = [0; 512];
-        chain.read_at(&mut sector, 4 * BLOCK + 2 * 4096).unwrap();
+        chain.read_at(&mut sector, REUSED).unwrap();
         assert_eq!(sector, [0xbb; 512]);
         chain.write_at(&sector, 0).unwrap_err();
-        self.verify_content_except(&chain, kept, 4 * BLOCK + 2 * 4096);
+        self.verify_content_except(&chain, kept, REUSED);
     }
 
     fn verify_content(&self, chain: &Chain, kept: usize) {
@@ -265,7 +273,16 @@ impl Story {
             .iter()
             .filter(|(began, ..)| *began <= kept)
             .collect();
-        for (index, (found, durable)) in found.chunks(512).zip(durable.chunks(512)).enumerate() {
+        // Most of it is equal; large pieces are compared at once.
+        let pieces = found
+            .chunks(1 << 16)
+            .zip(durable.chunks(1 << 16))
+            .enumerate();
+        let unequal = pieces.filter(|(_, (found, durable))| found != durable);
+        let sectors = unequal.flat_map(|(piece, (found, durable))| {
+            (piece << 7..).zip(found.chunks(512).zip(durable.chunks(512)))
+        });
+        for (index, (found, durable)) in sectors {
             if found == durable || index as u64 * 512 == except {
                 continue;
             }
@@ -324,7 +341,7 @@ fn a_crash_while_opening_loses_nothing() {
     let recorder = Recorder::new(left.clone(), usize::MAX);
     drop(story.open(recorder.clone(), Access::ReadWrite).unwrap());
     let repair = recorder.log.lock().unwrap().clone();
-    assert!(repair.len() >= 4);
+    assert!(repair.len() >= 3);
     for kept in 0..=repair.len() {
         story.verify(after_crash(&left, &repair, kept, || true), log.len());
         story.verify(after_crash(&left, &repair, kept, || false), log.len());

@@ -24,8 +24,8 @@ impl CheckedImage {
     ///
     /// 1. The copy of the footer at offset 0 is written, if it is not equal to the footer chosen, and flushed.
     ///    Crash: the footer at the end still serves.
-    /// 2. The file is cut behind its last published block, which frees blocks that were never published and makes
-    ///    their space read as zeros again, and is grown by the footer's sector.
+    /// 2. The file is cut (or grown) to end with a footer's sector behind its last published block, which frees blocks
+    ///    that were never published and makes their space read as zeros when it is used again.
     ///    Crash: the copy at offset 0 serves; the next writable open comes here again.
     /// 3. The footer is written at the end; a batmap whose checksum did not fit is written anew, all clear.
     ///    Crash: as after 2. A torn batmap has a wrong checksum and is ignored by readers of ours.
@@ -38,19 +38,18 @@ impl CheckedImage {
         let storage = &*self.found.storage;
         let headers = &self.found.headers;
         let footer = &headers.footer;
-        let placed = matches!(&headers.primary, Ok(primary) if primary.offset == end && primary.footer == *footer)
-            && headers.length == end + FOOTER_SIZE as u64;
-        let has_copy =
-            footer.image_type == ImageType::Fixed || headers.backup.as_ref() == Ok(footer);
+        // A fixed image does not grow, so nothing can be wrong with its tail that a write would make worse.
+        let is_fixed = footer.image_type == ImageType::Fixed;
+        let tail_is_sound = headers.length == end + FOOTER_SIZE as u64
+            && matches!(&headers.primary, Ok(primary) if primary.offset == end && primary.footer == *footer);
+        let placed = is_fixed || tail_is_sound;
+        let has_copy = is_fixed || headers.backup.as_ref() == Ok(footer);
         let batmap_damaged = self.batmap.as_ref().is_some_and(|batmap| batmap.damaged);
         if !has_copy {
             storage::write(storage, &footer.to_bytes(), 0)?;
             storage::flush(storage)?;
         }
         if !placed {
-            if footer.image_type != ImageType::Fixed {
-                storage::set_length(storage, end)?;
-            }
             storage::set_length(storage, end + FOOTER_SIZE as u64)?;
             storage::write(storage, &footer.to_bytes(), end)?;
         }
