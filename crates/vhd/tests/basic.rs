@@ -103,3 +103,121 @@ fn a_fixed_image_is_its_bytes_and_a_footer() {
     assert_eq!(&bytes[(2 << 20) - 1..][..3], b"abc");
     assert_eq!(&bytes[4 << 20..][..8], b"conectix");
 }
+
+/// The last sector of a crashed file and the first of a fixed image may be a tenant's bytes: they must not turn the
+/// image into another kind.
+#[test]
+fn forged_footers_do_not_count() {
+    let forged = |image_type, size| {
+        vhd::footer::Footer::new(image_type, size, Uuid::from_u128(0xbad), 0).to_bytes()
+    };
+    // A dynamic image whose tail says fixed.
+    let mut bytes = dynamic(4 << 20, 1).to_vec();
+    bytes.resize(8 << 20, 0x41);
+    bytes.extend_from_slice(&forged(vhd::footer::ImageType::Fixed, 4 << 20));
+    let storage = MemoryStorage::from(bytes);
+    let info = image::inspect(&storage).unwrap();
+    assert_eq!(
+        (info.image_type, info.uuid),
+        (vhd::footer::ImageType::Dynamic, Uuid::from_u128(1))
+    );
+
+    // A fixed image whose first sectors say dynamic.
+    let fixed = Arc::new(MemoryStorage::new());
+    image::create_fixed(&*fixed, &NewImage::new(4 << 20, Uuid::from_u128(3))).unwrap();
+    let chain = Chain::open(fixed.clone(), &NoParents, Access::ReadWrite).unwrap();
+    chain.write_at(&dynamic(4 << 20, 4).to_vec(), 0).unwrap();
+    chain.close().unwrap();
+    assert_eq!(image::inspect(&*fixed).unwrap().uuid, Uuid::from_u128(3));
+
+    // No footer at the end, and a copy that says fixed.
+    let storage =
+        MemoryStorage::from([&forged(vhd::footer::ImageType::Fixed, 512)[..], &[0; 512]].concat());
+    assert_eq!(
+        image::inspect(&storage).unwrap_err().kind(),
+        ErrorKind::NotVhd
+    );
+    assert_eq!(
+        image::inspect(&MemoryStorage::new()).unwrap_err().kind(),
+        ErrorKind::NotVhd
+    );
+}
+
+#[test]
+fn parents_that_do_not_fit_are_refused() {
+    let child = |uuid: u128, parent: u128| {
+        let storage = Arc::new(MemoryStorage::new());
+        let link = NewParent {
+            uuid: Uuid::from_u128(parent),
+            timestamp: 0,
+            path: "p.vhd".into(),
+        };
+        image::create_differencing(
+            &*storage,
+            &NewImage::new(2 << 20, Uuid::from_u128(uuid)),
+            &link,
+        )
+        .unwrap();
+        storage
+    };
+    let open = |leaf: Arc<MemoryStorage>, parent: ParentStorage| {
+        let find = |_: &ParentLink| Ok(parent.clone());
+        Chain::open(leaf, &find, Access::ReadOnly)
+            .err()
+            .unwrap()
+            .kind()
+    };
+    let other = dynamic(2 << 20, 9);
+    assert_eq!(
+        open(child(2, 1), ParentStorage::Vhd(other.clone())),
+        ErrorKind::ParentChanged
+    );
+    // A VHD is not taken for raw bytes, nor the other way round.
+    assert_eq!(
+        open(child(2, 9), ParentStorage::Raw(other.clone())),
+        ErrorKind::ParentMissing
+    );
+    assert_eq!(
+        open(child(2, 0), ParentStorage::Vhd(other)),
+        ErrorKind::ParentMissing
+    );
+    // An image that is its own parent.
+    let own = child(2, 2);
+    assert_eq!(
+        open(own.clone(), ParentStorage::Vhd(own)),
+        ErrorKind::Corrupt
+    );
+}
+
+/// More blocks than may wait are written: the chain flushes by itself, and what it published is right.
+#[test]
+fn many_unpublished_bitmaps_flush_by_themselves() {
+    let blocks = vhd::chain::DIRTY_BITMAP_LIMIT as u64 + 200;
+    let file = tempfile::tempfile().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(vhd::FileStorage::new(file));
+    image::create_dynamic(
+        &*storage,
+        &NewImage::new(blocks * (2 << 20), Uuid::from_u128(1)),
+    )
+    .unwrap();
+    let chain = Chain::open(storage.clone(), &NoParents, Access::ReadWrite).unwrap();
+    for block in 0..blocks {
+        chain
+            .write_at(
+                &(block as u32).to_le_bytes(),
+                block * (2 << 20) + 512 * (block % 4000),
+            )
+            .unwrap();
+    }
+    // Not closed: as after a crash of the process.
+    drop(chain);
+    let chain = Chain::open(storage, &NoParents, Access::ReadOnly).unwrap();
+    let mut found = [0; 4];
+    let published = (0..blocks).filter(|block| {
+        chain
+            .read_at(&mut found, block * (2 << 20) + 512 * (block % 4000))
+            .unwrap();
+        u32::from_le_bytes(found) == *block as u32 && *block > 0
+    });
+    assert_eq!(published.count(), vhd::chain::DIRTY_BITMAP_LIMIT);
+}
