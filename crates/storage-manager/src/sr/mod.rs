@@ -14,11 +14,6 @@ use xenapi::Failure;
 
 pub use file::{AttachedFileSr, FileSr};
 
-/// The SR types of this program; every other type is unknown to it.
-pub fn registry() -> Vec<Arc<dyn SrType>> {
-    vec![Arc::new(FileSr::default())]
-}
-
 /// What a driver is told about the SR that it works on.
 #[derive(Clone, Debug)]
 pub struct SrParams {
