@@ -6,7 +6,7 @@
 //!
 //! Steps that cannot agree are listed in `exceptions.rs` with the reason; a listed step that agrees fails the test too.
 
-#![allow(clippy::unwrap_used)] // helpers of tests fail the test
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests fail the test, and say what they skip
 
 #[path = "golden/compare.rs"]
 mod compare;

@@ -1,0 +1,258 @@
+//! `kill -9` at any moment: what was answered is there after the next start, and records and medium agree.
+//!
+//! A child process (this test binary again) serves; clients make random calls and remember the answers; the child is killed
+//! while calls are under way. A call that was not answered may have happened or not, but never by half.
+
+#![allow(clippy::unwrap_used)] // helpers of tests fail the test
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{Address, Client, make_sr, vdi_record, wait_for};
+use xenapi::Value;
+
+/// Set for the child: the directory of the test.
+const CHILD: &str = "XENSM_TEST_KILL_DIR";
+
+/// How often the child is killed.
+const ROUNDS: u32 = 8;
+
+/// Clients that call at the same time.
+const CLIENTS: u64 = 3;
+
+/// The child: serves until it is killed. Does nothing when it is run as a test, because the parent's variable is not set.
+#[test]
+fn serves_as_a_child() {
+    let Some(dir) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let config = support::config(Path::new(&dir));
+    let manager = storage_manager::StorageManager::open(config)
+        .unwrap_or_else(|error| panic!("{}", error.detail()));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    // A parent that died leaves nobody to kill the child.
+    let end = tokio_util::sync::CancellationToken::new();
+    let served = runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(120), manager.serve(end)).await
+    });
+    assert!(served.is_ok_and(|served| served.is_ok()));
+}
+
+/// The child process; it is killed when this is dropped.
+struct Server {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Server {
+    fn start(dir: &Path) -> Server {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "serves_as_a_child", "--nocapture"])
+            .env(CHILD, dir)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let socket = dir.join("data/xenapi.sock");
+        let server = Server { child, socket };
+        wait_for("the child serves", || {
+            let mut client = Client::new(Address::Unix(server.socket.clone()));
+            client
+                .send("GET", "/healthz", b"")
+                .is_ok_and(|response| response.status == 200)
+        });
+        server
+    }
+
+    fn login(&self) -> Client {
+        Client::login(Address::Unix(self.socket.clone()))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A small generator of numbers; the seed is printed with a failure by the name of the round.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// What one client knows: VDIs by reference with their label, and what an unanswered call may have done.
+#[derive(Default)]
+struct Known {
+    vdis: BTreeMap<String, String>,
+    /// A label that an unanswered create may have made a VDI with.
+    maybe_made: Option<String>,
+    /// A VDI that an unanswered destroy may have removed.
+    maybe_gone: Option<String>,
+    /// A VDI and the label that an unanswered rename may have given it.
+    maybe_named: Option<(String, String)>,
+}
+
+/// Calls until the connection breaks.
+fn work(
+    mut client: Client,
+    sr: String,
+    name: String,
+    mut random: Random,
+    mut known: Known,
+) -> Known {
+    for number in 0_u32.. {
+        let picked = known
+            .vdis
+            .keys()
+            .nth(usize::try_from(random.below(16)).unwrap())
+            .cloned();
+        let label = format!("{name}-{number}");
+        let (method, params) = match (random.below(4), picked) {
+            (0, Some(vdi)) => {
+                known.maybe_gone = Some(vdi.clone());
+                ("VDI.destroy", vec![vdi.into()])
+            }
+            (1, Some(vdi)) => {
+                known.maybe_named = Some((vdi.clone(), label.clone()));
+                (
+                    "VDI.set_name_label",
+                    vec![vdi.into(), label.as_str().into()],
+                )
+            }
+            _ => {
+                known.maybe_made = Some(label.clone());
+                ("VDI.create", vec![vdi_record(&sr, &label, 1 << 21)])
+            }
+        };
+        let params = std::iter::once(client.session.as_str().into())
+            .chain(params)
+            .collect();
+        match client.try_call(method, params) {
+            Ok(Ok(result)) => {
+                if let Some(vdi) = known.maybe_gone.take() {
+                    known.vdis.remove(&vdi);
+                } else if let Some((vdi, label)) = known.maybe_named.take() {
+                    known.vdis.insert(vdi, label);
+                } else if let Some(label) = known.maybe_made.take() {
+                    known
+                        .vdis
+                        .insert(result.as_str().unwrap().to_owned(), label);
+                }
+            }
+            Ok(Err(failure)) => panic!("{method}: {failure}"),
+            Err(_) => return known,
+        }
+    }
+    known
+}
+
+/// Compares what the server says with what clients know; returns what is settled now.
+fn check(client: &mut Client, known: Vec<Known>, medium: &Path) -> Vec<Known> {
+    let records = client.call("VDI.get_all_records", []).unwrap();
+    let records = records.as_struct().unwrap();
+    let text = |record: &Value, field: &str| {
+        record.as_struct().unwrap()[field]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let mut unclaimed: BTreeSet<&String> = records.keys().collect();
+    let mut settled = Vec::new();
+    for client in known {
+        let mut now = Known::default();
+        for (vdi, label) in &client.vdis {
+            let Some(record) = records.get(vdi) else {
+                assert_eq!(
+                    client.maybe_gone.as_ref(),
+                    Some(vdi),
+                    "VDI {label} was answered and is gone"
+                );
+                continue;
+            };
+            unclaimed.remove(vdi);
+            let found = text(record, "name_label");
+            let renamed = client
+                .maybe_named
+                .as_ref()
+                .is_some_and(|(other, label)| other == vdi && *label == found);
+            assert!(found == *label || renamed, "VDI {label} is called {found}");
+            now.vdis.insert(vdi.clone(), found);
+        }
+        if let Some(label) = &client.maybe_made {
+            let made = records
+                .iter()
+                .find(|(_, record)| text(record, "name_label") == *label);
+            if let Some((vdi, _)) = made {
+                unclaimed.remove(vdi);
+                now.vdis.insert(vdi.clone(), label.clone());
+            }
+        }
+        settled.push(now);
+    }
+    assert!(unclaimed.is_empty(), "VDIs that nobody made: {unclaimed:?}");
+    let recorded: BTreeSet<String> = records
+        .values()
+        .map(|record| text(record, "uuid"))
+        .collect();
+    let names = std::fs::read_dir(medium)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let images: BTreeSet<String> = names
+        .filter_map(|name| name.strip_suffix(".vhd").map(str::to_owned))
+        .collect();
+    assert_eq!(recorded, images, "records and medium differ");
+    settled
+}
+
+#[test]
+fn what_was_answered_survives_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let medium = dir.path().join("sr");
+    let mut server = Server::start(dir.path());
+    let sr = make_sr(&mut server.login(), &medium, "file");
+    let mut known: Vec<Known> = (0..CLIENTS).map(|_| Known::default()).collect();
+    let mut answered = 0;
+    for round in 0..ROUNDS {
+        let before: usize = known.iter().map(|client| client.vdis.len()).sum();
+        let clients: Vec<_> = (0_u64..)
+            .zip(known)
+            .map(|(number, known)| {
+                let (client, sr) = (server.login(), sr.clone());
+                let random = Random(0x9E37_79B9_7F4A_7C15 ^ (u64::from(round) << 8 | number));
+                let name = format!("{round}-{number}");
+                std::thread::spawn(move || work(client, sr, name, random, known))
+            })
+            .collect();
+        // The moment differs from round to round, and is not one of waiting: the clients are in the middle of their calls.
+        let moment = Instant::now() + Duration::from_millis(60 + 47 * u64::from(round % 5));
+        while Instant::now() < moment {
+            std::thread::yield_now();
+        }
+        server.child.kill().unwrap();
+        server.child.wait().unwrap();
+        known = clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .collect();
+        server = Server::start(dir.path());
+        known = check(&mut server.login(), known, &medium);
+        let after: usize = known.iter().map(|client| client.vdis.len()).sum();
+        answered += after.abs_diff(before);
+    }
+    assert!(answered > 0, "no call was answered in any round");
+}
