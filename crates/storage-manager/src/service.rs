@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::database::{Database, Intent};
+use crate::database::Database;
 use crate::export::{ExportOptions, VdiExports};
 use crate::server::attachments::Door;
 use crate::server::context::Credentials;
@@ -39,7 +39,6 @@ pub struct LocalAddresses {
 /// An opened storage manager; [`StorageManager::serve`] runs it.
 pub struct StorageManager {
     server: Arc<Server>,
-    intents: Vec<Intent>,
     listeners: Listeners,
     addresses: LocalAddresses,
     shutdown_deadline: Duration,
@@ -97,6 +96,7 @@ impl StorageManager {
             exports,
             sessions: Default::default(),
             operations: Default::default(),
+            unresolved: std::sync::Mutex::new(intents),
             home,
             credentials: Credentials::new(&config.username, &config.password),
             driver_deadline: config.driver_deadline,
@@ -107,7 +107,6 @@ impl StorageManager {
         let listeners = Listeners { unix, tcp, tls };
         Ok(StorageManager {
             server,
-            intents,
             listeners,
             addresses,
             shutdown_deadline: config.shutdown_deadline,
@@ -127,12 +126,11 @@ impl StorageManager {
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
         let StorageManager {
             server,
-            intents,
             listeners,
             addresses,
             shutdown_deadline,
         } = self;
-        recovery::run(&server, intents).await;
+        recovery::run(&server).await;
         let sweeper = tokio::spawn(sweep(server.clone()));
         let served = listen::serve(server.clone(), listeners, shutdown, shutdown_deadline).await;
         sweeper.abort();

@@ -1,6 +1,6 @@
 //! What every call can reach.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ring::digest::{SHA256, digest};
@@ -12,7 +12,7 @@ use super::operations::Operations;
 use super::sessions::Sessions;
 use super::storage::Storage;
 use crate::config::Secret;
-use crate::database::Database;
+use crate::database::{Database, Intent};
 use crate::export::VdiExports;
 use crate::sr::SrType;
 
@@ -30,6 +30,8 @@ pub struct Server {
     pub sessions: Sessions,
     /// What is under way on which object.
     pub operations: Operations,
+    /// Intents of an earlier run whose SR was not attached since.
+    pub unresolved: Mutex<Vec<Intent>>,
     /// References of the objects that there is one of.
     pub home: Home,
     /// Who may log in over TCP.
@@ -52,6 +54,19 @@ pub struct Home {
 }
 
 impl Server {
+    /// Takes the intents of an earlier run that match.
+    pub fn take_unresolved(&self, matches: impl Fn(&Intent) -> bool) -> Vec<Intent> {
+        let mut unresolved = self
+            .unresolved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (taken, left) = std::mem::take(&mut *unresolved)
+            .into_iter()
+            .partition(|intent| matches(intent));
+        *unresolved = left;
+        taken
+    }
+
     /// Looks an SR type up by the name that `SR.create` takes, in any case.
     pub fn sr_type(&self, name: &str) -> Option<&Arc<dyn SrType>> {
         self.types

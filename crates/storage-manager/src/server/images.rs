@@ -1,13 +1,17 @@
 //! Making and deleting the image of a VDI so that a crash at any point leaves record and medium in agreement.
 //!
 //! ```text
-//! create:   intent ─▶ image ─▶ record, intent dropped (one transaction) ─▶ answer
+//! create:   uuid of a stored intent ─▶ image ─▶ record, intent dropped (one transaction) ─▶ answer
 //! destroy:  intent ─▶ image gone ─▶ record and intent dropped (one transaction) ─▶ answer
 //! ```
 //!
-//! A crash after the intent of a create: the next start deletes the image, if there is one, and nobody was answered.
-//! A crash after the intent of a destroy: the next start finishes the deletion. See `recovery`.
+//! A crash after the image of a create: the next start finds the intent without a record and deletes the image; nobody was
+//! answered. A crash after the intent of a destroy: the next start finishes the deletion. See `recovery`.
+//!
+//! A create does not wait for its intent to be stored: each SR keeps uuids with stored intents in reserve, and stores many at
+//! once when they run low. An intent that was never used is resolved like any other: there is no image to delete.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -23,6 +27,12 @@ use crate::sr::{FoundVdi, NewVdi};
 /// What a driver call without an answer is waited for in the background: until it ends.
 const UNTIL_IT_ENDS: std::time::Duration = std::time::Duration::from_secs(u32::MAX as u64);
 
+/// How many uuids one transaction puts in reserve.
+const RESERVED: usize = 256;
+
+/// When fewer are left, more are stored behind.
+const RESERVE_LOW: usize = 128;
+
 /// Makes an image and then its record, with `record`.
 ///
 /// # Errors
@@ -31,12 +41,17 @@ const UNTIL_IT_ENDS: std::time::Duration = std::time::Duration::from_secs(u32::M
 pub async fn create<T: Send + 'static>(
     server: &Arc<Server>,
     sr: &str,
-    new: NewVdi,
+    size: u64,
+    sm_config: BTreeMap<String, String>,
     record: impl FnOnce(&mut Transaction<'_>, &FoundVdi) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let uuid = new.uuid;
     let driver = storage::attached(server, sr)?;
-    put_intent(server, sr, uuid, IntendedWork::Create).await?;
+    let uuid = reserved(server, sr).await?;
+    let new = NewVdi {
+        uuid,
+        virtual_size: size,
+        sm_config,
+    };
     let threads = server.storage.state(sr).threads().clone();
     let (send, made) = oneshot::channel();
     let (background, sr_name) = (server.clone(), sr.to_owned());
@@ -45,7 +60,7 @@ pub async fn create<T: Send + 'static>(
         let result = threads.run(UNTIL_IT_ENDS, move || maker.create_vdi(&new)).await;
         if matches!(result, Err(NoAnswer::QueueFull | NoAnswer::NoThread)) {
             // Nothing was begun.
-            drop_intent(&background, uuid).await;
+            background.storage.state(&sr_name).give_back(uuid);
         }
         let Err(unheard) = send.send(result) else { return };
         // Nobody waits any more, so nobody will ever know of the image.
@@ -61,7 +76,8 @@ pub async fn create<T: Send + 'static>(
     let found = match storage::wait(server, sr, made).await {
         Ok(Ok(found)) => found,
         Ok(Err(failure)) => {
-            drop_intent(server, uuid).await;
+            // The driver left nothing, so the uuid is as good as new.
+            server.storage.state(sr).give_back(uuid);
             return Err(failure);
         }
         Err(failure) => return Err(failure),
@@ -101,6 +117,53 @@ pub async fn destroy(
         Ok(())
     });
     written.await
+}
+
+/// Takes a uuid whose intent is on stable storage.
+async fn reserved(server: &Arc<Server>, sr: &str) -> Result<Uuid, Failure> {
+    let state = server.storage.state(sr);
+    let (taken, left) = state.take_reserved();
+    if taken.is_some() && left >= RESERVE_LOW {
+        return taken.ok_or_else(|| Failure::internal_error("no uuid is in reserve"));
+    }
+    let Some(uuid) = taken else {
+        let mut fresh = store_reserve(server, sr).await?;
+        let uuid = fresh
+            .pop()
+            .ok_or_else(|| Failure::internal_error("no uuid is in reserve"))?;
+        fresh.into_iter().for_each(|uuid| state.give_back(uuid));
+        return Ok(uuid);
+    };
+    if state.begin_refill() {
+        let (server, sr) = (server.clone(), sr.to_owned());
+        server.clone().running.spawn(async move {
+            match store_reserve(&server, &sr).await {
+                Ok(fresh) => fresh.into_iter().for_each(|uuid| state.give_back(uuid)),
+                Err(failure) => {
+                    tracing::warn!(%failure, sr.reference = sr, "no uuids could be put in reserve")
+                }
+            }
+            state.end_refill();
+        });
+    }
+    Ok(uuid)
+}
+
+async fn store_reserve(server: &Server, sr: &str) -> Result<Vec<Uuid>, Failure> {
+    let fresh: Vec<Uuid> = (0..RESERVED).map(|_| Uuid::new_v4()).collect();
+    let written = server.database.write(|transaction| {
+        let sr_uuid = transaction.get("SR", sr)?.uuid().to_owned();
+        for uuid in &fresh {
+            transaction.put_intent(Intent {
+                uuid: *uuid,
+                sr_uuid: sr_uuid.clone(),
+                work: IntendedWork::Create,
+            });
+        }
+        Ok(())
+    });
+    written.await?;
+    Ok(fresh)
 }
 
 async fn put_intent(

@@ -12,14 +12,14 @@ use super::call::Call;
 use super::classes::vdi;
 use super::dispatch::Origin;
 use super::operations::{self, Sharing};
-use super::{attachments, images, storage};
+use super::{attachments, storage};
 use crate::database::{IntendedWork, Intent};
 
 /// Longest time for which the start waits for media. An SR that takes longer goes on behind; calls on it wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Attaches every SR whose PBD was plugged, resolves its intents and exports its plugged VDIs again.
-pub async fn run(server: &Arc<Server>, intents: Vec<Intent>) {
+pub async fn run(server: &Arc<Server>) {
     let plugged: Vec<(String, String)> = {
         let objects = server.database.read();
         let plugged = objects
@@ -29,11 +29,12 @@ pub async fn run(server: &Arc<Server>, intents: Vec<Intent>) {
             .map(|pbd| (pbd.reference.to_string(), pbd.text("SR").to_owned()))
             .collect()
     };
+    drop_orphans(server).await;
     let mut recoveries = JoinSet::new();
     for (pbd, sr) in plugged {
-        let (server, intents) = (server.clone(), intents.clone());
+        let server = server.clone();
         let recovery = server.clone().running.track_future(async move {
-            if let Err(failure) = recover_sr(&server, &pbd, &sr, &intents).await {
+            if let Err(failure) = recover_sr(&server, &pbd, &sr).await {
                 tracing::error!(%failure, sr.reference = sr, "an SR that was attached could not be attached again");
             }
         });
@@ -46,12 +47,7 @@ pub async fn run(server: &Arc<Server>, intents: Vec<Intent>) {
     recoveries.detach_all();
 }
 
-async fn recover_sr(
-    server: &Arc<Server>,
-    pbd: &str,
-    sr: &str,
-    intents: &[Intent],
-) -> Result<(), Failure> {
+async fn recover_sr(server: &Arc<Server>, pbd: &str, sr: &str) -> Result<(), Failure> {
     let call = Call {
         server: server.clone(),
         session: String::new(),
@@ -68,10 +64,7 @@ async fn recover_sr(
         noted.await?;
         return Err(failure);
     }
-    let sr_uuid = server.database.read().get("SR", sr)?.uuid().to_owned();
-    for intent in intents.iter().filter(|intent| intent.sr_uuid == sr_uuid) {
-        resolve(server, sr, intent).await;
-    }
+    resolve_intents(server, sr).await;
     attachments::republish(server, sr).await;
     Ok(())
 }
@@ -91,32 +84,99 @@ async fn attach(server: &Arc<Server>, pbd: &str, sr: &str) -> Result<(), Failure
     Ok(())
 }
 
-/// Brings record and medium in agreement for one intent.
-///
-/// A VDI that was being made has no record, because record and intent change in one transaction: its image goes. A VDI
-/// that was being destroyed goes, image first.
-async fn resolve(server: &Arc<Server>, sr: &str, intent: &Intent) {
-    let uuid = intent.uuid;
-    if let Err(failure) = storage::on_sr(server, sr, move |driver| driver.delete_vdi(uuid)).await {
-        tracing::error!(%failure, vdi.uuid = %uuid, "an image that an earlier run left could not be deleted; the next start tries again");
+/// Drops the intents of SRs that are gone: their reserve was refilled while they went.
+async fn drop_orphans(server: &Arc<Server>) {
+    let orphans: Vec<Uuid> = {
+        let objects = server.database.read();
+        let gone = |intent: &Intent| objects.find_by_uuid("SR", &intent.sr_uuid).is_none();
+        server
+            .take_unresolved(gone)
+            .into_iter()
+            .map(|intent| intent.uuid)
+            .collect()
+    };
+    let dropped = server.database.write(|transaction| {
+        orphans
+            .iter()
+            .for_each(|uuid| transaction.drop_intent(*uuid));
+        Ok(())
+    });
+    if let Err(failure) = dropped.await {
+        tracing::warn!(%failure, "intents of SRs that are gone could not be dropped");
+    }
+}
+
+/// Brings records and medium in agreement for what an earlier run left of an SR that is attached now. It comes before the
+/// first scan, which would take a half-made image for a VDI.
+pub async fn resolve_intents(server: &Arc<Server>, sr: &str) {
+    let sr_uuid = server
+        .database
+        .read()
+        .find("SR", sr)
+        .map(|record| record.uuid().to_owned());
+    let own = server.take_unresolved(|intent| Some(&intent.sr_uuid) == sr_uuid.as_ref());
+    if own.is_empty() {
         return;
     }
-    tracing::info!(vdi.uuid = %uuid, "removed what an earlier run left of a VDI");
-    if intent.work == IntendedWork::Destroy {
-        let removed = server.database.write(|transaction| {
-            let record = transaction
-                .find_by_uuid("VDI", &uuid.to_string())
-                .map(|vdi| vdi.reference.to_string());
-            if let Some(record) = record {
-                vdi::remove_record(transaction, &record);
+    undo_creates(server, sr, &own).await;
+    for intent in own
+        .iter()
+        .filter(|intent| intent.work == IntendedWork::Destroy)
+    {
+        finish_destroy(server, sr, intent.uuid).await;
+    }
+}
+
+/// Deletes the images of creates that were not finished. Such a VDI has no record, because record and intent change in one
+/// transaction. The uuids go back to the reserve: their intents are stored and nothing has their name.
+async fn undo_creates(server: &Arc<Server>, sr: &str, intents: &[Intent]) {
+    let creates = intents
+        .iter()
+        .filter(|intent| intent.work == IntendedWork::Create);
+    let uuids: Vec<Uuid> = creates.map(|intent| intent.uuid).collect();
+    let undone = storage::on_sr(server, sr, move |driver| {
+        let mut kept = Vec::new();
+        for uuid in uuids {
+            match driver.delete_vdi(uuid) {
+                Ok(()) => kept.push(uuid),
+                Err(failure) => {
+                    tracing::error!(%failure, vdi.uuid = %uuid, "an image that an earlier run left could not be deleted; the next start tries again");
+                }
             }
-            transaction.drop_intent(uuid);
-            Ok(())
-        });
-        if let Err(failure) = removed.await {
-            tracing::error!(%failure, vdi.uuid = %uuid, "the record of a destroyed VDI could not be removed");
         }
-    } else {
-        images::drop_intent(server, uuid).await;
+        Ok(kept)
+    });
+    let state = server.storage.state(sr);
+    match undone.await {
+        Ok(kept) => kept.into_iter().for_each(|uuid| state.give_back(uuid)),
+        Err(failure) => {
+            tracing::error!(%failure, sr.reference = sr, "images that an earlier run left could not be deleted")
+        }
+    }
+}
+
+/// Finishes the deletion of a VDI, image first.
+async fn finish_destroy(server: &Arc<Server>, sr: &str, uuid: Uuid) {
+    if let Err(failure) = storage::on_sr(server, sr, move |driver| driver.delete_vdi(uuid)).await {
+        tracing::error!(%failure, vdi.uuid = %uuid, "a VDI that was being destroyed could not be; the next start tries again");
+        return;
+    }
+    let removed = server.database.write(|transaction| {
+        let record = transaction
+            .find_by_uuid("VDI", &uuid.to_string())
+            .map(|vdi| vdi.reference.to_string());
+        if let Some(record) = record {
+            vdi::remove_record(transaction, &record);
+        }
+        transaction.drop_intent(uuid);
+        Ok(())
+    });
+    match removed.await {
+        Ok(()) => {
+            tracing::info!(vdi.uuid = %uuid, "finished the destruction of a VDI that an earlier run began")
+        }
+        Err(failure) => {
+            tracing::error!(%failure, vdi.uuid = %uuid, "the record of a destroyed VDI could not be removed")
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use uuid::Uuid;
 use xenapi::Failure;
 
 use super::Server;
@@ -23,6 +24,9 @@ pub struct SrState {
     threads: SrThreads,
     attached: Mutex<Option<Arc<dyn AttachedSr>>>,
     unhealthy: AtomicBool,
+    /// Uuids for images to be made, whose intents are on stable storage.
+    reserved: Mutex<Vec<Uuid>>,
+    is_refilling: AtomicBool,
 }
 
 /// The SRs by reference.
@@ -60,6 +64,36 @@ impl SrState {
     /// The threads of the SR.
     pub fn threads(&self) -> &SrThreads {
         &self.threads
+    }
+
+    fn reserved(&self) -> MutexGuard<'_, Vec<Uuid>> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a uuid from the reserve; says how many are left.
+    pub fn take_reserved(&self) -> (Option<Uuid>, usize) {
+        let mut reserved = self.reserved();
+        (reserved.pop(), reserved.len())
+    }
+
+    /// Puts a uuid in reserve. Its intent is on stable storage and there is no image of that name.
+    pub fn give_back(&self, uuid: Uuid) {
+        self.reserved().push(uuid);
+    }
+
+    /// Empties the reserve, for the SR to go.
+    pub fn drain_reserved(&self) -> Vec<Uuid> {
+        std::mem::take(&mut *self.reserved())
+    }
+
+    /// True for the one caller that shall refill the reserve.
+    pub fn begin_refill(&self) -> bool {
+        !self.is_refilling.swap(true, Ordering::AcqRel)
+    }
+
+    /// Lets the next caller refill.
+    pub fn end_refill(&self) {
+        self.is_refilling.store(false, Ordering::Release);
     }
 
     /// The driver, when the SR is attached.
@@ -200,7 +234,7 @@ pub fn params(
 ) -> Result<SrParams, Failure> {
     let objects = server.database.read();
     let record = objects.get("SR", sr)?;
-    let sr_uuid = uuid::Uuid::parse_str(record.uuid())
+    let sr_uuid = Uuid::parse_str(record.uuid())
         .map_err(|_| Failure::new("UUID_INVALID", ["SR", record.uuid()]))?;
     let device_config = super::classes::pbd::with_clear_passwords(&objects, device_config)?;
     Ok(SrParams {

@@ -8,7 +8,7 @@ use xenapi::{Failure, Value};
 use crate::database::{Objects, Transaction, text_map};
 use crate::server::call::{Args, Call, not_implemented};
 use crate::server::operations::{self, Sharing};
-use crate::server::{allowed, attachments, reconcile, storage};
+use crate::server::{allowed, attachments, reconcile, recovery, storage};
 
 /// Suffix of the keys that are passwords.
 const PASSWORD: &str = "password";
@@ -236,6 +236,7 @@ pub async fn plug(call: &Call, pbd: &str) -> Result<(), Failure> {
         Ok(())
     });
     written.await?;
+    recovery::resolve_intents(server, &sr).await;
     // As on a real pool: an SR that attaches and cannot be scanned is attached all the same.
     if let Err(failure) = reconcile::scan(server, &sr).await {
         tracing::warn!(%failure, sr.reference = sr, "the scan after attaching an SR failed");

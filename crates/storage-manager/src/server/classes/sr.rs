@@ -134,6 +134,7 @@ async fn forget(call: &Call, sr: &str) -> Result<Value, Failure> {
     let written = call.server.database.write(|transaction| {
         refuse_attached(transaction, sr)?;
         remove_records(transaction, sr);
+        drop_reserve(transaction, call, sr);
         Ok(Value::Nil)
     });
     let result = written.await?;
@@ -161,6 +162,7 @@ async fn destroy(call: &Call, sr: &str) -> Result<Value, Failure> {
     storage::on_threads(server, sr, move || sr_type.delete(&params)).await?;
     let written = server.database.write(|transaction| {
         remove_records(transaction, sr);
+        drop_reserve(transaction, call, sr);
         Ok(Value::Nil)
     });
     let result = written.await?;
@@ -181,6 +183,13 @@ fn refuse_attached(objects: &Objects, sr: &str) -> Result<(), Failure> {
         Err(Failure::new("SR_HAS_PBD", [sr]))
     } else {
         Ok(())
+    }
+}
+
+/// Drops the intents of the images that the SR had in reserve.
+fn drop_reserve(transaction: &mut Transaction<'_>, call: &Call, sr: &str) {
+    for uuid in call.server.storage.state(sr).drain_reserved() {
+        transaction.drop_intent(uuid);
     }
 }
 

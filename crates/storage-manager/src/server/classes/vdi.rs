@@ -10,7 +10,7 @@ use crate::server::call::{Args, Call, Record};
 use crate::server::operations::{self, Sharing};
 use crate::server::reconcile::{recorded_sm_config, size};
 use crate::server::{allowed, attachments, images, storage};
-use crate::sr::{FoundVdi, NewVdi};
+use crate::sr::FoundVdi;
 
 /// The type whose VDIs are made by changed block tracking only.
 const CBT_METADATA: &str = "cbt_metadata";
@@ -104,16 +104,17 @@ async fn create(call: &Call, record: Record) -> Result<Value, Failure> {
         }
     }
     let _operation = operations::begin(call, "SR", &sr, "vdi_create", Sharing::Shared).await?;
-    let new = NewVdi {
-        uuid: Uuid::new_v4(),
-        // A negative size is too small for every driver, and so is refused by it as such.
-        virtual_size: u64::try_from(record.int("virtual_size")).unwrap_or(u64::MAX),
-        sm_config: record.texts("sm_config"),
-    };
+    // A negative size is too small for every driver; it is refused by it as one that is too large.
+    let virtual_size = u64::try_from(record.int("virtual_size")).unwrap_or(u64::MAX);
+    let sm_config = record.texts("sm_config");
     let sr_name = sr.clone();
-    let made = images::create(server, &sr, new, move |transaction, found| {
-        Ok(insert(transaction, &sr_name, record, found))
-    });
+    let made = images::create(
+        server,
+        &sr,
+        virtual_size,
+        sm_config,
+        move |transaction, found| Ok(insert(transaction, &sr_name, record, found)),
+    );
     made.await.map(Value::from)
 }
 
