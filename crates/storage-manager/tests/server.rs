@@ -369,3 +369,106 @@ fn a_vdi_of_a_file_sr_is_written_and_read_over_nbd() {
     client.call("VBD.unplug", [vbd]).unwrap();
     client.call("VDI.destroy", [vdi]).unwrap();
 }
+
+#[test]
+fn two_srs_are_made_at_once_and_never_in_one_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(config(dir.path()), None);
+    let host = running
+        .unix()
+        .call("host.get_all", [])
+        .unwrap()
+        .as_array()
+        .unwrap()[0]
+        .clone();
+    let create = |location: std::path::PathBuf| {
+        let (mut client, host) = (running.unix(), host.clone());
+        std::thread::spawn(move || {
+            let config = texts(&[("location", location.to_str().unwrap())]);
+            let params = [
+                host,
+                config,
+                Value::Int(0),
+                "n".into(),
+                "".into(),
+                "file".into(),
+                "".into(),
+                false.into(),
+            ];
+            client.call("SR.create", params)
+        })
+    };
+    let apart = [create(dir.path().join("a")), create(dir.path().join("b"))];
+    assert!(apart.into_iter().all(|call| call.join().unwrap().is_ok()));
+    let together = [create(dir.path().join("c")), create(dir.path().join("c"))];
+    let made = together
+        .into_iter()
+        .filter_map(|call| call.join().unwrap().ok())
+        .count();
+    let mut client = running.unix();
+    let pbds = client.call("PBD.get_all_records", []).unwrap();
+    let attached = pbds.as_struct().unwrap().values().filter(|pbd| {
+        let record = pbd.as_struct().unwrap();
+        let location = record["device_config"].as_struct().unwrap()["location"]
+            .as_str()
+            .unwrap();
+        location.ends_with("/c") && record["currently_attached"] == Value::Bool(true)
+    });
+    assert_eq!(attached.count(), 1, "{made} SRs were made in one directory");
+}
+
+#[test]
+fn sessions_are_bounded_and_the_idlest_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, _) = start(dir.path());
+    let mut client = running.unix();
+    let mut first = running.unix();
+    let mut oldest = running.unix();
+    first.call("pool.get_all", []).unwrap();
+    for _ in 0..498 {
+        client
+            .raw_call(
+                "session.login_with_password",
+                vec!["root".into(), "".into()],
+            )
+            .unwrap();
+        client.call("pool.get_all", []).unwrap();
+        first.call("pool.get_all", []).unwrap();
+    }
+    assert_eq!(code(oldest.call("pool.get_all", [])), "SESSION_INVALID");
+    assert!(first.call("pool.get_all", []).is_ok());
+}
+
+#[test]
+fn bad_bodies_are_refused_and_the_server_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, _) = start(dir.path());
+    let mut client = running.unix();
+    let bomb = "<?xml version=\"1.0\"?><!DOCTYPE a [<!ENTITY b \"c\">]><methodCall/>";
+    for (path, body) in [
+        ("/", bomb.as_bytes()),
+        ("/", b"\xff\xfe"),
+        ("/jsonrpc", b"{"),
+        ("/jsonrpc", b"[1]"),
+    ] {
+        assert_eq!(client.send("POST", path, body).unwrap().status, 500);
+    }
+    // The server may close while the rest of an oversized body is still being sent.
+    if let Ok(response) = client.send("POST", "/", &vec![b' '; 2 << 20]) {
+        assert_eq!(response.status, 500);
+    }
+    let mut client = running.unix();
+    let label = Value::from("\u{1}");
+    assert_eq!(
+        code(client.call(
+            "pool.set_name_label",
+            [client_pool(&mut running.unix()), label]
+        )),
+        "INTERNAL_ERROR"
+    );
+    assert!(client.call("pool.get_all", []).is_ok());
+}
+
+fn client_pool(client: &mut Client) -> Value {
+    client.call("pool.get_all", []).unwrap().as_array().unwrap()[0].clone()
+}

@@ -208,6 +208,21 @@ impl Objects {
         self.generation
     }
 
+    /// Takes back that an object of the present transaction was deleted; its deletion is among the last changes.
+    pub(super) fn forget_deletion(&mut self, reference: &str) {
+        let is_it = |change: &Change| change.deleted && *change.reference == *reference;
+        let found = self
+            .changes
+            .iter()
+            .rev()
+            .find(|(_, change)| is_it(change))
+            .map(|(generation, _)| *generation);
+        if let Some(generation) = found {
+            self.changes.remove(&generation);
+            self.deletions.remove(&generation);
+        }
+    }
+
     /// Puts an object in place of what was there and keeps every index.
     pub(super) fn replace(
         &mut self,

@@ -348,3 +348,90 @@ fn decode_intent(uuid: &str, row: &[u8]) -> Result<Intent, &'static str> {
         work,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing(_: &Objects, _: &Object) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn open(dir: &Path) -> (Database, Vec<Intent>) {
+        Database::open(dir, nothing).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_failed_change_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, _) = open(dir.path());
+        let sr = database
+            .write(|t| Ok(t.insert("SR", [("name_label", "a".into())])))
+            .await
+            .unwrap();
+        let vdi = database
+            .write(|t| Ok(t.insert("VDI", [("SR", sr.as_str().into())])))
+            .await
+            .unwrap();
+        let before = database
+            .read()
+            .record(database.read().get("SR", &sr).unwrap());
+        let token = database.read().generation();
+        let failed = database.write(|t| {
+            t.set("SR", &sr, "name_label", "b")?;
+            t.remove("VDI", &vdi);
+            t.insert("VDI", [("SR", sr.as_str().into())]);
+            Err::<(), _>(Failure::internal_error("on purpose"))
+        });
+        assert!(failed.await.is_err());
+        let objects = database.read();
+        assert_eq!(objects.record(objects.get("SR", &sr).unwrap()), before);
+        assert_eq!(objects.count("VDI"), 1);
+        assert_eq!(objects.by_name_label("SR", "b").len(), 0);
+        assert_eq!(objects.pointing_at("VDI", "SR", &sr).count(), 1);
+        // A client that looks now is not told that the VDI went.
+        assert!(
+            !objects
+                .changes_after(token)
+                .any(|(_, change)| change.deleted && *change.reference == *vdi)
+        );
+    }
+
+    #[tokio::test]
+    async fn relations_labels_and_intents_are_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, _) = open(dir.path());
+        let intent = Intent {
+            uuid: Uuid::new_v4(),
+            sr_uuid: "s".to_owned(),
+            work: IntendedWork::Destroy,
+        };
+        let kept = intent.clone();
+        let written = database.write(|t| {
+            let sr = t.insert("SR", [("name_label", "a".into())]);
+            let vdi = t.insert("VDI", [("SR", sr.as_str().into())]);
+            let task = t.insert("task", [("name_label", "gone".into())]);
+            t.put_intent(intent);
+            Ok((sr, vdi, task))
+        });
+        let (sr, vdi, task) = written.await.unwrap();
+        let generation = database.read().generation();
+        drop(database);
+        let (database, intents) = open(dir.path());
+        let objects = database.read();
+        assert_eq!(intents, [kept]);
+        assert_eq!(
+            objects.by_name_label("SR", "a"),
+            [Arc::<str>::from(sr.as_str())]
+        );
+        assert_eq!(
+            objects
+                .pointing_at("VDI", "SR", &sr)
+                .next()
+                .map(|o| o.reference.to_string()),
+            Some(vdi)
+        );
+        assert!(objects.find("task", &task).is_none());
+        assert!(objects.generation() > generation);
+    }
+}

@@ -243,6 +243,9 @@ impl<'a> Transaction<'a> {
         }) = self.undo.pop()
         {
             let current = self.objects.find(class.name, &reference).cloned();
+            if current.is_none() {
+                self.objects.forget_deletion(&reference);
+            }
             let before = current
                 .as_ref()
                 .map(|object| (object.created, object.modified));

@@ -19,6 +19,13 @@ pub async fn run(call: &Call, name: &str, args: &Args) -> Result<Value, Failure>
     };
     match name {
         "get_servertime" | "get_server_localtime" => return Ok(Value::DateTime(now())),
+        "get_server_certificate" => {
+            // The certificate that the NBD listener shows; XenAPI itself may have another one, which clients see anyway.
+            let endpoint = call.server.exports.tls_endpoint();
+            let endpoint =
+                endpoint.ok_or_else(|| not_implemented("host.get_server_certificate"))?;
+            return Ok(endpoint.certificate_pem.as_str().into());
+        }
         "call_plugin" => return Err(Failure::new("XENAPI_MISSING_PLUGIN", [args.text(1)])),
         "set_iscsi_iqn" => {
             let iqn = args.text(1).to_owned();
