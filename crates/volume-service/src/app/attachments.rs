@@ -280,12 +280,8 @@ pub async fn connect(
             volumes::lock(tx, attachment.volume_id)?;
             let from = [AttachmentStatus::Reserved, AttachmentStatus::ErrorAttaching];
             if !attachments::change_status(tx, id, &from, AttachmentStatus::Attaching)? {
-                // The same request again is answered with what the first one led to.
                 let now = own(tx, &tenancy, id)?;
-                if now.connector == connector && now.status == AttachmentStatus::Attached {
-                    return Ok(Some(now));
-                }
-                return Err(wrong_state(&now, "reserved"));
+                return same_again(tx, now, &connector);
             }
             let mountpoint = connector.get("mountpoint").and_then(Value::as_str);
             let host = host_name(&connector);
@@ -294,13 +290,38 @@ pub async fn connect(
             let volume = volumes::get(tx, attachment.volume_id)?;
             insert_operation(tx, &operation, id, &volume.zone, now_us)?;
             volumes::settle(tx, volume.id, now_us)?;
-            Ok(None)
+            Ok(Begun::Operation(operation_id))
         })
         .await?;
     match begun {
-        Some(connected_before) => Ok(connected_before),
-        None => connected(service, id, operation_id).await,
+        Begun::Before(attachment) => Ok(*attachment),
+        Begun::Operation(operation) => connected(service, id, operation).await,
     }
+}
+
+/// What a request to connect led to.
+enum Begun {
+    /// It is connected already, by the same connector.
+    Before(Box<Attachment>),
+    /// An operation connects it.
+    Operation(OperationId),
+}
+
+/// The same request again is answered with what the first one led (or leads) to; another connector is refused.
+fn same_again(tx: &mut Transaction<'_>, now: Attachment, connector: &Value) -> Result<Begun> {
+    let is_on_its_way = matches!(
+        now.status,
+        AttachmentStatus::Attached | AttachmentStatus::Attaching
+    );
+    if now.connector != *connector || !is_on_its_way {
+        return Err(wrong_state(&now, "reserved"));
+    }
+    Ok(
+        match operations::find_unfinished(tx, &now.id.to_string())? {
+            Some(operation) => Begun::Operation(operation.id),
+            None => Begun::Before(Box::new(now)),
+        },
+    )
 }
 
 /// The consumer says that it uses the volume: attachment `attached`, volume `in-use`.

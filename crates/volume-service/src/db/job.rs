@@ -98,6 +98,10 @@ where
         // A bug in one closure must not end the thread that serves all others; its changes are rolled back.
         let result = catch_unwind(AssertUnwindSafe(|| (self.body)(transaction)))
             .unwrap_or_else(|_| Err(panicked()));
+        let result = match result {
+            Ok(_) if transaction.has_failed() => Err(ignored()),
+            result => result,
+        };
         let keep = result.is_ok();
         self.result = Some(result);
         keep
@@ -128,4 +132,13 @@ fn panicked() -> Error {
         "An unexpected error has occurred.",
     )
     .detail("a database closure panicked; its changes were rolled back")
+}
+
+fn ignored() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        Subject::Database,
+        "An unexpected error has occurred.",
+    )
+    .detail("a database closure went on after a failed statement; its changes were rolled back")
 }

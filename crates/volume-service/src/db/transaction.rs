@@ -15,6 +15,7 @@ pub struct Transaction<'a> {
     connection: Connection<'a>,
     wake: bool,
     trouble: Option<Trouble>,
+    has_failed: bool,
 }
 
 enum Connection<'a> {
@@ -47,6 +48,7 @@ impl<'a> Transaction<'a> {
             connection: Connection::Sqlite(connection),
             wake: false,
             trouble: None,
+            has_failed: false,
         }
     }
 
@@ -55,55 +57,55 @@ impl<'a> Transaction<'a> {
             connection: Connection::Postgresql(session),
             wake: false,
             trouble: None,
+            has_failed: false,
         }
     }
 
     /// Runs a statement and returns how many rows it touched.
+    ///
+    /// # Errors
+    /// `Conflict` for a violated constraint. A transaction in which a statement failed is rolled back whatever its closure
+    /// says: PostgreSQL would not go on with it.
     pub fn execute(&mut self, sql: &'static str, params: &[Param]) -> Result<u64> {
-        match &mut self.connection {
+        let result = match &mut self.connection {
             Connection::Sqlite(connection) => connection
                 .prepare_cached(sql)
                 .and_then(|mut statement| statement.execute(rusqlite::params_from_iter(params)))
                 .map(|count| count as u64)
                 .map_err(failure::of_sqlite),
-            Connection::Postgresql(session) => {
-                let result = session
-                    .prepare(sql)
-                    .and_then(|statement| session.client.execute(&statement, &borrowed(params)));
-                self.seen(result)
-            }
-        }
+            Connection::Postgresql(session) => session
+                .prepare(sql)
+                .and_then(|statement| session.client.execute(&statement, &borrowed(params)))
+                .map_err(|error| noted(error, &mut self.trouble)),
+        };
+        self.has_failed |= result.is_err();
+        result
     }
 
     /// Runs a query and maps its rows.
+    ///
+    /// # Errors
+    /// As `execute`, and those of `map`.
     pub fn query<T>(
         &mut self,
         sql: &str,
         params: &[Param],
         mut map: impl FnMut(&Row<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
-        match &mut self.connection {
-            Connection::Sqlite(connection) => {
-                let mut statement = connection.prepare_cached(sql).map_err(failure::of_sqlite)?;
-                let mut rows = statement
-                    .query(rusqlite::params_from_iter(params))
-                    .map_err(failure::of_sqlite)?;
-                let mut found = Vec::new();
-                while let Some(row) = rows.next().map_err(failure::of_sqlite)? {
-                    found.push(map(&Row(RowOf::Sqlite(row)))?);
-                }
-                Ok(found)
-            }
-            Connection::Postgresql(session) => {
-                let result = session
-                    .prepare(sql)
-                    .and_then(|statement| session.client.query(&statement, &borrowed(params)));
-                self.seen(result)?
-                    .iter()
-                    .map(|row| map(&Row(RowOf::Postgresql(row))))
-                    .collect()
-            }
-        }
+        let result = match &mut self.connection {
+            Connection::Sqlite(connection) => query_sqlite(connection, sql, params, &mut map),
+            Connection::Postgresql(session) => session
+                .prepare(sql)
+                .and_then(|statement| session.client.query(&statement, &borrowed(params)))
+                .map_err(|error| noted(error, &mut self.trouble))
+                .and_then(|rows| {
+                    rows.iter()
+                        .map(|row| map(&Row(RowOf::Postgresql(row))))
+                        .collect()
+                }),
+        };
+        self.has_failed |= result.is_err();
+        result
     }
 
     /// Runs a query of which at most the first row matters.
@@ -129,13 +131,32 @@ impl<'a> Transaction<'a> {
         self.trouble
     }
 
-    fn seen<T>(&mut self, result: std::result::Result<T, postgres::Error>) -> Result<T> {
-        result.map_err(|error| {
-            let (error, trouble) = failure::of_postgresql(error);
-            self.trouble = self.trouble.or(trouble);
-            error
-        })
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
     }
+}
+
+fn query_sqlite<T>(
+    connection: &rusqlite::Connection,
+    sql: &str,
+    params: &[Param],
+    map: &mut impl FnMut(&Row<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut statement = connection.prepare_cached(sql).map_err(failure::of_sqlite)?;
+    let mut rows = statement
+        .query(rusqlite::params_from_iter(params))
+        .map_err(failure::of_sqlite)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(failure::of_sqlite)? {
+        found.push(map(&Row(RowOf::Sqlite(row)))?);
+    }
+    Ok(found)
+}
+
+fn noted(error: postgres::Error, trouble: &mut Option<Trouble>) -> Error {
+    let (error, found) = failure::of_postgresql(error);
+    *trouble = trouble.or(found);
+    error
 }
 
 impl Session {

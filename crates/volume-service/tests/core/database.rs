@@ -69,6 +69,18 @@ fn a_failed_statement_is_told_apart() {
             .write(|tx| tx.execute("INSERT INTO nowhere (x) VALUES (1)", &[]))
             .await;
         assert_eq!(wrong.unwrap_err().kind, ErrorKind::Internal);
+        let ignoring = database
+            .write(|tx| {
+                settings::insert(tx, "before", b"x")?;
+                let _ = tx.execute("INSERT INTO nowhere (x) VALUES (1)", &[]);
+                Ok(())
+            })
+            .await;
+        assert_eq!(ignoring.unwrap_err().kind, ErrorKind::Internal);
+        assert!(
+            !is_set(&database, "before".to_owned()).await,
+            "rolled back on both"
+        );
         let forbidden = database.read(|tx| settings::insert(tx, "a", b"b")).await;
         assert!(forbidden.is_err(), "a reader does not write");
         assert!(!is_set(&database, "same".to_owned()).await);
