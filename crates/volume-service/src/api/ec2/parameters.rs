@@ -67,7 +67,7 @@ impl Parameters {
     }
 
     /// The value of a parameter.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(in crate::api) fn get(&self, name: &str) -> Option<&str> {
         let start = self.0.partition_point(|(key, _)| key.as_str() < name);
         self.0
             .get(start)
