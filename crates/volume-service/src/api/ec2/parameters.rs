@@ -119,7 +119,7 @@ impl Parameters {
         Ok(found.into_values().collect())
     }
 
-    /// The members of `name.1.…`, `name.2.…`: for each number its own parameters.
+    /// The members of `name.1.*`, `name.2.*`: for each number its own parameters.
     pub(super) fn members(&self, name: &str) -> Result<Vec<Parameters>> {
         let mut found: BTreeMap<u32, Parameters> = BTreeMap::new();
         for (index, rest, value) in self.numbered(name) {
