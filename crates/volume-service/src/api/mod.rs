@@ -9,8 +9,6 @@ mod fixture;
 mod identity;
 pub mod metrics;
 mod openstack;
-#[cfg(test)]
-mod parser_tests;
 mod request;
 mod timestamp;
 

@@ -47,7 +47,10 @@ impl Definition for AttachVolume {
     type Outputs = Outputs;
 
     const STEPS: &'static [Step] = &[Step::Read, Step::MakeVbd, Step::Plug];
-    const ATTEMPTS_MAX: u32 = 5;
+
+    fn attempts_max(_: Step) -> u32 {
+        5
+    }
 
     fn begin(at: &mut StepTransaction<'_, '_>, step: Step, outputs: &mut Outputs) -> Result<Begin> {
         match step {

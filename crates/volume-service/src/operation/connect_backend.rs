@@ -42,7 +42,10 @@ impl Definition for ConnectBackend {
     type Outputs = Outputs;
 
     const STEPS: &'static [Step] = &[Step::FindSr, Step::Plug, Step::Scan];
-    const ATTEMPTS_MAX: u32 = 3;
+
+    fn attempts_max(_: Step) -> u32 {
+        3
+    }
 
     fn begin(at: &mut StepTransaction<'_, '_>, step: Step, _: &mut Outputs) -> Result<Begin> {
         if step == Step::FindSr && backends::find(at.transaction, at.vault, id_of(at)?)?.is_none() {

@@ -53,6 +53,8 @@ struct Placed {
     backend: BackendId,
     sr: SrName,
     is_connected: bool,
+    /// True once it turned out that the SR is not plugged although the backend is said to be connected.
+    was_lost: bool,
     size_bytes: u64,
 }
 
@@ -67,7 +69,13 @@ impl Definition for CreateVolume {
     type Outputs = Outputs;
 
     const STEPS: &'static [Step] = &[Step::Clear, Step::Place, Step::Connect, Step::MakeVdi];
-    const ATTEMPTS_MAX: u32 = 6;
+
+    fn attempts_max(step: Step) -> u32 {
+        match step {
+            Step::Connect => CONNECT_ATTEMPTS_MAX,
+            Step::Clear | Step::Place | Step::MakeVdi => 6,
+        }
+    }
 
     fn begin(at: &mut StepTransaction<'_, '_>, step: Step, outputs: &mut Outputs) -> Result<Begin> {
         match step {
@@ -104,6 +112,15 @@ impl Definition for CreateVolume {
                 AfterFailure::Next
             }
             Step::Place => AfterFailure::Undo,
+            // Somebody unplugged it behind our back: connect it again and try once more.
+            Step::MakeVdi
+                if outputs
+                    .placed
+                    .as_ref()
+                    .is_some_and(|placed| !placed.is_connected) =>
+            {
+                AfterFailure::Back(Step::Connect)
+            }
             Step::Connect | Step::MakeVdi => {
                 if let Some(placed) = &outputs.placed {
                     outputs.refused.push(Refused {
@@ -160,6 +177,9 @@ impl Definition for CreateVolume {
     }
 }
 
+/// With the waits between them these last longer than a lease: a backend that a worker was connecting when it died is connected
+/// by another meanwhile.
+const CONNECT_ATTEMPTS_MAX: u32 = 14;
 const NO_LONGER_WANTED: &str = "the volume was deleted while it was being made";
 
 /// Asks for the removal of a volume that was deleted meanwhile.
@@ -208,6 +228,7 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
         backend: backend.id,
         sr: SrName::of(backend),
         is_connected: is_connected(backend),
+        was_lost: false,
         size_bytes: request.size_bytes,
     });
     Ok(Begin::Next)
@@ -262,7 +283,7 @@ fn connect_if_needed(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) ->
     let Some(placed) = &mut outputs.placed else {
         return Ok(Begin::Act);
     };
-    if !placed.is_connected {
+    if !placed.is_connected && !placed.was_lost {
         let found = backends::find(at.transaction, at.vault, placed.backend)?;
         let Some(backend) = found.filter(is_connected) else {
             return Ok(Begin::Act);
@@ -270,7 +291,11 @@ fn connect_if_needed(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) ->
         placed.sr = SrName::of(&backend);
         placed.is_connected = true;
     }
-    Ok(Begin::Next)
+    Ok(if placed.is_connected {
+        Begin::Next
+    } else {
+        Begin::Act
+    })
 }
 
 fn is_connected(backend: &Backend) -> bool {
@@ -279,7 +304,7 @@ fn is_connected(backend: &Backend) -> bool {
 
 async fn connect(job: &Job, placed: &mut Placed) -> Result<()> {
     let known = job.backend(placed.backend).await?;
-    let backend = if is_connected(&known) {
+    let backend = if is_connected(&known) && !placed.was_lost {
         known
     } else {
         reconnect(job, placed.backend).await?
@@ -318,15 +343,11 @@ async fn make_vdi(job: &Job, placed: &mut Placed, look: bool) -> Result<Uuid> {
     {
         return Ok(vdi);
     }
-    if error.trouble != Trouble::NotPlugged {
-        return Err(placed.sr.error(error));
+    if error.trouble == Trouble::NotPlugged && !placed.was_lost {
+        placed.is_connected = false;
+        placed.was_lost = true;
     }
-    // Somebody unplugged it behind our back: connect it again and try once more.
-    let backend = reconnect(job, placed.backend).await?;
-    placed.sr = SrName::of(&backend);
-    create(job, volume, placed)
-        .await?
-        .map_err(|error| placed.sr.error(error))
+    Err(placed.sr.error(error))
 }
 
 async fn create(

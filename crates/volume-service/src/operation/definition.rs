@@ -28,8 +28,9 @@ pub(super) trait Definition {
 
     /// The steps in their order.
     const STEPS: &'static [Self::Step];
-    /// How often one step is tried when its failures may pass.
-    const ATTEMPTS_MAX: u32;
+
+    /// How often a step is tried when its failures may pass.
+    fn attempts_max(step: Self::Step) -> u32;
 
     /// The step's part in the database, and whether it has one in the pool.
     fn begin(

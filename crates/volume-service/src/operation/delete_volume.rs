@@ -35,7 +35,10 @@ impl Definition for DeleteVolume {
     type Outputs = Outputs;
 
     const STEPS: &'static [Step] = &[Step::DestroyVdi];
-    const ATTEMPTS_MAX: u32 = 6;
+
+    fn attempts_max(_: Step) -> u32 {
+        6
+    }
 
     fn begin(
         at: &mut StepTransaction<'_, '_>,

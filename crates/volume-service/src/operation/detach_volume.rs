@@ -23,7 +23,10 @@ impl Definition for DetachVolume {
     type Outputs = ();
 
     const STEPS: &'static [Step] = &[Step::Disconnect];
-    const ATTEMPTS_MAX: u32 = 6;
+
+    fn attempts_max(_: Step) -> u32 {
+        6
+    }
 
     fn begin(at: &mut StepTransaction<'_, '_>, _step: Step, _: &mut ()) -> Result<Begin> {
         let id = attachment_id(&at.operation.target)?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::connect_backend::ConnectBackend;
 use super::definition::Definition;
 use super::job::Job;
-use super::kinds::{drive_any, settle_any};
+use super::kinds::{abandon_any, drive_any, settle_any};
 use super::lease::{LEASE_US, Lease};
 use super::progress::{self, Failure, Next, Surroundings};
 use crate::app::Service;
@@ -302,21 +302,39 @@ impl Engine {
         let Some(mut operation) = found.into_iter().next() else {
             return Ok(Vec::new());
         };
-        // Held from here on: when settling fails, the lease runs out and the operation comes last in the queue until then.
-        let around = self.around.clone();
-        let next = self
+        let (around, before) = (self.around.clone(), operation.clone());
+        let settled = self
             .write("settle", move |tx| {
                 let next = settle_any(tx, &around, &mut operation)?;
                 Ok((operation.clone(), next))
             })
             .await;
-        match next {
-            Ok((operation, next)) => Ok(vec![self.hold(operation, next)]),
-            Err(error) => {
-                tracing::error!(zone = self.zone, "settle an operation: {error}");
-                Ok(Vec::new())
-            }
-        }
+        let moved = match settled {
+            Err(error) if !error.is_retriable() => self.abandon(before, &error).await,
+            settled => settled,
+        };
+        // When this fails too the lease runs out, and the operation comes last in the queue until then.
+        let (operation, next) = moved?;
+        Ok(vec![self.hold(operation, next)])
+    }
+
+    /// Turns an operation to its undo because its rows cannot be moved on.
+    async fn abandon(&self, operation: Operation, error: &Error) -> Result<(Operation, Next)> {
+        tracing::error!(
+            operation.id = %operation.id,
+            "{} of {}: its rows cannot be moved on: {error}",
+            operation.kind.as_str(),
+            operation.target
+        );
+        let (around, failure, id) = (self.around.clone(), Failure::from(error), operation.id);
+        self.write("abandon", move |tx| {
+            operations::check_lease(tx, operation.lease())?;
+            let found = operations::find(tx, id)?;
+            let mut row = found.ok_or_else(|| Error::not_found(Subject::Operation, id))?;
+            let next = abandon_any(tx, &around, &mut row, &failure)?;
+            Ok((row, next))
+        })
+        .await
     }
 
     fn hold(self: &Arc<Self>, operation: Operation, next: Next) -> Claimed {
@@ -418,8 +436,12 @@ pub(super) async fn drive<D: Definition>(engine: &Arc<Engine>, claimed: Claimed)
                 if write_failures > WRITE_FAILURES_MAX {
                     break Ended::Lost;
                 }
-                tokio::time::sleep(WRITE_RETRY_WAIT).await;
-                resume::<D>(&job, &operation).await
+                if error.is_retriable() {
+                    tokio::time::sleep(WRITE_RETRY_WAIT).await;
+                    resume::<D>(&job, &operation).await
+                } else {
+                    engine.abandon(operation.clone(), &error).await
+                }
             }
         };
         match moved {

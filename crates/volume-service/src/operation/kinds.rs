@@ -8,7 +8,7 @@ use super::create_volume::CreateVolume;
 use super::delete_volume::DeleteVolume;
 use super::detach_volume::DetachVolume;
 use super::engine::{Claimed, Ended, Engine, drive};
-use super::progress::{Next, Surroundings, settle};
+use super::progress::{Failure, Next, Surroundings, abandon, settle};
 use crate::db::Transaction;
 use crate::error::Result;
 use crate::model::operation::{Operation, OperationKind};
@@ -25,6 +25,32 @@ pub(super) fn settle_any(
         OperationKind::ConnectBackend => settle::<ConnectBackend>(transaction, around, operation),
         OperationKind::AttachVolume => settle::<AttachVolume>(transaction, around, operation),
         OperationKind::DetachVolume => settle::<DetachVolume>(transaction, around, operation),
+    }
+}
+
+/// Turns a claimed operation to its undo, see [`abandon`].
+pub(super) fn abandon_any(
+    transaction: &mut Transaction<'_>,
+    around: &Surroundings,
+    operation: &mut Operation,
+    failure: &Failure,
+) -> Result<Next> {
+    match operation.kind {
+        OperationKind::CreateVolume => {
+            abandon::<CreateVolume>(transaction, around, operation, failure)
+        }
+        OperationKind::DeleteVolume => {
+            abandon::<DeleteVolume>(transaction, around, operation, failure)
+        }
+        OperationKind::ConnectBackend => {
+            abandon::<ConnectBackend>(transaction, around, operation, failure)
+        }
+        OperationKind::AttachVolume => {
+            abandon::<AttachVolume>(transaction, around, operation, failure)
+        }
+        OperationKind::DetachVolume => {
+            abandon::<DetachVolume>(transaction, around, operation, failure)
+        }
     }
 }
 

@@ -117,11 +117,11 @@ pub(super) fn failed<D: Definition>(
     outputs: &mut D::Outputs,
     error: &Failure,
 ) -> Result<Next> {
+    let step = step_of::<D>(operation)?;
     operation.attempts += 1;
-    if error.is_retriable && operation.attempts < D::ATTEMPTS_MAX {
+    if error.is_retriable && operation.attempts < D::attempts_max(step) {
         return park(transaction, around, operation, outputs, &error.reason);
     }
-    let step = step_of::<D>(operation)?;
     match D::failed(step, outputs, &error.as_error()) {
         AfterFailure::Next => go_to(operation, operation.step + 1),
         AfterFailure::Back(earlier) => {
@@ -143,16 +143,30 @@ pub(super) fn undone<D: Definition>(
     error: Option<&Failure>,
 ) -> Result<Next> {
     if let Some(error) = error {
+        let step = step_of::<D>(operation)?;
         operation.attempts += 1;
-        if error.is_retriable && operation.attempts < D::ATTEMPTS_MAX {
+        if error.is_retriable && operation.attempts < D::attempts_max(step) {
             return park(transaction, around, operation, outputs, &error.reason);
         }
-        D::undo_failed(step_of::<D>(operation)?, outputs);
+        D::undo_failed(step, outputs);
         let text = format!("{}; not undone: {}", operation.failure, error.reason.full);
         operation.failure = bounded(text);
     }
     set_outputs(operation, outputs)?;
     go_to(operation, step_before::<D>(operation));
+    settle_undo::<D>(transaction, around, operation)
+}
+
+/// Turns to undo because the database part of a step failed for good: a bug, or rows that contradict each other.
+pub(super) fn abandon<D: Definition>(
+    transaction: &mut Transaction<'_>,
+    around: &Surroundings,
+    operation: &mut Operation,
+    failure: &Failure,
+) -> Result<Next> {
+    if operation.state != OperationState::Undoing {
+        start_undo::<D>(operation, &failure.reason);
+    }
     settle_undo::<D>(transaction, around, operation)
 }
 

@@ -1,4 +1,4 @@
-//! Removes VBDs of this deployment whose attachment is gone or was never made.
+//! Removes VBDs of this deployment whose attachment is gone, was never made, or has another one.
 
 use std::sync::Arc;
 
@@ -68,7 +68,11 @@ impl Connections {
         let stale = database.read(move |tx| {
             let mut stale = Vec::new();
             for vbd in &found {
-                if is_stale(tx, vbd)? {
+                let is_doubled = !vbd.is_plugged
+                    && found
+                        .iter()
+                        .any(|other| other.is_plugged && other.attachment == vbd.attachment);
+                if is_stale(tx, vbd, is_doubled)? {
                     stale.push(vbd.uuid);
                 }
             }
@@ -78,11 +82,13 @@ impl Connections {
     }
 }
 
-fn is_stale(tx: &mut Transaction<'_>, vbd: &FoundVbd) -> Result<bool> {
+/// `is_doubled` says that the attachment has another VBD, which is plugged.
+fn is_stale(tx: &mut Transaction<'_>, vbd: &FoundVbd, is_doubled: bool) -> Result<bool> {
     let Some(id) = vbd.attachment else {
         return Ok(false);
     };
     let found = attachments::find(tx, id)?;
     let is_wanted = found.is_some_and(|row| row.status != AttachmentStatus::ErrorAttaching);
-    Ok(!is_wanted && operations::find_unfinished(tx, &id.to_string())?.is_none())
+    let is_needless = !is_wanted || is_doubled;
+    Ok(is_needless && operations::find_unfinished(tx, &id.to_string())?.is_none())
 }

@@ -47,7 +47,8 @@ impl Srs {
         Ok(report)
     }
 
-    /// SRs that a connecting worker made for a backend that was removed meanwhile.
+    /// SRs that a worker made for a backend that was removed meanwhile, or for which another worker, after this one had lost its
+    /// lease, made one too.
     async fn abandoned(&self, report: &mut Report) -> Result<Vec<Uuid>> {
         let found = self.engine.pool().marked_srs().await;
         let found = found.map_err(|error| error.on_zone(self.engine.zone()))?;
@@ -59,9 +60,10 @@ impl Srs {
         let mut suspects = Vec::new();
         for sr in found {
             let mark = sr.mark.unwrap_or_default();
-            let is_known = rows
-                .iter()
-                .any(|row| row.sr_uuid == Some(sr.uuid) || deployment.backend_mark(row) == mark);
+            let is_known = rows.iter().any(|row| match row.sr_uuid {
+                Some(uuid) => uuid == sr.uuid,
+                None => deployment.backend_mark(row) == mark,
+            });
             if deployment.owns_mark(&mark) && !is_known {
                 suspects.push(sr.uuid);
             }

@@ -1,0 +1,377 @@
+//! A pool in memory behind the production trait: what XenAPI does, with faults at every call.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use uuid::Uuid;
+use volume_service::driver::{
+    FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolError, PoolFuture, SrSpace, SrSpec,
+    Trouble, VbdSpec, VdiSpec,
+};
+use volume_service::model::id::{AttachmentId, VolumeId};
+
+use crate::gate::{Event, Gate, Verdict};
+
+/// Size of every SR.
+pub const SR_BYTES: u64 = 1 << 40;
+
+/// The pool.
+pub struct FakePool {
+    gate: Arc<Gate>,
+    state: Mutex<State>,
+}
+
+/// What the pool holds.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub srs: BTreeMap<Uuid, Sr>,
+    pub vdis: BTreeMap<Uuid, Vdi>,
+    pub vbds: BTreeMap<Uuid, Vbd>,
+    /// How often an SR was created, by mark.
+    pub created_srs: BTreeMap<String, u32>,
+    /// SR types that no VDI can be made on.
+    pub broken_types: BTreeSet<String>,
+    /// True for a pool that does not tell where a VBD is served.
+    pub is_without_nbd: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sr {
+    pub sr_type: String,
+    pub mark: Option<String>,
+    pub is_plugged: bool,
+    pub is_scanned: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Vdi {
+    pub sr_uuid: Uuid,
+    pub spec: VdiSpec,
+}
+
+#[derive(Clone, Debug)]
+pub struct Vbd {
+    pub spec: VbdSpec,
+    pub is_plugged: bool,
+}
+
+type Answer<T> = Result<T, PoolError>;
+
+impl FakePool {
+    pub fn new(gate: Arc<Gate>) -> Self {
+        FakePool {
+            gate,
+            state: Mutex::default(),
+        }
+    }
+
+    /// What the pool holds now.
+    pub fn state(&self) -> State {
+        self.state.lock().unwrap().clone()
+    }
+
+    /// Changes the pool behind the service's back.
+    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap())
+    }
+
+    fn call<'a, T: Send + 'a>(
+        &'a self,
+        name: &'static str,
+        body: impl FnOnce(&mut State) -> Answer<T> + Send + 'a,
+    ) -> PoolFuture<'a, T> {
+        Box::pin(async move {
+            let injected = |trouble| Err(PoolError::new(name, trouble, "injected"));
+            match self.gate.verdict(Event::Call(name)) {
+                Verdict::Go => {}
+                Verdict::Busy => return injected(Trouble::Busy),
+                Verdict::Refused => return injected(Trouble::Refused),
+                Verdict::Unreachable => return injected(Trouble::Unreachable),
+                Verdict::LoseAnswer => {
+                    let _lost = self.change(body);
+                    let lost = PoolError::new(name, Trouble::Unreachable, "injected: answer lost");
+                    return Err(lost.with_unknown_outcome());
+                }
+                Verdict::DieBefore => self.gate.die().await,
+                Verdict::DieAfter => {
+                    let _unknown = self.change(body);
+                    self.gate.die().await;
+                    return injected(Trouble::Unreachable);
+                }
+                Verdict::Stall => self.gate.wait_for_resumption().await,
+            }
+            self.change(body)
+        })
+    }
+}
+
+impl State {
+    /// A uuid that no other pool of these tests has: several share a database.
+    fn fresh(&mut self) -> Uuid {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Uuid::from_u128(0xfa4e << 112 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn sr(&mut self, call: &'static str, uuid: Uuid) -> Answer<&mut Sr> {
+        let gone = PoolError::new(call, Trouble::Gone, format!("UUID_INVALID(SR, {uuid})"));
+        self.srs.get_mut(&uuid).ok_or(gone)
+    }
+
+    fn is_attached(&self, vdi: Uuid) -> bool {
+        let mut vbds = self.vbds.values();
+        vbds.any(|vbd| vbd.spec.vdi_uuid == vdi && vbd.is_plugged)
+    }
+}
+
+impl Pool for FakePool {
+    fn find_sr(&self, uuid: Uuid) -> PoolFuture<'_, Option<FoundSr>> {
+        self.call("SR.get_by_uuid", move |state| {
+            Ok(state.srs.get(&uuid).map(|sr| found_sr(uuid, sr)))
+        })
+    }
+
+    fn marked_srs(&self) -> PoolFuture<'_, Vec<FoundSr>> {
+        self.call("SR.get_all_records", |state| {
+            let marked = state.srs.iter().filter(|(_, sr)| sr.mark.is_some());
+            Ok(marked.map(|(uuid, sr)| found_sr(*uuid, sr)).collect())
+        })
+    }
+
+    fn create_sr<'a>(&'a self, spec: &'a SrSpec) -> PoolFuture<'a, Uuid> {
+        self.call("SR.create", move |state| {
+            if spec.sr_type == "unknown" {
+                let text = "SR_UNKNOWN_DRIVER(unknown)";
+                return Err(PoolError::new("SR.create", Trouble::UnknownType, text));
+            }
+            *state.created_srs.entry(spec.mark.clone()).or_default() += 1;
+            let uuid = state.fresh();
+            let sr = Sr {
+                sr_type: spec.sr_type.clone(),
+                mark: Some(spec.mark.clone()),
+                // XenAPI plugs a new SR's PBDs.
+                is_plugged: true,
+                is_scanned: false,
+            };
+            state.srs.insert(uuid, sr);
+            Ok(uuid)
+        })
+    }
+
+    fn introduce_sr<'a>(&'a self, uuid: Uuid, spec: &'a SrSpec) -> PoolFuture<'a, ()> {
+        self.call("SR.introduce", move |state| {
+            if state.srs.contains_key(&uuid) {
+                let text = format!("SR_UUID_EXISTS({uuid})");
+                return Err(PoolError::new("SR.introduce", Trouble::Refused, text));
+            }
+            let sr = Sr {
+                sr_type: spec.sr_type.clone(),
+                mark: Some(spec.mark.clone()),
+                is_plugged: false,
+                is_scanned: false,
+            };
+            state.srs.insert(uuid, sr);
+            Ok(())
+        })
+    }
+
+    fn mark_sr<'a>(&'a self, uuid: Uuid, mark: &'a str) -> PoolFuture<'a, ()> {
+        self.call("SR.add_to_other_config", move |state| {
+            state.sr("SR.add_to_other_config", uuid)?.mark = Some(mark.to_owned());
+            Ok(())
+        })
+    }
+
+    fn plug_sr<'a>(&'a self, uuid: Uuid, _spec: &'a SrSpec) -> PoolFuture<'a, ()> {
+        self.call("PBD.plug", move |state| {
+            state.sr("PBD.plug", uuid)?.is_plugged = true;
+            Ok(())
+        })
+    }
+
+    fn scan_sr(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        self.call("SR.scan", move |state| {
+            let sr = state.sr("SR.scan", uuid)?;
+            if !sr.is_plugged {
+                return Err(PoolError::new(
+                    "SR.scan",
+                    Trouble::NotPlugged,
+                    "SR_HAS_NO_PBDS",
+                ));
+            }
+            sr.is_scanned = true;
+            Ok(())
+        })
+    }
+
+    fn sr_space(&self, uuid: Uuid) -> PoolFuture<'_, SrSpace> {
+        self.call("SR.get_record", move |state| {
+            let virtual_allocation = state
+                .vdis
+                .values()
+                .filter(|vdi| vdi.sr_uuid == uuid)
+                .map(|vdi| vdi.spec.size_bytes)
+                .sum();
+            let sr = state.sr("SR.get_record", uuid)?;
+            Ok(SrSpace {
+                physical_size: Some(SR_BYTES),
+                physical_utilisation: Some(0),
+                virtual_allocation: Some(virtual_allocation),
+                is_plugged: sr.is_plugged,
+            })
+        })
+    }
+
+    fn forget_sr(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        self.call("SR.forget", move |state| {
+            state.srs.remove(&uuid);
+            state.vdis.retain(|_, vdi| vdi.sr_uuid != uuid);
+            Ok(())
+        })
+    }
+
+    fn vdis_of_volume(&self, volume: VolumeId) -> PoolFuture<'_, Vec<FoundVdi>> {
+        self.call("VDI.get_by_name_label", move |state| {
+            let labelled = state
+                .vdis
+                .iter()
+                .filter(|(_, vdi)| vdi.spec.volume == volume);
+            Ok(labelled.map(|(uuid, vdi)| found_vdi(*uuid, vdi)).collect())
+        })
+    }
+
+    fn vdis_of_sr(&self, sr_uuid: Uuid) -> PoolFuture<'_, Vec<FoundVdi>> {
+        self.call("VDI.get_all_records_where", move |state| {
+            let on_it = state.vdis.iter().filter(|(_, vdi)| vdi.sr_uuid == sr_uuid);
+            Ok(on_it.map(|(uuid, vdi)| found_vdi(*uuid, vdi)).collect())
+        })
+    }
+
+    fn create_vdi<'a>(&'a self, spec: &'a VdiSpec) -> PoolFuture<'a, Uuid> {
+        self.call("VDI.create", move |state| {
+            let sr = state.sr("VDI.create", spec.sr_uuid)?;
+            if !sr.is_plugged {
+                let text = "SR_HAS_NO_PBDS";
+                return Err(PoolError::new("VDI.create", Trouble::NotPlugged, text));
+            }
+            let sr_type = sr.sr_type.clone();
+            if state.broken_types.contains(&sr_type) {
+                let text = "SR_BACKEND_FAILURE_110(, read-only medium, )";
+                return Err(PoolError::new("VDI.create", Trouble::Refused, text));
+            }
+            let uuid = state.fresh();
+            let vdi = Vdi {
+                sr_uuid: spec.sr_uuid,
+                spec: spec.clone(),
+            };
+            state.vdis.insert(uuid, vdi);
+            Ok(uuid)
+        })
+    }
+
+    fn destroy_vdi(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        self.call("VDI.destroy", move |state| {
+            if state.is_attached(uuid) {
+                let text = format!("VDI_IN_USE({uuid}, destroy)");
+                return Err(PoolError::new("VDI.destroy", Trouble::InUse, text));
+            }
+            state.vdis.remove(&uuid);
+            Ok(())
+        })
+    }
+
+    fn create_vbd<'a>(&'a self, spec: &'a VbdSpec) -> PoolFuture<'a, Uuid> {
+        self.call("VBD.create", move |state| {
+            if !state.vdis.contains_key(&spec.vdi_uuid) {
+                let text = format!("UUID_INVALID(VDI, {})", spec.vdi_uuid);
+                return Err(PoolError::new("VBD.create", Trouble::Gone, text));
+            }
+            let uuid = state.fresh();
+            let vbd = Vbd {
+                spec: spec.clone(),
+                is_plugged: false,
+            };
+            state.vbds.insert(uuid, vbd);
+            Ok(uuid)
+        })
+    }
+
+    fn vbds(&self, attachment: Option<AttachmentId>) -> PoolFuture<'_, Vec<FoundVbd>> {
+        self.call("VBD.get_all_records_where", move |state| {
+            let wanted = state
+                .vbds
+                .iter()
+                .filter(|(_, vbd)| attachment.is_none_or(|wanted| vbd.spec.attachment == wanted));
+            Ok(wanted.map(|(uuid, vbd)| found_vbd(*uuid, vbd)).collect())
+        })
+    }
+
+    fn plug_vbd(&self, uuid: Uuid) -> PoolFuture<'_, Option<NbdEndpoint>> {
+        self.call("VBD.plug", move |state| {
+            let Some(vbd) = state.vbds.get(&uuid).cloned() else {
+                let text = format!("UUID_INVALID(VBD, {uuid})");
+                return Err(PoolError::new("VBD.plug", Trouble::Gone, text));
+            };
+            if !vbd.is_plugged && state.is_attached(vbd.spec.vdi_uuid) {
+                let text = format!("VDI_IN_USE({}, attach)", vbd.spec.vdi_uuid);
+                return Err(PoolError::new("VBD.plug", Trouble::InUse, text));
+            }
+            if let Some(vbd) = state.vbds.get_mut(&uuid) {
+                vbd.is_plugged = true;
+            }
+            Ok((!state.is_without_nbd).then(|| NbdEndpoint {
+                socket: format!("/run/nbd/{uuid}"),
+                export: uuid.to_string(),
+            }))
+        })
+    }
+
+    fn unplug_vbd(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        self.call("VBD.unplug", move |state| {
+            if let Some(vbd) = state.vbds.get_mut(&uuid) {
+                vbd.is_plugged = false;
+            }
+            Ok(())
+        })
+    }
+
+    fn destroy_vbd(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        self.call("VBD.destroy", move |state| {
+            if state.vbds.get(&uuid).is_some_and(|vbd| vbd.is_plugged) {
+                let text = "OPERATION_NOT_ALLOWED(VBD is attached)";
+                return Err(PoolError::new("VBD.destroy", Trouble::Refused, text));
+            }
+            state.vbds.remove(&uuid);
+            Ok(())
+        })
+    }
+}
+
+fn found_sr(uuid: Uuid, sr: &Sr) -> FoundSr {
+    FoundSr {
+        uuid,
+        sr_type: sr.sr_type.clone(),
+        mark: sr.mark.clone(),
+    }
+}
+
+fn found_vdi(uuid: Uuid, vdi: &Vdi) -> FoundVdi {
+    FoundVdi {
+        uuid,
+        volume: Some(vdi.spec.volume),
+        deployment: Some(vdi.spec.deployment.0),
+        operation: Some(vdi.spec.operation),
+        generation: vdi.spec.generation,
+        size_bytes: vdi.spec.size_bytes,
+        is_a_snapshot: false,
+    }
+}
+
+fn found_vbd(uuid: Uuid, vbd: &Vbd) -> FoundVbd {
+    FoundVbd {
+        uuid,
+        attachment: Some(vbd.spec.attachment),
+        deployment: Some(vbd.spec.deployment.0),
+        is_plugged: vbd.is_plugged,
+    }
+}

@@ -1,0 +1,96 @@
+//! The generic harness: every scenario, with every fault at every pool call and every write to the database.
+
+use std::sync::Arc;
+
+use crate::gate::{Event, Fault};
+use crate::installation::{Installation, Kind, Site, on};
+use crate::outcomes::{assert_each_sr_was_made_once, assert_ended_well, assert_nothing_is_leaked};
+use crate::scenarios::{Scenario, begin};
+
+/// Faults that pass: the operation must end as if there had been none.
+const PASSING: [Fault; 4] = [
+    Fault::FailOnce,
+    Fault::LoseAnswer,
+    Fault::DieBefore,
+    Fault::DieAfter,
+];
+/// Faults of calls that last until somebody repairs the pool.
+const LASTING: [Fault; 2] = [Fault::Refuse, Fault::Unreachable];
+
+#[test]
+fn every_fault_at_every_step_on_sqlite() {
+    on(Kind::Sqlite, |installation| async move {
+        for scenario in Scenario::ALL {
+            every_fault(&installation, scenario).await;
+        }
+    });
+}
+
+#[test]
+fn every_fault_at_every_step_on_postgresql() {
+    on(Kind::Postgresql, |installation| async move {
+        for scenario in Scenario::ALL {
+            every_fault(&installation, scenario).await;
+        }
+    });
+}
+
+async fn every_fault(installation: &Arc<Installation>, scenario: Scenario) {
+    let events = run(installation, scenario, None).await;
+    let calls = events
+        .iter()
+        .filter(|event| matches!(event, Event::Call(_)))
+        .count();
+    let needs_no_pool = matches!(scenario, Scenario::AttachXenHost | Scenario::DeleteUnplaced);
+    let is_asked_before = scenario == Scenario::CreateUnwanted;
+    assert!(
+        calls > 0 || needs_no_pool || is_asked_before,
+        "{scenario:?}: the pool is asked: {events:?}"
+    );
+    for (number, event) in events.iter().enumerate() {
+        let lasting = match event {
+            Event::Call(_) => &LASTING[..],
+            Event::Write(_) => &[],
+        };
+        for fault in PASSING.iter().chain(lasting) {
+            run(installation, scenario, Some((number, *fault))).await;
+        }
+    }
+}
+
+/// Runs a scenario with a fault: a first worker until the end or its death, then a second one, then the reconcilers. Returns
+/// what passed the gate.
+async fn run(
+    installation: &Arc<Installation>,
+    scenario: Scenario,
+    fault: Option<(usize, Fault)>,
+) -> Vec<Event> {
+    let site = Site::new(installation).await;
+    let actors = begin(&site, scenario).await;
+    let first = site.engine().await;
+    let second = site.engine().await;
+
+    site.gate.watch(fault);
+    let has_died = site.work_or_die(&first).await;
+    drop(first);
+    if has_died {
+        site.outlive_leases();
+    }
+    // The second worker meets a lasting fault too.
+    site.work(&second).await;
+    let events = site.gate.heal();
+
+    let event = fault.and_then(|(number, _)| events.get(number).copied());
+    let story = format!("{scenario:?} with {fault:?} at {event:?}, {events:?}");
+    let is_death =
+        fault.is_some_and(|(_, fault)| matches!(fault, Fault::DieBefore | Fault::DieAfter));
+    assert_eq!(has_died, is_death, "{story}: the fault happened");
+    let passes = fault.is_none_or(|(_, fault)| PASSING.contains(&fault));
+    if passes {
+        assert_ended_well(&site, scenario, &actors, &story).await;
+    }
+    site.reconcile(&second).await;
+    assert_nothing_is_leaked(&site, &story).await;
+    assert_each_sr_was_made_once(&site, &story);
+    events
+}

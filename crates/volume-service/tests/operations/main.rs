@@ -1,0 +1,14 @@
+//! Operations under every fault: the generic harness, two workers at once, late workers, and simulation, on SQLite and on
+//! PostgreSQL.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
+
+mod fake_pool;
+mod faults;
+mod gate;
+mod installation;
+mod late_worker;
+mod outcomes;
+mod scenarios;
+mod simulation;
+mod two_workers;

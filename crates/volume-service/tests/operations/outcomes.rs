@@ -1,0 +1,202 @@
+//! What must hold in the end, whatever happened on the way.
+
+use std::collections::BTreeMap;
+
+use volume_service::db::{attachments, volumes};
+use volume_service::model::attachment::AttachmentStatus;
+use volume_service::model::backend::BackendState;
+use volume_service::model::volume::{Volume, VolumeStatus};
+
+use crate::installation::Site;
+use crate::scenarios::{Actors, Scenario};
+
+/// Asserts that nothing is left over, nothing is doubled, and nothing is under way.
+pub async fn assert_nothing_is_leaked(site: &Site, story: &str) {
+    assert!(
+        site.unfinished().await.is_empty(),
+        "{story}: an operation is left"
+    );
+    let (zone, mut volumes_left) = (site.zone.clone(), Vec::new());
+    for status in VolumeStatus::ALL {
+        let zone = zone.clone();
+        let found = site
+            .database()
+            .read(move |tx| volumes::in_status(tx, &zone, status, 1000));
+        volumes_left.extend(found.await.unwrap());
+    }
+    let state = site.pool.state();
+    let mut owned = BTreeMap::new();
+    for volume in &volumes_left {
+        assert_settled(site, volume, story).await;
+        if let Some(vdi) = volume.vdi_uuid {
+            owned.insert(vdi, volume.id);
+            // A removal that failed half way may have taken the VDI already.
+            let may_be_gone = volume.status == VolumeStatus::ErrorDeleting;
+            let is_there = state.vdis.contains_key(&vdi);
+            assert!(is_there || may_be_gone, "{story}: VDI {vdi} is lost");
+        }
+    }
+    for (uuid, vdi) in &state.vdis {
+        let owner = owned.get(uuid);
+        assert_eq!(
+            owner,
+            Some(&vdi.spec.volume),
+            "{story}: VDI {uuid} is leaked"
+        );
+    }
+    for (uuid, vbd) in &state.vbds {
+        let row = site.attachment(vbd.spec.attachment).await;
+        let is_owned = row.is_some_and(|row| {
+            // An end that failed half way may have unplugged it already.
+            let may_be_unplugged = row.status == AttachmentStatus::ErrorDetaching;
+            let is_nbd = row.connection_info["driver_volume_type"] == "nbd";
+            is_nbd && (vbd.is_plugged || may_be_unplugged)
+        });
+        assert!(is_owned, "{story}: VBD {uuid} is leaked");
+    }
+    let backends = site.backends().await;
+    for (uuid, sr) in &state.srs {
+        let is_known = backends
+            .iter()
+            .any(|backend| backend.sr_uuid == Some(*uuid));
+        assert!(is_known, "{story}: SR {uuid} ({:?}) is leaked", sr.mark);
+    }
+}
+
+/// Asserts that no SR was made twice, not even for a while.
+pub fn assert_each_sr_was_made_once(site: &Site, story: &str) {
+    for (mark, created) in &site.pool.state().created_srs {
+        assert_eq!(
+            *created, 1,
+            "{story}: the SR of {mark} was created {created} times"
+        );
+    }
+}
+
+async fn assert_settled(site: &Site, volume: &Volume, story: &str) {
+    let id = volume.id;
+    let found = site
+        .database()
+        .read(move |tx| attachments::of_volume(tx, id));
+    let attachments = found.await.unwrap();
+    match volume.status {
+        VolumeStatus::Available => {
+            assert!(volume.vdi_uuid.is_some(), "{story}: volume {id} has no VDI");
+            assert!(
+                attachments.is_empty(),
+                "{story}: volume {id} has attachments"
+            );
+        }
+        VolumeStatus::Error => assert!(volume.vdi_uuid.is_none(), "{story}: volume {id}"),
+        VolumeStatus::ErrorDeleting | VolumeStatus::InUse => {}
+        VolumeStatus::Attaching => {
+            let is_connected = attachments.iter().any(|attachment| {
+                attachment.status == AttachmentStatus::Attaching
+                    && attachment
+                        .connection_info
+                        .get("driver_volume_type")
+                        .is_some()
+            });
+            assert!(is_connected, "{story}: volume {id} is attaching for ever");
+        }
+        VolumeStatus::Reserved => {
+            let has_failed = attachments
+                .iter()
+                .any(|attachment| attachment.status == AttachmentStatus::ErrorAttaching);
+            assert!(has_failed, "{story}: volume {id} is reserved for nobody");
+        }
+        VolumeStatus::Creating | VolumeStatus::Deleting | VolumeStatus::Detaching => {
+            panic!(
+                "{story}: volume {id} is {} for ever",
+                volume.status.as_str()
+            );
+        }
+    }
+}
+
+/// Asserts that the scenario ended as it does without faults.
+pub async fn assert_ended_well(site: &Site, scenario: Scenario, actors: &Actors, story: &str) {
+    let volume = match actors.volume {
+        Some(id) => site.volume(id).await,
+        None => None,
+    };
+    let attachment = match actors.attachment {
+        Some(id) => site.attachment(id).await,
+        None => None,
+    };
+    let status = volume.as_ref().map(|volume| volume.status);
+    match scenario {
+        Scenario::Create
+        | Scenario::CreateOnNewBackend
+        | Scenario::CreateOnSecond
+        | Scenario::CreateOnUnplugged => {
+            let volume = volume.unwrap();
+            assert_eq!(
+                status,
+                Some(VolumeStatus::Available),
+                "{story}: {}",
+                volume.failure
+            );
+            let backend = site.backend(volume.backend_id.unwrap()).await;
+            assert_eq!(backend.sr_type, "file", "{story}");
+        }
+        Scenario::CreateNowhere => {
+            let volume = volume.unwrap();
+            assert_eq!(status, Some(VolumeStatus::Error), "{story}");
+            let reasons = volume.failure.matches("the storage reported an error");
+            assert_eq!(reasons.count(), 2, "{story}: {}", volume.failure);
+        }
+        Scenario::CreateUnwanted | Scenario::Delete | Scenario::DeleteUnplaced => {
+            assert!(volume.is_none(), "{story}: {volume:?}");
+        }
+        Scenario::ConnectNew | Scenario::ConnectKnown => {
+            let backend = site.backend(actors.backend.unwrap()).await;
+            assert_eq!(
+                backend.state,
+                BackendState::Connected,
+                "{story}: {}",
+                backend.failure
+            );
+            assert!(backend.physical_size.is_some(), "{story}");
+            let state = site.pool.state();
+            let sr = &state.srs[&backend.sr_uuid.unwrap()];
+            assert!(sr.is_plugged && sr.is_scanned, "{story}");
+        }
+        Scenario::ConnectUnknownType => {
+            let backend = site.backend(actors.backend.unwrap()).await;
+            assert_eq!(backend.state, BackendState::Unreachable, "{story}");
+            let text = "this storage manager does not have SR type unknown yet";
+            assert!(
+                backend.failure.contains(text),
+                "{story}: {}",
+                backend.failure
+            );
+            assert!(!backend.failure.contains("hidden"), "{story}");
+        }
+        Scenario::AttachNbd | Scenario::AttachXenHost => {
+            let info = attachment.unwrap().connection_info;
+            let expected = if scenario == Scenario::AttachNbd {
+                "nbd"
+            } else {
+                "xensm"
+            };
+            assert_eq!(info["driver_volume_type"], expected, "{story}: {info}");
+            assert!(!info.to_string().contains("hidden"), "{story}: {info}");
+            assert_eq!(status, Some(VolumeStatus::Attaching), "{story}");
+        }
+        Scenario::AttachWithoutNbd => {
+            let attachment = attachment.unwrap();
+            assert_eq!(
+                attachment.status,
+                AttachmentStatus::ErrorAttaching,
+                "{story}"
+            );
+            let text = "this pool serves volumes to Xen hosts only";
+            assert_eq!(attachment.failure, text, "{story}");
+        }
+        Scenario::Detach => {
+            assert!(attachment.is_none(), "{story}");
+            assert_eq!(status, Some(VolumeStatus::Available), "{story}");
+        }
+    }
+}
