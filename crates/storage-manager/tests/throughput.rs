@@ -10,7 +10,7 @@ use support::{Running, config, make_sr, vdi_record};
 use xenapi::Value;
 
 /// Calls of each client.
-const CALLS: usize = 100;
+const CALLS: usize = 40;
 
 fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort();

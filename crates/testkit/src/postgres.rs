@@ -1,6 +1,7 @@
 //! A private PostgreSQL server for tests: own data directory, unix socket only, gone with the test process.
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -162,6 +163,8 @@ fn start(programs: &std::path::Path) -> anyhow::Result<Cluster> {
         .arg(programs)
         .arg(&directory)
         .current_dir("/")
+        // A signal to the tests' group must not reach the keeper, which has to clean up.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

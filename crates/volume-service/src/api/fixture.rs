@@ -14,6 +14,9 @@ use crate::app::identity::{self, FirstCredentials};
 use crate::app::{Service, flavors};
 use crate::config::{Config, Endpoints, Limits, MasterKey, Secret, ZoneConfig};
 use crate::context::{Context, RequestContext, World};
+use crate::db::volumes::change_status;
+use crate::model::id::VolumeId;
+use crate::model::volume::VolumeStatus;
 
 /// 2026-11-22T07:00:00.123456Z
 pub(super) const NOW_US: i64 = 1_795_330_800_123_456;
@@ -201,6 +204,20 @@ impl Fixture {
             .as_str()
             .expect("an id")
             .to_owned()
+    }
+}
+
+impl Fixture {
+    /// Does what a worker would: the volume was made.
+    pub(super) async fn settle(&self, id: &str) {
+        let id: VolumeId = id.parse().expect("a volume's id");
+        let from = [VolumeStatus::Creating];
+        let changed = self
+            .service
+            .database
+            .write(move |tx| change_status(tx, id, &from, VolumeStatus::Available, NOW_US))
+            .await;
+        assert!(changed.expect("the database answers"));
     }
 }
 

@@ -9,6 +9,8 @@ mod fixture;
 mod identity;
 pub mod metrics;
 mod openstack;
+#[cfg(test)]
+mod parser_tests;
 mod request;
 mod timestamp;
 

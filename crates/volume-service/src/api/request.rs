@@ -20,8 +20,9 @@ use super::{ec2, identity, metrics, openstack};
 use crate::app::{self, Service};
 use crate::context::{Context, RequestContext};
 
-/// How long a client waits for an answer.
-pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a client waits for an answer: longer than the longest wait of a use case (`attachments::WAIT`), whose own
+/// refusal says more.
+pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(75);
 /// Requests of one router that are worked on at the same time; more are refused, not queued.
 pub(super) const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
 

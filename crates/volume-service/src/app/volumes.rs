@@ -125,6 +125,11 @@ pub enum DeleteMode {
     Force,
 }
 
+/// Refuses who may not change the volumes of their project; what a dry run asks.
+pub fn check_may_change(request: &RequestContext) -> Result<()> {
+    policy::may_write(request)
+}
+
 /// Takes a request for a volume: validates, checks quota, writes the volume (`creating`) and its operation.
 pub async fn create(
     service: &Service,

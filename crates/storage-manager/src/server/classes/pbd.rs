@@ -7,7 +7,7 @@ use xenapi::{Failure, Value};
 
 use crate::database::{Objects, Transaction, text_map};
 use crate::server::call::{Args, Call, not_implemented};
-use crate::server::operations::{self, Sharing};
+use crate::server::operations::{self, Operation, Sharing};
 use crate::server::{allowed, attachments, reconcile, recovery, storage};
 
 /// Suffix of the keys that are passwords.
@@ -45,6 +45,7 @@ pub async fn run(call: &Call, name: &str, mut args: Args) -> Result<Value, Failu
             written.await.map(Value::from)
         }
         "destroy" => {
+            let _operation = alone(call, args.text(0), "pbd_destroy").await?;
             let written = call.server.database.write(|transaction| {
                 if transaction
                     .get("PBD", args.text(0))?
@@ -61,19 +62,13 @@ pub async fn run(call: &Call, name: &str, mut args: Args) -> Result<Value, Failu
             written.await
         }
         "plug" => {
-            let sr = call
-                .server
-                .database
-                .read()
-                .get("PBD", args.text(0))?
-                .text("SR")
-                .to_owned();
-            let _operation = operations::begin(call, "SR", &sr, "plug", Sharing::Exclusive).await?;
+            let _operation = alone(call, args.text(0), "plug").await?;
             plug(call, args.text(0)).await?;
             Ok(Value::Nil)
         }
         "unplug" => unplug(call, args.text(0)).await,
         "set_device_config" => {
+            let _operation = alone(call, args.text(0), "update").await?;
             let device_config = args.texts(1);
             check_reserved(&device_config)?;
             let written = call.server.database.write(|transaction| {
@@ -91,6 +86,18 @@ pub async fn run(call: &Call, name: &str, mut args: Args) -> Result<Value, Failu
         }
         _ => Err(not_implemented(&format!("PBD.{name}"))),
     }
+}
+
+/// Holds the SR of a PBD alone, so that it is not plugged meanwhile.
+async fn alone(call: &Call, pbd: &str, operation: &str) -> Result<Operation, Failure> {
+    let sr = call
+        .server
+        .database
+        .read()
+        .get("PBD", pbd)?
+        .text("SR")
+        .to_owned();
+    operations::begin(call, "SR", &sr, operation, Sharing::Exclusive).await
 }
 
 fn check_reserved(device_config: &BTreeMap<String, String>) -> Result<(), Failure> {

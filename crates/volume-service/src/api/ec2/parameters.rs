@@ -67,7 +67,7 @@ impl Parameters {
     }
 
     /// The value of a parameter.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(in crate::api) fn get(&self, name: &str) -> Option<&str> {
         let start = self.0.partition_point(|(key, _)| key.as_str() < name);
         self.0
             .get(start)
@@ -119,7 +119,7 @@ impl Parameters {
         Ok(found.into_values().collect())
     }
 
-    /// The members of `name.1.…`, `name.2.…`: for each number its own parameters.
+    /// The members of `name.1.*`, `name.2.*`: for each number its own parameters.
     pub(super) fn members(&self, name: &str) -> Result<Vec<Parameters>> {
         let mut found: BTreeMap<u32, Parameters> = BTreeMap::new();
         for (index, rest, value) in self.numbered(name) {

@@ -161,7 +161,7 @@ pub(super) fn expired() -> Ec2Fault {
 }
 
 /// Percent-encodes as both signature versions do: all but letters, digits, `-`, `_`, `.` and `~`.
-pub(super) fn encode(text: &str, keep_slash: bool) -> String {
+pub(in crate::api) fn encode(text: &str, keep_slash: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -176,7 +176,9 @@ pub(super) fn encode(text: &str, keep_slash: bool) -> String {
 }
 
 /// Name-value pairs encoded, sorted and joined, as both versions sign them.
-pub(super) fn canonical_query<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+pub(in crate::api) fn canonical_query<'a>(
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+) -> String {
     let mut encoded: Vec<String> = pairs
         .map(|(name, value)| format!("{}={}", encode(name, false), encode(value, false)))
         .collect();

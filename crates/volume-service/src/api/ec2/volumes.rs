@@ -45,6 +45,7 @@ const UNBUILT: [&str; 10] = [
 
 pub(super) async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
     let wanted = wanted_volume(&call.parameters)?;
+    volumes::check_may_change(&call.context)?;
     call.stop_if_dry()?;
     let volume = volumes::create(&call.service, &call.context, wanted).await?;
     volume_view::write(xml, &volume, &[]);
@@ -160,6 +161,7 @@ pub(super) async fn delete(call: &Call, xml: &mut Xml) -> Result<()> {
     call.parameters.only(&["VolumeId"])?;
     let ec2_id = call.parameters.required("VolumeId")?;
     let volume = find(call, ec2_id).await?;
+    volumes::check_may_change(&call.context)?;
     call.stop_if_dry()?;
     volumes::delete(&call.service, &call.context, volume.id, DeleteMode::Normal)
         .await

@@ -129,20 +129,17 @@ impl Call {
         }
     }
 
-    /// Connects what `os-reserve` reserved, or reserves and connects at once; says again what was said when it is
-    /// connected already.
+    /// Connects what `os-reserve` reserved, or reserves and connects at once; what is connected already is said again.
     async fn initialize_connection(&self, fields: Fields<'_>) -> Result<Response> {
         fields.only(&["connector"])?;
         fields.object("connector")?;
         let connector = fields.value("connector").cloned().unwrap_or_default();
-        let existing = self.existing().await?;
-        let attachment = match existing.first() {
+        let attachment = match self.existing().await?.first() {
             None => self.create(Some(connector), None).await?,
-            Some(found) if found.status == AttachmentStatus::Reserved => {
+            Some(found) => {
                 let context = &self.caller.context;
                 attachments::connect(&self.service, context, found.id, connector).await?
             }
-            Some(found) => found.clone(),
         };
         let info = connection_info(&attachment.connection_info);
         Ok(Json(json!({ "connection_info": info })).into_response())

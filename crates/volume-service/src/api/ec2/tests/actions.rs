@@ -8,15 +8,27 @@ use ring::hmac;
 use crate::api::ec2::signature::{canonical_query, encode};
 use crate::api::fixture::{ACCESS_KEY, Answer, Fixture, NOW_US, SECRET_KEY, send};
 use crate::api::timestamp;
+use crate::app::identity;
+use crate::config::Secret;
+use crate::context::RequestContext;
 
 async fn call(fixture: &Fixture, parameters: &[(&str, &str)]) -> Answer {
     call_with(fixture, SECRET_KEY, parameters).await
 }
 
 async fn call_with(fixture: &Fixture, secret: &str, parameters: &[(&str, &str)]) -> Answer {
+    call_as(fixture, ACCESS_KEY, secret, parameters).await
+}
+
+async fn call_as(
+    fixture: &Fixture,
+    access_key: &str,
+    secret: &str,
+    parameters: &[(&str, &str)],
+) -> Answer {
     let now = timestamp::ec2(fixture.service.context.now_us());
     let mut all = vec![
-        ("AWSAccessKeyId", ACCESS_KEY),
+        ("AWSAccessKeyId", access_key),
         ("SignatureVersion", "2"),
         ("SignatureMethod", "HmacSHA256"),
         ("Timestamp", now.as_str()),
@@ -312,4 +324,43 @@ async fn who_is_not_known_learns_nothing() {
     assert_eq!(method.status, 405);
     let health = send(&fixture.ec2, Method::GET, "/healthz", &[], "").await;
     assert_eq!(health.status, 200);
+}
+
+#[tokio::test]
+async fn keys_act_for_their_project_and_role_only() {
+    let fixture = Fixture::new().await;
+    let made = call(&fixture, &CREATE).await;
+    let id = element(&made, "volumeId").to_owned();
+    let mut keys = Vec::new();
+    for (name, role) in [("tenant", "member"), ("watcher", "reader")] {
+        let (token, project) = fixture.other_user(name, role).await;
+        let token = identity::validate(&fixture.service, &Secret::new(token)).await;
+        let user = token.expect("a good token").user.id;
+        let operator = RequestContext::operator();
+        let key = identity::create_ec2_key(&fixture.service, &operator, &user, &project).await;
+        keys.push(key.expect("a key"));
+    }
+    let refusal = async |index: usize, parameters: &[(&str, &str)]| {
+        let (access, secret) = &keys[index];
+        let answer = call_as(&fixture, access, secret.expose(), parameters).await;
+        (answer.status, element(&answer, "Code").to_owned())
+    };
+    let delete = [("Action", "DeleteVolume"), ("VolumeId", id.as_str())];
+    let not_found = (400, "InvalidVolume.NotFound".to_owned());
+    assert_eq!(
+        refusal(0, &delete).await,
+        not_found,
+        "another project's volume"
+    );
+    let describe = [("Action", "DescribeVolumes"), ("VolumeId.1", id.as_str())];
+    assert_eq!(refusal(0, &describe).await, not_found);
+    let unauthorized = (403, "UnauthorizedOperation".to_owned());
+    assert_eq!(refusal(1, &CREATE).await, unauthorized);
+    let dry = with(&CREATE, &[("DryRun", "true")]);
+    assert_eq!(
+        refusal(1, &dry).await,
+        unauthorized,
+        "a dry run says what would happen"
+    );
+    assert_eq!(refusal(0, &dry).await, (412, "DryRunOperation".to_owned()));
 }

@@ -1,0 +1,69 @@
+"""boto3 and botocore against a service without a worker: signatures of every kind, errors, paging."""
+
+import os
+import urllib.error
+import urllib.request
+
+import boto3
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+from botocore.exceptions import ClientError
+
+ec2 = boto3.client("ec2")
+made = ec2.create_volume(Size=3, AvailabilityZone="nova", VolumeType="gold", ClientToken="once")
+again = ec2.create_volume(Size=3, AvailabilityZone="nova", VolumeType="gold", ClientToken="once")
+assert made["VolumeId"] == again["VolumeId"]
+assert made["CreateTime"].tzinfo is not None and made["Encrypted"] is False, made
+for _ in range(6):
+    ec2.create_volume(Size=1, AvailabilityZone="nova")
+pages = list(ec2.get_paginator("describe_volumes").paginate(PaginationConfig={"PageSize": 3}))
+assert [len(page["Volumes"]) for page in pages] == [3, 3, 1], pages
+sizes = ec2.describe_volumes(Filters=[{"Name": "size", "Values": ["3"]}])["Volumes"]
+assert [volume["VolumeId"] for volume in sizes] == [made["VolumeId"]]
+
+
+def refused(code, call, **arguments):
+    try:
+        call(**arguments)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == code, error.response
+    else:
+        raise AssertionError(code)
+
+
+refused("IdempotentParameterMismatch", ec2.create_volume, Size=4, AvailabilityZone="nova", ClientToken="once")
+refused("InvalidVolume.NotFound", ec2.describe_volumes, VolumeIds=["vol-0123456789abcdef0"])
+refused("UnsupportedOperation", ec2.create_volume, Size=1, AvailabilityZone="nova", Encrypted=True)
+refused("InvalidAction", ec2.describe_instances)
+wrong = boto3.client("ec2", aws_secret_access_key="wrong", aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"])
+refused("SignatureDoesNotMatch", wrong.describe_volumes)
+unknown = boto3.client("ec2", aws_secret_access_key="wrong", aws_access_key_id="nobody")
+refused("AuthFailure", unknown.describe_volumes)
+
+url = os.environ["AWS_ENDPOINT_URL_EC2"]
+credentials = botocore.credentials.Credentials(
+    os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+)
+
+
+def fetch(request):
+    prepared = request.prepare()
+    body = prepared.body.encode() if isinstance(prepared.body, str) else prepared.body
+    plain = urllib.request.Request(prepared.url, data=body, headers=dict(prepared.headers), method=prepared.method)
+    with urllib.request.urlopen(plain, timeout=30) as answer:
+        return answer.read().decode()
+
+
+query = "?Action=DescribeVolumes&Version=2010-08-31"
+signed_url = botocore.awsrequest.AWSRequest(method="GET", url=f"{url}/{query}")
+botocore.auth.SigV4QueryAuth(credentials, "ec2", "undefined-4711", expires=60).add_auth(signed_url)
+assert "http://ec2.amazonaws.com/doc/2010-08-31/" in fetch(signed_url)
+
+old = botocore.awsrequest.AWSRequest(
+    method="POST", url=f"{url}/services/Cloud", data={"Action": "DescribeVolumes", "Version": "2010-08-31"}
+)
+old.params = {}
+botocore.auth.SigV2Auth(credentials).add_auth(old)
+assert made["VolumeId"] in fetch(old)
+print("done")
