@@ -64,6 +64,14 @@ pub enum Error {
         /// The character.
         character: char,
     },
+    /// The body is not well-formed XML.
+    #[error("XML at byte {offset}")]
+    Xml {
+        /// Where the tokenizer stopped.
+        offset: u64,
+        /// What it found.
+        source: quick_xml::Error,
+    },
     /// The body declares a document type. Those are refused, because entities can be defined there.
     #[error("document type declaration at byte {offset}")]
     DocumentType {
@@ -73,6 +81,12 @@ pub enum Error {
     /// An entity other than the five of XML.
     #[error("unknown entity at byte {offset}")]
     UnknownEntity {
+        /// Where it ends.
+        offset: u64,
+    },
+    /// A processing instruction, which XML-RPC has no use for.
+    #[error("processing instruction before byte {offset}")]
+    ProcessingInstruction {
         /// Where it ends.
         offset: u64,
     },

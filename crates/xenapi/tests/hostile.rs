@@ -40,6 +40,35 @@ fn entity_bombs_are_refused_before_they_grow() {
 }
 
 #[test]
+fn xml_that_is_no_xml() {
+    let instruction = "<value>a<?run it?>b</value>";
+    assert!(matches!(
+        parsed(instruction),
+        Err(Error::ProcessingInstruction { .. })
+    ));
+    for value in [
+        "<value>a & b</value>",
+        "<value>&#13</value>",
+        "<value>&amp</value>",
+        "<value>&#;</value>",
+        "<value>&#x;</value>",
+        "<value>&#+65;</value>",
+        "<value>&#4294967361;</value>",
+        "<value>&;</value>",
+        "<value><!-- open</value>",
+        "<value><![CDATA[open</value>",
+        "<value><!ELEMENT a></value>",
+        "<value><></></value>",
+        "<value><string></value></string>",
+        "<value a=\"",
+        "</value>",
+        "<",
+    ] {
+        assert!(parsed(value).is_err(), "{value}");
+    }
+}
+
+#[test]
 fn depth_is_bounded_on_both_wires() {
     let xml = |depth: usize| {
         let (open, close) = (
