@@ -130,20 +130,42 @@ impl Chain {
                 at = whole_end;
             } else {
                 let stop = (sector_start + SECTOR_SIZE).min(end);
+                let part = payload.part(at - within, stop - at);
+                if let Some(data) = self.data_of_sector(block, sector_start)? {
+                    self.put(part, data + at - sector_start)?;
+                    at = stop;
+                    continue;
+                }
                 let mut sector = [0; SECTOR];
                 self.read_at(
                     &mut sector,
                     u64::from(block) * self.block_size + sector_start,
                 )?;
                 let range = (at - sector_start) as usize..(stop - sector_start) as usize;
-                payload
-                    .part(at - within, stop - at)
-                    .copy_to(&mut sector[range]);
+                part.copy_to(&mut sector[range]);
                 self.write_sectors(writer, block, sector_start, Payload::Bytes(&sector))?;
                 at = stop;
             }
         }
         Ok(())
+    }
+
+    /// Where the leaf has a sector, if it has it; `within` is the sector's offset in the block.
+    ///
+    /// Such a sector is never read and written back: as soon as the block is complete, other writes take no lock and may
+    /// change the sector's other bytes meanwhile. A sector that the leaf lacks keeps the block incomplete for as long as
+    /// the caller holds the block's lock.
+    fn data_of_sector(&self, block: u32, within: u64) -> Result<Option<u64>> {
+        let entry = self.map.get(block);
+        if !entry.is_in_leaf() {
+            return Ok(None);
+        }
+        let sector = (within / SECTOR_SIZE) as u32;
+        let load = || self.load_partial(block);
+        let is_set = self
+            .partials
+            .look(block, load, |partial| partial.bitmap.is_set(sector))?;
+        Ok(is_set.then(|| entry.data_offset() + within))
     }
 
     /// Writes whole sectors inside a block that may not be allocated: the data first, then their bits.
