@@ -332,6 +332,27 @@ fn every_crash_leaves_what_was_flushed() {
     }
 }
 
+/// Of what no flush has covered, a disk may put the last write on its medium first.
+#[test]
+fn a_crash_that_keeps_only_the_last_write_loses_nothing() {
+    let story = Story::new();
+    let log = story.recorder.log.lock().unwrap().clone();
+    for kept in 1..=log.len() {
+        let last = kept - 1;
+        if matches!(log[last], Event::Flush) {
+            continue;
+        }
+        let flushed = log[..last]
+            .iter()
+            .rposition(|event| matches!(event, Event::Flush))
+            .map_or(0, |at| at + 1);
+        let mut left = log[..flushed].to_vec();
+        left.push(log[last].clone());
+        let all = left.len();
+        story.verify(after_crash(&story.start, &left, all, || true), kept);
+    }
+}
+
 /// The repair at opening is itself cut at every point.
 #[test]
 fn a_crash_while_opening_loses_nothing() {

@@ -89,14 +89,15 @@ impl Chain {
     ///    Crash: the file is as the last flush left it, with bytes of unpublished blocks behind; the footer at the end
     ///    may be gone, its copy at offset 0 serves, and the next writable open cuts the file and writes the footer.
     ///    Writes to sectors that were published before may or may not be there, as with any storage.
-    /// 2. The bitmaps are written, each a sector; then the BAT's changed sectors; then the footer at the new end; then
-    ///    the batmap, with one write of header and bits.
+    /// 2. The bitmaps are written, each a sector; then the BAT's changed sectors; then the footer at the new end.
     ///    Crash: any subset of these is on the storage. A bitmap without its BAT entry is behind the end and is cut off.
     ///    A BAT entry without its bitmap names a block whose bitmap is zeros since 1: it reads as before the write. A
-    ///    bitmap that belongs to a published block names sectors whose data are durable since 1. A batmap bit without
-    ///    its bitmap is right, since the data of the whole block are durable. A torn batmap has a wrong checksum, is
-    ///    ignored, and the next writable open writes it anew, all clear. The footer: as after 1.
+    ///    bitmap that belongs to a published block names sectors whose data are durable since 1. The footer: as after 1.
     /// 3. The storage is flushed. Crash: nothing is left to do.
+    /// 4. The batmap is written, with one write of header and bits, and not flushed: it is a shortcut that nobody was
+    ///    promised. It comes after 3, since whoever finds a block's bit writes to the block without looking at its bitmap,
+    ///    which must therefore be complete. Crash: a batmap that is torn has a wrong checksum, is ignored, and the next
+    ///    writable open writes it anew, all clear.
     pub fn flush(&self) -> Result<()> {
         self.usable()?;
         let Some(writer) = &self.writer else {
@@ -151,24 +152,30 @@ impl Chain {
             // The sector of the old footer is padding now, and zeros as tapdisk leaves it.
             storage::write_zeroes(self.leaf(), published.end, FOOTER_SIZE as u64)?;
         }
-        if let Some(batmap) = &mut published.batmap {
-            let sectors = self.sectors_per_block();
-            let mut changed = false;
-            for dirty in batch
-                .bitmaps
-                .iter()
-                .filter(|dirty| dirty.bitmap.all_set(0, sectors))
-            {
-                changed |= batmap::set_full(&mut batmap.bits, dirty.block);
-            }
-            if changed {
-                write_batmap(self.leaf(), batmap)?;
-            }
-        }
         // 3.
         storage::flush(self.leaf())?;
         published.end = batch.end;
         self.partials.written(&batch.bitmaps);
+        // 4.
+        match &mut published.batmap {
+            Some(batmap) => self.write_full_blocks(batmap, &batch.bitmaps),
+            None => Ok(()),
+        }
+    }
+
+    /// Marks the blocks whose bitmaps have every bit set.
+    fn write_full_blocks(&self, batmap: &mut Batmap, bitmaps: &[DirtyBitmap]) -> Result<()> {
+        let sectors = self.sectors_per_block();
+        let mut changed = false;
+        for dirty in bitmaps
+            .iter()
+            .filter(|dirty| dirty.bitmap.all_set(0, sectors))
+        {
+            changed |= batmap::set_full(&mut batmap.bits, dirty.block);
+        }
+        if changed {
+            write_batmap(self.leaf(), batmap)?;
+        }
         Ok(())
     }
 
