@@ -1,8 +1,8 @@
 //! Making and deleting the image of a VDI so that a crash at any point leaves record and medium in agreement.
 //!
 //! ```text
-//! create:   uuid of a stored intent ─▶ image ─▶ record, intent dropped (one transaction) ─▶ answer
-//! destroy:  intent ─▶ image gone ─▶ record and intent dropped (one transaction) ─▶ answer
+//! create:   uuid of a stored intent -> image -> record, intent dropped (one transaction) -> answer
+//! destroy:  intent -> image gone -> record and intent dropped (one transaction) -> answer
 //! ```
 //!
 //! A crash after the image of a create: the next start finds the intent without a record and deletes the image; nobody was

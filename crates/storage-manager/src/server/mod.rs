@@ -1,12 +1,12 @@
 //! The XenAPI server.
 //!
 //! ```text
-//! listen ─▶ http ─▶ dispatch ─▶ generated           getters, setters and listings of every class
-//!                       │
-//!                       └─────▶ classes/<class>     one file per class, for the messages that do something
-//!                                   │      │
-//!                                   │      └▶ storage ─▶ sr_threads ─▶ sr (the driver)
-//!                                   └▶ database
+//! listen -> http -> dispatch -> generated           getters, setters and listings of every class
+//!                       |
+//!                       +-----> classes/<class>     one file per class, for the messages that do something
+//!                                   |      |
+//!                                   |      +> storage -> sr_threads -> sr (the driver)
+//!                                   +> database
 //! ```
 
 pub mod allowed;

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!            claim                 last step done
-//!  pending ─────────▶ running ───────────────────────▶ succeeded
-//!     ▲  park, retry │   │ a step failed for good
-//!     └──────────────┘   ▼
-//!                     undoing ───────────────────────▶ failed
+//!  pending ---------> running -----------------------> succeeded
+//!     ^  park, retry |   | a step failed for good
+//!     +--------------+   v
+//!                     undoing -----------------------> failed
 //!                            all begun steps undone
 //! ```
 //!
