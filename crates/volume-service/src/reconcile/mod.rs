@@ -67,6 +67,8 @@ pub struct Report {
     pub repaired: u64,
     /// Things that could not be compared or changed.
     pub failed: u64,
+    /// Things that carry our marks and that the database knows nothing of: reported, left alone.
+    pub unknown: u64,
 }
 
 async fn every<F: Future<Output = Result<Report>>>(

@@ -1,8 +1,10 @@
 //! Removes VDIs of this deployment that no volume owns: what a worker made that had lost its lease, or what an undo could not
 //! reach.
 //!
-//! The database decides: a VDI goes only when its volume's row is gone or names another VDI, no operation is at work on that
-//! volume, and this has been so for the whole grace period.
+//! The database decides: a VDI goes only when its volume's row is gone or names another VDI, the operation that made it is
+//! known and finished, no operation is at work on that volume, and all this has been so for the whole grace period. A VDI
+//! whose operation the database does not know is reported and never removed: after a restore from an old backup those are
+//! the volumes that were made since.
 
 use std::sync::Arc;
 
@@ -53,9 +55,17 @@ impl Vdis {
         let deployment = Some(self.engine.deployment().0);
         ours.retain(|vdi| vdi.deployment == deployment && !vdi.is_a_snapshot);
         report.looked = ours.len() as u64;
-        let orphans = self.orphans(ours).await?;
+        let Orphans { removable, unknown } = self.orphans(ours).await?;
+        for uuid in &unknown {
+            report.unknown += 1;
+            tracing::warn!(
+                vdi.uuid = %uuid,
+                "VDI {uuid} is ours by its marks, but the database knows neither its volume nor the operation that made it: \
+                 it is left alone; was the database restored from an old backup?"
+            );
+        }
         let now_us = self.engine.context().now_us();
-        let overdue = self.sightings.overdue(&orphans, now_us, GRACE_US);
+        let overdue = self.sightings.overdue(&removable, now_us, GRACE_US);
         for uuid in overdue.into_iter().take(REMOVALS_MAX) {
             match pool.destroy_vdi(uuid).await {
                 Ok(()) => {
@@ -83,17 +93,21 @@ impl Vdis {
             .collect())
     }
 
-    /// Those that the database, asked after the pool, does not know.
-    async fn orphans(&self, found: Vec<FoundVdi>) -> Result<Vec<Uuid>> {
+    /// Those that the database, asked after the pool, gives no owner.
+    async fn orphans(&self, found: Vec<FoundVdi>) -> Result<Orphans> {
         if found.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Orphans::default());
         }
         let database = self.engine.database();
         let orphans = database.read(move |tx| {
-            let mut orphans = Vec::new();
+            let mut orphans = Orphans::default();
             for vdi in &found {
-                if is_orphan(tx, vdi)? {
-                    orphans.push(vdi.uuid);
+                if is_owned(tx, vdi)? {
+                    continue;
+                }
+                match is_maker_finished(tx, vdi)? {
+                    true => orphans.removable.push(vdi.uuid),
+                    false => orphans.unknown.push(vdi.uuid),
                 }
             }
             Ok(orphans)
@@ -102,11 +116,27 @@ impl Vdis {
     }
 }
 
-fn is_orphan(tx: &mut Transaction<'_>, vdi: &FoundVdi) -> Result<bool> {
+/// VDIs without an owner.
+#[derive(Default)]
+struct Orphans {
+    /// The database knows how they came to be and that nobody needs them.
+    removable: Vec<Uuid>,
+    /// The database does not know how they came to be.
+    unknown: Vec<Uuid>,
+}
+
+fn is_owned(tx: &mut Transaction<'_>, vdi: &FoundVdi) -> Result<bool> {
     // A mark that cannot be read says nothing about an owner: leave it.
     let Some(id) = vdi.volume else {
+        return Ok(true);
+    };
+    let is_named = volumes::find(tx, id)?.is_some_and(|row| row.vdi_uuid == Some(vdi.uuid));
+    Ok(is_named || operations::find_unfinished(tx, &id.to_string())?.is_some())
+}
+
+fn is_maker_finished(tx: &mut Transaction<'_>, vdi: &FoundVdi) -> Result<bool> {
+    let Some(id) = vdi.operation else {
         return Ok(false);
     };
-    let is_owned = volumes::find(tx, id)?.is_some_and(|row| row.vdi_uuid == Some(vdi.uuid));
-    Ok(!is_owned && operations::find_unfinished(tx, &id.to_string())?.is_none())
+    Ok(operations::find(tx, id)?.is_some_and(|maker| maker.state.is_finished()))
 }

@@ -9,6 +9,7 @@ mod gate;
 mod installation;
 mod late_worker;
 mod outcomes;
+mod restored;
 mod scenarios;
 mod simulation;
 mod two_workers;
