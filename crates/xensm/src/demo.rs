@@ -331,7 +331,13 @@ fn write_and_read(attachment: &Value) -> Result<()> {
         move |cause: nbd::Error| Failure::failed(what, &cause)
     };
     let pattern: Vec<u8> = (0..LENGTH).map(|index| (index / 512 % 251) as u8).collect();
-    let connect = || nbd::Client::connect_unix(Path::new(&socket), &export, &nbd::client::ClientOptions::default());
+    let connect = || {
+        nbd::Client::connect_unix(
+            Path::new(&socket),
+            &export,
+            &nbd::client::ClientOptions::default(),
+        )
+    };
     let mut writer = connect().map_err(failed("open"))?;
     writer.write(&pattern, 0).map_err(failed("write"))?;
     writer.flush().map_err(failed("flush"))?;

@@ -213,7 +213,10 @@ async fn start_service(file: &File, roles: &Roles, running: &mut Running) -> Res
     if roles.has_api {
         running.is_first_start = first_start(&service, file, &data_dir).await?;
     }
-    if roles.has_storage_manager && running.is_first_start && service.config.zones.iter().any(is_embedded) {
+    if roles.has_storage_manager
+        && running.is_first_start
+        && service.config.zones.iter().any(is_embedded)
+    {
         default_flavor(&service, &data_dir).await?;
     }
     if let (Some(listeners), Some(endpoints)) = (listeners, bound) {

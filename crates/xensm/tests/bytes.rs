@@ -1,4 +1,5 @@
 //! A volume's bytes through NBD: what was written is what is read, by other people's tools, and what lies in the VHD file.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,5 @@
 //! Stock clients, unmodified, against the real binary.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

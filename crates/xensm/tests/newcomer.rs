@@ -1,4 +1,5 @@
 //! What a newcomer meets: the first start, its files, the demo, the configuration.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;

@@ -1,4 +1,5 @@
 //! Kill, corrupt, fill up, disconnect: nothing is lost, nothing is stuck, the others go on.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Figures, by hand: `cargo test --release -p volume-service --test core -- --ignored --nocapture measure`.
+//! Figures, by hand: `cargo test --release -p volume-service --test service -- --ignored --nocapture measure`.
 
 use std::time::{Duration, Instant};
 
