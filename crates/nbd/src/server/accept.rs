@@ -270,11 +270,13 @@ impl Shared {
             address,
             tls: false,
         };
-        let limit = self.limits.connections;
-        let Some(registration) = self.registry.add(socket.clone(), peer.clone(), limit) else {
+        let Some(registration) = self
+            .registry
+            .add(socket.clone(), peer.clone(), &self.limits)
+        else {
             tracing::warn!(
                 ?peer,
-                limit,
+                limits = ?self.limits,
                 "turned an NBD connection away: too many, or going down"
             );
             return false;

@@ -49,6 +49,9 @@ pub(super) const KEEPALIVE_COUNT: u32 = 6;
 pub struct Limits {
     /// Connections at once; a further one is closed at once.
     pub connections: usize,
+    /// Handshakes under way over TCP at once; a further one is closed at once. Peers who have not said what they want
+    /// thus never take the places of the others.
+    pub tcp_handshakes: usize,
     /// Worker threads of one connection; each has at most 2 MiB of buffers.
     pub workers_per_connection: usize,
     /// Time from accepting a connection to the end of its handshake, TLS included.
@@ -59,6 +62,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 256,
+            tcp_handshakes: 64,
             workers_per_connection: 16,
             handshake: Duration::from_secs(10),
         }

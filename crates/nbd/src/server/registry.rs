@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::exports::Peer;
+use super::exports::{Peer, PeerAddress};
+use super::limits::Limits;
 use crate::Error;
 use crate::channel::Socket;
 
@@ -58,15 +59,22 @@ impl Registry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a connection unless there are `limit` or the server is going down.
+    /// Adds a connection unless there are as many as the limits allow or the server is going down.
     pub(super) fn add(
         self: &Arc<Self>,
         socket: Arc<Socket>,
         peer: Peer,
-        limit: usize,
+        limits: &Limits,
     ) -> Option<Registration> {
         let mut state = self.lock();
-        if state.closing || state.live.len() >= limit {
+        if state.closing || state.live.len() >= limits.connections {
+            return None;
+        }
+        let is_tcp = |peer: &Peer| matches!(peer.address, PeerAddress::Tcp { .. });
+        let in_handshake = |live: &&Live| live.info.key.is_none() && is_tcp(&live.info.peer);
+        if is_tcp(&peer)
+            && state.live.values().filter(in_handshake).count() >= limits.tcp_handshakes
+        {
             return None;
         }
         state.next_id += 1;

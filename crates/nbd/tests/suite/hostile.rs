@@ -1,7 +1,7 @@
 //! Peers that break the rules: the server survives each and serves the next.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use nbd::protocol::{
     ChunkHeader, ExportRequest, Info, OptionHeader, OptionReplyHeader, Request, ServerHello,
     SimpleReply,
 };
-use nbd::server::{Limits, MAX_REQUEST};
-use nbd::{Client, Error};
+use nbd::server::{ConnectionInfo, Limits, ListenerOptions, MAX_REQUEST};
+use nbd::{Client, Error, PeerAddress};
 
 use crate::fixture::{Fixture, PATIENCE, SIZE, eventually, pattern};
 use crate::handshake::{greet, send_option};
@@ -285,6 +285,45 @@ fn connections_above_the_limit_are_turned_away() {
         fixture.server.connections().len() == 1
     });
     fixture.client("disk").read(&mut [0; 512], 0).unwrap();
+}
+
+#[test]
+fn silent_tcp_peers_take_no_places_of_others() {
+    let fixture = Fixture::with_limits(Limits {
+        tcp_handshakes: 2,
+        ..Limits::default()
+    });
+    let any = "127.0.0.1:0".parse().unwrap();
+    let listening = fixture.server.listen_tcp(any, ListenerOptions::plaintext());
+    let address = listening.unwrap().1;
+    let mut silent: Vec<TcpStream> = (0..2)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    for stream in &mut silent {
+        stream.read_exact(&mut [0; 8]).unwrap();
+    }
+    let mut third = TcpStream::connect(address).unwrap();
+    third.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(
+        third.read(&mut [0; 1]).unwrap(),
+        0,
+        "closed without a greeting"
+    );
+    fixture.client("disk").read(&mut [0; 512], 0).unwrap();
+    silent.pop();
+    eventually("a place to become free", || {
+        let connections = fixture.server.connections();
+        let tcp = |info: &&ConnectionInfo| matches!(info.peer.address, PeerAddress::Tcp { .. });
+        connections.iter().filter(tcp).count() == 1
+    });
+    // Whoever is through the handshake makes room for the next.
+    let options = ClientOptions::default();
+    let clients: Vec<Client> = (0..3)
+        .map(|_| Client::connect_tcp(address, "disk", &options).unwrap())
+        .collect();
+    clients
+        .into_iter()
+        .for_each(|client| client.disconnect().unwrap());
 }
 
 #[test]
