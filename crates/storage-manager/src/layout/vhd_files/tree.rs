@@ -3,7 +3,9 @@
 //! Only the holder of the SR's lock changes the directory, so the tree stays true between scans; what an administrator
 //! puts there by hand is seen by the next scan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
 
 use super::names::ImageName;
 
@@ -23,6 +25,10 @@ pub struct Node {
 #[derive(Clone, Debug, Default)]
 pub struct ImageTree {
     nodes: BTreeMap<ImageName, Node>,
+    /// Every parent with each of its children, so that finding a child costs the same in an SR of any size.
+    children: BTreeSet<(ImageName, ImageName)>,
+    /// The images that are hidden.
+    hidden: BTreeSet<ImageName>,
     /// True when some image could not be read: it may be a child of any.
     incomplete: bool,
 }
@@ -39,7 +45,14 @@ pub enum BrokenChain {
 impl ImageTree {
     /// Makes a tree of what a scan found.
     pub fn new(nodes: BTreeMap<ImageName, Node>, incomplete: bool) -> Self {
-        ImageTree { nodes, incomplete }
+        let mut tree = ImageTree {
+            incomplete,
+            ..ImageTree::default()
+        };
+        for (name, node) in nodes {
+            tree.insert(name, node);
+        }
+        tree
     }
 
     /// All images.
@@ -49,20 +62,29 @@ impl ImageTree {
 
     /// Adds an image.
     pub fn insert(&mut self, name: ImageName, node: Node) {
+        self.remove(name);
+        if let Some(parent) = node.parent {
+            self.children.insert((parent, name));
+        }
+        if node.hidden {
+            self.hidden.insert(name);
+        }
         self.nodes.insert(name, node);
     }
 
     /// Removes an image.
     pub fn remove(&mut self, name: ImageName) {
-        self.nodes.remove(&name);
+        self.hidden.remove(&name);
+        if let Some(parent) = self.nodes.remove(&name).and_then(|node| node.parent) {
+            self.children.remove(&(parent, name));
+        }
     }
 
     /// A child of the image, if it has one.
     pub fn child_of(&self, name: ImageName) -> Option<ImageName> {
-        self.nodes
-            .iter()
-            .find(|(_, node)| node.parent == Some(name))
-            .map(|(child, _)| *child)
+        let first = (name, ImageName::vhd(Uuid::nil()));
+        let (parent, child) = self.children.range(first..).next()?;
+        (*parent == name).then_some(*child)
     }
 
     /// Walks up from an image.
@@ -88,9 +110,8 @@ impl ImageTree {
         if self.incomplete {
             return Vec::new();
         }
-        let hidden = self.nodes.iter().filter(|(_, node)| node.hidden);
+        let hidden = self.hidden.iter().copied();
         hidden
-            .map(|(name, _)| *name)
             .filter(|name| self.child_of(*name).is_none())
             .collect()
     }
@@ -99,7 +120,6 @@ impl ImageTree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
 
     fn image(n: u128) -> ImageName {
         ImageName::vhd(Uuid::from_u128(n))
@@ -137,6 +157,29 @@ mod tests {
             tree.prunable().is_empty(),
             "an unreadable image may be a child"
         );
+    }
+
+    #[test]
+    fn children_follow_every_change() {
+        let mut tree = tree(&[(1, None, true), (2, Some(1), false), (3, Some(1), false)]);
+        let raw = ImageName::raw(Uuid::from_u128(2));
+        let child = |parent, hidden| Node {
+            parent: Some(image(parent)),
+            hidden,
+        };
+        tree.insert(raw, child(2, false));
+        assert_eq!(tree.child_of(image(1)), Some(image(2)));
+        assert_eq!(tree.child_of(image(2)), Some(raw));
+        assert_eq!(tree.child_of(raw), None);
+        tree.remove(image(2));
+        assert_eq!(tree.child_of(image(1)), Some(image(3)));
+        tree.insert(image(3), child(5, true));
+        assert_eq!(tree.child_of(image(1)), None, "it has another parent now");
+        assert_eq!(tree.child_of(image(5)), Some(image(3)));
+        assert_eq!(tree.prunable(), [image(1), image(3)]);
+        let emptied = [image(1), image(3), raw];
+        emptied.into_iter().for_each(|name| tree.remove(name));
+        assert!(tree.nodes.is_empty() && tree.children.is_empty() && tree.hidden.is_empty());
     }
 
     #[test]
