@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
+use super::fault;
+
 /// How many bytes of zeros are written at a time where the file system cannot zero a range by itself.
 const ZERO_CHUNK: usize = 128 * 1024;
 
@@ -92,6 +94,7 @@ impl PositionalFile {
 
     /// Puts the data, and the metadata that is needed to read it, on stable storage.
     pub fn sync_data(&self) -> io::Result<()> {
+        fault::point("file: sync")?;
         self.file.sync_data()
     }
 

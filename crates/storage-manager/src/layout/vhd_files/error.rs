@@ -101,6 +101,14 @@ pub enum Error {
     /// Two images have one uuid.
     #[error("there is a .vhd of the same uuid, which is used; rename or remove one of them")]
     Duplicate,
+    /// An earlier flush of the image failed.
+    #[error(
+        "an earlier flush of the image of VDI {uuid} failed, so what of the last writes is on the medium is not known; detach the VDI and attach it again"
+    )]
+    Poisoned {
+        /// The VDI.
+        uuid: Uuid,
+    },
     /// The image was closed.
     #[error("the image of VDI {uuid} was closed")]
     Closed {

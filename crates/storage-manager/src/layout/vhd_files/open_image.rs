@@ -31,6 +31,9 @@ pub struct OpenImage {
     backing: RwLock<Option<Backing>>,
     /// True when something was written since the last flush began.
     dirty: AtomicBool,
+    /// True after a failed flush of a raw image, whose later flushes nobody could believe: the kernel tells of a lost
+    /// write once. A chain knows that of itself.
+    raw_poisoned: AtomicBool,
     /// An image that fails goes on failing: only the first time is worth a line in the log.
     failure_logged: AtomicBool,
 }
@@ -109,6 +112,7 @@ impl OpenImage {
             read_only: mode == OpenMode::ReadOnly,
             backing: RwLock::new(Some(backing)),
             dirty: AtomicBool::new(false),
+            raw_poisoned: AtomicBool::new(false),
             failure_logged: AtomicBool::new(false),
         })
     }
@@ -147,7 +151,23 @@ impl OpenImage {
                 uuid: self.name.uuid,
             }));
         };
+        self.usable()?;
         operation(backing).inspect_err(|error| self.log_failure(action, error))
+    }
+
+    /// Refuses calls after a failed flush of a raw image.
+    fn usable(&self) -> io::Result<()> {
+        if self.raw_poisoned.load(Ordering::Acquire) {
+            let uuid = self.name.uuid;
+            return Err(io::Error::other(Error::Poisoned { uuid }));
+        }
+        Ok(())
+    }
+
+    fn sync_raw(&self, file: &PositionalFile) -> io::Result<()> {
+        self.usable()?;
+        file.sync_data()
+            .inspect_err(|_| self.raw_poisoned.store(true, Ordering::Release))
     }
 
     fn log_failure(&self, action: &'static str, error: &io::Error) {
@@ -223,7 +243,7 @@ impl Export for OpenImage {
         self.dirty.store(false, Ordering::Release);
         self.with_backing("flush", |backing| match backing {
             Backing::Vhd(chain) => chain.flush().map_err(io::Error::from),
-            Backing::Raw(file) => file.sync_data(),
+            Backing::Raw(file) => self.sync_raw(file),
         })
     }
 
@@ -250,7 +270,7 @@ impl Export for OpenImage {
             None => return Ok(()),
             Some(_) if self.read_only => Ok(()),
             Some(Backing::Vhd(chain)) => chain.close().map_err(io::Error::from),
-            Some(Backing::Raw(file)) => file.sync_data(),
+            Some(Backing::Raw(file)) => self.sync_raw(file),
         };
         closed.inspect_err(|error| self.log_failure("close", error))
     }

@@ -102,6 +102,7 @@ fn a_crash_at_any_step_of_create_leaves_a_whole_image_or_none() {
             steps,
             [
                 "directory: create file",
+                "file: sync",
                 "image: written and synced",
                 "directory: publish",
                 "directory: sync"
@@ -118,8 +119,8 @@ fn a_crash_at_any_step_of_create_leaves_a_whole_image_or_none() {
                 "the sweep left something after step {step}"
             );
             match images.stat(new.name.uuid) {
-                Ok(found) => assert_eq!((found.virtual_size, step), (10 * MIB, 3)),
-                Err(Error::Missing { .. }) => assert!(step < 3),
+                Ok(found) => assert_eq!((found.virtual_size, step), (10 * MIB, 4)),
+                Err(Error::Missing { .. }) => assert!(step < 4),
                 Err(error) => panic!("step {step}: {error}"),
             }
             assert!(images.survey().unwrap().damaged.is_empty());
@@ -144,7 +145,7 @@ fn an_error_at_any_step_of_create_leaves_nothing() {
             io::Error::from(rustix::io::Errno::IO).kind(),
         ),
     ] {
-        for step in 0..4 {
+        for step in 0..5 {
             let error =
                 fault::fail_at(step, errno.raw_os_error(), || images.create(&new)).unwrap_err();
             assert_eq!(error.io_error().map(io::Error::kind), Some(kind), "{error}");
@@ -512,4 +513,29 @@ fn what_is_not_flushed_by_the_consumer_is_flushed_in_the_background() {
     }
     image.close().unwrap();
     assert!(flusher.open_images().is_empty());
+}
+
+#[test]
+fn a_flush_that_failed_in_the_background_is_told_to_the_consumer() {
+    for format in [ImageFormat::Vhd, ImageFormat::Raw] {
+        let dir = tempfile::tempdir().unwrap();
+        let images = open(dir.path());
+        let new = new_image(1, format);
+        images.create(&new).unwrap();
+        let image = images.open(new.name.uuid, OpenMode::ReadWrite).unwrap();
+        image.write_at(b"lost", 0).unwrap();
+        let io = rustix::io::Errno::IO.raw_os_error();
+        fault::fail_at(0, io, || image.flush_in_background());
+        let error = image.flush().unwrap_err();
+        assert!(
+            error.to_string().contains("earlier flush"),
+            "{format:?}: {error}"
+        );
+        image.write_at(b"more", 0).unwrap_err();
+        image.read_at(&mut [0; 4], 0).unwrap_err();
+        image.close().unwrap_err();
+        let image = images.open(new.name.uuid, OpenMode::ReadWrite).unwrap();
+        image.write_at(b"more", 0).unwrap();
+        image.flush().unwrap();
+    }
 }
