@@ -207,6 +207,20 @@ fn a_crash_at_any_step_of_remove_can_be_repeated() {
 }
 
 #[test]
+fn removing_what_is_gone_makes_sure_that_it_stays_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = open(dir.path());
+    create(&images, 1);
+    let uuid = Uuid::from_u128(1);
+    let steps = ["directory: remove", "directory: sync"];
+    let io = rustix::io::Errno::IO.raw_os_error();
+    fault::fail_at(1, io, || images.remove(uuid)).unwrap_err();
+    assert_eq!(names(dir.path()), [""; 0], "unlinked and not synced");
+    let again = fault::count(|| images.remove(uuid).unwrap());
+    assert_eq!(again, steps[1..]);
+}
+
+#[test]
 fn sizes() {
     let dir = tempfile::tempdir().unwrap();
     let images = open(dir.path());

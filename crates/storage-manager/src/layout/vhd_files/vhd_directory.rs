@@ -156,7 +156,8 @@ impl VhdDirectory {
         })
     }
 
-    /// Removes an image; one that is not there is no error.
+    /// Removes an image; one that is not there is no error. The directory is synced then, too: the image may be gone
+    /// since an unlink that was never synced, after a kill or a failed sync, and would come back with a power cut.
     ///
     /// Write order: the image is unlinked and the directory synced, then every hidden parent that no image needs any more
     /// likewise, from the leaf upward. A crash in between leaves a hidden image without children, which no scan shows and
@@ -169,7 +170,7 @@ impl VhdDirectory {
     /// On return the image is gone for good.
     pub fn remove(&self, uuid: Uuid) -> Result<()> {
         let Some((name, file)) = self.find(uuid, Access::Read)? else {
-            return Ok(());
+            return self.sync_removal(&ImageName::vhd(uuid).file_name());
         };
         // Held to the end: nobody opens the image between the check and the removal.
         let locked = try_lock(&file, LockMode::Exclusive);
@@ -230,8 +231,12 @@ impl VhdDirectory {
         let removed = self.directory.remove(&file_name);
         removed.map_err(|source| self.io_error("remove", Some(&file_name), source))?;
         self.lock_tree().change(Change::Removed(name));
+        self.sync_removal(&file_name)
+    }
+
+    fn sync_removal(&self, file_name: &str) -> Result<()> {
         let synced = self.directory.sync();
-        synced.map_err(|source| self.io_error("sync the directory of", Some(&file_name), source))
+        synced.map_err(|source| self.io_error("sync the directory of", Some(file_name), source))
     }
 
     /// Reads the state of one VDI.
