@@ -14,8 +14,16 @@ use support::{Address, Client, Running, config, make_sr, texts, vbd_record, vdi_
 use xenapi::Value;
 
 fn start(dir: &std::path::Path) -> (Running, Arc<fake::Switches>) {
+    start_with(dir, |_| ())
+}
+
+fn start_with(
+    dir: &std::path::Path,
+    prepare: impl FnOnce(&fake::Switches),
+) -> (Running, Arc<fake::Switches>) {
     let fake = fake::FakeSr::default();
     let switches = fake.switches.clone();
+    prepare(&switches);
     (
         Running::start(config(dir), Some(vec![Arc::new(fake)])),
         switches,
@@ -208,6 +216,42 @@ fn a_hung_medium_stops_its_own_sr_only() {
             .next()
             .is_none()
     });
+}
+
+#[test]
+fn an_image_that_nobody_was_told_of_never_becomes_a_vdi() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = fake::FakeSr::default();
+    let switches = fake.switches.clone();
+    let mut short = config(dir.path());
+    short.driver_deadline = Duration::from_secs(1);
+    let running = Running::start(short, Some(vec![Arc::new(fake)]));
+    let mut client = running.unix();
+    let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
+    let images = || std::fs::read_dir(dir.path().join("sr")).unwrap().count();
+    switches.hang(true);
+    let late = client.call("VDI.create", [vdi_record(&sr, "late", 4096)]);
+    assert_eq!(code(late), "SR_UNHEALTHY");
+    // The image that comes too late cannot be deleted either.
+    switches.fail_delete.store(true, Ordering::SeqCst);
+    switches.hang(false);
+    support::wait_for("the late image", || images() == 1);
+    client.call("SR.scan", [sr.as_str().into()]).unwrap();
+    let none = Value::Array(Vec::new());
+    assert_eq!(client.call("VDI.get_all", []).unwrap(), none);
+    running.stop();
+
+    let (running, switches) = start_with(dir.path(), |switches| {
+        switches.fail_delete.store(true, Ordering::SeqCst);
+    });
+    let mut client = running.unix();
+    client.call("SR.scan", [sr.as_str().into()]).unwrap();
+    assert_eq!(client.call("VDI.get_all", []).unwrap(), none);
+    switches.fail_delete.store(false, Ordering::SeqCst);
+    running.stop();
+    let (running, _) = start(dir.path());
+    support::wait_for("the late image is gone", || images() == 0);
+    running.stop();
 }
 
 #[test]

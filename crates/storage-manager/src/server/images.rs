@@ -10,6 +10,9 @@
 //!
 //! A create does not wait for its intent to be stored: each SR keeps uuids with stored intents in reserve, and stores many at
 //! once when they run low. An intent that was never used is resolved like any other: there is no image to delete.
+//!
+//! Between image and record a scan may come along: it leaves out what `SrState::unrecorded` names, else it would make a record
+//! for an image that goes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,8 +62,10 @@ pub async fn create<T: Send + 'static>(
         let maker = driver.clone();
         let result = threads.run(UNTIL_IT_ENDS, move || maker.create_vdi(&new)).await;
         if matches!(result, Err(NoAnswer::QueueFull | NoAnswer::NoThread)) {
-            // Nothing was begun.
+            // Nothing was begun, and the intent stays with the uuid.
             background.storage.state(&sr_name).give_back(uuid);
+            let _ = send.send(result);
+            return;
         }
         let Err(unheard) = send.send(result) else { return };
         // Nobody waits any more, so nobody will ever know of the image.
@@ -71,6 +76,7 @@ pub async fn create<T: Send + 'static>(
                 return;
             }
         }
+        background.storage.state(&sr_name).settle(uuid);
         drop_intent(&background, uuid).await;
     });
     let found = match storage::wait(server, sr, made).await {
@@ -87,7 +93,9 @@ pub async fn create<T: Send + 'static>(
         transaction.drop_intent(uuid);
         Ok(result)
     });
-    written.await
+    let recorded = written.await?;
+    server.storage.state(sr).settle(uuid);
+    Ok(recorded)
 }
 
 /// Deletes an image and then its record, with `record`.
@@ -131,6 +139,7 @@ async fn reserved(server: &Arc<Server>, sr: &str) -> Result<Uuid, Failure> {
         let uuid = fresh
             .pop()
             .ok_or_else(|| Failure::internal_error("no uuid is in reserve"))?;
+        state.note_unrecorded(uuid);
         fresh.into_iter().for_each(|uuid| state.give_back(uuid));
         return Ok(uuid);
     };

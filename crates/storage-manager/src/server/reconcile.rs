@@ -36,7 +36,10 @@ fn is_kept(key: &str) -> bool {
 /// # Errors
 /// `SR_HAS_NO_PBDS [sr]` and what the driver fails with; then no record has changed.
 pub async fn scan(server: &Arc<Server>, sr: &str) -> Result<(), Failure> {
-    let report = storage::on_sr(server, sr, |driver| driver.scan()).await?;
+    // Asked before the medium is: an image that its maker deletes meanwhile is still named here.
+    let unrecorded = server.storage.state(sr).unrecorded();
+    let mut report = storage::on_sr(server, sr, |driver| driver.scan()).await?;
+    report.vdis.retain(|vdi| !unrecorded.contains(&vdi.uuid));
     for image in &report.damaged {
         tracing::warn!(
             sr.reference = sr,

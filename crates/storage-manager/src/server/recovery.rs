@@ -134,6 +134,9 @@ async fn undo_creates(server: &Arc<Server>, sr: &str, intents: &[Intent]) {
         .iter()
         .filter(|intent| intent.work == IntendedWork::Create);
     let uuids: Vec<Uuid> = creates.map(|intent| intent.uuid).collect();
+    let state = server.storage.state(sr);
+    // Until it is deleted, a scan must not take such an image for a VDI.
+    uuids.iter().for_each(|uuid| state.note_unrecorded(*uuid));
     let undone = storage::on_sr(server, sr, move |driver| {
         let mut kept = Vec::new();
         for uuid in uuids {
@@ -146,7 +149,6 @@ async fn undo_creates(server: &Arc<Server>, sr: &str, intents: &[Intent]) {
         }
         Ok(kept)
     });
-    let state = server.storage.state(sr);
     match undone.await {
         Ok(kept) => kept.into_iter().for_each(|uuid| state.give_back(uuid)),
         Err(failure) => {

@@ -1,6 +1,6 @@
 //! The attached SRs, their threads and their health.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,7 +25,9 @@ pub struct SrState {
     attached: Mutex<Option<Arc<dyn AttachedSr>>>,
     unhealthy: AtomicBool,
     /// Uuids for images to be made, whose intents are on stable storage.
-    reserved: Mutex<Vec<Uuid>>,
+    reserved: Mutex<VecDeque<Uuid>>,
+    /// Uuids that were taken from there, whose images are not recorded yet or must go: a scan leaves them out.
+    unrecorded: Mutex<HashSet<Uuid>>,
     is_refilling: AtomicBool,
 }
 
@@ -66,24 +68,52 @@ impl SrState {
         &self.threads
     }
 
-    fn reserved(&self) -> MutexGuard<'_, Vec<Uuid>> {
+    fn reserved(&self) -> MutexGuard<'_, VecDeque<Uuid>> {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a uuid from the reserve; says how many are left.
+    /// Takes a uuid from the reserve, for an image that is [`SrState::unrecorded`] from now on; says how many are left.
     pub fn take_reserved(&self) -> (Option<Uuid>, usize) {
-        let mut reserved = self.reserved();
-        (reserved.pop(), reserved.len())
+        let (taken, left) = {
+            let mut reserved = self.reserved();
+            (reserved.pop_front(), reserved.len())
+        };
+        if let Some(uuid) = taken {
+            self.note_unrecorded(uuid);
+        }
+        (taken, left)
     }
 
-    /// Puts a uuid in reserve. Its intent is on stable storage and there is no image of that name.
+    /// Puts a uuid in reserve, behind all others. Its intent is on stable storage and there is no image of that name.
     pub fn give_back(&self, uuid: Uuid) {
-        self.reserved().push(uuid);
+        self.settle(uuid);
+        self.reserved().push_back(uuid);
+    }
+
+    fn unrecorded_set(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.unrecorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that an image of that uuid may be on the medium and has no record.
+    pub fn note_unrecorded(&self, uuid: Uuid) {
+        self.unrecorded_set().insert(uuid);
+    }
+
+    /// Notes that the image has its record, or is gone.
+    pub fn settle(&self, uuid: Uuid) {
+        self.unrecorded_set().remove(&uuid);
+    }
+
+    /// The uuids of images that are no VDIs, though a scan may find them: they are being made, or wait to be deleted.
+    pub fn unrecorded(&self) -> HashSet<Uuid> {
+        self.unrecorded_set().clone()
     }
 
     /// Empties the reserve, for the SR to go.
     pub fn drain_reserved(&self) -> Vec<Uuid> {
-        std::mem::take(&mut *self.reserved())
+        std::mem::take(&mut *self.reserved()).into()
     }
 
     /// True for the one caller that shall refill the reserve.

@@ -33,6 +33,8 @@ pub struct Switches {
     hang: Mutex<bool>,
     release: Condvar,
     pub fail_scan: AtomicBool,
+    pub fail_attach: AtomicBool,
+    pub fail_delete: AtomicBool,
 }
 
 impl Switches {
@@ -88,6 +90,9 @@ impl SrType for FakeSr {
 
     fn attach(&self, params: &SrParams) -> Result<Arc<dyn AttachedSr>, Failure> {
         self.switches.pass();
+        if self.switches.fail_attach.load(Ordering::SeqCst) {
+            return Err(Failure::backend(61, "not mounted", "", ""));
+        }
         Ok(Arc::new(Attached {
             location: location(params)?,
             switches: self.switches.clone(),
@@ -176,6 +181,9 @@ impl AttachedSr for Attached {
 
     fn delete_vdi(&self, uuid: Uuid) -> Result<(), Failure> {
         self.switches.pass();
+        if self.switches.fail_delete.load(Ordering::SeqCst) {
+            return Err(Failure::backend(80, "VDI deletion failed", "", ""));
+        }
         match fs::remove_file(self.path(uuid)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&error)),
             _ => Ok(()),
@@ -188,6 +196,7 @@ impl AttachedSr for Attached {
     }
 
     fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn Export>, Failure> {
+        self.switches.pass();
         let file = File::options()
             .read(true)
             .write(true)
