@@ -255,6 +255,41 @@ fn an_image_that_nobody_was_told_of_never_becomes_a_vdi() {
 }
 
 #[test]
+fn what_was_plugged_is_exported_again_when_its_sr_comes_back_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, _) = start(dir.path());
+    let mut client = running.unix();
+    let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
+    let vdi = client
+        .call("VDI.create", [vdi_record(&sr, "kept", 4096)])
+        .unwrap();
+    let vm = client.call("VM.get_all", []).unwrap().as_array().unwrap()[0].clone();
+    let record = vbd_record(vm.as_str().unwrap(), vdi.as_str().unwrap(), "RW");
+    let vbd = client.call("VBD.create", [record]).unwrap();
+    client.call("VBD.plug", [vbd.clone()]).unwrap();
+    running.stop();
+
+    let (running, switches) = start_with(dir.path(), |switches| {
+        switches.fail_attach.store(true, Ordering::SeqCst);
+    });
+    let mut client = running.unix();
+    let pbd = client_pbd(&mut client, &sr);
+    let attached = |client: &mut Client, class: &str, reference: &Value| {
+        let method = format!("{class}.get_currently_attached");
+        client.call(&method, [reference.clone()]).unwrap() == Value::Bool(true)
+    };
+    assert!(!attached(&mut client, "PBD", &pbd));
+    switches.fail_attach.store(false, Ordering::SeqCst);
+    client.call("PBD.plug", [pbd]).unwrap();
+    assert!(attached(&mut client, "VBD", &vbd));
+    let config = client.call("VBD.get_other_config", [vbd.clone()]).unwrap();
+    let socket = config.as_struct().unwrap()["xensm:nbd_socket"].clone();
+    let connected = std::os::unix::net::UnixStream::connect(socket.as_str().unwrap());
+    assert!(connected.is_ok(), "{connected:?}");
+    client.call("VBD.unplug", [vbd]).unwrap();
+}
+
+#[test]
 fn a_damaged_image_hides_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let (running, switches) = start(dir.path());

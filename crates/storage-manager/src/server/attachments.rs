@@ -2,6 +2,7 @@
 //!
 //! All plugged VBDs of a VDI share one export. Where it is, is told in `VBD.other_config` under [`SOCKET`] and [`EXPORT`].
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock, Weak};
 
 use nbd::{Export, Refusal};
@@ -13,7 +14,7 @@ use super::call::Call;
 use super::context::Home;
 use super::operations::{self, Sharing};
 use super::storage;
-use crate::database::{Objects, Transaction};
+use crate::database::{Object, Objects, Transaction};
 use crate::export::{Endpoint, Error as ExportError, ReaderGate};
 use crate::sr::OpenMode;
 
@@ -43,6 +44,12 @@ pub fn check(objects: &Objects, home: &Home, vbd: &str) -> Result<Attachable, Fa
     if record.flag("currently_attached") {
         return Err(Failure::new("DEVICE_ALREADY_ATTACHED", [vbd]));
     }
+    attachable(objects, home, record)
+}
+
+/// Checks whether a VBD could be plugged if it was not plugged.
+fn attachable(objects: &Objects, home: &Home, record: &Object) -> Result<Attachable, Failure> {
+    let vbd: &str = &record.reference;
     if record.flag("empty") {
         return Err(Failure::new("VBD_IS_EMPTY", [vbd]));
     }
@@ -68,7 +75,7 @@ pub fn check(objects: &Objects, home: &Home, vbd: &str) -> Result<Attachable, Fa
     let mut is_exported = false;
     for other in objects
         .pointing_at("VBD", "VDI", vdi)
-        .filter(|other| other.flag("currently_attached"))
+        .filter(|other| other.flag("currently_attached") && other.reference != record.reference)
     {
         is_exported = true;
         // One writer or many readers; a sharable VDI may have many writers, but not some of each, since they share one export.
@@ -163,16 +170,7 @@ fn note_plugged(
     endpoint: &Endpoint,
 ) -> Result<(), Failure> {
     let vm = transaction.get("VBD", vbd)?.text("VM").to_owned();
-    let others = transaction
-        .pointing_at("VBD", "VM", &vm)
-        .filter(|other| other.flag("currently_attached"));
-    let used: Vec<String> = others
-        .map(|other| other.text("device").to_owned())
-        .collect();
-    let device = (0..)
-        .map(|number| format!("nbd{number}"))
-        .find(|device| !used.contains(device))
-        .unwrap_or_default();
+    let device = free_device(transaction, vbd, &vm);
     transaction.set("VBD", vbd, "device", device)?;
     transaction.set("VBD", vbd, "currently_attached", true)?;
     transaction.set_entry(
@@ -191,6 +189,18 @@ fn note_plugged(
     )?;
     transaction.touch("VDI", vdi);
     Ok(())
+}
+
+/// The first device name that no other plugged VBD of the VM has.
+fn free_device(objects: &Objects, vbd: &str, vm: &str) -> String {
+    let others = objects
+        .pointing_at("VBD", "VM", vm)
+        .filter(|other| other.flag("currently_attached") && *other.reference != *vbd);
+    let used: HashSet<&str> = others.map(|other| other.text("device")).collect();
+    (0..)
+        .map(|number| format!("nbd{number}"))
+        .find(|device| !used.contains(device.as_str()))
+        .unwrap_or_default()
 }
 
 /// `VBD.unplug` and `VBD.unplug_force`.
@@ -295,33 +305,32 @@ pub async fn republish(server: &Arc<Server>, sr: &str) {
             .collect()
     };
     for vbd in &plugged {
-        let cleared = server
-            .database
-            .write(|transaction| note_unplugged(transaction, vbd))
-            .await;
-        let seen = cleared.and_then(|()| check(&server.database.read(), &server.home, vbd));
-        let result = match seen {
-            Ok(attachable) => {
-                let endpoint = match server.exports.endpoint(attachable.uuid) {
-                    Some(endpoint) => Ok(endpoint),
-                    None => publish(server, &attachable).await,
-                };
-                match endpoint {
-                    Ok(endpoint) => {
-                        let noted = |t: &mut Transaction<'_>| {
-                            note_plugged(t, vbd, &attachable.vdi, &endpoint)
-                        };
-                        server.database.write(noted).await
-                    }
-                    Err(failure) => Err(failure),
-                }
-            }
-            Err(failure) => Err(failure),
+        let Err(failure) = republish_one(server, vbd).await else {
+            continue;
         };
-        if let Err(failure) = result {
-            tracing::warn!(%failure, vbd.reference = vbd, "a VBD that was plugged could not be plugged again");
+        tracing::warn!(%failure, vbd.reference = vbd, "a VBD that was plugged could not be plugged again; plug it when the cause is gone");
+        let noted = server
+            .database
+            .write(|transaction| note_unplugged(transaction, vbd));
+        if let Err(failure) = noted.await {
+            tracing::error!(%failure, vbd.reference = vbd, "a VBD that is not plugged could not be noted so");
         }
     }
+}
+
+async fn republish_one(server: &Arc<Server>, vbd: &str) -> Result<(), Failure> {
+    let attachable = {
+        let objects = server.database.read();
+        attachable(&objects, &server.home, objects.get("VBD", vbd)?)?
+    };
+    let endpoint = match server.exports.endpoint(attachable.uuid) {
+        Some(endpoint) => endpoint,
+        None => publish(server, &attachable).await?,
+    };
+    let noted = |transaction: &mut Transaction<'_>| {
+        note_plugged(transaction, vbd, &attachable.vdi, &endpoint)
+    };
+    server.database.write(noted).await
 }
 
 /// Answers for readers who come over TCP with a session.

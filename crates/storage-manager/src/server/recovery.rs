@@ -35,7 +35,7 @@ pub async fn run(server: &Arc<Server>) {
         let server = server.clone();
         let recovery = server.clone().running.track_future(async move {
             if let Err(failure) = recover_sr(&server, &pbd, &sr).await {
-                tracing::error!(%failure, sr.reference = sr, "an SR that was attached could not be attached again");
+                tracing::error!(%failure, sr.reference = sr, "an SR that was attached could not be attached again; plug its PBD when the cause is gone, and its VDIs are exported again");
             }
         });
         recoveries.spawn(recovery);

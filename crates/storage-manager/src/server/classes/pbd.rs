@@ -262,6 +262,8 @@ pub async fn plug(call: &Call, pbd: &str) -> Result<(), Failure> {
         });
         noted.await?;
     }
+    // What was plugged when an earlier start could not attach the SR; else nothing is.
+    attachments::republish(server, &sr).await;
     Ok(())
 }
 
