@@ -255,6 +255,42 @@ fn an_image_that_nobody_was_told_of_never_becomes_a_vdi() {
 }
 
 #[test]
+fn a_plug_that_nobody_waited_for_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = fake::FakeSr::default();
+    let switches = fake.switches.clone();
+    let mut short = config(dir.path());
+    short.driver_deadline = Duration::from_secs(1);
+    let running = Running::start(short, Some(vec![Arc::new(fake)]));
+    let mut client = running.unix();
+    let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
+    let vdi = client
+        .call("VDI.create", [vdi_record(&sr, "slow", 4096)])
+        .unwrap();
+    let vm = client.call("VM.get_all", []).unwrap().as_array().unwrap()[0].clone();
+    let record = vbd_record(vm.as_str().unwrap(), vdi.as_str().unwrap(), "RO");
+    let vbd = client.call("VBD.create", [record]).unwrap();
+    let uuid = client.call("VDI.get_uuid", [vdi.clone()]).unwrap();
+    let socket = dir
+        .path()
+        .join("data/nbd")
+        .join(format!("{}.sock", uuid.as_str().unwrap()));
+    for round in 0..2 {
+        switches.hang(true);
+        assert_eq!(code(client.call("VBD.plug", [vbd.clone()])), "SR_UNHEALTHY");
+        switches.hang(false);
+        support::wait_for("the export that comes too late", || socket.exists());
+        if round == 0 {
+            client.call("VBD.plug", [vbd.clone()]).unwrap();
+            client.call("VBD.unplug", [vbd.clone()]).unwrap();
+        } else {
+            client.call("VDI.destroy", [vdi.clone()]).unwrap();
+        }
+        assert!(!socket.exists());
+    }
+}
+
+#[test]
 fn what_was_plugged_is_exported_again_when_its_sr_comes_back_late() {
     let dir = tempfile::tempdir().unwrap();
     let (running, _) = start(dir.path());

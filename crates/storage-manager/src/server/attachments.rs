@@ -133,8 +133,9 @@ async fn publish(server: &Arc<Server>, attachable: &Attachable) -> Result<Endpoi
     let driver = storage::attached(server, &attachable.sr)?;
     let publisher = server.clone();
     let opened = storage::on_threads(server, &attachable.sr, move || {
-        if mode == OpenMode::ReadWrite {
-            // Readers with a session hold the image open; a writer comes before them.
+        // Readers with a session hold the image open; a writer comes before them. And no VBD is plugged, so an export that
+        // is there was made for a plug that had given up waiting.
+        if mode == OpenMode::ReadWrite || publisher.exports.endpoint(uuid).is_some() {
             publisher
                 .exports
                 .withdraw(uuid)
@@ -272,15 +273,13 @@ async fn withdraw(
     .await
 }
 
-/// Disconnects the readers that came with a session from VDIs of an SR that no VBD has plugged.
-pub async fn disconnect_readers(
+/// Ends whatever keeps VDIs of an SR open that no VBD has plugged: readers that came with a session, and exports that were
+/// made for a plug that had given up waiting.
+pub async fn withdraw_unplugged(
     server: &Arc<Server>,
     sr: &str,
     vdis: Vec<String>,
 ) -> Result<(), Failure> {
-    if server.exports.tls_endpoint().is_none() {
-        return Ok(());
-    }
     let withdrawer = server.clone();
     storage::on_threads(server, sr, move || {
         for uuid in vdis.iter().filter_map(|uuid| Uuid::parse_str(uuid).ok()) {
@@ -295,6 +294,8 @@ pub async fn disconnect_readers(
 }
 
 /// Exports again what was plugged when the process ended; a VBD whose VDI does not open is noted as unplugged.
+///
+/// The record says plugged until that is known: whenever this is cut short, the next start does it again.
 pub async fn republish(server: &Arc<Server>, sr: &str) {
     let plugged: Vec<String> = {
         let objects = server.database.read();

@@ -291,7 +291,7 @@ async fn unplug(call: &Call, pbd: &str) -> Result<Value, Failure> {
         }
         vdis.iter().map(|vdi| vdi.uuid().to_owned()).collect()
     };
-    attachments::disconnect_readers(server, &sr, vdis).await?;
+    attachments::withdraw_unplugged(server, &sr, vdis).await?;
     let state = server.storage.state(&sr);
     if let Some(driver) = state.sr() {
         storage::on_threads(server, &sr, move || driver.detach()).await?;

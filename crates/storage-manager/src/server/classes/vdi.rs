@@ -187,7 +187,7 @@ async fn destroy(call: &Call, vdi: &str, sr: &str) -> Result<Value, Failure> {
             .map_err(|_| Failure::new("UUID_INVALID", ["VDI", record.uuid()]))?
     };
     storage::attached(server, sr)?;
-    attachments::disconnect_readers(server, sr, vec![uuid.to_string()]).await?;
+    attachments::withdraw_unplugged(server, sr, vec![uuid.to_string()]).await?;
     let removed = images::destroy(server, sr, uuid, |transaction| {
         let record = transaction.get("VDI", vdi)?;
         let bytes = if record.flag("managed") {
