@@ -255,6 +255,45 @@ fn an_image_that_nobody_was_told_of_never_becomes_a_vdi() {
 }
 
 #[test]
+fn a_vdi_that_is_used_after_its_destruction_failed_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = fake::FakeSr::default();
+    let switches = fake.switches.clone();
+    let mut short = config(dir.path());
+    short.driver_deadline = Duration::from_secs(1);
+    let running = Running::start(short, Some(vec![Arc::new(fake)]));
+    let mut client = running.unix();
+    let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
+    let vm = client.call("VM.get_all", []).unwrap().as_array().unwrap()[0].clone();
+    let [kept, gone] = ["kept", "gone"].map(|label| {
+        let vdi = client
+            .call("VDI.create", [vdi_record(&sr, label, 4096)])
+            .unwrap();
+        let uuid = client.call("VDI.get_uuid", [vdi.clone()]).unwrap();
+        let image = format!("sr/{}.img", uuid.as_str().unwrap());
+        (vdi, dir.path().join(image))
+    });
+    switches.fail_delete.store(true, Ordering::SeqCst);
+    for (vdi, _) in [&kept, &gone] {
+        switches.hang(true);
+        let late = client.call("VDI.destroy", [vdi.clone()]);
+        assert_eq!(code(late), "SR_UNHEALTHY");
+        switches.hang(false);
+        client.call("SR.scan", [sr.as_str().into()]).unwrap();
+    }
+    let record = vbd_record(vm.as_str().unwrap(), kept.0.as_str().unwrap(), "RW");
+    let vbd = client.call("VBD.create", [record]).unwrap();
+    client.call("VBD.plug", [vbd.clone()]).unwrap();
+    client.call("VBD.unplug", [vbd]).unwrap();
+    running.stop();
+    let (running, _) = start(dir.path());
+    support::wait_for("the other destruction is finished", || !gone.1.exists());
+    assert!(kept.1.exists());
+    let all = running.unix().call("VDI.get_all", []).unwrap();
+    assert_eq!(all, Value::Array(vec![kept.0]));
+}
+
+#[test]
 fn a_plug_that_nobody_waited_for_is_in_nobodys_way() {
     let dir = tempfile::tempdir().unwrap();
     let fake = fake::FakeSr::default();

@@ -115,7 +115,7 @@ pub async fn plug(call: &Call, vbd: &str) -> Result<(), Failure> {
     })?;
     let written = server
         .database
-        .write(|transaction| note_plugged(transaction, vbd, &attachable.vdi, &endpoint));
+        .write(|transaction| note_plugged(transaction, vbd, &attachable, &endpoint));
     if let Err(failure) = written.await {
         if !attachable.is_exported {
             // A failed last flush was logged; nothing was written through this export.
@@ -164,10 +164,11 @@ fn export_failure(error: &ExportError) -> Failure {
     Failure::backend(46, "The VDI is not available", &text, "")
 }
 
+/// Notes that a VBD is plugged. The intent of a destruction that came to no end goes: who attaches a VDI wants to keep it.
 fn note_plugged(
     transaction: &mut Transaction<'_>,
     vbd: &str,
-    vdi: &str,
+    attachable: &Attachable,
     endpoint: &Endpoint,
 ) -> Result<(), Failure> {
     let vm = transaction.get("VBD", vbd)?.text("VM").to_owned();
@@ -188,7 +189,8 @@ fn note_plugged(
         EXPORT,
         Some(&endpoint.export_name),
     )?;
-    transaction.touch("VDI", vdi);
+    transaction.touch("VDI", &attachable.vdi);
+    transaction.drop_intent(attachable.uuid);
     Ok(())
 }
 
@@ -328,9 +330,8 @@ async fn republish_one(server: &Arc<Server>, vbd: &str) -> Result<(), Failure> {
         Some(endpoint) => endpoint,
         None => publish(server, &attachable).await?,
     };
-    let noted = |transaction: &mut Transaction<'_>| {
-        note_plugged(transaction, vbd, &attachable.vdi, &endpoint)
-    };
+    let noted =
+        |transaction: &mut Transaction<'_>| note_plugged(transaction, vbd, &attachable, &endpoint);
     server.database.write(noted).await
 }
 

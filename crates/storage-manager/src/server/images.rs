@@ -101,7 +101,8 @@ pub async fn create<T: Send + 'static>(
 /// Deletes an image and then its record, with `record`.
 ///
 /// # Errors
-/// As [`create`]. When the driver does not answer, the intent stays and the next start finishes the deletion.
+/// As [`create`]. When the driver does not answer, the intent stays and the next start finishes the deletion, unless the VDI
+/// is attached before.
 pub async fn destroy(
     server: &Arc<Server>,
     sr: &str,
