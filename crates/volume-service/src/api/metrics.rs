@@ -40,6 +40,11 @@ struct OperationLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReconcilerLabels {
+    reconciler: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LimitLabels {
     limit: &'static str,
 }
@@ -52,6 +57,9 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     latency: LatencyFamily,
     operations: Family<OperationLabels, Counter>,
+    passes: Family<ReconcilerLabels, Counter>,
+    repairs: Family<ReconcilerLabels, Counter>,
+    failures: Family<ReconcilerLabels, Counter>,
     refusals: Family<LimitLabels, Counter>,
 }
 
@@ -68,6 +76,7 @@ impl Metrics {
         let latency: LatencyFamily =
             Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS_S));
         let operations = Family::default();
+        let (passes, repairs, failures) = (Family::default(), Family::default(), Family::default());
         let refusals = Family::default();
         registry.register(
             "http_requests",
@@ -85,6 +94,25 @@ impl Metrics {
             "Durable operations finished by this process",
             operations.clone(),
         );
+        for (name, help, counter) in [
+            (
+                "reconcile_passes",
+                "Passes of each reconciler of this process",
+                &passes,
+            ),
+            (
+                "reconcile_repairs",
+                "Things that each reconciler changed",
+                &repairs,
+            ),
+            (
+                "reconcile_failures",
+                "Things that each reconciler could not compare or change",
+                &failures,
+            ),
+        ] {
+            registry.register(name, help, Family::clone(counter));
+        }
         registry.register(
             "limit_refusals",
             "Requests refused because a stated limit was reached",
@@ -95,6 +123,9 @@ impl Metrics {
             requests,
             latency,
             operations,
+            passes,
+            repairs,
+            failures,
             refusals,
         }
     }
@@ -140,6 +171,14 @@ impl Metrics {
         self.operations
             .get_or_create(&OperationLabels { kind, outcome })
             .inc();
+    }
+
+    /// Counts a reconciler's pass and what came of it.
+    pub(crate) fn count_pass(&self, reconciler: &'static str, repaired: u64, failed: u64) {
+        let labels = ReconcilerLabels { reconciler };
+        self.passes.get_or_create(&labels).inc();
+        self.repairs.get_or_create(&labels).inc_by(repaired);
+        self.failures.get_or_create(&labels).inc_by(failed);
     }
 
     /// The registry in OpenMetrics text.

@@ -14,6 +14,7 @@ use super::job::Job;
 use super::kinds::{abandon_any, drive_any, settle_any};
 use super::lease::{LEASE_US, Lease};
 use super::progress::{self, Failure, Next, Surroundings};
+use crate::api::metrics;
 use crate::app::Service;
 use crate::auth::vault::Vault;
 use crate::context::Context;
@@ -452,6 +453,9 @@ pub(super) async fn drive<D: Definition>(engine: &Arc<Engine>, claimed: Claimed)
         }
     };
     held.is_done = true;
+    if let Ended::Finished(state) = ended {
+        metrics::global().count_operation(operation.kind.as_str(), state.as_str());
+    }
     log_end(&operation, ended);
     ended
 }

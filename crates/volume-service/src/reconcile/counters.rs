@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Report;
+use crate::api::metrics;
 
 static TOTALS: Mutex<BTreeMap<&'static str, Counts>> = Mutex::new(BTreeMap::new());
 
@@ -26,6 +27,7 @@ pub fn counts() -> BTreeMap<&'static str, Counts> {
 }
 
 pub(super) fn add(name: &'static str, report: Report) {
+    metrics::global().count_pass(name, report.repaired, report.failed);
     let mut totals = totals();
     let counts = totals.entry(name).or_default();
     counts.passes += 1;
@@ -36,4 +38,27 @@ pub(super) fn add(name: &'static str, report: Report) {
 
 fn totals() -> MutexGuard<'static, BTreeMap<&'static str, Counts>> {
     TOTALS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reconciler_did_is_shown_by_metrics() {
+        let report = Report {
+            looked: 7,
+            repaired: 3,
+            failed: 2,
+        };
+        add("test", report);
+        let text = metrics::global().encode();
+        for line in [
+            "xensm_reconcile_passes_total{reconciler=\"test\"} 1",
+            "xensm_reconcile_repairs_total{reconciler=\"test\"} 3",
+            "xensm_reconcile_failures_total{reconciler=\"test\"} 2",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
 }
