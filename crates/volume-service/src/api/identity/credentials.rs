@@ -19,6 +19,18 @@ fn base(service: &Service, user: &str) -> String {
     format!("{identity}/v3/users/{user}")
 }
 
+/// Refuses the token of an application credential: what it made would outlive the credential and reach beyond its project.
+fn check_unrestricted(bearer: &Bearer, action: &str) -> Result<()> {
+    let methods = &bearer.token.methods;
+    if methods
+        .iter()
+        .any(|method| method == "application_credential")
+    {
+        return Err(forbidden(action).into());
+    }
+    Ok(())
+}
+
 /// `POST /v3/users/{id}/application_credentials`, for oneself; it carries all roles of the token.
 pub(super) async fn create_application_credential(
     State(service): State<Service>,
@@ -30,6 +42,7 @@ pub(super) async fn create_application_credential(
     if user != bearer.token.user.id {
         return Err(forbidden("identity:create_application_credential").into());
     }
+    check_unrestricted(&bearer, "identity:create_application_credential")?;
     let fields = Fields::top(&body).object("application_credential")?;
     let name = fields.required_text("name")?;
     for unbuilt in ["secret", "roles", "access_rules"] {
@@ -86,6 +99,7 @@ pub(super) async fn create_ec2_key(
     body: std::result::Result<JsonBody, Fault>,
 ) -> Result<(StatusCode, Json<Value>)> {
     let JsonBody(body) = body?;
+    check_unrestricted(&bearer, "identity:ec2_create_credential")?;
     let project = Fields::top(&body)
         .text("tenant_id")?
         .unwrap_or(&bearer.context.project_id);

@@ -95,6 +95,32 @@ async fn every_way_to_log_in() {
 }
 
 #[tokio::test]
+async fn an_application_credential_makes_no_other_credentials() {
+    let fixture = Fixture::new().await;
+    let issued = fixture.log_in("admin", PASSWORD, "admin").await;
+    let user = issued.json()["token"]["user"]["id"].clone();
+    let user = user.as_str().expect("a user id");
+    let path = format!("/v3/users/{user}/application_credentials");
+    let body = json!({"application_credential": {"name": "ci"}}).to_string();
+    let headers = [("x-auth-token", issued.header("x-subject-token"))];
+    let made = send(&fixture.identity, Method::POST, &path, &headers, body).await;
+    let made = made.json()["application_credential"].clone();
+    let credential = json!({"id": made["id"], "secret": made["secret"]});
+    let by_credential =
+        json!({"methods": ["application_credential"], "application_credential": credential});
+    let (_, _, token) = issue(&fixture, by_credential, Value::Null).await;
+
+    let headers = [("x-auth-token", token.as_str())];
+    let body = json!({"application_credential": {"name": "forever"}}).to_string();
+    let refused = send(&fixture.identity, Method::POST, &path, &headers, body).await;
+    assert_eq!(refused.status, 403, "{}", refused.text);
+    let path = format!("/v3/users/{user}/credentials/OS-EC2");
+    let body = json!({"tenant_id": fixture.project}).to_string();
+    let refused = send(&fixture.identity, Method::POST, &path, &headers, body).await;
+    assert_eq!(refused.status, 403, "{}", refused.text);
+}
+
+#[tokio::test]
 async fn every_way_to_be_refused() {
     let fixture = Fixture::new().await;
     let domain = json!({"name": "Default"});
