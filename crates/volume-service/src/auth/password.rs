@@ -22,8 +22,12 @@ pub const CHOSEN: NonZeroU32 = NonZeroU32::new(600_000).expect("not zero");
 pub const RANDOM: NonZeroU32 = NonZeroU32::new(1).expect("not zero");
 /// Most iterations that a stored hash may ask for.
 const ITERATIONS_MAX: u32 = 10_000_000;
-/// Hashes computed at a time; more wait.
+/// Slow hashes computed at a time; more wait.
 const AT_A_TIME: usize = 2;
+/// Slow hashes that may wait; more are refused, so that strangers who try passwords queue up seconds of work and not minutes.
+const WAITING_MAX: usize = 32;
+/// Most iterations of a hash that is computed at once, without waiting for a place.
+const QUICK_MAX: u32 = 1000;
 /// Longest password, in bytes.
 const PASSWORD_MAX_BYTES: usize = 4096;
 /// Verified passwords that are remembered at most.
@@ -34,6 +38,8 @@ const REMEMBERED_FOR_US: i64 = 5 * 60 * 1_000_000;
 /// Hashes and verifies passwords.
 pub struct Passwords {
     places: Arc<Semaphore>,
+    /// One permit per slow hash that is computed or waits.
+    queue: Arc<Semaphore>,
     /// Lives as long as the process and is never stored.
     key: hmac::Key,
     verified: Recent<[u8; 32], ()>,
@@ -45,6 +51,7 @@ impl Passwords {
         let key: [u8; 32] = context.random_bytes();
         Passwords {
             places: Arc::new(Semaphore::new(AT_A_TIME)),
+            queue: Arc::new(Semaphore::new(AT_A_TIME + WAITING_MAX)),
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             verified: Recent::new(REMEMBERED_MAX, REMEMBERED_FOR_US),
         }
@@ -68,7 +75,11 @@ impl Passwords {
             .await
     }
 
-    /// True when the password is the one that was hashed; an absent hash costs the same time and is never matched.
+    /// True when the password is the one that was hashed; an absent hash costs the time of a chosen password's and is never
+    /// matched.
+    ///
+    /// # Errors
+    /// `Busy` when too many wait to be verified.
     pub async fn verify(
         &self,
         password: &Secret,
@@ -83,6 +94,11 @@ impl Passwords {
             return Ok(true);
         }
         let parsed = stored.and_then(Stored::parse);
+        if let Some(stored) = &parsed
+            && stored.iterations.get() <= QUICK_MAX
+        {
+            return Ok(stored.is_of(password));
+        }
         let password = password.clone();
         let is_right = self
             .slowly(move || match parsed {
@@ -122,6 +138,14 @@ impl Passwords {
             )
             .caused_by(error)
         };
+        let _queued = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| {
+            Error::new(
+                ErrorKind::Busy,
+                Subject::Identity,
+                "Too many passwords are being checked, please try again later.",
+            )
+            .detail(format!("{WAITING_MAX} password checks wait already"))
+        })?;
         let place = Arc::clone(&self.places)
             .acquire_owned()
             .await
@@ -213,6 +237,19 @@ mod tests {
         assert!(!passwords.verify(&right, None, 0).await.unwrap());
         let other = passwords.hash(&context, &wrong, RANDOM).await.unwrap();
         assert!(!passwords.verify(&right, Some(&other), 0).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_queue_of_guesses_is_bounded_and_keeps_out_no_random_secret() {
+        let context = Context::real();
+        let passwords = Passwords::new(&context);
+        let secret = Secret::new("drawn from many bits");
+        let random = passwords.hash(&context, &secret, RANDOM).await.unwrap();
+        let all = passwords.queue.available_permits();
+        let _guesses = passwords.queue.try_acquire_many(all as u32).unwrap();
+        let refused = passwords.verify(&Secret::new("guess"), None, 0).await;
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::Busy);
+        assert!(passwords.verify(&secret, Some(&random), 0).await.unwrap());
     }
 
     #[tokio::test]
