@@ -23,6 +23,8 @@ use crate::context::{Context, RequestContext};
 /// How long a client waits for an answer: longer than the longest wait of a use case (`attachments::WAIT`), whose own
 /// refusal says more.
 pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(75);
+/// How long a request's body may take to arrive: a client that sends it byte by byte must not keep its place.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// Requests of one router that are worked on at the same time; more are refused, not queued.
 pub(super) const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
 
@@ -244,11 +246,19 @@ fn announced_length(request: &Request) -> u64 {
         .unwrap_or(0)
 }
 
-/// Reads a body of at most the configured size.
+/// Reads a body of at most the configured size, within a deadline.
 pub(super) async fn read_body(service: &Service, body: Body) -> Result<Bytes, Refusal> {
     let limit_bytes = service.config.limits.request_body_max_bytes;
-    axum::body::to_bytes(body, limit_bytes)
+    arrived(axum::body::to_bytes(body, limit_bytes), limit_bytes).await
+}
+
+async fn arrived(
+    body: impl Future<Output = Result<Bytes, axum::Error>>,
+    limit_bytes: usize,
+) -> Result<Bytes, Refusal> {
+    tokio::time::timeout(BODY_DEADLINE, body)
         .await
+        .map_err(|_| Refusal::MalformedBody)?
         .map_err(|error| {
             let too_large = std::error::Error::source(&error)
                 .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
@@ -283,4 +293,19 @@ fn plain(media_type: &'static str, body: impl Into<Body>) -> Response {
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_does_not_keep_its_place() {
+        let endless = arrived(std::future::pending(), 10).await;
+        assert_eq!(endless, Err(Refusal::MalformedBody));
+        let limit_bytes = 9;
+        let large = axum::body::to_bytes(Body::from("0123456789"), limit_bytes);
+        let refused = Err(Refusal::BodyTooLarge { limit_bytes });
+        assert_eq!(arrived(large, limit_bytes).await, refused);
+    }
 }

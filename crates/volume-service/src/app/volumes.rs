@@ -371,6 +371,13 @@ pub async fn list(
             limits::IDS_MAX
         )));
     }
+    if query.metadata.len() > limits::METADATA_MAX {
+        return Err(Error::invalid(format!(
+            "A list is filtered by {} metadata keys, more than {}.",
+            query.metadata.len(),
+            limits::METADATA_MAX
+        )));
+    }
     if query.offset > limits::OFFSET_MAX {
         return Err(Error::invalid(format!(
             "The offset is larger than {}; use a marker.",

@@ -87,6 +87,16 @@ pub(super) fn of_postgresql(error: postgres::Error) -> (Error, Option<Trouble>) 
             "The request conflicts with what is stored.",
             None,
         ),
+        // A NUL character, which SQLite takes and PostgreSQL does not.
+        s if *s == SqlState::CHARACTER_NOT_IN_REPERTOIRE
+            || *s == SqlState::UNTRANSLATABLE_CHARACTER =>
+        {
+            (
+                ErrorKind::Invalid,
+                "The request contains a character that cannot be stored or looked for.",
+                None,
+            )
+        }
         // Class 57: operator intervention (shutdown); class 08: connection exception.
         s if s.code().starts_with("57") || s.code().starts_with("08") => (
             ErrorKind::Unavailable,
