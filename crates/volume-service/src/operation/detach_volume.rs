@@ -97,6 +97,8 @@ pub(super) async fn disconnect(job: &Job, id: AttachmentId) -> Result<()> {
 
 /// Gives a volume the state that its attachments say, unless it is being deleted.
 pub(super) fn settle_volume(at: &mut StepTransaction<'_, '_>, id: VolumeId) -> Result<()> {
+    // Of two attachments that end together, the transaction that comes second sees that the first is gone.
+    volumes::lock(at.transaction, id)?;
     let to = status_of_attachments(&attachments::of_volume(at.transaction, id)?);
     let from = [
         VolumeStatus::Reserved,

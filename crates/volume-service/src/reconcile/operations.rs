@@ -115,6 +115,7 @@ fn settle_volumes(tx: &mut Transaction<'_>, zone: &str, now_us: i64) -> Result<u
     let mut settled = 0;
     for status in [VolumeStatus::Attaching, VolumeStatus::Detaching] {
         for volume in volumes::in_status(tx, zone, status, ROWS_MAX)? {
+            volumes::lock(tx, volume.id)?;
             let to = status_of_attachments(&attachments::of_volume(tx, volume.id)?);
             if to != status && volumes::change_status(tx, volume.id, &[status], to, now_us)? {
                 settled += 1;
