@@ -46,6 +46,9 @@ pub trait Pool: Send + Sync {
     /// What the SR's record says of its room.
     fn sr_space(&self, uuid: Uuid) -> PoolFuture<'_, SrSpace>;
 
+    /// Takes the mark off an SR that stays in the pool.
+    fn unmark_sr(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
+
     /// `PBD.unplug` of all its PBDs, then `SR.forget`. Data stays on the medium.
     fn forget_sr(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
 
@@ -103,6 +106,8 @@ pub struct FoundSr {
     pub sr_type: String,
     /// The mark it carries.
     pub mark: Option<String>,
+    /// The mark that it was made or introduced with; none for an SR that was in the pool before it became a backend.
+    pub made_with: Option<String>,
 }
 
 /// What an SR's record says of its room, in bytes; absent where the pool has not measured yet.

@@ -410,6 +410,15 @@ impl Pool for XenApiPool {
         Box::pin(async move { self.add_mark(&self.sr(uuid).await?, mark).await })
     }
 
+    fn unmark_sr(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        Box::pin(async move {
+            let calls = self.client.sr();
+            let sr = self.sr(uuid).await?;
+            let removed = calls.remove_from_other_config(&sr, BACKEND_KEY).await;
+            done_or_gone("SR.remove_from_other_config", removed)
+        })
+    }
+
     fn plug_sr<'a>(&'a self, uuid: Uuid, spec: &'a SrSpec) -> PoolFuture<'a, ()> {
         Box::pin(self.plug(uuid, spec))
     }
@@ -512,6 +521,7 @@ fn found_sr(record: &SrRecord) -> PoolResult<FoundSr> {
         uuid: parse("SR.get_record", &record.uuid)?,
         sr_type: record.kind.clone(),
         mark: mark_of(record).cloned(),
+        made_with: record.sm_config.get(BACKEND_KEY).cloned(),
     })
 }
 

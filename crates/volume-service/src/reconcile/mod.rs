@@ -67,7 +67,7 @@ pub struct Report {
     pub repaired: u64,
     /// Things that could not be compared or changed.
     pub failed: u64,
-    /// Things that carry our marks and that the database knows nothing of: reported, left alone.
+    /// Things that carry our marks and that no record explains: reported, left alone.
     pub unknown: u64,
 }
 

@@ -72,29 +72,33 @@ impl Srs {
         Ok(self.sightings.overdue(&suspects, now_us, GRACE_US))
     }
 
-    /// Forgets an SR unless another deployment has it; true when it is done with.
+    /// Lets go of an SR that is marked as ours; true when it is done with.
+    ///
+    /// Only what this deployment brought into the pool is forgotten there. An SR that was in the pool before it became a backend
+    /// may hold anybody's VDIs: it loses our mark and stays. One without our mark never became ours.
     async fn forget(&self, uuid: Uuid, report: &mut Report) -> bool {
         let pool = self.engine.pool();
-        let forgotten = match pool.find_sr(uuid).await {
-            Ok(None) => return true,
-            Ok(Some(sr)) => {
-                let mark = sr.mark.unwrap_or_default();
-                if !mark.is_empty() && !self.engine.deployment().owns_mark(&mark) {
-                    return true;
-                }
-                pool.forget_sr(uuid).await
-            }
-            Err(error) => Err(error),
+        let is_ours = |mark: &Option<String>| {
+            let deployment = self.engine.deployment();
+            mark.as_deref()
+                .is_some_and(|mark| deployment.owns_mark(mark))
         };
-        match forgotten {
+        let (what, done) = match pool.find_sr(uuid).await {
+            Ok(None) => return true,
+            Ok(Some(sr)) if !is_ours(&sr.mark) => return true,
+            Ok(Some(sr)) if is_ours(&sr.made_with) => ("forget", pool.forget_sr(uuid).await),
+            Ok(Some(_)) => ("take the mark off", pool.unmark_sr(uuid).await),
+            Err(error) => ("find", Err(error)),
+        };
+        match done {
             Ok(()) => {
                 report.repaired += 1;
-                tracing::info!(sr.uuid = %uuid, "forgot SR {uuid}, whose backend was removed");
+                tracing::info!(sr.uuid = %uuid, "{what} SR {uuid}, whose backend was removed: done");
                 true
             }
             Err(error) => {
                 report.failed += 1;
-                tracing::warn!(sr.uuid = %uuid, "forget SR {uuid}, whose backend was removed: {error}");
+                tracing::warn!(sr.uuid = %uuid, "{what} SR {uuid}, whose backend was removed: {error}");
                 false
             }
         }

@@ -40,6 +40,8 @@ pub struct State {
 pub struct Sr {
     pub sr_type: String,
     pub mark: Option<String>,
+    /// The mark in `sm_config`.
+    pub made_with: Option<String>,
     pub is_plugged: bool,
     pub is_scanned: bool,
 }
@@ -149,6 +151,7 @@ impl Pool for FakePool {
             let sr = Sr {
                 sr_type: spec.sr_type.clone(),
                 mark: Some(spec.mark.clone()),
+                made_with: Some(spec.mark.clone()),
                 // XenAPI plugs a new SR's PBDs.
                 is_plugged: true,
                 is_scanned: false,
@@ -167,6 +170,7 @@ impl Pool for FakePool {
             let sr = Sr {
                 sr_type: spec.sr_type.clone(),
                 mark: Some(spec.mark.clone()),
+                made_with: Some(spec.mark.clone()),
                 is_plugged: false,
                 is_scanned: false,
             };
@@ -178,6 +182,13 @@ impl Pool for FakePool {
     fn mark_sr<'a>(&'a self, uuid: Uuid, mark: &'a str) -> PoolFuture<'a, ()> {
         self.call("SR.add_to_other_config", move |state| {
             state.sr("SR.add_to_other_config", uuid)?.mark = Some(mark.to_owned());
+            Ok(())
+        })
+    }
+
+    fn unmark_sr(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        self.call("SR.remove_from_other_config", move |state| {
+            state.sr("SR.remove_from_other_config", uuid)?.mark = None;
             Ok(())
         })
     }
@@ -352,6 +363,7 @@ fn found_sr(uuid: Uuid, sr: &Sr) -> FoundSr {
         uuid,
         sr_type: sr.sr_type.clone(),
         mark: sr.mark.clone(),
+        made_with: sr.made_with.clone(),
     }
 }
 

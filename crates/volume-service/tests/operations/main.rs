@@ -9,6 +9,7 @@ mod gate;
 mod installation;
 mod late_worker;
 mod outcomes;
+mod reconcilers;
 mod restored;
 mod scenarios;
 mod simulation;
