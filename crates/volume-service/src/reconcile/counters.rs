@@ -50,6 +50,7 @@ mod tests {
             looked: 7,
             repaired: 3,
             failed: 2,
+            unknown: 1,
         };
         add("test", report);
         let text = metrics::global().encode();
