@@ -4,9 +4,8 @@ use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::Job;
 use crate::db::{attachments, volumes};
 use crate::error::{Error, Result, Subject};
-use crate::model::attachment::{Attachment, AttachmentStatus};
+use crate::model::attachment::AttachmentStatus;
 use crate::model::id::{AttachmentId, VolumeId};
-use crate::model::volume::VolumeStatus;
 
 /// The operation.
 pub(super) struct DetachVolume;
@@ -95,38 +94,13 @@ pub(super) async fn disconnect(job: &Job, id: AttachmentId) -> Result<()> {
     Ok(())
 }
 
-/// Gives a volume the state that its attachments say, unless it is being deleted.
+/// Gives a volume the state that its attachments imply; two transactions on one volume judge one after the
+/// other, so that of two attachments that end together the second sees that the first is gone.
 pub(super) fn settle_volume(at: &mut StepTransaction<'_, '_>, id: VolumeId) -> Result<()> {
-    // Of two attachments that end together, the transaction that comes second sees that the first is gone.
-    volumes::lock(at.transaction, id)?;
-    let to = status_of_attachments(&attachments::of_volume(at.transaction, id)?);
-    let from = [
-        VolumeStatus::Reserved,
-        VolumeStatus::Attaching,
-        VolumeStatus::InUse,
-        VolumeStatus::Detaching,
-    ];
-    volumes::change_status(at.transaction, id, &from, to, at.context.now_us())?;
-    Ok(())
-}
-
-/// The state of a volume with these attachments.
-pub fn status_of_attachments(attachments: &[Attachment]) -> VolumeStatus {
-    let any = |statuses: &[AttachmentStatus]| {
-        let mut all = attachments.iter();
-        all.any(|attachment| statuses.contains(&attachment.status))
-    };
-    if any(&[AttachmentStatus::Detaching]) {
-        VolumeStatus::Detaching
-    } else if any(&[AttachmentStatus::Attaching]) {
-        VolumeStatus::Attaching
-    } else if any(&[AttachmentStatus::Attached, AttachmentStatus::ErrorDetaching]) {
-        VolumeStatus::InUse
-    } else if attachments.is_empty() {
-        VolumeStatus::Available
-    } else {
-        VolumeStatus::Reserved
+    if volumes::lock(at.transaction, id)? {
+        volumes::settle(at.transaction, id, at.context.now_us())?;
     }
+    Ok(())
 }
 
 /// The attachment that an operation is about.

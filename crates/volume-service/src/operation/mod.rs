@@ -28,7 +28,6 @@ mod notice;
 mod progress;
 mod worker;
 
-pub(crate) use detach_volume::status_of_attachments;
 pub use engine::{Checkpoint, Claimed, Ended, Engine, Place};
 pub use lease::{LEASE_MARGIN_US, LEASE_US};
 pub use worker::Worker;

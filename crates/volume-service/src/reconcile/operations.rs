@@ -11,11 +11,11 @@ use crate::db::attachments::{self, Filter};
 use crate::db::operations::{self, NewOperation};
 use crate::db::{Transaction, volumes};
 use crate::error::Result;
-use crate::model::attachment::{Attachment, AttachmentStatus};
+use crate::model::attachment::{Attachment, AttachmentStatus, volume_status};
 use crate::model::id::OperationId;
 use crate::model::operation::OperationKind;
 use crate::model::volume::VolumeStatus;
-use crate::operation::{Engine, status_of_attachments};
+use crate::operation::Engine;
 
 /// The request that a reconciler's operations are said to come from.
 pub(super) const REQUEST_ID: &str = "req-reconcile";
@@ -116,7 +116,8 @@ fn settle_volumes(tx: &mut Transaction<'_>, zone: &str, now_us: i64) -> Result<u
     for status in [VolumeStatus::Attaching, VolumeStatus::Detaching] {
         for volume in volumes::in_status(tx, zone, status, ROWS_MAX)? {
             volumes::lock(tx, volume.id)?;
-            let to = status_of_attachments(&attachments::of_volume(tx, volume.id)?);
+            let held = attachments::of_volume(tx, volume.id)?;
+            let to = volume_status(held.iter().map(|attachment| attachment.status));
             if to != status && volumes::change_status(tx, volume.id, &[status], to, now_us)? {
                 settled += 1;
             }
