@@ -153,6 +153,12 @@ pub async fn backends_of(common: &CommonFlags, flavor: &str) -> Result<Vec<(i64,
 async fn open_service(common: &CommonFlags) -> Result<Service> {
     let file = config::load(common, &ServeFlags::default())?;
     let data_dir = DataDir::new(&file.data_dir)?;
+    if file.database.url.is_none() && !data_dir.file("xensm.db").exists() {
+        ui::talk(format!(
+            "note: there was no installation in {} and one is made there; name another with --data-dir or XENSM_DATA_DIR",
+            data_dir.root().display()
+        ));
+    }
     data_dir.create()?;
     Ok(Service::open(Context::real(), service_config(&file, &data_dir, None)?).await?)
 }
