@@ -12,7 +12,7 @@ use volume_service::app::backends::{self, AddBackend};
 use volume_service::app::{Service, flavors, identity};
 use volume_service::config::{Endpoints, Limits, MasterKey, PoolConfig, Secret, Trust, ZoneConfig};
 use volume_service::operation::Worker;
-use volume_service::{Context, RequestContext, api};
+use volume_service::{Context, ErrorKind, RequestContext, api};
 
 use crate::config::{self, CommonFlags, File, Pool, ServeFlags};
 use crate::credentials::{self, CloudLogin, Pending, Secrets};
@@ -27,6 +27,7 @@ const XENAPI_USER: &str = "root";
 const DEFAULT_ZONE: &str = "nova";
 /// The flavor and backend of a first start.
 const DEFAULT_FLAVOR: &str = "default";
+const DEFAULT_FLAVOR_DESCRIPTION: &str = "Made at the first start, on a local directory";
 /// How long everything may take to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -211,13 +212,12 @@ async fn start_service(file: &File, roles: &Roles, running: &mut Running) -> Res
     )
     .await?;
     if roles.has_api {
+        let is_embedded = roles.has_storage_manager && service.config.zones.iter().any(is_embedded);
+        // Before the first user: a start that was cut off in between is a first start again.
+        if is_embedded && !identity::has_users(&service).await? {
+            default_flavor(&service, &data_dir).await?;
+        }
         running.is_first_start = first_start(&service, file, &data_dir).await?;
-    }
-    if roles.has_storage_manager
-        && running.is_first_start
-        && service.config.zones.iter().any(is_embedded)
-    {
-        default_flavor(&service, &data_dir).await?;
     }
     if let (Some(listeners), Some(endpoints)) = (listeners, bound) {
         let tls = match (&file.tls.cert_file, &file.tls.key_file) {
@@ -312,15 +312,27 @@ async fn first_start(service: &Service, file: &File, data_dir: &DataDir) -> Resu
     Ok(is_first)
 }
 
+/// Makes the flavor and its backend, or what an earlier try left out. A flavor of that name that an operator made stays as it is.
 async fn default_flavor(service: &Service, data_dir: &DataDir) -> Result<()> {
     let request = RequestContext::operator();
-    flavors::create(
+    let made = flavors::create(
         service,
         &request,
         DEFAULT_FLAVOR,
-        "Made at the first start, on a local directory",
+        DEFAULT_FLAVOR_DESCRIPTION,
     )
-    .await?;
+    .await;
+    match made {
+        Ok(_) => {}
+        Err(error) if error.kind == ErrorKind::Conflict => {
+            let flavor = flavors::get(service, &request, DEFAULT_FLAVOR).await?;
+            let backends = backends::list(service, &request, Some(DEFAULT_FLAVOR)).await?;
+            if flavor.description != DEFAULT_FLAVOR_DESCRIPTION || !backends.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
     let zone = service
         .config
         .zones

@@ -79,6 +79,32 @@ fn a_first_start_writes_private_credentials_and_says_what_to_try() {
 }
 
 #[test]
+fn a_first_start_takes_what_it_finds() {
+    let cut_off = "Made at the first start, on a local directory";
+    // What nova-manage made before the first start, and what a first start made that was cut off.
+    for (description, backends) in [("an operator's own", 0), (cut_off, 1)] {
+        let mut installation = Installation::start(XENSM);
+        installation.stop();
+        std::fs::remove_dir_all(&installation.data_dir).unwrap();
+        let create = ["sm", "flavor_create", "default", description];
+        let made = tool::output(&mut installation.nova_manage(&create));
+        let said = String::from_utf8_lossy(&made.stderr).into_owned();
+        assert!(made.status.success(), "{said}");
+        assert!(said.contains("there was no installation in"), "{said}");
+        for _ in 0..2 {
+            installation.restart();
+            let list = ["sm", "backend_list", "--format", "json"];
+            let listed = tool::output(&mut installation.nova_manage(&list));
+            let said = String::from_utf8_lossy(&listed.stderr).into_owned();
+            assert!(!said.contains("there was no installation"), "{said}");
+            let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+            assert_eq!(listed.as_array().unwrap().len(), backends, "{listed}");
+            installation.stop();
+        }
+    }
+}
+
+#[test]
 fn a_second_process_on_the_same_directory_is_told_who_is_there() {
     let installation = Installation::start(XENSM);
     let output =

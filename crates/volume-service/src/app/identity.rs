@@ -105,6 +105,11 @@ pub struct FirstCredentials {
     pub ec2_secret_key: Secret,
 }
 
+/// True once there is a user: [`bootstrap`] has been here.
+pub async fn has_users(service: &Service) -> Result<bool> {
+    service.database.read(identity::has_users).await
+}
+
 /// Makes the first user, project, roles and keys in an empty database; false when there are users already.
 pub async fn bootstrap(service: &Service, first: &FirstCredentials) -> Result<bool> {
     if service.database.read(identity::has_users).await? {
