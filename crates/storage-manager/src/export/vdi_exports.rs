@@ -274,7 +274,7 @@ impl VdiExports {
     /// error.
     ///
     /// # Errors
-    /// `Server` and `ReadersStay` when a consumer did not leave within [`WITHDRAW_PATIENCE`]: the VDI stays open, and the
+    /// `Server` and `ReadersStay` when a consumer did not leave within `WITHDRAW_PATIENCE`: the VDI stays open, and the
     /// call can be repeated.
     /// `Close` when the last flush failed: the VDI is closed all the same.
     pub fn withdraw(&self, vdi: Uuid) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 //!
 //! Integers and strings are written without a type element; `<value>text</value>` is a string.
 //! So an integer comes back as a string, and [`crate::schema::coerce`] restores it by the declared type.
-//! The void result, [`Value::Nil`](crate::Value::Nil), is written as an empty string.
+//! The void result, [`Value::Nil`], is written as an empty string.
 
 mod read;
 mod token;
