@@ -119,7 +119,7 @@ impl Default for Limits {
             page_max: 1000,
             volumes_per_project: 10_000,
             gigabytes_per_project: -1,
-            worker_concurrency: 32,
+            worker_concurrency: 128,
         }
     }
 }
