@@ -73,11 +73,13 @@ impl Definition for DeleteVolume {
         for attachment in &outputs.attachments {
             detach_volume::disconnect(job, *attachment).await?;
         }
-        if let Some(vdi) = outputs.vdi_uuid {
-            let destroyed = job.pool()?.destroy_vdi(vdi).await;
-            destroyed.map_err(|error| outputs.sr.error(error))?;
-        }
-        leftovers::destroy(job, volume_id(&job.target)?).await
+        let Some(vdi) = outputs.vdi_uuid else {
+            return leftovers::destroy(job, volume_id(&job.target)?).await;
+        };
+        // Nothing but the volume's own VDI: a copy that an operator made in the pool carries the same label and marks. What
+        // an earlier try of the creation left is the reconciler's, which knows the leases it was made under.
+        let destroyed = job.pool()?.destroy_vdi(vdi).await;
+        destroyed.map_err(|error| outputs.sr.error(error))
     }
 
     fn has_undo(_: Step) -> bool {
