@@ -146,16 +146,7 @@ async fn send(
         .header("accept", "application/json")
         .body(Full::new(Bytes::from(content)))
         .map_err(|cause| Failure::failed(format!("make a request to {url}"), &cause))?;
-    let exchange = tokio::time::timeout(REQUEST_DEADLINE, exchange(request, url, tls)).await;
-    let (head, bytes) = exchange.map_err(|_| {
-        Failure::new(
-            Exit::Unavailable,
-            format!(
-                "{url} did not answer within {} s",
-                REQUEST_DEADLINE.as_secs()
-            ),
-        )
-    })??;
+    let (head, bytes) = exchange(request, url, tls).await?;
     let answer: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     if head.status.is_success() || head.status == StatusCode::MULTIPLE_CHOICES {
         return Ok((head, answer));
@@ -185,16 +176,7 @@ pub async fn exchange_text(
     let request = request
         .body(Full::new(Bytes::from(body.to_owned())))
         .map_err(|cause| Failure::failed(format!("make a request to {url}"), &cause))?;
-    let exchange = tokio::time::timeout(REQUEST_DEADLINE, exchange(request, url, None)).await;
-    let (head, bytes) = exchange.map_err(|_| {
-        Failure::new(
-            Exit::Unavailable,
-            format!(
-                "{url} did not answer within {} s",
-                REQUEST_DEADLINE.as_secs()
-            ),
-        )
-    })??;
+    let (head, bytes) = exchange(request, url, None).await?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     if head.status.is_success() {
         return Ok(text);
@@ -205,7 +187,25 @@ pub async fn exchange_text(
     ))
 }
 
+/// One request on a connection of its own, within the deadline.
 async fn exchange(
+    request: Request<Full<Bytes>>,
+    url: &str,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+) -> Result<(http::response::Parts, Bytes)> {
+    let exchange = tokio::time::timeout(REQUEST_DEADLINE, connect_and_converse(request, url, tls));
+    exchange.await.unwrap_or_else(|_| {
+        Err(Failure::new(
+            Exit::Unavailable,
+            format!(
+                "{url} did not answer within {} s",
+                REQUEST_DEADLINE.as_secs()
+            ),
+        ))
+    })
+}
+
+async fn connect_and_converse(
     request: Request<Full<Bytes>>,
     url: &str,
     tls: Option<&Arc<rustls::ClientConfig>>,

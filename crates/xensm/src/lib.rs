@@ -12,6 +12,7 @@ pub mod failure;
 pub mod http_server;
 pub mod logging;
 pub mod serve;
+pub mod service_config;
 pub mod sm;
 pub mod tls;
 pub mod ui;

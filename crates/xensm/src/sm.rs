@@ -16,7 +16,7 @@ use volume_service::{Context, ErrorKind};
 
 use crate::config::{CommonFlags, ServeFlags};
 use crate::failure::{Exit, Failure, Result};
-use crate::serve::service_config;
+use crate::service_config::service_config;
 use crate::ui::{self, Confirmation, Format};
 use crate::{config, data_dir::DataDir};
 
