@@ -68,6 +68,31 @@ pub struct FoundVdi {
     pub read_only: bool,
     /// `VDI.sm_config` as the driver keeps it (`vdi_type`, `vhd-parent`, ...).
     pub sm_config: BTreeMap<String, String>,
+    /// True when a change-tracking log belongs to it.
+    pub cbt_enabled: bool,
+    /// True when only the change-tracking log is left: the VDI has the type `cbt_metadata` and no data.
+    pub is_cbt_metadata: bool,
+}
+
+/// What the second image of a snapshot is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotKind {
+    /// `VDI.snapshot`: takes over the source's change-tracking log, if it has one.
+    Snapshot,
+    /// `VDI.clone`: has no change-tracking log.
+    Clone,
+}
+
+/// What a snapshot or a clone left on the medium.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnapshotReport {
+    /// The new VDI, under the uuid that was asked for.
+    pub new: FoundVdi,
+    /// The source as it is now, under the uuid that it had.
+    pub source: FoundVdi,
+    /// The hidden parent that holds the source's data up to now; none where the source had none of its own, and both are
+    /// children of the parent that it had before.
+    pub base: Option<FoundVdi>,
 }
 
 /// An image that could not be read; the scan goes on without it.
@@ -149,9 +174,67 @@ pub trait AttachedSr: Send + Sync {
     /// Reads one VDI's state from the medium; `VDI_MISSING` if it is not there.
     fn stat_vdi(&self, uuid: Uuid) -> Result<FoundVdi, Failure>;
 
+    /// Makes a second VDI with the content that the first has now, in constant time: `VDI.snapshot` and `VDI.clone`. Writes
+    /// of a consumer that have returned are in it. A consumer stays connected.
+    ///
+    /// On return both are on stable storage; on error the source is as it was.
+    fn snapshot_vdi(
+        &self,
+        source: Uuid,
+        new: Uuid,
+        kind: SnapshotKind,
+    ) -> Result<SnapshotReport, Failure> {
+        let _ = (source, new, kind);
+        Err(not_supported())
+    }
+
+    /// Gives a VDI the content of another that shares its chain, in constant time: `VDI.revert`. Its uuid stays. The VDI
+    /// must not be open.
+    fn revert_vdi(&self, vdi: Uuid, snapshot: Uuid) -> Result<SnapshotReport, Failure> {
+        let _ = (vdi, snapshot);
+        Err(not_supported())
+    }
+
+    /// Grows a VDI to at least `size` bytes; what is added reads as zeros. The size that it has already is no error, a
+    /// smaller one is refused. A consumer stays connected and may use the new range when this has returned.
+    fn resize_vdi(&self, uuid: Uuid, size: u64) -> Result<FoundVdi, Failure> {
+        let _ = (uuid, size);
+        Err(not_supported())
+    }
+
+    /// Starts to note which blocks of a VDI change. Idempotent.
+    fn enable_cbt(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
+        let _ = uuid;
+        Err(not_supported())
+    }
+
+    /// Drops the change-tracking log of a VDI. Idempotent.
+    fn disable_cbt(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
+        let _ = uuid;
+        Err(not_supported())
+    }
+
+    /// Deletes the data of a snapshot and keeps its change-tracking log: `VDI.data_destroy`.
+    fn destroy_vdi_data(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
+        let _ = uuid;
+        Err(not_supported())
+    }
+
+    /// The blocks of 64 KiB that differ between two VDIs of one chain of change-tracking logs: one bit per block of the
+    /// newer VDI, the most significant bit of each byte first.
+    fn changed_blocks(&self, from: Uuid, to: Uuid) -> Result<Vec<u8>, Failure> {
+        let _ = (from, to);
+        Err(not_supported())
+    }
+
     /// Opens a VDI for a consumer. The export keeps the image open (and, read-write, locked) until it is dropped;
     /// `close` on it reports what a drop would have to swallow.
     fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn nbd::Export>, Failure>;
+}
+
+/// The answer of a driver that lacks an operation; the server replaces the code's parameter with the SR's reference.
+fn not_supported() -> Failure {
+    Failure::new("SR_OPERATION_NOT_SUPPORTED", [""])
 }
 
 /// Every SR type that there is, in the order in which `SR.get_supported_types` tells them.

@@ -127,6 +127,8 @@ fn found(uuid: Uuid, size: u64) -> FoundVdi {
         managed: true,
         read_only: false,
         sm_config: BTreeMap::new(),
+        cbt_enabled: false,
+        is_cbt_metadata: false,
     }
 }
 

@@ -145,5 +145,7 @@ pub fn found_vdi(name: ImageName, image: &Inspected, is_parent: bool) -> FoundVd
         managed: !image.hidden,
         read_only: is_parent || image.hidden,
         sm_config,
+        cbt_enabled: false,
+        is_cbt_metadata: false,
     }
 }
