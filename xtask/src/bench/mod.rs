@@ -3,6 +3,7 @@
 //! Each prints the rows of a table of docs/benchmarks.md. Compare figures of one run only: machines differ and drift.
 
 mod control_plane;
+mod executor;
 mod http;
 mod nbd;
 mod server;
@@ -37,6 +38,10 @@ enum Part {
     ControlPlane,
     /// NBD on a dynamic VHD beside qemu-nbd on the same image and nbdkit on a raw file.
     Nbd,
+    /// Ways to issue file I/O, by fio alone.
+    Executor,
+    /// Chains, snapshots, coalescing, scans: the benchmarks of the crates.
+    Storage,
 }
 
 /// Measures and prints.
@@ -47,11 +52,31 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
             .current_dir(root),
     )?;
     let binary = root.join("target/release/xensm");
-    if options.only != Some(Part::Nbd) {
+    let wanted = |part| options.only.is_none_or(|only| only == part);
+    if wanted(Part::ControlPlane) {
         control_plane::run(&binary, options.creates, options.rows)?;
     }
-    if options.only != Some(Part::ControlPlane) {
+    if wanted(Part::Nbd) {
         nbd::run(&binary, options.seconds)?;
+    }
+    if wanted(Part::Executor) {
+        executor::run(&root.join("target/bench/executor"), options.seconds)?;
+    }
+    if wanted(Part::Storage) {
+        storage(root)?;
+    }
+    Ok(())
+}
+
+/// Runs the benchmarks that the crates keep beside their code.
+fn storage(root: &Path) -> anyhow::Result<()> {
+    let crates = ["vhd", "storage-manager"];
+    for name in crates {
+        checked(
+            Command::new("cargo")
+                .args(["bench", "--package", name])
+                .current_dir(root),
+        )?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Percentiles.
+//! Medians and percentiles.
 
 use std::time::Duration;
 
@@ -10,4 +10,13 @@ pub fn percentile_ms(samples: &mut [Duration], percent: f64) -> f64 {
     };
     let index = (last as f64 * percent / 100.0).round() as usize;
     samples[index].as_secs_f64() * 1000.0
+}
+
+/// The middle of the figures; the upper one of an even number.
+///
+/// # Panics
+/// Without figures.
+pub fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
