@@ -19,6 +19,7 @@ mod task;
 mod tls;
 mod vbd;
 mod vdi;
+mod vdi_content;
 
 pub use call::{Client, MAX_READ_REPEATS};
 pub use endpoint::Endpoint;
@@ -33,3 +34,4 @@ pub use task::Tasks;
 pub use tls::Trust;
 pub use vbd::{NewVbd, VbdMode, Vbds};
 pub use vdi::{NbdInfo, NewVdi, Vdis};
+pub use vdi_content::CopyTarget;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// Calls of class `VDI`.
 #[derive(Clone, Copy, Debug)]
-pub struct Vdis<'a>(&'a Client);
+pub struct Vdis<'a>(pub(super) &'a Client);
 
 /// What `VDI.create` needs.
 #[derive(Clone, Debug)]
@@ -222,46 +222,6 @@ impl Vdis<'_> {
         self.0
             .void("VDI.set_other_config", vec![vdi.into(), map(value)])
             .await
-    }
-
-    /// Calls `VDI.resize`.
-    ///
-    /// # Errors
-    /// Those of any call; `VDI_IN_USE` while it is attached.
-    pub async fn resize(&self, vdi: &VdiRef, size_bytes: i64) -> Result<(), Error> {
-        self.0
-            .void("VDI.resize", vec![vdi.into(), size_bytes.into()])
-            .await
-    }
-
-    /// Calls `VDI.snapshot`.
-    ///
-    /// # Errors
-    /// Those of any call.
-    pub async fn snapshot(
-        &self,
-        vdi: &VdiRef,
-        driver_params: &BTreeMap<String, String>,
-    ) -> Result<VdiRef, Error> {
-        self.0
-            .text("VDI.snapshot", vec![vdi.into(), map(driver_params)])
-            .await
-            .map(VdiRef::from)
-    }
-
-    /// Calls `VDI.clone`.
-    ///
-    /// # Errors
-    /// Those of any call.
-    pub async fn clone_vdi(
-        &self,
-        vdi: &VdiRef,
-        driver_params: &BTreeMap<String, String>,
-    ) -> Result<VdiRef, Error> {
-        self.0
-            .text("VDI.clone", vec![vdi.into(), map(driver_params)])
-            .await
-            .map(VdiRef::from)
     }
 
     /// Calls `VDI.get_nbd_info`; empty when no network of the pool has an NBD purpose.

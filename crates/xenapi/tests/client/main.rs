@@ -6,3 +6,4 @@ mod calls;
 mod pool_server;
 mod tasks;
 mod tls;
+mod vdi_content;
