@@ -1,11 +1,15 @@
 //! The EC2 Query API: four actions over volumes and zones, signed with version 2 or 4.
 
 mod fault;
+mod filters;
+mod page;
 pub(super) mod parameters;
 pub(super) mod signature;
 mod signature_v2;
 mod signature_v4;
+mod tags;
 mod volume_filters;
+mod volume_list;
 mod volume_view;
 mod volumes;
 mod xml;
@@ -103,7 +107,7 @@ async fn answer(service: Service, request: Request, id: &RequestId) -> Result<Xm
     match action.as_str() {
         "CreateVolume" => volumes::create(&call, &mut document).await?,
         "DeleteVolume" => volumes::delete(&call, &mut document).await?,
-        "DescribeVolumes" => volumes::describe(&call, &mut document).await?,
+        "DescribeVolumes" => volume_list::describe(&call, &mut document).await?,
         "DescribeAvailabilityZones" => zones::describe(&call, &mut document).await?,
         _ => {
             let action: String = action.chars().take(64).collect();

@@ -1,6 +1,7 @@
 //! A volume as EC2 clients see it.
 
 use super::super::timestamp;
+use super::tags;
 use super::xml::Xml;
 use crate::model::attachment::{Attachment, AttachmentStatus};
 use crate::model::volume::{Volume, VolumeStatus};
@@ -43,12 +44,7 @@ pub(super) fn write(xml: &mut Xml, volume: &Volume, attachments: &[Attachment]) 
     xml.items("attachmentSet", own, |xml, attachment| {
         write_attachment(xml, volume, attachment);
     });
-    if !volume.metadata.is_empty() {
-        xml.items("tagSet", &volume.metadata, |xml, (key, value)| {
-            xml.text("key", key);
-            xml.text("value", value);
-        });
-    }
+    tags::write(xml, &volume.metadata);
     xml.text("volumeType", &volume.flavor_label);
     xml.text("encrypted", "false");
     xml.text("multiAttachEnabled", "false");

@@ -1,33 +1,18 @@
-//! CreateVolume, DeleteVolume, DescribeVolumes.
-
-use std::collections::BTreeMap;
-
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use uuid::Uuid;
+//! CreateVolume and DeleteVolume.
 
 use super::fault::{Code, Ec2Fault, Result};
 use super::parameters::{Parameters, wrong};
-use super::volume_filters::{self, Filter};
 use super::xml::Xml;
-use super::{Call, volume_view};
-use crate::app::volumes::{CreateVolume, DeleteMode, SortDirection, SortKey, VolumeQuery};
-use crate::app::{attachments, volumes};
+use super::{Call, tags, volume_view};
+use crate::app::volumes;
+use crate::app::volumes::{CreateVolume, DeleteMode};
 use crate::error::{Error, Subject};
-use crate::model::attachment::Attachment;
-use crate::model::id::VolumeId;
 use crate::model::volume::Volume;
 
-/// Most volumes of a page.
-const RESULTS_MAX: usize = 1000;
-/// Pages of the database that one request looks through for its filters; then it answers with what it has and a token.
-const SCAN_PAGES_MAX: usize = 20;
 /// Longest client token, in characters.
 const CLIENT_TOKEN_MAX_CHARS: usize = 64;
 /// Largest size, in GiB; what the volume API takes too.
 const SIZE_MAX_GIB: u64 = 0x7fff_ffff;
-/// Most tags that a request may give.
-const TAGS_MAX: usize = 50;
 
 /// Parameters of CreateVolume that ask for something that is not built.
 const UNBUILT: [&str; 10] = [
@@ -101,43 +86,14 @@ fn wanted_volume(parameters: &Parameters) -> Result<CreateVolume> {
             .get("VolumeType")
             .filter(|flavor| !flavor.is_empty())
             .map(str::to_owned),
-        metadata: tags(parameters)?,
+        metadata: tags::read(parameters, "volume")?,
         client_token: client_token.map(str::to_owned),
         ..CreateVolume::default()
     })
 }
 
-fn tags(parameters: &Parameters) -> Result<BTreeMap<String, String>> {
-    let mut tags = BTreeMap::new();
-    for specification in parameters.members("TagSpecification")? {
-        let resource = specification.required("ResourceType")?;
-        if resource != "volume" {
-            let why = "Only volumes can be tagged here.";
-            return Err(wrong("resourceType", resource, why));
-        }
-        for tag in specification.members("Tag")? {
-            let key = tag.required("Key")?;
-            let value = tag.get("Value").unwrap_or_default();
-            let bad_key = key.is_empty() || key.chars().count() > 127;
-            if bad_key || value.chars().count() > 255 {
-                let why = "A tag's key has 1 to 127 characters, its value at most 255.";
-                return Err(wrong("tag", key, why));
-            }
-            if tags.insert(key.to_owned(), value.to_owned()).is_some() {
-                return Err(wrong("tag", key, "The key is given twice."));
-            }
-        }
-    }
-    if tags.len() > TAGS_MAX {
-        return Err(Ec2Fault::coded(
-            Code::InvalidParameterValue,
-            format!("A request has at most {TAGS_MAX} tags."),
-        ));
-    }
-    Ok(tags)
-}
-
-async fn find(call: &Call, ec2_id: &str) -> Result<Volume> {
+/// The volume with this EC2 name.
+pub(super) async fn find(call: &Call, ec2_id: &str) -> Result<Volume> {
     let digits = ec2_id.strip_prefix("vol-").unwrap_or_default();
     let well_formed =
         matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_hexdigit());
@@ -150,7 +106,7 @@ async fn find(call: &Call, ec2_id: &str) -> Result<Volume> {
 }
 
 /// Clients know the EC2 name only.
-fn named(error: Error, ec2_id: &str) -> Ec2Fault {
+pub(super) fn named(error: Error, ec2_id: &str) -> Ec2Fault {
     match error.subject {
         Subject::Volume => error.on(ec2_id).into(),
         _ => error.into(),
@@ -171,173 +127,6 @@ pub(super) async fn delete(call: &Call, xml: &mut Xml) -> Result<()> {
         })?;
     xml.text("return", "true");
     Ok(())
-}
-
-pub(super) async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
-    let parameters = &call.parameters;
-    parameters.only(&["VolumeId", "Filter", "MaxResults", "NextToken"])?;
-    let ids = parameters.list("VolumeId")?;
-    let filters = volume_filters::read(parameters)?;
-    let max_results = max_results(parameters, call.service.config.limits.page_max)?;
-    if !ids.is_empty() && parameters.get("MaxResults").is_some() {
-        return Err(Ec2Fault::coded(
-            Code::InvalidParameterCombination,
-            "The parameter volumes cannot be used with the parameter maxResults.",
-        ));
-    }
-    let marker = match parameters
-        .get("NextToken")
-        .filter(|token| !token.is_empty())
-    {
-        Some(token) => Some(marker_of(token)?),
-        None => None,
-    };
-    call.stop_if_dry()?;
-
-    let page = if ids.is_empty() {
-        scan(call, &filters, marker, max_results).await?
-    } else {
-        named_volumes(call, &filters, &ids).await?
-    };
-    xml.items("volumeSet", &page.volumes, |xml, volume| {
-        volume_view::write(xml, volume, &page.attachments);
-    });
-    if let Some(last) = page.next {
-        xml.text("nextToken", &token_of(last));
-    }
-    Ok(())
-}
-
-#[derive(Default)]
-struct Described {
-    volumes: Vec<Volume>,
-    attachments: Vec<Attachment>,
-    /// The last volume looked at, when there are more behind it.
-    next: Option<VolumeId>,
-}
-
-async fn named_volumes(call: &Call, filters: &[Filter], ids: &[&str]) -> Result<Described> {
-    let mut found = Vec::with_capacity(ids.len());
-    for id in ids {
-        let volume = find(call, id).await?;
-        if !found.iter().any(|known: &Volume| known.id == volume.id) {
-            found.push(volume);
-        }
-    }
-    let mut page = Described::default();
-    take_passing(call, filters, found, usize::MAX, &mut page).await?;
-    Ok(page)
-}
-
-async fn scan(
-    call: &Call,
-    filters: &[Filter],
-    marker: Option<VolumeId>,
-    max_results: usize,
-) -> Result<Described> {
-    let mut query = VolumeQuery {
-        sort: vec![(SortKey::CreatedAt, SortDirection::Ascending)],
-        marker,
-        limit: filters.is_empty().then_some(max_results),
-        ..VolumeQuery::default()
-    };
-    for filter in filters {
-        narrow(&mut query, filter);
-    }
-    let mut page = Described::default();
-    for _ in 0..SCAN_PAGES_MAX {
-        let found = volumes::list(&call.service, &call.context, query.clone())
-            .await
-            .map_err(|error| match error.kind {
-                // The volume that the token names is gone.
-                crate::error::ErrorKind::Invalid if query.marker.is_some() => bad_token(),
-                _ => error.into(),
-            })?;
-        let last = found.items.last().map(|volume| volume.id);
-        let cut = take_passing(call, filters, found.items, max_results, &mut page).await?;
-        page.next = cut.or(last.filter(|_| found.has_more));
-        if page.next.is_none() || page.volumes.len() >= max_results {
-            break;
-        }
-        query.marker = page.next;
-    }
-    Ok(page)
-}
-
-/// Leaves to the database what it can decide exactly; the filter is applied again to what comes back.
-fn narrow(query: &mut VolumeQuery, filter: &Filter) {
-    let Some(value) = filter.exact() else {
-        return;
-    };
-    if let Some(key) = filter.name.strip_prefix("tag:") {
-        query.metadata.insert(key.to_owned(), value.to_owned());
-    } else if filter.name == "availability-zone" {
-        query.zone = Some(value.to_owned());
-    } else if filter.name == "size"
-        && let Ok(size) = value.parse()
-    {
-        query.size_gib = Some(size);
-    }
-}
-
-/// Adds the volumes that pass until the page is full; returns the last one taken when some were left over.
-async fn take_passing(
-    call: &Call,
-    filters: &[Filter],
-    found: Vec<Volume>,
-    max_results: usize,
-    page: &mut Described,
-) -> Result<Option<VolumeId>> {
-    if found.is_empty() {
-        return Ok(None);
-    }
-    let ids: Vec<_> = found.iter().map(|volume| volume.id).collect();
-    let attached = attachments::of_volumes(&call.service, &call.context, &ids).await?;
-    let mut cut = None;
-    for volume in found {
-        if page.volumes.len() == max_results {
-            cut = page.volumes.last().map(|volume| volume.id);
-            break;
-        }
-        let mut passes = true;
-        for filter in filters {
-            passes &= filter.passes(&volume, &attached)?;
-        }
-        if passes {
-            page.volumes.push(volume);
-        }
-    }
-    page.attachments.extend(attached);
-    Ok(cut)
-}
-
-fn max_results(parameters: &Parameters, page_max: usize) -> Result<usize> {
-    let most = RESULTS_MAX.min(page_max).max(1);
-    match parameters.number("MaxResults")? {
-        None => Ok(most),
-        Some(0) => Err(wrong("maxResults", "0", "It must be at least 1.")),
-        Some(number) => Ok(usize::try_from(number).unwrap_or(most).min(most)),
-    }
-}
-
-fn token_of(id: VolumeId) -> String {
-    URL_SAFE_NO_PAD.encode(id.0.as_bytes())
-}
-
-fn marker_of(token: &str) -> Result<VolumeId> {
-    URL_SAFE_NO_PAD
-        .decode(token)
-        .ok()
-        .and_then(|bytes| Uuid::from_slice(&bytes).ok())
-        .map(VolumeId)
-        .ok_or_else(bad_token)
-}
-
-fn bad_token() -> Ec2Fault {
-    Ec2Fault::coded(
-        Code::InvalidNextToken,
-        "The specified NextToken is not valid. Begin again without one.",
-    )
 }
 
 #[cfg(test)]
@@ -393,15 +182,5 @@ mod tests {
         assert_eq!(code(&long), Code::InvalidParameterValue);
         let tag = format!("{good}&TagSpecification.1.ResourceType=instance");
         assert_eq!(code(&tag), Code::InvalidParameterValue);
-    }
-
-    #[test]
-    fn paging_tokens_are_opaque_and_checked() {
-        let id = VolumeId(Uuid::from_u128(7));
-        assert_eq!(marker_of(&token_of(id)).expect("our own"), id);
-        for token in ["x", "", "AAAA", "!!!!"] {
-            let refusal = marker_of(token).expect_err("not ours");
-            assert_eq!(refusal.code(), Code::InvalidNextToken);
-        }
     }
 }

@@ -2,17 +2,30 @@
 
 use super::Call;
 use super::fault::{Code, Ec2Fault, Result};
-use super::volume_filters::{self, Filter};
+use super::filters::{self, Filter};
 use super::xml::Xml;
 use crate::api::identity::REGION;
 use crate::app::overview::{self, Zone};
+
+/// The filters that there are.
+const NAMES: [&str; 9] = [
+    "zone-name",
+    "zone-id",
+    "state",
+    "region-name",
+    "group-name",
+    "network-border-group",
+    "opt-in-status",
+    "zone-type",
+    "message",
+];
 
 pub(super) async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
     let parameters = &call.parameters;
     parameters.only(&["ZoneName", "ZoneId", "Filter", "AllAvailabilityZones"])?;
     let mut names = parameters.list("ZoneName")?;
     names.extend(parameters.list("ZoneId")?);
-    let filters = volume_filters::read(parameters)?;
+    let filters = filters::read(parameters, &NAMES)?;
     call.stop_if_dry()?;
     let zones = overview::zones(&call.service, &call.context).await?;
     if let Some(name) = names
@@ -65,7 +78,7 @@ fn field(zone: &Zone, filter: &Filter) -> Result<String> {
         "opt-in-status" => "opt-in-not-required",
         "zone-type" => "availability-zone",
         "message" => "",
-        _ => return Err(volume_filters::unknown(&filter.name)),
+        _ => return Err(filters::unknown(&filter.name)),
     };
     Ok(text.to_owned())
 }

@@ -9,6 +9,7 @@ use super::super::timestamp;
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
+use super::filter_values;
 use super::paging::Paging;
 use crate::app::attachments::{AttachmentQuery, CreateAttachment};
 use crate::app::{Page, Service, attachments};
@@ -152,12 +153,9 @@ async fn listed(
 fn read(caller: &Caller, paging: &mut Paging) -> Result<Option<AttachmentQuery>> {
     let mut query = AttachmentQuery {
         limit: paging.limit,
+        marker: paging.marker_id()?.map(AttachmentId),
         ..AttachmentQuery::default()
     };
-    if let Some(marker) = &paging.marker {
-        let unknown = || Fault::BadRequest(format!("marker not found: {marker}"));
-        query.marker = Some(marker.parse().map_err(|_| unknown())?);
-    }
     if let Some(all) = paging.take("all_tenants") {
         query.all_projects =
             caller.context.is_admin() && ["1", "true", "True"].contains(&all.as_str());
@@ -175,13 +173,7 @@ fn read(caller: &Caller, paging: &mut Paging) -> Result<Option<AttachmentQuery>>
             _ => unknown.push(name),
         }
     }
-    if !unknown.is_empty() && caller.version.at_least(31) {
-        unknown.truncate(8);
-        return Err(Fault::BadRequest(format!(
-            "Invalid filters {} are found in query options.",
-            unknown.join(",")
-        )));
-    }
+    filter_values::refuse_unknown(caller, unknown)?;
     Ok((query.limit != Some(0)).then_some(query))
 }
 

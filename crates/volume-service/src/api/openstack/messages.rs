@@ -48,13 +48,7 @@ pub(super) async fn list(
     caller.version.needs(SINCE)?;
     let mut paging = Paging::of(query.as_deref())?;
     let resource = paging.take("resource_uuid");
-    let marker = match &paging.marker {
-        Some(text) => Some(
-            Uuid::parse_str(text)
-                .map_err(|_| Fault::BadRequest(format!("marker not found: {text}")))?,
-        ),
-        None => None,
-    };
+    let marker = paging.marker_id()?;
     if caller.version.at_least(31)
         && let Some((name, _)) = paging.filters.first()
     {

@@ -3,11 +3,13 @@
 //! Paths with and without a project are the same to the routes below: `address.rs` takes the project out first.
 
 mod address;
+mod attach_actions;
 mod attachments;
 mod body;
 mod caller;
 mod empty_collections;
 pub(super) mod fault;
+mod filter_values;
 mod limits;
 mod messages;
 mod metadata;

@@ -1,5 +1,7 @@
 //! The paging and sorting parameters that all lists share.
 
+use uuid::Uuid;
+
 use super::fault::Fault;
 use crate::app::volumes::{SortDirection, SortKey};
 
@@ -80,6 +82,16 @@ impl Paging {
             !hit
         });
         last
+    }
+
+    /// The marker, which is an id.
+    pub(super) fn marker_id(&self) -> super::fault::Result<Option<Uuid>> {
+        let Some(marker) = &self.marker else {
+            return Ok(None);
+        };
+        Uuid::parse_str(marker)
+            .map(Some)
+            .map_err(|_| Fault::BadRequest(format!("marker not found: {marker}")))
     }
 
     /// The sort keys as volumes know them.
