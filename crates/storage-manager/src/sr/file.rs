@@ -238,11 +238,11 @@ impl AttachedSr for AttachedFileSr {
     fn detach(&self) -> Result<(), Failure> {
         let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(served) = served.as_ref()
-            && let Some(uuid) = served.images.open_images().first()
+            && let Some(image) = served.images.open_images().all().first()
         {
             return Err(Failure::new(
                 "VDI_IN_USE",
-                [uuid.to_string(), "detach".to_owned()],
+                [image.uuid().to_string(), "detach".to_owned()],
             ));
         }
         *served = None;

@@ -1,7 +1,8 @@
 //! VDIs as VHD files (and raw files) in one directory, named as XenServer names them.
 //!
 //! `names` says what a file is by its name, `inspect` what is in it, `tree` which images are parents of which;
-//! `vhd_directory` does the operations on the whole, `open_image` serves one opened VDI, `flusher` writes back behind it.
+//! `vhd_directory` does the operations on the whole, `open_image` serves one opened VDI, `paused` replaces what is behind it,
+//! `open_images` knows who has which image, `flusher` writes back behind them.
 //! Which write comes before which, and what a crash leaves: `docs/internals/durability.md`.
 
 mod error;
@@ -10,7 +11,9 @@ mod inspect;
 mod known_tree;
 pub mod names;
 mod open_image;
+mod open_images;
 mod parents;
+mod paused;
 mod scan;
 mod tree;
 mod vhd_directory;
@@ -20,4 +23,7 @@ mod tests;
 
 pub use error::{Error, Result};
 pub use open_image::OpenImage;
+pub use open_images::{Hold, OpenImages, Use};
+pub use parents::SrParents;
+pub use paused::Paused;
 pub use vhd_directory::{NewImage, VhdDirectory};

@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use nbd::{BlockStatus, Export, Extent};
 use uuid::Uuid;
 
 use super::names::{ImageFormat, ImageName};
+use super::open_images::{Hold, OpenImages, Use};
 use super::parents::SrParents;
+use super::paused::Paused;
 use super::{Error, Result};
 use crate::io::lock::{LockMode, try_lock};
 use crate::io::positional::{Allocation, PositionalFile};
@@ -19,14 +21,17 @@ use crate::sr::OpenMode;
 
 /// An image with its parents, open and locked until it is closed or dropped.
 ///
-/// The lock is a flock on the image file: exclusive for writing, shared for reading and on parents. So an image is
-/// written by one opener in one process, and never read by others meanwhile.
+/// Within the process [`OpenImages`] says who may have it; a flock on the image file, exclusive for writing, shared for
+/// reading and on parents, says so to other processes.
 #[derive(Debug)]
 pub struct OpenImage {
     name: ImageName,
     path: PathBuf,
-    size: u64,
+    size: AtomicU64,
     read_only: bool,
+    /// Held shared while a flush runs, exclusively around a pause: so a pause begins when no flush is under way, and
+    /// reads and writes need not wait for one. Taken before `backing`.
+    flushes: RwLock<()>,
     /// None once it is closed.
     backing: RwLock<Option<Backing>>,
     /// True when something was written since the last flush began.
@@ -38,16 +43,28 @@ pub struct OpenImage {
     failure_logged: AtomicBool,
 }
 
-enum Backing {
-    Vhd(vhd::Chain),
-    Raw(PositionalFile),
+/// What is behind the export, and what is held for it.
+#[derive(Debug)]
+pub(super) struct Backing {
+    pub format: Format,
+    /// The file that is read and written, which has its flock.
+    pub leaf: Arc<PositionalFile>,
+    /// The image itself.
+    pub hold: Hold,
+    /// The parents, none for a raw image.
+    pub parents: Vec<Hold>,
 }
 
-impl std::fmt::Debug for Backing {
+pub(super) enum Format {
+    Vhd(vhd::Chain),
+    Raw,
+}
+
+impl std::fmt::Debug for Format {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Backing::Vhd(_) => "Vhd",
-            Backing::Raw(_) => "Raw",
+            Format::Vhd(_) => "Vhd",
+            Format::Raw => "Raw",
         })
     }
 }
@@ -59,62 +76,80 @@ impl OpenImage {
     /// `InUse` when another opener excludes this one, `Missing` when it was removed meanwhile, `Image` when it or a
     /// parent is damaged or not there.
     pub fn open(
-        directory: Arc<Directory>,
+        directory: &Arc<Directory>,
+        images: &Arc<OpenImages>,
         name: ImageName,
         file: File,
         mode: OpenMode,
     ) -> Result<Self> {
         let path = directory.path().join(name.file_name());
-        let io_error = |action, source| Error::Io {
-            action,
+        let backing = open_backing(directory, images, name, file, mode)?;
+        let size = backing.size().map_err(|source| Error::Io {
+            action: "get the length of",
             path: path.clone(),
             source,
-        };
-        let (lock_mode, access) = match mode {
-            OpenMode::ReadOnly => (LockMode::Shared, vhd::Access::ReadOnly),
-            OpenMode::ReadWrite => (LockMode::Exclusive, vhd::Access::ReadWrite),
-        };
-        if !try_lock(&file, lock_mode).map_err(|source| io_error("lock", source))? {
-            return Err(Error::InUse { uuid: name.uuid });
-        }
-        if !directory
-            .names(&name.file_name(), &file)
-            .map_err(|source| io_error("look at", source))?
-        {
-            return Err(Error::Missing {
-                uuid: name.uuid,
-                directory: directory.path().to_owned(),
-            });
-        }
-        let file = PositionalFile::locked(file);
-        let (backing, size) = match name.format {
-            ImageFormat::Raw => {
-                let size = file
-                    .size()
-                    .map_err(|source| io_error("get the length of", source))?;
-                (Backing::Raw(file), size)
-            }
-            ImageFormat::Vhd => {
-                let chain = vhd::Chain::open(Arc::new(file), &SrParents::new(directory), access)
-                    .map_err(|source| Error::Image {
-                        action: "open",
-                        path: path.clone(),
-                        source,
-                    })?;
-                let size = chain.size();
-                (Backing::Vhd(chain), size)
-            }
-        };
+        })?;
         Ok(OpenImage {
             name,
             path,
-            size,
+            size: AtomicU64::new(size),
             read_only: mode == OpenMode::ReadOnly,
+            flushes: RwLock::new(()),
             backing: RwLock::new(Some(backing)),
             dirty: AtomicBool::new(false),
             raw_poisoned: AtomicBool::new(false),
             failure_logged: AtomicBool::new(false),
         })
+    }
+
+    /// Holds off the consumer, flushes, and lets `change` replace what is behind the export; then the consumer goes on.
+    ///
+    /// The consumer's calls wait meanwhile, so `change` does what cannot be done before or after. It is flushed once
+    /// while the consumer goes on, so that little is left for the flush in the pause.
+    ///
+    /// # Errors
+    /// Those of `change`, whose effect is then its own affair; `Io` when the image could not be flushed, and nothing else
+    /// has happened; `Closed`.
+    ///
+    /// # Durability
+    /// When `change` is called, every write that has returned to the consumer is on stable storage.
+    pub fn with_paused<T>(&self, change: impl FnOnce(&mut Paused<'_>) -> Result<T>) -> Result<T> {
+        let flush_failed = |source| Error::Io {
+            action: "flush",
+            path: self.path.clone(),
+            source,
+        };
+        let closed = || Error::Closed {
+            uuid: self.name.uuid,
+        };
+        if !self.is_open() {
+            return Err(closed());
+        }
+        self.flush().map_err(flush_failed)?;
+        let _no_flush = self.flushes.write().unwrap_or_else(PoisonError::into_inner);
+        let mut backing = self.backing.write().unwrap_or_else(PoisonError::into_inner);
+        let paused = backing.as_mut().ok_or_else(closed)?;
+        if self.dirty.swap(false, Ordering::AcqRel) {
+            self.flush_backing(paused)
+                .inspect_err(|error| self.log_failure("flush", error))
+                .map_err(flush_failed)?;
+        }
+        let outcome = change(&mut Paused::new(&mut backing, &self.path));
+        if let Some(backing) = backing.as_ref()
+            && let Ok(size) = backing.size()
+        {
+            self.size.store(size, Ordering::Release);
+        }
+        outcome
+    }
+
+    fn flush_backing(&self, backing: &Backing) -> io::Result<()> {
+        self.usable()?;
+        match &backing.format {
+            _ if self.read_only => Ok(()),
+            Format::Vhd(chain) => chain.flush().map_err(io::Error::from),
+            Format::Raw => self.sync_raw(&backing.leaf),
+        }
     }
 
     /// The VDI.
@@ -201,7 +236,7 @@ impl OpenImage {
 
 impl Export for OpenImage {
     fn size(&self) -> u64 {
-        self.size
+        self.size.load(Ordering::Acquire)
     }
 
     fn is_read_only(&self) -> bool {
@@ -209,30 +244,30 @@ impl Export for OpenImage {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.with_backing("read", |backing| match backing {
-            Backing::Vhd(chain) => chain.read_at(buffer, offset).map_err(io::Error::from),
-            Backing::Raw(file) => file.read_exact_at(buffer, offset),
+        self.with_backing("read", |backing| match &backing.format {
+            Format::Vhd(chain) => chain.read_at(buffer, offset).map_err(io::Error::from),
+            Format::Raw => backing.leaf.read_exact_at(buffer, offset),
         })
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.write_with("write", |backing| match backing {
-            Backing::Vhd(chain) => chain.write_at(data, offset).map_err(io::Error::from),
-            Backing::Raw(file) => file.write_all_at(data, offset),
+        self.write_with("write", |backing| match &backing.format {
+            Format::Vhd(chain) => chain.write_at(data, offset).map_err(io::Error::from),
+            Format::Raw => backing.leaf.write_all_at(data, offset),
         })
     }
 
     fn write_zeroes_at(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.write_with("write zeros to", |backing| match backing {
-            Backing::Vhd(chain) => chain.write_zeroes(offset, length).map_err(io::Error::from),
-            Backing::Raw(file) => file.punch_hole(offset, length),
+        self.write_with("write zeros to", |backing| match &backing.format {
+            Format::Vhd(chain) => chain.write_zeroes(offset, length).map_err(io::Error::from),
+            Format::Raw => backing.leaf.punch_hole(offset, length),
         })
     }
 
     fn trim_at(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.write_with("trim", |backing| match backing {
-            Backing::Vhd(chain) => chain.discard(offset, length).map_err(io::Error::from),
-            Backing::Raw(file) => file.punch_hole(offset, length),
+        self.write_with("trim", |backing| match &backing.format {
+            Format::Vhd(chain) => chain.discard(offset, length).map_err(io::Error::from),
+            Format::Raw => backing.leaf.punch_hole(offset, length),
         })
     }
 
@@ -240,22 +275,20 @@ impl Export for OpenImage {
         if self.read_only {
             return Ok(());
         }
+        let _pause_waits = self.flushes.read().unwrap_or_else(PoisonError::into_inner);
         self.dirty.store(false, Ordering::Release);
-        self.with_backing("flush", |backing| match backing {
-            Backing::Vhd(chain) => chain.flush().map_err(io::Error::from),
-            Backing::Raw(file) => self.sync_raw(file),
-        })
+        self.with_backing("flush", |backing| self.flush_backing(backing))
     }
 
     fn block_status(&self, offset: u64, length: u64, limit: usize) -> io::Result<Vec<Extent>> {
-        self.with_backing("look at the blocks of", |backing| match backing {
-            Backing::Vhd(chain) => {
+        self.with_backing("look at the blocks of", |backing| match &backing.format {
+            Format::Vhd(chain) => {
                 let extents = chain
                     .block_status(offset, length, limit)
                     .map_err(io::Error::from)?;
                 Ok(extents.into_iter().map(vhd_extent).collect())
             }
-            Backing::Raw(file) => raw_status(file, offset, length, limit),
+            Format::Raw => raw_status(&backing.leaf, offset, length, limit),
         })
     }
 
@@ -266,11 +299,13 @@ impl Export for OpenImage {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let closed = match &backing {
-            None => return Ok(()),
-            Some(_) if self.read_only => Ok(()),
-            Some(Backing::Vhd(chain)) => chain.close().map_err(io::Error::from),
-            Some(Backing::Raw(file)) => self.sync_raw(file),
+        let Some(backing) = backing else {
+            return Ok(());
+        };
+        let closed = match &backing.format {
+            _ if self.read_only => Ok(()),
+            Format::Vhd(chain) => chain.close().map_err(io::Error::from),
+            Format::Raw => self.sync_raw(&backing.leaf),
         };
         closed.inspect_err(|error| self.log_failure("close", error))
     }
@@ -281,6 +316,67 @@ impl Drop for OpenImage {
         // Logged by `close`; whoever wants to know calls it himself.
         let _ = self.close();
     }
+}
+
+impl Backing {
+    fn size(&self) -> io::Result<u64> {
+        match &self.format {
+            Format::Vhd(chain) => Ok(chain.size()),
+            Format::Raw => self.leaf.size(),
+        }
+    }
+}
+
+/// Holds, locks and opens an image and its parents.
+pub(super) fn open_backing(
+    directory: &Arc<Directory>,
+    images: &Arc<OpenImages>,
+    name: ImageName,
+    file: File,
+    mode: OpenMode,
+) -> Result<Backing> {
+    let path = directory.path().join(name.file_name());
+    let io_error = |action, source| Error::Io {
+        action,
+        path: path.clone(),
+        source,
+    };
+    let (wanted, lock_mode, access) = match mode {
+        OpenMode::ReadOnly => (Use::Read, LockMode::Shared, vhd::Access::ReadOnly),
+        OpenMode::ReadWrite => (Use::Write, LockMode::Exclusive, vhd::Access::ReadWrite),
+    };
+    let in_use = || Error::InUse { uuid: name.uuid };
+    let hold = images.hold(name, wanted).ok_or_else(in_use)?;
+    if !try_lock(&file, lock_mode).map_err(|source| io_error("lock", source))? {
+        return Err(in_use());
+    }
+    let is_current = directory.names(&name.file_name(), &file);
+    if !is_current.map_err(|source| io_error("look at", source))? {
+        return Err(Error::Missing {
+            uuid: name.uuid,
+            directory: directory.path().to_owned(),
+        });
+    }
+    let leaf = Arc::new(PositionalFile::locked(file));
+    let (format, parents) = match name.format {
+        ImageFormat::Raw => (Format::Raw, Vec::new()),
+        ImageFormat::Vhd => {
+            let resolver = SrParents::new(directory.clone(), images.clone());
+            let chain = vhd::Chain::open(leaf.clone(), &resolver, access);
+            let chain = chain.map_err(|source| Error::Image {
+                action: "open",
+                path: path.clone(),
+                source,
+            })?;
+            (Format::Vhd(chain), resolver.into_holds())
+        }
+    };
+    Ok(Backing {
+        format,
+        leaf,
+        hold,
+        parents,
+    })
 }
 
 fn vhd_extent(extent: vhd::Extent) -> Extent {

@@ -1,38 +1,54 @@
 //! Opening the parents of an image: by name, in the SR's own directory, and nowhere else.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::inspect::parent_of;
 use super::names::ImageFormat;
+use super::open_images::{Hold, OpenImages, Use};
 use crate::io::lock::{LockMode, try_lock};
 use crate::io::positional::PositionalFile;
 use crate::medium::directory::{Access, Directory};
 
-/// Maps the parent that an image names to an image of the same SR, locked against writers.
+/// Maps the parent that an image names to an image of the same SR, held as a parent and locked against writers of other
+/// processes.
 ///
 /// Only the last component of the name counts, and only if it has the exact form of an image name. Depth, cycles and the
 /// parent's uuid are checked by the chain.
 pub struct SrParents {
     directory: Arc<Directory>,
+    images: Arc<OpenImages>,
+    holds: Mutex<Vec<Hold>>,
 }
 
 impl SrParents {
     /// Looks in this directory.
-    pub fn new(directory: Arc<Directory>) -> Self {
-        SrParents { directory }
+    pub fn new(directory: Arc<Directory>, images: Arc<OpenImages>) -> Self {
+        SrParents {
+            directory,
+            images,
+            holds: Mutex::default(),
+        }
+    }
+
+    /// The images that were opened, the leaf's parent first; to be kept as long as they are open.
+    pub fn into_holds(self) -> Vec<Hold> {
+        self.holds
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open(&self, link: &vhd::ParentLink) -> io::Result<vhd::ParentStorage> {
         let name = parent_of(link)
             .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
+        let busy = || io::Error::new(io::ErrorKind::ResourceBusy, "it is open for writing");
+        let hold = self.images.hold(name, Use::Parent).ok_or_else(busy)?;
         let file = self.directory.open_file(&name.file_name(), Access::Read)?;
         if !try_lock(&file, LockMode::Shared)? {
-            return Err(io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                "it is open for writing",
-            ));
+            return Err(busy());
         }
+        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        holds.push(hold);
         let storage = Arc::new(PositionalFile::locked(file));
         Ok(match name.format {
             ImageFormat::Vhd => vhd::ParentStorage::Vhd(storage),

@@ -284,7 +284,7 @@ fn one_writer_or_many_readers() {
             assert!(matches!(images.open(uuid, mode), Err(Error::InUse { .. })));
         }
         assert!(matches!(images.remove(uuid), Err(Error::InUse { .. })));
-        assert_eq!(images.open_images(), [uuid]);
+        assert_eq!(images.open_images().of(uuid).len(), 1);
         writer.write_at(b"bytes", 3 * MIB).unwrap();
         writer.close().unwrap();
         writer.close().unwrap();
@@ -497,9 +497,11 @@ fn what_is_not_flushed_by_the_consumer_is_flushed_in_the_background() {
     let name = new_image(1, ImageFormat::Vhd).name;
     create(&images, 1);
     let image = images.open(name.uuid, OpenMode::ReadWrite).unwrap();
-    let flusher = super::flusher::Flusher::new(std::time::Duration::from_millis(1));
-    flusher.add(&image);
-    assert_eq!(flusher.open_images(), [name.uuid]);
+    let flusher = super::flusher::Flusher::new(
+        std::time::Duration::from_millis(1),
+        images.open_images().clone(),
+    );
+    flusher.start();
     image.write_at(b"not flushed", 3 * MIB).unwrap();
     // What a crash of the process would leave is what another reader of the file finds now.
     let found = || {
@@ -526,7 +528,7 @@ fn what_is_not_flushed_by_the_consumer_is_flushed_in_the_background() {
         std::thread::yield_now();
     }
     image.close().unwrap();
-    assert!(flusher.open_images().is_empty());
+    assert!(images.open_images().all().is_empty());
 }
 
 #[test]
@@ -552,4 +554,53 @@ fn a_flush_that_failed_in_the_background_is_told_to_the_consumer() {
         image.write_at(b"more", 0).unwrap();
         image.flush().unwrap();
     }
+}
+
+#[test]
+fn a_pause_begins_with_everything_flushed_and_a_failed_swap_keeps_the_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = open(dir.path());
+    let name = new_image(1, ImageFormat::Vhd).name;
+    create(&images, 1);
+    let image = images.open(name.uuid, OpenMode::ReadWrite).unwrap();
+    image.write_at(b"bytes", MIB).unwrap();
+    let syncs = fault::count(|| {
+        let swapped = image.with_paused(|paused| {
+            // Flushed already: nothing is left to sync here.
+            paused.chain().unwrap().flush().unwrap();
+            paused.replace_chain("swap", |chain| Err(Box::new((chain, vhd::Error::Poisoned))))
+        });
+        assert!(matches!(swapped, Err(Error::Image { action: "swap", .. })));
+    });
+    assert_eq!(syncs, ["file: sync"; 2], "data, then the mapping, once");
+    let mut found = [0; 5];
+    image.read_at(&mut found, MIB).unwrap();
+    assert_eq!(&found, b"bytes");
+    assert!(images.open_images().is_held(name));
+    image.close().unwrap();
+    assert!(matches!(
+        image.with_paused(|_| Ok(())),
+        Err(Error::Closed { .. })
+    ));
+    assert!(!images.open_images().is_held(name));
+}
+
+#[test]
+fn the_parents_of_an_open_image_are_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = open(dir.path());
+    create(&images, 1);
+    create_child(dir.path(), 2, 1, true);
+    create_child(dir.path(), 3, 2, true);
+    let name = |n| ImageName::vhd(Uuid::from_u128(n));
+    let image = images
+        .open(Uuid::from_u128(3), OpenMode::ReadWrite)
+        .unwrap();
+    let held = images.open_images();
+    assert!([1, 2, 3].into_iter().all(|n| held.is_held(name(n))));
+    assert!(held.hold(name(1), super::Use::Exclusive).is_none());
+    let merge = held.hold(name(1), super::Use::Merge).unwrap();
+    assert!(images.open(Uuid::from_u128(1), OpenMode::ReadOnly).is_err());
+    drop((merge, image));
+    assert!((1..=3).all(|n| !held.is_held(name(n))));
 }

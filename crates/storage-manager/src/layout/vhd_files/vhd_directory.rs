@@ -9,6 +9,7 @@ use super::inspect::{self, Inspected, inspect};
 use super::known_tree::{Change, KnownTree};
 use super::names::{EntryKind, ImageName, classify};
 use super::open_image::OpenImage;
+use super::open_images::{OpenImages, Use};
 use super::scan::{Survey, found_vdi, survey};
 use super::tree::{ImageTree, Node};
 use super::{Error, Result};
@@ -24,6 +25,7 @@ pub struct VhdDirectory {
     tree: Mutex<KnownTree>,
     /// Held while hidden images are removed, and by scans, so that neither sees the other's half.
     whole: Mutex<()>,
+    open: Arc<OpenImages>,
     flusher: Flusher,
 }
 
@@ -39,11 +41,13 @@ pub struct NewImage {
 impl VhdDirectory {
     /// Takes the directory, sweeping what an earlier process left half made.
     pub fn new(directory: Directory) -> Result<Self> {
+        let open = Arc::new(OpenImages::default());
         let vhd_directory = VhdDirectory {
             directory: Arc::new(directory),
             tree: Mutex::default(),
             whole: Mutex::default(),
-            flusher: Flusher::new(FLUSH_INTERVAL),
+            flusher: Flusher::new(FLUSH_INTERVAL, open.clone()),
+            open,
         };
         vhd_directory.sweep()?;
         Ok(vhd_directory)
@@ -173,6 +177,10 @@ impl VhdDirectory {
             return self.sync_removal(&ImageName::vhd(uuid).file_name());
         };
         // Held to the end: nobody opens the image between the check and the removal.
+        let _hold = self
+            .open
+            .hold(name, Use::Exclusive)
+            .ok_or(Error::InUse { uuid })?;
         let locked = try_lock(&file, LockMode::Exclusive);
         if !locked.map_err(|source| self.io_error("lock", Some(&name.file_name()), source))? {
             return Err(Error::InUse { uuid });
@@ -208,6 +216,9 @@ impl VhdDirectory {
             let mut removed = 0;
             for name in prunable {
                 let file_name = name.file_name();
+                let Some(_hold) = self.open.hold(name, Use::Exclusive) else {
+                    continue;
+                };
                 let locked = match self.directory.open_file(&file_name, Access::Read) {
                     Ok(file) if try_lock(&file, LockMode::Exclusive).unwrap_or(false) => Some(file),
                     Ok(_) => continue,
@@ -278,14 +289,18 @@ impl VhdDirectory {
                 child: child.uuid,
             });
         }
-        let image = Arc::new(OpenImage::open(self.directory.clone(), name, file, mode)?);
-        self.flusher.add(&image);
+        let image = OpenImage::open(&self.directory, &self.open, name, file, mode)?;
+        let image = Arc::new(image);
+        self.open.add(&image);
+        if mode == OpenMode::ReadWrite {
+            self.flusher.start();
+        }
         Ok(image)
     }
 
-    /// The VDIs that are open.
-    pub fn open_images(&self) -> Vec<Uuid> {
-        self.flusher.open_images()
+    /// The images that are open, and what is held of each image.
+    pub fn open_images(&self) -> &Arc<OpenImages> {
+        &self.open
     }
 
     /// Opens the file of a VDI, whichever format it has.

@@ -1,0 +1,92 @@
+//! An open image while its consumer is held off.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::open_image::{Backing, Format};
+use super::open_images::Hold;
+use super::{Error, Result};
+use crate::io::positional::PositionalFile;
+
+/// What is behind an export, to be replaced by who has paused it.
+#[derive(Debug)]
+pub struct Paused<'a> {
+    backing: &'a mut Option<Backing>,
+    path: &'a Path,
+}
+
+impl<'a> Paused<'a> {
+    pub(super) fn new(backing: &'a mut Option<Backing>, path: &'a Path) -> Self {
+        Paused { backing, path }
+    }
+
+    /// The chain that is served; none for a raw image.
+    pub fn chain(&self) -> Option<&vhd::Chain> {
+        match &self.backing.as_ref()?.format {
+            Format::Vhd(chain) => Some(chain),
+            Format::Raw => None,
+        }
+    }
+
+    /// The file of the image that is served, with its flock.
+    pub fn leaf(&self) -> Option<&Arc<PositionalFile>> {
+        Some(&self.backing.as_ref()?.leaf)
+    }
+
+    /// The holds of the images below the leaf, the leaf's parent first, for who has changed what lies there.
+    pub fn parents(&mut self) -> Option<&mut Vec<Hold>> {
+        Some(&mut self.backing.as_mut()?.parents)
+    }
+
+    /// Replaces the chain by what `swap` makes of it; on its error the chain that it gives back stays.
+    ///
+    /// # Errors
+    /// `Image` with the error of `swap`; `InvalidInput` for a raw image. When `swap` panics the image is closed.
+    pub fn replace_chain(
+        &mut self,
+        action: &'static str,
+        swap: impl FnOnce(vhd::Chain) -> std::result::Result<vhd::Chain, Box<(vhd::Chain, vhd::Error)>>,
+    ) -> Result<()> {
+        let not_vhd = || Error::Io {
+            action,
+            path: self.path.to_owned(),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a VHD"),
+        };
+        let Some(Backing {
+            format: Format::Vhd(chain),
+            leaf,
+            hold,
+            parents,
+        }) = self
+            .backing
+            .take_if(|backing| matches!(backing.format, Format::Vhd(_)))
+        else {
+            return Err(not_vhd());
+        };
+        let (chain, outcome) = match swap(chain) {
+            Ok(chain) => (chain, Ok(())),
+            Err(failed) => {
+                let (chain, source) = *failed;
+                let path = self.path.to_owned();
+                let error = Error::Image {
+                    action,
+                    path,
+                    source,
+                };
+                (chain, Err(error))
+            }
+        };
+        *self.backing = Some(Backing {
+            format: Format::Vhd(chain),
+            leaf,
+            hold,
+            parents,
+        });
+        outcome
+    }
+
+    /// Takes another file as the one that the image is kept in; the old one is given back with its flock.
+    pub fn replace_leaf(&mut self, leaf: Arc<PositionalFile>) -> Option<Arc<PositionalFile>> {
+        Some(std::mem::replace(&mut self.backing.as_mut()?.leaf, leaf))
+    }
+}
