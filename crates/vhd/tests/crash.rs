@@ -6,119 +6,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+mod support;
 
+use std::sync::Arc;
+
+use support::recorder::{Event, Recorder, after_crash};
 use uuid::Uuid;
 use vhd::check::{CheckOptions, Depth, PrimaryFooter, check};
 use vhd::image::{self, NewImage, NewParent};
 use vhd::{Access, Chain, ErrorKind, MemoryStorage, NoParents, ParentLink, ParentStorage, Storage};
 
 const BLOCK: u64 = 2 << 20;
-
-#[derive(Clone)]
-enum Event {
-    Write(u64, Vec<u8>),
-    Length(u64),
-    Flush,
-}
-
-/// Bytes in memory and the log of how they came there.
-struct Recorder {
-    now: MemoryStorage,
-    log: Mutex<Vec<Event>>,
-    /// Mutations left before every further one fails.
-    budget: AtomicUsize,
-}
-
-impl Recorder {
-    fn new(bytes: Vec<u8>, budget: usize) -> Arc<Self> {
-        let (now, log) = (MemoryStorage::from(bytes), Mutex::new(Vec::new()));
-        Arc::new(Self {
-            now,
-            log,
-            budget: AtomicUsize::new(budget),
-        })
-    }
-
-    fn record(&self, event: Event) -> io::Result<()> {
-        let spent = self
-            .budget
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                left.checked_sub(1)
-            });
-        spent.map_err(|_| io::Error::other("injected failure"))?;
-        self.log.lock().unwrap().push(event);
-        Ok(())
-    }
-
-    fn events(&self) -> usize {
-        self.log.lock().unwrap().len()
-    }
-}
-
-impl Storage for Recorder {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.now.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.record(Event::Write(offset, data.to_vec()))?;
-        self.now.write_at(data, offset)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.now.len()
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.record(Event::Length(length))?;
-        self.now.set_len(length)
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.record(Event::Flush)
-    }
-}
-
-/// The bytes after a crash behind the first `kept` events: all that a flush covered, and of the rest what `survives`
-/// picks.
-fn after_crash(
-    start: &[u8],
-    log: &[Event],
-    kept: usize,
-    mut survives: impl FnMut() -> bool,
-) -> Vec<u8> {
-    let flushed = log[..kept]
-        .iter()
-        .rposition(|event| matches!(event, Event::Flush))
-        .map_or(0, |at| at + 1);
-    let mut bytes = start.to_vec();
-    let mut length_lost = false;
-    for (at, event) in log[..kept].iter().enumerate() {
-        let durable = at < flushed;
-        match event {
-            Event::Flush => {}
-            Event::Length(length) => {
-                length_lost |= !durable && !survives();
-                if !length_lost {
-                    bytes.resize(*length as usize, 0);
-                }
-            }
-            Event::Write(offset, data) => {
-                // Sectors are the unit that is written whole or not at all.
-                for (index, sector) in data.chunks(512).enumerate() {
-                    let at = *offset as usize + index * 512;
-                    if (durable || survives()) && at + sector.len() <= bytes.len() {
-                        bytes[at..at + sector.len()].copy_from_slice(sector);
-                    }
-                }
-            }
-        }
-    }
-    bytes
-}
 
 /// A script of writes and flushes on a child of a parent full of 0xaa, and what every sector may hold.
 struct Story {

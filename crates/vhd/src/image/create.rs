@@ -160,22 +160,10 @@ fn name_parent(
     }
     header.parent_uuid = parent.uuid;
     header.parent_timestamp = parent.timestamp;
-    let path = match parent.path.as_str() {
-        path if path.starts_with('/') || path.starts_with("./") || path.starts_with("../") => {
-            path.to_string()
-        }
-        path => format!("./{path}"),
-    };
+    let path = parent_path(parent)?;
     let mut locators = Vec::new();
     for (slot, platform) in Platform::ALL.into_iter().enumerate() {
         let data = platform.encode(&path);
-        if data.len() > MAX_DATA_LENGTH as usize {
-            return Err(too_long(
-                "length of the parent's path in bytes",
-                data.len(),
-                MAX_DATA_LENGTH.into(),
-            ));
-        }
         let space = (data.len() as u64).next_multiple_of(SECTOR_SIZE);
         header.locators[slot] = Locator {
             code: platform.code(),
@@ -188,6 +176,27 @@ fn name_parent(
         at += space;
     }
     Ok(locators)
+}
+
+/// The path as it is written into locators: what is not absolute starts with `./` or `../`.
+pub(crate) fn parent_path(parent: &NewParent) -> Result<String> {
+    let path = match parent.path.as_str() {
+        path if path.starts_with('/') || path.starts_with("./") || path.starts_with("../") => {
+            path.to_string()
+        }
+        path => format!("./{path}"),
+    };
+    let encoded = Platform::ALL.map(|platform| platform.encode(&path).len());
+    let found = encoded.into_iter().max().unwrap_or(0) as u64;
+    if found > MAX_DATA_LENGTH.into() {
+        return Err(Error::Limit {
+            what: "length of the parent's path in bytes",
+            found,
+            minimum: 1,
+            maximum: MAX_DATA_LENGTH.into(),
+        });
+    }
+    Ok(path)
 }
 
 fn write_empty_table(storage: &dyn Storage, layout: &Layout, entries: u32) -> Result<()> {

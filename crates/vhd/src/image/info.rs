@@ -2,10 +2,12 @@
 
 use uuid::Uuid;
 
+use crate::bat::UNALLOCATED;
 use crate::error::{Defect, Part, Result, Rule};
 use crate::footer::ImageType;
 use crate::header::Header;
-use crate::image::found::Headers;
+use crate::image::found::{Headers, read_table};
+use crate::size::BLOCK_SIZE;
 use crate::storage::{self, Storage};
 
 /// What an image says of itself.
@@ -56,6 +58,16 @@ impl ParentLink {
         let first = self.paths.first().unwrap_or(&self.name);
         first.rsplit('/').next().unwrap_or(first)
     }
+
+    /// The last components of all names, of the header and of each locator. They differ in an image whose
+    /// [`crate::image::reparent`] was interrupted: it belongs to the parent with the uuid, and is on its way to, or from,
+    /// the one that another name says.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name)
+            .chain(&self.paths)
+            .map(|path| path.rsplit('/').next().unwrap_or(path))
+            .filter(|name| !name.is_empty())
+    }
 }
 
 /// Reads what an image says of itself: footers, header and locators, and neither BAT nor data.
@@ -66,6 +78,43 @@ impl ParentLink {
 /// As [`crate::image::FoundImage::read`].
 pub fn inspect(storage: &dyn Storage) -> Result<ImageInfo> {
     Ok(info(storage, &Headers::read(storage)?))
+}
+
+/// The parent that an image names, `None` when it is not a differencing image.
+///
+/// # Errors
+/// As [`crate::image::FoundImage::read`].
+pub fn parent_link(storage: &dyn Storage) -> Result<Option<ParentLink>> {
+    Ok(inspect(storage)?.parent)
+}
+
+/// Which blocks the image itself has: a bit for each block of the virtual size, the most significant bit of each byte
+/// first, as `vhd-util read -B` prints it. A fixed image has all.
+///
+/// It works while the image is open elsewhere, and then tells what was published.
+///
+/// # Errors
+/// As [`crate::image::FoundImage::read`], and `Corrupt` when the BAT does not fit the file.
+pub fn allocated_blocks(storage: &dyn Storage) -> Result<Vec<u8>> {
+    let headers = Headers::read(storage)?;
+    let size = headers.footer.current_size;
+    let block_size = headers
+        .header
+        .as_ref()
+        .map_or(BLOCK_SIZE, |header| header.block_size.into());
+    let block_count = size.div_ceil(block_size);
+    let mut bits = vec![0; block_count.div_ceil(8) as usize];
+    let is_allocated: Box<dyn Fn(u32) -> bool> = match &headers.header {
+        None => Box::new(|_| true),
+        Some(header) => {
+            let entries = read_table(storage, header, block_count, headers.length)?;
+            Box::new(move |block| entries[block as usize] != UNALLOCATED)
+        }
+    };
+    for block in (0..block_count as u32).filter(|block| is_allocated(*block)) {
+        bits[block as usize / 8] |= 0x80 >> (block % 8);
+    }
+    Ok(bits)
 }
 
 pub(crate) fn info(storage: &dyn Storage, headers: &Headers) -> ImageInfo {

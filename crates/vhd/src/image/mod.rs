@@ -12,12 +12,16 @@
 
 mod create;
 mod found;
+mod hidden;
 mod info;
+mod reparent;
 mod writable;
 
 pub use create::{NewImage, NewParent, create_differencing, create_dynamic, create_fixed};
 pub use found::{CheckedImage, FoundImage};
-pub use info::{ImageInfo, ParentLink, inspect};
+pub use hidden::set_hidden;
+pub use info::{ImageInfo, ParentLink, allocated_blocks, inspect, parent_link};
+pub use reparent::reparent;
 pub use writable::WritableImage;
 
 pub(crate) use found::{
