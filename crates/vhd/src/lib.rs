@@ -39,6 +39,7 @@ pub mod image;
 pub mod layout;
 pub mod locator;
 mod memory;
+pub mod merge;
 pub mod size;
 mod storage;
 

@@ -111,6 +111,18 @@ pub(crate) fn write_zeroes(storage: &dyn Storage, offset: u64, length: u64) -> R
         })
 }
 
+pub(crate) fn punch_hole(storage: &dyn Storage, offset: u64, length: u64) -> Result<()> {
+    match storage.punch_hole(offset, length) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(Error::Io {
+            action: "punch a hole of",
+            offset,
+            length,
+            source,
+        }),
+    }
+}
+
 pub(crate) fn length(storage: &dyn Storage) -> Result<u64> {
     storage.len().map_err(|source| Error::Io {
         action: "get the length, reading",

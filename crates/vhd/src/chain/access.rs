@@ -9,6 +9,7 @@ use crate::chain::map::{BlockMap, ParentMap};
 use crate::chain::partial::Partials;
 use crate::error::{Error, Result};
 use crate::image::ImageInfo;
+use crate::merge::Mirror;
 use crate::storage::Storage;
 
 /// How a chain is opened.
@@ -33,6 +34,8 @@ pub struct Chain {
     pub(crate) partials: Partials,
     /// `None` when open read-only.
     pub(crate) writer: Option<Writer>,
+    /// The parent that writes go to as well while this image is merged into it; changed only with the chain paused.
+    pub(crate) mirror: Option<Arc<Mirror>>,
     state: AtomicU8,
 }
 
@@ -66,6 +69,7 @@ impl Chain {
             map,
             partials,
             writer,
+            mirror: None,
             state,
         }
     }

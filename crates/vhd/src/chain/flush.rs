@@ -9,8 +9,8 @@ use crate::batmap;
 use crate::chain::access::Chain;
 use crate::chain::partial::DirtyBitmap;
 use crate::chain::write::BlockLocks;
-use crate::error::Result;
-use crate::footer::FOOTER_SIZE;
+use crate::error::{Part, Result};
+use crate::footer::{FOOTER_SIZE, Footer, ImageType};
 use crate::image::{Batmap, CheckedImage, write_batmap};
 use crate::layout::BITMAP_SIZE;
 use crate::storage;
@@ -99,6 +99,14 @@ impl Chain {
     ///    which must therefore be complete. Crash: a batmap that is torn has a wrong checksum, is ignored, and the next
     ///    writable open writes it anew, all clear.
     pub fn flush(&self) -> Result<()> {
+        self.flush_leaf()?;
+        match &self.mirror {
+            None => Ok(()),
+            Some(mirror) => mirror.flush(),
+        }
+    }
+
+    fn flush_leaf(&self) -> Result<()> {
         self.usable()?;
         let Some(writer) = &self.writer else {
             return Ok(());
@@ -124,6 +132,35 @@ impl Chain {
                 Err(error)
             }
         }
+    }
+
+    /// Sets or clears the hidden mark of the leaf while it is open for writing.
+    ///
+    /// Write order: a flush; the copy of the footer at the start, flushed; the footer at the end, flushed. Crash in
+    /// between: the footers differ in the mark, and the one at the end, which is the older, counts until the next writable
+    /// open makes them equal.
+    ///
+    /// # Errors
+    /// As [`Chain::flush`].
+    pub(crate) fn set_hidden(&self, hidden: bool) -> Result<()> {
+        self.flush()?;
+        let writer = self.require_writer("mark")?;
+        let mut published = writer
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut footer = Footer::parse(&published.footer, Part::PrimaryFooter)?;
+        footer.hidden = hidden.into();
+        published.footer = footer.to_bytes();
+        let write = || -> Result<()> {
+            if footer.image_type != ImageType::Fixed {
+                storage::write(self.leaf(), &published.footer, 0)?;
+                storage::flush(self.leaf())?;
+            }
+            storage::write(self.leaf(), &published.footer, published.end)?;
+            storage::flush(self.leaf())
+        };
+        write().inspect_err(|_| self.poison())
     }
 
     fn publish(&self, writer: &Writer, published: &mut Published) -> Result<()> {

@@ -10,6 +10,7 @@
 
 mod access;
 mod flush;
+mod leaf;
 mod map;
 mod open;
 mod partial;
@@ -25,3 +26,5 @@ pub use map::MAX_DEPTH;
 pub use partial::PARTIAL_CACHE_BYTES;
 pub use resolver::{NoParents, ParentResolver, ParentStorage};
 pub use status::{Extent, ExtentStatus};
+
+pub(crate) use write::Payload;

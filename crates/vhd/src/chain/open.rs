@@ -54,6 +54,29 @@ impl Chain {
         let (layers, map) = builder.finish();
         Ok(Chain::assemble(info, block_size, layers, map, writer))
     }
+
+    /// Opens an image without its parents: what it does not have itself reads as zeros.
+    pub(crate) fn open_alone(image: Arc<dyn Storage>, access: Access) -> Result<Self> {
+        let found = FoundImage::read(image)?;
+        let info = found.info();
+        let checked = found.check()?;
+        let block_size = checked
+            .header()
+            .map_or(BLOCK_SIZE, |header| header.block_size.into());
+        let block_count = info.virtual_size.div_ceil(block_size) as u32;
+        let mut builder = MapBuilder::new(block_count, block_size, access);
+        let (checked, writer) = match access {
+            Access::ReadOnly => (checked, None),
+            Access::ReadWrite => {
+                let WritableImage { checked, end } = checked.into_writable()?;
+                let writer = Writer::new(&checked, end);
+                (checked, Some(writer))
+            }
+        };
+        builder.add_image(checked)?;
+        let (layers, map) = builder.finish();
+        Ok(Chain::assemble(info, block_size, layers, map, writer))
+    }
 }
 
 /// Adds one image after the other, from the leaf down.

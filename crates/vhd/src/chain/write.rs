@@ -23,14 +23,14 @@ pub(crate) enum Payload<'a> {
 }
 
 impl Payload<'_> {
-    fn len(&self) -> u64 {
+    pub fn len(&self) -> u64 {
         match self {
             Payload::Bytes(bytes) => bytes.len() as u64,
             Payload::Zeros(length) => *length,
         }
     }
 
-    fn part(&self, start: u64, length: u64) -> Self {
+    pub fn part(&self, start: u64, length: u64) -> Self {
         match self {
             Payload::Bytes(bytes) => {
                 Payload::Bytes(&bytes[start as usize..(start + length) as usize])
@@ -77,7 +77,12 @@ impl Chain {
     pub(crate) fn write_payload(&self, payload: Payload<'_>, offset: u64) -> Result<()> {
         let writer = self.require_writer("write")?;
         self.require_range(offset, payload.len())?;
-        let written = self.write_blocks(writer, payload, offset);
+        let written = match &self.mirror {
+            None => self.write_blocks(writer, payload, offset),
+            Some(mirror) => mirror.write(self, payload, offset, |payload, offset| {
+                self.write_blocks(writer, payload, offset)
+            }),
+        };
         // Also after an error, for part of it may have been written.
         writer.writes.fetch_add(1, Ordering::Release);
         written?;

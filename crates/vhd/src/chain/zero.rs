@@ -43,7 +43,19 @@ impl Chain {
         self.require_writer("discard")?;
         self.require_range(offset, length)?;
         let end = (offset + length) - (offset + length) % SECTOR_SIZE;
-        let mut at = offset.next_multiple_of(SECTOR_SIZE);
+        let start = offset.next_multiple_of(SECTOR_SIZE).min(end);
+        match &self.mirror {
+            None => self.discard_leaf(start, end - start),
+            Some(mirror) => mirror.discard(start, end - start, |offset, length| {
+                self.discard_leaf(offset, length)
+            }),
+        }
+    }
+
+    /// Discards whole sectors.
+    fn discard_leaf(&self, start: u64, length: u64) -> Result<()> {
+        let end = start + length;
+        let mut at = start;
         while at < end {
             let run = self.run_at(at, end - at)?;
             if let Source::Image {

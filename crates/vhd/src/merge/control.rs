@@ -1,0 +1,220 @@
+//! What a merge obeys, and what it tells of itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longest uninterrupted wait; then pause, cancellation and rate are looked at again.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How far a merge has come, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Size of the child's blocks together.
+    pub total: u64,
+    /// Size of those that were looked at.
+    pub done: u64,
+    /// Bytes written to the parent.
+    pub copied: u64,
+}
+
+/// Bytes per second that several merges share.
+#[derive(Debug)]
+pub struct RateLimit {
+    state: Mutex<Rate>,
+}
+
+#[derive(Debug)]
+struct Rate {
+    /// 0 for no limit.
+    bytes_per_second: u64,
+    /// When everything that was let through so far would be done at this rate.
+    paid_until: Option<Instant>,
+}
+
+/// Lets others pause, cancel, slow down and watch a merge.
+#[derive(Debug)]
+pub struct Control {
+    state: Mutex<State>,
+    changed: Condvar,
+    limit: Arc<RateLimit>,
+    total: AtomicU64,
+    done: AtomicU64,
+    copied: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many want it to stand still.
+    pauses: u32,
+    cancelled: bool,
+}
+
+impl RateLimit {
+    /// A limit in bytes per second; 0 for none.
+    pub fn new(bytes_per_second: u64) -> Self {
+        let paid_until = None;
+        Self {
+            state: Mutex::new(Rate {
+                bytes_per_second,
+                paid_until,
+            }),
+        }
+    }
+
+    /// Changes the limit, from the next chunk on.
+    pub fn set(&self, bytes_per_second: u64) {
+        let mut rate = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if rate.bytes_per_second != bytes_per_second {
+            *rate = Rate {
+                bytes_per_second,
+                paid_until: None,
+            };
+        }
+    }
+
+    /// Takes `bytes` out of the allowance; answers until when their taker has to wait.
+    fn take(&self, bytes: u64) -> Option<Instant> {
+        let mut rate = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if rate.bytes_per_second == 0 {
+            return None;
+        }
+        let now = Instant::now();
+        let from = rate.paid_until.map_or(now, |until| until.max(now));
+        let cost = Duration::from_secs_f64(bytes as f64 / rate.bytes_per_second as f64);
+        let until = from + cost;
+        rate.paid_until = Some(until);
+        Some(until)
+    }
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl Control {
+    /// A control whose merge shares this limit with others.
+    pub fn new(limit: Arc<RateLimit>) -> Self {
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            limit,
+            total: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            copied: AtomicU64::new(0),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the merge end at the next chunk. It cannot be taken back.
+    pub fn cancel(&self) {
+        self.state().cancelled = true;
+        self.changed.notify_all();
+    }
+
+    /// True once it was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.state().cancelled
+    }
+
+    /// Makes the merge stand still at the next chunk, until it was resumed as often as it was paused.
+    pub fn pause(&self) {
+        self.state().pauses += 1;
+    }
+
+    /// Takes one pause back.
+    pub fn resume(&self) {
+        let mut state = self.state();
+        state.pauses = state.pauses.saturating_sub(1);
+        self.changed.notify_all();
+    }
+
+    /// How far the merge has come.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            total: self.total.load(Ordering::Relaxed),
+            done: self.done.load(Ordering::Relaxed),
+            copied: self.copied.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Says how much there is to do.
+    pub fn set_total(&self, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// Notes what was done, and waits as pauses and the rate demand; false when the merge is to end.
+    pub fn pass(&self, done: u64, copied: u64) -> bool {
+        self.done.fetch_add(done, Ordering::Relaxed);
+        self.copied.fetch_add(copied, Ordering::Relaxed);
+        let until = (copied > 0).then(|| self.limit.take(copied)).flatten();
+        let mut state = self.state();
+        loop {
+            if state.cancelled {
+                return false;
+            }
+            let wait = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                _ if state.pauses > 0 => LONGEST_WAIT,
+                None => return true,
+                Some(left) if left.is_zero() => return true,
+                Some(left) => left.min(LONGEST_WAIT),
+            };
+            state = self
+                .changed
+                .wait_timeout(state, wait)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paused_merge_goes_on_when_it_is_resumed_and_ends_when_it_is_cancelled() {
+        let control = Control::default();
+        control.pause();
+        control.pause();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| control.pass(10, 5));
+            control.resume();
+            control.resume();
+            assert!(waiting.join().unwrap());
+            control.pause();
+            let waiting = scope.spawn(|| control.pass(10, 5));
+            control.cancel();
+            assert!(!waiting.join().unwrap());
+        });
+        let expected = Progress {
+            total: 0,
+            done: 20,
+            copied: 10,
+        };
+        assert_eq!(control.progress(), expected);
+    }
+
+    #[test]
+    fn the_rate_is_shared() {
+        let limit = RateLimit::new(1000);
+        let start = Instant::now();
+        let first = limit.take(1000).unwrap();
+        let second = limit.take(500).unwrap();
+        assert!(first >= start + Duration::from_secs(1));
+        assert_eq!(second, first + Duration::from_millis(500));
+        limit.set(0);
+        assert_eq!(limit.take(1 << 40), None);
+    }
+}
