@@ -42,6 +42,7 @@ mod memory;
 pub mod merge;
 pub mod size;
 mod storage;
+pub mod stream;
 
 pub use chain::{Access, Chain, Extent, ExtentStatus, NoParents, ParentResolver, ParentStorage};
 pub use error::{Defect, Error, ErrorKind, Part, Result, Rule};
