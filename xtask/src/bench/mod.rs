@@ -46,13 +46,15 @@ enum Part {
 
 /// Measures and prints.
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
-    checked(
-        Command::new("cargo")
-            .args(["build", "--release", "--package", "xensm", "--bins"])
-            .current_dir(root),
-    )?;
     let binary = root.join("target/release/xensm");
     let wanted = |part| options.only.is_none_or(|only| only == part);
+    if wanted(Part::ControlPlane) || wanted(Part::Nbd) {
+        checked(
+            Command::new("cargo")
+                .args(["build", "--release", "--package", "xensm", "--bins"])
+                .current_dir(root),
+        )?;
+    }
     if wanted(Part::ControlPlane) {
         control_plane::run(&binary, options.creates, options.rows)?;
     }
