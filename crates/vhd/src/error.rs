@@ -175,6 +175,9 @@ pub enum Rule {
     /// The parent can be opened.
     #[error("parent cannot be opened")]
     ParentMissing,
+    /// A parent keeps its blocks while a chain has it open.
+    #[error("parent has lost a block while it was open")]
+    ParentChanged,
     /// The parent's uuid is the one in the header.
     #[error("parent uuid has changed")]
     ParentUuid,

@@ -44,7 +44,9 @@ pub mod size;
 mod storage;
 pub mod stream;
 
-pub use chain::{Access, Chain, Extent, ExtentStatus, NoParents, ParentResolver, ParentStorage};
+pub use chain::{
+    Access, Chain, Extent, ExtentStatus, NoParents, ParentResolver, ParentStack, ParentStorage,
+};
 pub use error::{Defect, Error, ErrorKind, Part, Result, Rule};
 pub use file::FileStorage;
 pub use image::{ImageInfo, ParentLink};

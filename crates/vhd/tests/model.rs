@@ -10,7 +10,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 use vhd::check::{CheckOptions, Depth, check};
 use vhd::image::{self, NewImage, NewParent};
-use vhd::{Access, Chain, ExtentStatus, MemoryStorage, ParentLink, ParentStorage, Storage};
+use vhd::{
+    Access, Chain, ExtentStatus, MemoryStorage, NoParents, ParentLink, ParentStack, ParentStorage,
+    Storage,
+};
 
 const BLOCK: u64 = 2 << 20;
 
@@ -39,10 +42,16 @@ enum Operation {
     },
     Flush,
     Reopen,
-    /// A child on top, of this many blocks.
+    /// A child on top, of this many blocks, opened anew.
     Child {
         blocks: u64,
     },
+    /// The same while the chain stays open.
+    Snapshot {
+        blocks: u64,
+    },
+    /// All parents become one, while the chain stays open.
+    Flatten,
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
@@ -62,6 +71,8 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         1 => Just(Operation::Flush),
         2 => Just(Operation::Reopen),
         1 => (1..6u64).prop_map(|blocks| Operation::Child { blocks }),
+        2 => (1..6u64).prop_map(|blocks| Operation::Snapshot { blocks }),
+        1 => Just(Operation::Flatten),
     ];
     prop::collection::vec(operation, 1..24)
 }
@@ -70,7 +81,11 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
 struct Images {
     storages: HashMap<u128, Arc<MemoryStorage>>,
     leaf: u128,
+    flattened: u128,
 }
+
+/// Numbers of merged images are above this.
+const FLATTENED: u128 = 1 << 64;
 
 impl Images {
     fn new(root: Root, blocks: u64) -> Self {
@@ -79,6 +94,7 @@ impl Images {
         let mut images = Self {
             storages: HashMap::new(),
             leaf: 1,
+            flattened: 0,
         };
         match root {
             Root::Dynamic => drop(image::create_dynamic(&*storage, &new).unwrap()),
@@ -122,16 +138,64 @@ impl Images {
         self.leaf = uuid;
     }
 
+    fn find(&self, link: &ParentLink) -> ParentStorage {
+        let storage = self.storages[&link.uuid.as_u128()].clone() as Arc<dyn Storage>;
+        match link.is_raw() {
+            true => ParentStorage::Raw(storage),
+            false => ParentStorage::Vhd(storage),
+        }
+    }
+
     fn open(&self, access: Access) -> Chain {
-        let find = |link: &ParentLink| {
-            let storage = self.storages[&link.uuid.as_u128()].clone() as Arc<dyn Storage>;
-            Ok(if link.is_raw() {
-                ParentStorage::Raw(storage)
-            } else {
-                ParentStorage::Vhd(storage)
-            })
-        };
+        let find = |link: &ParentLink| Ok(self.find(link));
         Chain::open(self.storages[&self.leaf].clone(), &find, access).unwrap()
+    }
+
+    /// Copies what the leaf's parents show into one image, and puts this below the leaf.
+    fn flatten(&mut self, chain: Chain) -> Chain {
+        let leaf = self.storages[&self.leaf].clone();
+        let Some(link) = image::parent_link(&*leaf).unwrap() else {
+            return chain;
+        };
+        let find = |link: &ParentLink| Ok(self.find(link));
+        let bytes = match self.find(&link) {
+            ParentStorage::Raw(raw) => {
+                let mut bytes = vec![0; raw.len().unwrap() as usize];
+                raw.read_at(&mut bytes, 0).unwrap();
+                bytes
+            }
+            ParentStorage::Vhd(parent) => {
+                let parents = Chain::open(parent, &find, Access::ReadOnly).unwrap();
+                let mut bytes = vec![0; parents.size() as usize];
+                parents.read_at(&mut bytes, 0).unwrap();
+                bytes
+            }
+        };
+        self.flattened += 1;
+        let uuid = FLATTENED + self.flattened;
+        let merged = Arc::new(MemoryStorage::new());
+        let new = NewImage::new(bytes.len() as u64, Uuid::from_u128(uuid));
+        image::create_dynamic(&*merged, &new).unwrap();
+        let target = Chain::open(merged.clone(), &NoParents, Access::ReadWrite).unwrap();
+        target.write_at(&bytes, 0).unwrap();
+        target.close().unwrap();
+        self.storages.insert(uuid, merged);
+        let parent = NewParent {
+            uuid: Uuid::from_u128(uuid),
+            timestamp: 0,
+            path: "f".into(),
+        };
+        image::reparent(&*leaf, &parent).unwrap();
+        let find = |link: &ParentLink| Ok(self.find(link));
+        let stack = ParentStack::open(&image::inspect(&*leaf).unwrap(), &find).unwrap();
+        assert_eq!(stack.depth(), 1);
+        let chain = chain
+            .replace_parents(stack)
+            .map_err(|(_, error)| error)
+            .unwrap();
+        assert_eq!(chain.depth(), 2);
+        assert_eq!(chain.info().parent.as_ref().unwrap().uuid, parent.uuid);
+        chain
     }
 }
 
@@ -190,6 +254,15 @@ fn run(root: Root, blocks: u64, operations: Vec<Operation>) {
                 chain = images.open(Access::ReadWrite);
                 model.resize(chain.size() as usize, 0);
             }
+            Operation::Snapshot { blocks } => {
+                let depth = chain.depth();
+                images.add_child(blocks);
+                let leaf = images.storages[&images.leaf].clone();
+                chain = chain.push_leaf(leaf).map_err(|(_, error)| error).unwrap();
+                assert_eq!(chain.depth(), depth + 1);
+                model.resize(chain.size() as usize, 0);
+            }
+            Operation::Flatten => chain = images.flatten(chain),
         }
     }
     compare(&chain, &model);

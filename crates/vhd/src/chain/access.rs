@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::SECTOR_SIZE;
 use crate::chain::flush::Writer;
-use crate::chain::map::{BlockMap, ParentMap};
+use crate::chain::map::BlockMap;
+use crate::chain::parents::Layer;
 use crate::chain::partial::Partials;
 use crate::error::{Error, Result};
 use crate::image::ImageInfo;
@@ -39,15 +40,6 @@ pub struct Chain {
     state: AtomicU8,
 }
 
-/// One image of a chain.
-pub(crate) struct Layer {
-    pub storage: Arc<dyn Storage>,
-    /// Sectors at and past this come from no image at or below this one.
-    pub limit_sectors: u64,
-    /// Where it has which block; of the leaf nothing, its blocks are in the chain's map.
-    pub blocks: ParentMap,
-}
-
 const USABLE: u8 = 0;
 const POISONED: u8 = 1;
 const CLOSED: u8 = 2;
@@ -55,22 +47,20 @@ const CLOSED: u8 = 2;
 impl Chain {
     pub(crate) fn assemble(
         info: ImageInfo,
-        block_size: u64,
         layers: Vec<Layer>,
         map: BlockMap,
         writer: Option<Writer>,
     ) -> Self {
-        let (size, partials, state) = (info.virtual_size, Partials::new(), AtomicU8::new(USABLE));
         Self {
-            size,
-            block_size,
+            size: info.virtual_size,
+            block_size: info.block_size,
             info,
             layers,
             map,
-            partials,
+            partials: Partials::new(),
             writer,
             mirror: None,
-            state,
+            state: AtomicU8::new(USABLE),
         }
     }
 
@@ -102,7 +92,7 @@ impl Chain {
     /// # Durability
     /// As [`Chain::flush`]. Calls that other threads still have under way may be lost.
     pub fn close(&self) -> Result<()> {
-        let flushed = self.flush();
+        let flushed = self.settle();
         let _ = self
             .state
             .compare_exchange(USABLE, CLOSED, Ordering::AcqRel, Ordering::Acquire);

@@ -44,6 +44,8 @@ struct Published {
     table_offset: u64,
     footer: [u8; FOOTER_SIZE],
     batmap: Option<Batmap>,
+    /// The batmap was written after the last flush of the storage.
+    batmap_is_new: bool,
 }
 
 /// What one flush publishes: everything whose data were written before it began.
@@ -69,6 +71,7 @@ impl Writer {
                 table_offset: image.header().map_or(0, |header| header.table_offset),
                 footer: image.footer().to_bytes(),
                 batmap: image.batmap.clone(),
+                batmap_is_new: false,
             }),
         }
     }
@@ -175,6 +178,7 @@ impl Chain {
         };
         // 1.
         storage::flush(self.leaf())?;
+        published.batmap_is_new = false;
         if batch.bitmaps.is_empty() && batch.new_blocks.is_empty() {
             return Ok(());
         }
@@ -194,14 +198,30 @@ impl Chain {
         published.end = batch.end;
         self.partials.written(&batch.bitmaps);
         // 4.
-        match &mut published.batmap {
-            Some(batmap) => self.write_full_blocks(batmap, &batch.bitmaps),
-            None => Ok(()),
+        if let Some(batmap) = &mut published.batmap {
+            published.batmap_is_new = self.write_full_blocks(batmap, &batch.bitmaps)?;
         }
+        Ok(())
     }
 
-    /// Marks the blocks whose bitmaps have every bit set.
-    fn write_full_blocks(&self, batmap: &mut Batmap, bitmaps: &[DirtyBitmap]) -> Result<()> {
+    /// Flushes, and leaves the leaf as it is to be found by whoever opens it next: the batmap is on stable storage too.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.flush()?;
+        let Some(writer) = &self.writer else {
+            return Ok(());
+        };
+        let mut published = writer
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut published.batmap_is_new) {
+            storage::flush(self.leaf()).inspect_err(|_| self.poison())?;
+        }
+        Ok(())
+    }
+
+    /// Marks the blocks whose bitmaps have every bit set; tells whether the batmap was written.
+    fn write_full_blocks(&self, batmap: &mut Batmap, bitmaps: &[DirtyBitmap]) -> Result<bool> {
         let sectors = self.sectors_per_block();
         let mut changed = false;
         for dirty in bitmaps
@@ -213,7 +233,7 @@ impl Chain {
         if changed {
             write_batmap(self.leaf(), batmap)?;
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Writes the entries of new blocks, sector by sector; the other entries of a sector stay as they are.

@@ -1,4 +1,4 @@
-//! The map from block to image and place, and the parents' own maps below it.
+//! The map from block to the images that have it, and to the place in the topmost of them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,11 +9,15 @@ pub const MAX_DEPTH: usize = 30;
 /// Index of the image that is written.
 pub(crate) const LEAF: u8 = 0;
 
-const PRESENT: u64 = 1 << 63;
-const COMPLETE: u64 = 1 << 62;
-const LAYER_SHIFT: u32 = 32;
+const COMPLETE: u64 = 1 << 63;
+const LAYERS_SHIFT: u32 = 32;
+const LAYERS: u64 = ((1 << MAX_DEPTH) - 1) << LAYERS_SHIFT;
+const SECTOR: u64 = u32::MAX as u64;
 
-/// Where a block is: in the topmost image of the chain that has it.
+/// Where a block is: a bit for each image that has it, and the sector of its data in the topmost of these.
+///
+/// The places in the images below are not kept in memory: they are read from their tables when the block is looked at,
+/// so that the map takes the same at any depth. A bit may be missing for an image that a complete one hides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry(u64);
 
@@ -23,33 +27,68 @@ impl Entry {
 
     pub fn new(layer: u8, data_sector: u32, complete: bool) -> Self {
         let complete = if complete { COMPLETE } else { 0 };
-        Self(PRESENT | complete | u64::from(layer) << LAYER_SHIFT | u64::from(data_sector))
+        Self(complete | 1 << (LAYERS_SHIFT + u32::from(layer)) | u64::from(data_sector))
     }
 
     pub fn is_hole(self) -> bool {
-        self.0 & PRESENT == 0
+        self.0 & LAYERS == 0
     }
 
-    /// Every sector of the block comes from this image.
+    /// Every sector of the block comes from the topmost image that has it.
     pub fn is_complete(self) -> bool {
         self.0 & COMPLETE != 0
     }
 
+    /// The topmost image that has the block; of a hole nothing sensible.
     pub fn layer(self) -> u8 {
-        (self.0 >> LAYER_SHIFT) as u8
+        (self.0 >> LAYERS_SHIFT).trailing_zeros() as u8
+    }
+
+    pub fn has(self, layer: u8) -> bool {
+        self.0 & 1 << (LAYERS_SHIFT + u32::from(layer)) != 0
     }
 
     pub fn is_in_leaf(self) -> bool {
-        !self.is_hole() && self.layer() == LEAF
+        self.has(LEAF)
     }
 
-    /// Byte offset of the block's data in its image.
+    /// Byte offset of the block's data in the topmost image.
     pub fn data_offset(self) -> u64 {
-        (self.0 & u64::from(u32::MAX)) * SECTOR_SIZE
+        (self.0 & SECTOR) * SECTOR_SIZE
     }
 
     pub fn completed(self) -> Self {
         Self(self.0 | COMPLETE)
+    }
+
+    pub fn incomplete(self) -> Self {
+        Self(self.0 & !COMPLETE)
+    }
+
+    /// The entry with another image that has the block, which lies below all that are known.
+    pub fn or_below(self, layer: u8, data_sector: u32, complete: bool) -> Self {
+        if self.is_hole() {
+            return Self::new(layer, data_sector, complete);
+        }
+        Self(self.0 | 1 << (LAYERS_SHIFT + u32::from(layer)))
+    }
+
+    /// The entry with the leaf on top.
+    pub fn with_leaf(self, data_sector: u32, complete: bool) -> Self {
+        Self(Self::new(LEAF, data_sector, complete).0 | self.0 & LAYERS)
+    }
+
+    /// The entry of `self` in the leaf, with the parents of `parents`.
+    pub fn over(self, parents: Self) -> Self {
+        if !self.is_in_leaf() {
+            return parents;
+        }
+        Self(self.0 & (COMPLETE | SECTOR | 1 << LAYERS_SHIFT) | parents.0 & LAYERS)
+    }
+
+    /// The entry seen from one image higher. The caller keeps the depth.
+    pub fn pushed(self) -> Self {
+        Self(self.0 & !LAYERS | (self.0 & LAYERS) << 1 & LAYERS)
     }
 }
 
@@ -57,7 +96,7 @@ impl Entry {
 ///
 /// 8 bytes a block: 8 MiB at the largest virtual size.
 pub(crate) struct BlockMap {
-    entries: Box<[AtomicU64]>,
+    entries: Vec<AtomicU64>,
 }
 
 impl BlockMap {
@@ -94,54 +133,19 @@ impl BlockMap {
             Ordering::Relaxed,
         );
     }
-}
 
-/// Where a parent has which block, for blocks of which an image above it has only some sectors, or may come to.
-pub(crate) enum ParentMap {
-    /// Raw or fixed: block after block.
-    Linear {
-        sectors_per_block: u32,
-        block_count: u32,
-    },
-    /// Sorted by block.
-    Sparse(Box<[(u32, u32)]>),
-    /// Indexed by block; 0 is none.
-    Dense(Box<[u32]>),
-}
-
-impl ParentMap {
-    /// Takes (block, data sector) pairs sorted by block, in the form that needs less memory.
-    pub fn new(pairs: Vec<(u32, u32)>, block_count: u32) -> Self {
-        if pairs.len() <= block_count as usize / 2 {
-            return ParentMap::Sparse(pairs.into_boxed_slice());
-        }
-        let mut dense = vec![0; block_count as usize];
-        for (block, sector) in pairs {
-            dense[block as usize] = sector;
-        }
-        ParentMap::Dense(dense.into_boxed_slice())
+    /// Cuts the map, or adds holes.
+    pub fn resize(&mut self, block_count: u32) {
+        self.entries
+            .resize_with(block_count as usize, || AtomicU64::new(Entry::HOLE.0));
     }
 
-    /// First data sector of a block.
-    pub fn data_sector(&self, block: u32) -> Option<u32> {
-        match self {
-            ParentMap::Linear {
-                sectors_per_block,
-                block_count,
-            } => (block < *block_count).then(|| block * sectors_per_block),
-            ParentMap::Sparse(pairs) => pairs
-                .binary_search_by_key(&block, |pair| pair.0)
-                .ok()
-                .map(|index| pairs[index].1),
-            ParentMap::Dense(sectors) => sectors
-                .get(block as usize)
-                .copied()
-                .filter(|sector| *sector != 0),
+    /// Changes every entry, while nobody else has the map.
+    pub fn change_all(&mut self, mut change: impl FnMut(u32, Entry) -> Entry) {
+        for (block, slot) in (0..).zip(&mut self.entries) {
+            let slot = slot.get_mut();
+            *slot = change(block, Entry(*slot)).0;
         }
-    }
-
-    pub fn is_linear(&self) -> bool {
-        matches!(self, ParentMap::Linear { .. })
     }
 }
 
@@ -161,17 +165,22 @@ mod tests {
     }
 
     #[test]
-    fn parent_maps_agree_in_both_forms() {
-        let pairs = vec![(1, 8), (5, 16)];
-        for map in [
-            ParentMap::new(pairs.clone(), 100),
-            ParentMap::new(pairs, 3 + 3),
-        ] {
-            assert_eq!(
-                [0, 1, 5, 7].map(|block| map.data_sector(block)),
-                [None, Some(8), Some(16), None]
-            );
-        }
+    fn the_topmost_image_counts_and_the_others_are_kept() {
+        let parents = Entry::HOLE.or_below(3, 8, true).or_below(7, 16, true);
+        assert_eq!((parents.layer(), parents.data_offset()), (3, 8 * 512));
+        assert!(parents.has(7) && !parents.has(4) && parents.is_complete());
+        let entry = parents.with_leaf(99, false);
+        assert_eq!((entry.layer(), entry.data_offset()), (LEAF, 99 * 512));
+        assert!(entry.has(3) && entry.has(7) && !entry.is_complete());
+        let pushed = entry.pushed();
+        assert_eq!((pushed.layer(), pushed.data_offset()), (1, 99 * 512));
+        assert!(pushed.has(4) && pushed.has(8) && !pushed.has(3));
+
+        let other = Entry::new(2, 5, true);
+        let swapped = entry.completed().over(other);
+        assert!(swapped.is_complete() && swapped.has(2) && !swapped.has(3));
+        assert_eq!(swapped.data_offset(), 99 * 512);
+        assert_eq!(parents.over(other), other);
     }
 
     #[test]

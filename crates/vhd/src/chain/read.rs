@@ -160,7 +160,7 @@ impl Chain {
             self.map.complete(block, entry);
             return Ok(Partial::new(bitmap, Box::new([])));
         }
-        let below = self.below_runs(block)?;
+        let below = self.below_runs(block, entry)?;
         if let [
             BelowRun {
                 layer: Some(layer), ..
@@ -185,7 +185,7 @@ impl Chain {
     }
 
     /// Which parent each sector of a block comes from.
-    fn below_runs(&self, block: u32) -> Result<Box<[BelowRun]>> {
+    fn below_runs(&self, block: u32, entry: Entry) -> Result<Box<[BelowRun]>> {
         const NOBODY: u8 = LEAF;
         let sectors = self.sectors_per_block();
         let first_sector = u64::from(block) * u64::from(sectors);
@@ -200,11 +200,15 @@ impl Chain {
             if !owners[..limit as usize].contains(&NOBODY) {
                 break;
             }
-            let Some(data_sector) = layer.blocks.data_sector(block) else {
+            if !entry.has(index as u8) {
                 continue;
+            }
+            let data_sector = match index == usize::from(entry.layer()) {
+                true => (entry.data_offset() / SECTOR_SIZE) as u32,
+                false => layer.data_sector(block, sectors)?,
             };
             data_sectors[index] = data_sector;
-            let bitmap = if layer.blocks.is_linear() {
+            let bitmap = if layer.is_linear() {
                 SectorBitmap::FULL
             } else {
                 self.read_bitmap(index as u8, u64::from(data_sector) * SECTOR_SIZE)?

@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock};
 use crate::SECTOR_SIZE;
 use crate::chain::access::Chain;
 use crate::chain::flush::{DIRTY_BITMAP_LIMIT, Writer};
-use crate::chain::map::{Entry, LEAF};
+use crate::chain::map::Entry;
 use crate::chain::partial::Partial;
 use crate::error::{Error, Result};
 use crate::footer::FOOTER_SIZE;
@@ -248,7 +248,7 @@ impl Chain {
         storage::write_zeroes(self.leaf(), bitmap_offset, BITMAP_SIZE)?;
         self.partials
             .change(block, || self.load_partial(block), |_: &mut Partial| ())?;
-        let entry = Entry::new(LEAF, sector + 1, false);
+        let entry = entry.with_leaf(sector + 1, false);
         self.map.set(block, entry);
         tail.end = end;
         tail.unpublished.push((block, sector));

@@ -21,6 +21,8 @@ pub struct ImageInfo {
     pub virtual_size: u64,
     /// Virtual size in bytes up to which the image can grow by changing its headers only.
     pub capacity: u64,
+    /// Bytes in a block; for a fixed image those that it is divided into in memory.
+    pub block_size: u64,
     /// Length of the storage in bytes.
     pub physical_size: u64,
     /// True when the image is kept only as a parent of others.
@@ -141,6 +143,7 @@ pub(crate) fn info(storage: &dyn Storage, headers: &Headers) -> ImageInfo {
         capacity: header.map_or(footer.current_size, |header| {
             u64::from(header.entry_count) * u64::from(header.block_size)
         }),
+        block_size: header.map_or(BLOCK_SIZE, |header| header.block_size.into()),
         physical_size: *length,
         hidden: footer.hidden != 0,
         timestamp: footer.timestamp,
