@@ -106,7 +106,9 @@ pub struct Limits {
     pub page_max: usize,
     /// Most volumes of a project; negative for no limit.
     pub volumes_per_project: i64,
-    /// Most GiB of a project; negative for no limit.
+    /// Most snapshots of a project; negative for no limit.
+    pub snapshots_per_project: i64,
+    /// Most GiB of a project, volumes and snapshots together; negative for no limit.
     pub gigabytes_per_project: i64,
     /// Operations that one worker runs at a time.
     pub worker_concurrency: usize,
@@ -118,6 +120,7 @@ impl Default for Limits {
             request_body_max_bytes: 114_688,
             page_max: 1000,
             volumes_per_project: 10_000,
+            snapshots_per_project: 100_000,
             gigabytes_per_project: -1,
             worker_concurrency: 128,
         }

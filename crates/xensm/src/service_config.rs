@@ -44,6 +44,7 @@ pub fn service_config(
             request_body_max_bytes: limits.request_body_max_bytes,
             page_max: limits.page_max,
             volumes_per_project: limits.volumes_per_project,
+            snapshots_per_project: limits.snapshots_per_project,
             gigabytes_per_project: limits.gigabytes_per_project,
             worker_concurrency: limits.worker_concurrency,
         },

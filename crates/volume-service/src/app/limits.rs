@@ -104,6 +104,26 @@ pub(super) fn check_metadata_count(count: usize) -> Result<()> {
     ))
 }
 
+/// What a list names, filters by and skips.
+pub(super) fn check_list(ids: usize, metadata: usize, offset: usize) -> Result<()> {
+    if ids > IDS_MAX {
+        return Err(Error::invalid(format!(
+            "A list names {ids} ids, more than {IDS_MAX}."
+        )));
+    }
+    if metadata > METADATA_MAX {
+        return Err(Error::invalid(format!(
+            "A list is filtered by {metadata} metadata keys, more than {METADATA_MAX}."
+        )));
+    }
+    if offset > OFFSET_MAX {
+        return Err(Error::invalid(format!(
+            "The offset is larger than {OFFSET_MAX}; use a marker."
+        )));
+    }
+    Ok(())
+}
+
 fn metadata_error(key: &str, public: String) -> Error {
     Error::new(ErrorKind::Invalid, Subject::Metadata, public)
         .on(key.chars().take(TEXT_MAX).collect::<String>())

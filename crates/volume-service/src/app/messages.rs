@@ -16,9 +16,9 @@ pub struct Message {
     pub project_id: String,
     /// The request that led to it.
     pub request_id: String,
-    /// `VOLUME`, in OpenStack's spelling.
+    /// `VOLUME` or `VOLUME_SNAPSHOT`, in OpenStack's spelling.
     pub resource_type: String,
-    /// The volume's id.
+    /// The volume's or snapshot's id.
     pub resource_id: String,
     /// The event and detail ids of OpenStack's message catalogue: `VOLUME_VOLUME_001_002` is made of these.
     pub action_id: String,

@@ -3,6 +3,8 @@
 
 pub mod attachments;
 pub mod backends;
+mod delete_volume;
+mod extend_volume;
 pub mod flavors;
 pub mod identity;
 pub mod limits;
@@ -10,9 +12,13 @@ pub mod messages;
 pub mod overview;
 mod page;
 mod policy;
+mod quota;
+mod revert_volume;
 mod service;
+pub mod snapshots;
 pub mod sr_types;
 mod tokens;
+mod volume_source;
 pub mod volumes;
 
 pub use page::Page;

@@ -36,10 +36,14 @@ pub struct ServiceStatus {
 pub struct Usage {
     /// Volumes that exist.
     pub volumes: u64,
-    /// Their GiB.
+    /// Snapshots that exist.
+    pub snapshots: u64,
+    /// GiB of volumes, of what they are being extended by, and of snapshots.
     pub gigabytes: u64,
     /// Most volumes; negative for no limit.
     pub volumes_limit: i64,
+    /// Most snapshots; negative for no limit.
+    pub snapshots_limit: i64,
     /// Most GiB; negative for no limit.
     pub gigabytes_limit: i64,
 }
@@ -104,14 +108,19 @@ pub async fn pools(service: &Service, request: &RequestContext) -> Result<Vec<Ba
 pub async fn usage(service: &Service, request: &RequestContext) -> Result<Usage> {
     policy::may_read(request)?;
     let project_id = request.project_id.clone();
-    let (volumes, gigabytes) = service
+    let ((volumes, gigabytes), snapshots) = service
         .database
-        .read(move |tx| db::volumes::usage(tx, &project_id))
+        .read(move |tx| {
+            let usage = db::volumes::usage(tx, &project_id)?;
+            Ok((usage, db::snapshots::usage(tx, &project_id)?))
+        })
         .await?;
     Ok(Usage {
         volumes,
+        snapshots,
         gigabytes,
         volumes_limit: service.config.limits.volumes_per_project,
+        snapshots_limit: service.config.limits.snapshots_per_project,
         gigabytes_limit: service.config.limits.gigabytes_per_project,
     })
 }

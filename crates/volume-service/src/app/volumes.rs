@@ -1,24 +1,26 @@
-//! Volumes: create, read, change, delete.
+//! Volumes: create, read, change; what is done to their bytes has files of its own.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 
-use super::{Page, Service, limits, policy};
-use crate::config::Limits;
+use super::volume_source::{self, Origin};
+use super::{Page, Service, limits, policy, quota};
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
 use crate::db::volume_list::Decided;
 use crate::db::volumes::ClientToken;
-use crate::db::{
-    Transaction, attachments, flavors, operations, volume_list, volume_metadata, volumes,
-};
+use crate::db::{Transaction, flavors, operations, volume_list, volume_metadata, volumes};
 use crate::error::{Error, ErrorKind, Result, Subject};
-use crate::model::attachment::AttachmentStatus;
 use crate::model::flavor::Flavor;
 use crate::model::id::{OperationId, VolumeId};
 use crate::model::operation::OperationKind;
 use crate::model::volume::{Volume, VolumeStatus};
+
+pub use super::delete_volume::{DeleteMode, delete};
+pub use super::extend_volume::extend;
+pub use super::revert_volume::revert;
+pub use super::volume_source::VolumeSource;
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -27,11 +29,13 @@ pub struct CreateVolume {
     pub name: String,
     /// Sentence for people; at most 255 characters.
     pub description: String,
-    /// Size in GiB, at least 1.
+    /// Size in GiB, at least 1 and at least that of its source; 0 takes the source's.
     pub size_gib: u64,
-    /// Flavor by id or label; none takes the default flavor.
+    /// What is in it at first.
+    pub source: VolumeSource,
+    /// Flavor by id or label; none takes the source's, or else the default flavor.
     pub flavor: Option<String>,
-    /// Zone; none takes the default zone.
+    /// Zone; none takes the source's, or else the default zone. Never another one than the source's.
     pub zone: Option<String>,
     /// The user's keys; keys 1 to 255 characters, values at most 255.
     pub metadata: BTreeMap<String, String>,
@@ -116,21 +120,15 @@ pub struct UpdateVolume {
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-/// Whether a volume is deleted only from a settled state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeleteMode {
-    /// From `available`, `error` or `error_deleting` only.
-    Normal,
-    /// From any state that no operation is at work on; needs the admin role.
-    Force,
-}
-
 /// Refuses who may not change the volumes of their project; what a dry run asks.
 pub fn check_may_change(request: &RequestContext) -> Result<()> {
     policy::may_write(request)
 }
 
 /// Takes a request for a volume: validates, checks quota, writes the volume (`creating`) and its operation.
+///
+/// # Errors
+/// `Conflict` about the source when its state does not allow it.
 pub async fn create(
     service: &Service,
     request: &RequestContext,
@@ -140,14 +138,9 @@ pub async fn create(
     check(service, request, &wanted)?;
     let id = VolumeId(service.context.new_uuid());
     let now_us = service.context.now_us();
-    let operation = NewOperation {
-        id: OperationId(service.context.new_uuid()),
-        kind: OperationKind::CreateVolume,
-        target: id.to_string(),
-        zone: zone_of(service, &wanted).to_owned(),
-        request_id: request.request_id.clone(),
-        not_before_us: now_us,
-    };
+    let operation_id = OperationId(service.context.new_uuid());
+    let default_zone = service.config.default_zone.clone();
+    let tenancy = policy::tenancy(request);
     let client = wanted.client_token.as_ref().map(|token| ClientToken {
         token: token.clone(),
         digest: digest(&wanted),
@@ -157,7 +150,14 @@ pub async fn create(
     service
         .database
         .write(move |tx| {
-            let flavor = flavor_of(tx, wanted.flavor.as_deref())?;
+            let origin = volume_source::origin(tx, &tenancy, &wanted)?;
+            let flavor = flavor_of(tx, wanted.flavor.as_deref(), origin.as_ref())?;
+            let from_origin = origin.as_ref().map(|origin| &origin.zone);
+            let zone = wanted.zone.as_ref().or(from_origin);
+            let size_gib = match (&origin, wanted.size_gib) {
+                (Some(origin), 0) => origin.size_gib,
+                (_, size_gib) => size_gib,
+            };
             let volume = Volume {
                 id,
                 ec2_id: id.ec2_id(),
@@ -165,14 +165,17 @@ pub async fn create(
                 user_id: request.user_id.clone(),
                 name: wanted.name.clone(),
                 description: wanted.description.clone(),
-                size_gib: wanted.size_gib,
+                size_gib,
+                extending_to_gib: None,
                 status: VolumeStatus::Creating,
                 flavor_id: flavor.id,
                 flavor_label: flavor.label,
-                zone: operation.zone.clone(),
+                zone: zone.unwrap_or(&default_zone).clone(),
                 backend_id: None,
                 vdi_uuid: None,
-                bootable: false,
+                source_snapshot_id: wanted.source.snapshot_id(),
+                source_volume_id: wanted.source.volume_id(),
+                bootable: origin.is_some_and(|origin| origin.bootable),
                 metadata: wanted.metadata.clone(),
                 failure: String::new(),
                 created_at_us: now_us,
@@ -181,7 +184,15 @@ pub async fn create(
             if !volumes::insert(tx, &volume, client.as_ref())? {
                 return made_before(tx, &request.project_id, client.as_ref());
             }
-            check_quota(tx, &volume, &limits)?;
+            quota::check_volume(tx, &volume, &limits)?;
+            let operation = NewOperation {
+                id: operation_id,
+                kind: OperationKind::CreateVolume,
+                target: id.to_string(),
+                zone: volume.zone.clone(),
+                request_id: request.request_id.clone(),
+                not_before_us: now_us,
+            };
             operations::insert(tx, &operation, now_us)?;
             Ok(volume)
         })
@@ -196,23 +207,27 @@ fn check(service: &Service, request: &RequestContext, wanted: &CreateVolume) -> 
     }
     limits::check_text("name", &wanted.name)?;
     limits::check_text("description", &wanted.description)?;
-    limits::check_size(wanted.size_gib)?;
+    if wanted.size_gib != 0 || wanted.source == VolumeSource::Blank {
+        limits::check_size(wanted.size_gib)?;
+    }
     limits::check_metadata(&wanted.metadata)?;
     if let Some(token) = &wanted.client_token {
         limits::check_name("client token", token)?;
     }
-    service.check_zone(zone_of(service, wanted))
+    // Without one it is the source's, which is known to be there, or the default.
+    match &wanted.zone {
+        Some(zone) => service.check_zone(zone),
+        None => Ok(()),
+    }
 }
 
-fn zone_of<'a>(service: &'a Service, wanted: &'a CreateVolume) -> &'a str {
-    wanted
-        .zone
-        .as_deref()
-        .unwrap_or(&service.config.default_zone)
-}
-
-fn flavor_of(tx: &mut Transaction<'_>, wanted: Option<&str>) -> Result<Flavor> {
-    match wanted {
+fn flavor_of(
+    tx: &mut Transaction<'_>,
+    wanted: Option<&str>,
+    origin: Option<&Origin>,
+) -> Result<Flavor> {
+    let from_origin = origin.map(|origin| origin.flavor_id.to_string());
+    match wanted.or(from_origin.as_deref()) {
         Some(wanted) => {
             flavors::find(tx, wanted)?.ok_or_else(|| Error::not_found(Subject::Flavor, wanted))
         }
@@ -254,35 +269,6 @@ fn made_before(
     }
 }
 
-/// Judges by the project's usage with the new volume in it, which no concurrent request can change unseen: the usage row is
-/// locked by the transaction that touched it first.
-fn check_quota(tx: &mut Transaction<'_>, volume: &Volume, limits: &Limits) -> Result<()> {
-    let (count, gigabytes) = volumes::usage(tx, &volume.project_id)?;
-    let exceeded = |public: String| {
-        Err(Error::new(
-            ErrorKind::QuotaExceeded,
-            Subject::Volume,
-            public,
-        ))
-    };
-    if u64::try_from(limits.volumes_per_project).is_ok_and(|limit| count > limit) {
-        return exceeded(format!(
-            "VolumeLimitExceeded: Maximum number of volumes allowed ({}) exceeded for quota 'volumes'.",
-            limits.volumes_per_project
-        ));
-    }
-    if u64::try_from(limits.gigabytes_per_project).is_ok_and(|limit| gigabytes > limit) {
-        return exceeded(format!(
-            "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes quota. Requested {}G, \
-             quota is {}G and {}G has been consumed.",
-            volume.size_gib,
-            limits.gigabytes_per_project,
-            gigabytes - volume.size_gib
-        ));
-    }
-    Ok(())
-}
-
 /// What a client token stands for, besides itself.
 fn digest(wanted: &CreateVolume) -> String {
     let text = serde_json::json!([
@@ -292,6 +278,8 @@ fn digest(wanted: &CreateVolume) -> String {
         wanted.flavor,
         wanted.zone,
         wanted.metadata,
+        wanted.source.snapshot_id(),
+        wanted.source.volume_id(),
     ])
     .to_string();
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
@@ -364,26 +352,7 @@ pub async fn list(
     if query.all_projects || query.project_id.is_some() {
         policy::is_admin(request)?;
     }
-    if query.ids.len() > limits::IDS_MAX {
-        return Err(Error::invalid(format!(
-            "A list names {} volumes, more than {}.",
-            query.ids.len(),
-            limits::IDS_MAX
-        )));
-    }
-    if query.metadata.len() > limits::METADATA_MAX {
-        return Err(Error::invalid(format!(
-            "A list is filtered by {} metadata keys, more than {}.",
-            query.metadata.len(),
-            limits::METADATA_MAX
-        )));
-    }
-    if query.offset > limits::OFFSET_MAX {
-        return Err(Error::invalid(format!(
-            "The offset is larger than {}; use a marker.",
-            limits::OFFSET_MAX
-        )));
-    }
+    limits::check_list(query.ids.len(), query.metadata.len(), query.offset)?;
     let project_id = match (&query.project_id, query.all_projects) {
         (Some(project_id), _) => Some(project_id.clone()),
         (None, true) => None,
@@ -494,97 +463,4 @@ pub async fn delete_metadata_key(
             Ok(())
         })
         .await
-}
-
-/// Takes a request to delete: the volume becomes `deleting`, an operation removes the VDI and then the volume.
-pub async fn delete(
-    service: &Service,
-    request: &RequestContext,
-    id: VolumeId,
-    mode: DeleteMode,
-) -> Result<()> {
-    policy::may_write(request)?;
-    if mode == DeleteMode::Force {
-        policy::is_admin(request)?;
-    }
-    let tenancy = policy::tenancy(request);
-    let now_us = service.context.now_us();
-    let operation_id = OperationId(service.context.new_uuid());
-    let request_id = request.request_id.clone();
-    service
-        .database
-        .write(move |tx| {
-            let volume = visible(tx, &tenancy, id)?;
-            let allowed: &[VolumeStatus] = match mode {
-                DeleteMode::Normal => &DELETABLE,
-                // An operation at work is found out below, by its unfinished row.
-                DeleteMode::Force => &VolumeStatus::ALL,
-            };
-            if !volumes::change_status(tx, id, allowed, VolumeStatus::Deleting, now_us)? {
-                return Err(not_deletable(&volume));
-            }
-            if mode == DeleteMode::Force {
-                drop_reservations(tx, id)?;
-            }
-            if !attachments::of_volume(tx, id)?.is_empty() {
-                return Err(attached(id));
-            }
-            volumes::set_failure(tx, id, "")?;
-            let operation = NewOperation {
-                id: operation_id,
-                kind: OperationKind::DeleteVolume,
-                target: id.to_string(),
-                zone: volume.zone,
-                request_id: request_id.clone(),
-                not_before_us: now_us,
-            };
-            if !operations::insert(tx, &operation, now_us)? {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    Subject::Volume,
-                    "Invalid volume: an operation is at work on it.",
-                )
-                .on(id.to_string()));
-            }
-            Ok(())
-        })
-        .await
-}
-
-/// The states that a volume is deleted from without force.
-const DELETABLE: [VolumeStatus; 3] = [
-    VolumeStatus::Available,
-    VolumeStatus::Error,
-    VolumeStatus::ErrorDeleting,
-];
-
-/// Claims that never got a connector hold nothing in a pool.
-fn drop_reservations(tx: &mut Transaction<'_>, id: VolumeId) -> Result<()> {
-    for attachment in attachments::of_volume(tx, id)? {
-        if attachment.status == AttachmentStatus::Reserved {
-            attachments::remove(tx, attachment.id)?;
-        }
-    }
-    Ok(())
-}
-
-fn not_deletable(volume: &Volume) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        Subject::Volume,
-        format!(
-            "Invalid volume: Volume status must be available or error or error_deleting and must not be attached, but is {}.",
-            volume.status.as_str()
-        ),
-    )
-    .on(volume.id.to_string())
-}
-
-fn attached(id: VolumeId) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        Subject::Volume,
-        "Invalid volume: Volume is attached; delete its attachments first.",
-    )
-    .on(id.to_string())
 }

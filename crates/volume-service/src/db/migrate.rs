@@ -7,7 +7,10 @@ use super::failure;
 use crate::error::{Error, ErrorKind, Result, Subject};
 
 /// Every migration, oldest first; the version of a database is how many it has.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_snapshots.sql"),
+];
 
 /// Any number that nobody else locks in the same PostgreSQL database: `xensm` in ASCII.
 const ADVISORY_LOCK: i64 = 0x78_65_6e_73_6d;

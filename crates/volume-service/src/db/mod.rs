@@ -10,6 +10,7 @@ mod failure;
 mod job;
 mod migrate;
 mod postgresql;
+mod select;
 mod sqlite;
 mod transaction;
 
@@ -22,6 +23,10 @@ pub mod messages;
 pub mod operations;
 pub mod services;
 pub mod settings;
+pub mod snapshot_list;
+pub mod snapshot_metadata;
+pub mod snapshots;
+pub mod volume_extensions;
 pub mod volume_list;
 pub mod volume_metadata;
 pub mod volumes;

@@ -3,6 +3,7 @@
 //! A page begins behind its marker's sort values, never at a count of rows, so that with an index the cost of a page does not
 //! depend on how many volumes there are or how deep the page lies.
 
+use super::select::{Select, count, order};
 use super::volumes::{COLUMNS, from_row};
 use super::{Param, Transaction, volume_metadata};
 use crate::app::volumes::{SortDirection, SortKey, VolumeQuery};
@@ -29,20 +30,20 @@ pub struct Decided {
 /// `Invalid` when the marker does not exist in the project.
 pub fn page(tx: &mut Transaction<'_>, decided: &Decided) -> Result<Vec<Volume>> {
     let sort = full_sort(&decided.query.sort);
-    let mut select = Select::of(decided);
+    let columns: Vec<(&str, SortDirection)> = sort
+        .iter()
+        .map(|(key, direction)| (column(*key), *direction))
+        .collect();
+    let mut select = filters(decided);
     if let Some(marker) = decided.query.marker {
         let values = sort_values(tx, decided.project_id.as_deref(), marker, &sort)?;
-        select.behind(&sort, values);
+        select.behind(&columns, values);
     }
-    let order: Vec<String> = sort
-        .iter()
-        .map(|(key, direction)| format!("{} {}", column(*key), word(*direction)))
-        .collect();
     let limit = select.param(count(decided.limit.saturating_add(1)));
     let mut sql = format!(
         "SELECT {COLUMNS} FROM volumes v WHERE {} ORDER BY {} LIMIT {limit}",
         select.condition,
-        order.join(", ")
+        order(&columns)
     );
     if decided.query.offset > 0 {
         let offset = select.param(count(decided.query.offset));
@@ -55,7 +56,7 @@ pub fn page(tx: &mut Transaction<'_>, decided: &Decided) -> Result<Vec<Volume>> 
 
 /// How many match, markers and limits aside.
 pub fn total(tx: &mut Transaction<'_>, decided: &Decided) -> Result<u64> {
-    let select = Select::of(decided);
+    let select = filters(decided);
     let sql = format!("SELECT COUNT(*) FROM volumes v WHERE {}", select.condition);
     let found = tx.query_first(&sql, &select.params, |row| row.int(0))?;
     Ok(u64::try_from(found.unwrap_or(0)).unwrap_or(0))
@@ -113,105 +114,43 @@ fn sort_values(
     .ok_or_else(|| Error::invalid(format!("marker [{marker}] not found")).on(marker.to_string()))
 }
 
-/// A condition that grows, and its parameters.
-struct Select {
-    condition: String,
-    params: Vec<Param>,
-}
-
-impl Select {
-    fn of(decided: &Decided) -> Self {
-        let mut select = Select {
-            condition: "1 = 1".to_owned(),
-            params: Vec::new(),
-        };
-        let query = &decided.query;
-        if let Some(project_id) = &decided.project_id {
-            select.equal("v.project_id", project_id.as_str().into());
-        }
-        if let Some(name) = &query.name {
-            select.equal("v.name", name.as_str().into());
-        }
-        if let Some(flavor_id) = decided.flavor_id {
-            select.equal("v.flavor_id", flavor_id.into());
-        }
-        if let Some(zone) = &query.zone {
-            select.equal("v.zone", zone.as_str().into());
-        }
-        if let Some(size_gib) = query.size_gib {
-            select.equal(
-                "v.size_gib",
-                i64::try_from(size_gib).unwrap_or(i64::MAX).into(),
-            );
-        }
-        if let Some(bootable) = query.bootable {
-            select.equal("v.bootable", bootable.into());
-        }
-        select.one_of(
-            "v.status",
-            query.statuses.iter().map(|status| status.as_str().into()),
+fn filters(decided: &Decided) -> Select {
+    let mut select = Select::all();
+    let query = &decided.query;
+    if let Some(project_id) = &decided.project_id {
+        select.equal("v.project_id", project_id.as_str().into());
+    }
+    if let Some(name) = &query.name {
+        select.equal("v.name", name.as_str().into());
+    }
+    if let Some(flavor_id) = decided.flavor_id {
+        select.equal("v.flavor_id", flavor_id.into());
+    }
+    if let Some(zone) = &query.zone {
+        select.equal("v.zone", zone.as_str().into());
+    }
+    if let Some(size_gib) = query.size_gib {
+        select.equal(
+            "v.size_gib",
+            i64::try_from(size_gib).unwrap_or(i64::MAX).into(),
         );
-        select.one_of("v.id", query.ids.iter().map(|id| Param::from(*id)));
-        for (name, value) in &query.metadata {
-            let name = select.param(name.as_str().into());
-            let value = select.param(value.as_str().into());
-            select.condition.push_str(&format!(
-                " AND EXISTS (SELECT 1 FROM volume_metadata m WHERE m.volume_id = v.id AND m.name = {name} AND m.value = {value})"
-            ));
-        }
-        select
     }
-
-    fn param(&mut self, param: Param) -> String {
-        self.params.push(param);
-        format!("?{}", self.params.len())
+    if let Some(bootable) = query.bootable {
+        select.equal("v.bootable", bootable.into());
     }
-
-    fn equal(&mut self, column: &str, param: Param) {
-        let place = self.param(param);
-        self.condition.push_str(&format!(" AND {column} = {place}"));
+    select.one_of(
+        "v.status",
+        query.statuses.iter().map(|status| status.as_str().into()),
+    );
+    select.one_of("v.id", query.ids.iter().map(|id| Param::from(*id)));
+    for (name, value) in &query.metadata {
+        let name = select.param(name.as_str().into());
+        let value = select.param(value.as_str().into());
+        select.condition.push_str(&format!(
+            " AND EXISTS (SELECT 1 FROM volume_metadata m WHERE m.volume_id = v.id AND m.name = {name} AND m.value = {value})"
+        ));
     }
-
-    fn one_of(&mut self, column: &str, values: impl Iterator<Item = Param>) {
-        let places: Vec<String> = values.map(|value| self.param(value)).collect();
-        if !places.is_empty() {
-            self.condition
-                .push_str(&format!(" AND {column} IN ({})", places.join(", ")));
-        }
-    }
-
-    /// Only rows behind these sort values.
-    fn behind(&mut self, sort: &[(SortKey, SortDirection)], values: Vec<Param>) {
-        let columns: Vec<&str> = sort.iter().map(|(key, _)| column(*key)).collect();
-        let places: Vec<String> = values.into_iter().map(|value| self.param(value)).collect();
-        let first = sort.first().map(|(_, direction)| *direction);
-        if sort.iter().all(|(_, direction)| Some(*direction) == first) {
-            // A row value, which both databases look up in an index.
-            let sign = first.map_or(">", beyond);
-            self.condition.push_str(&format!(
-                " AND ({}) {sign} ({})",
-                columns.join(", "),
-                places.join(", ")
-            ));
-            return;
-        }
-        let alternatives: Vec<String> = (0..sort.len())
-            .map(|last| {
-                let mut terms: Vec<String> = (0..last)
-                    .map(|place| format!("{} = {}", columns[place], places[place]))
-                    .collect();
-                terms.push(format!(
-                    "{} {} {}",
-                    columns[last],
-                    beyond(sort[last].1),
-                    places[last]
-                ));
-                format!("({})", terms.join(" AND "))
-            })
-            .collect();
-        self.condition
-            .push_str(&format!(" AND ({})", alternatives.join(" OR ")));
-    }
+    select
 }
 
 fn column(key: SortKey) -> &'static str {
@@ -225,22 +164,4 @@ fn column(key: SortKey) -> &'static str {
         SortKey::Bootable => "v.bootable",
         SortKey::Id => "v.id",
     }
-}
-
-fn word(direction: SortDirection) -> &'static str {
-    match direction {
-        SortDirection::Ascending => "ASC",
-        SortDirection::Descending => "DESC",
-    }
-}
-
-fn beyond(direction: SortDirection) -> &'static str {
-    match direction {
-        SortDirection::Ascending => ">",
-        SortDirection::Descending => "<",
-    }
-}
-
-fn count(number: usize) -> Param {
-    Param::Int(i64::try_from(number).unwrap_or(i64::MAX))
 }

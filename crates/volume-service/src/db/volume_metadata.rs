@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::id::VolumeId;
 use crate::model::volume::Volume;
 
-/// Volumes whose metadata one statement reads.
+/// Volumes (or snapshots) whose rows one statement reads.
 pub(super) const CHUNK: usize = 128;
 
 /// Adds or replaces keys.
@@ -94,8 +94,8 @@ pub(super) fn in_list(head: &str, count: usize) -> String {
 }
 
 /// The ids as parameters; the last one fills the places that are left.
-pub(super) fn padded(ids: &[VolumeId]) -> Vec<Param> {
-    let mut params: Vec<Param> = ids.iter().map(|id| Param::from(*id)).collect();
+pub(super) fn padded<I: Copy + Into<Param>>(ids: &[I]) -> Vec<Param> {
+    let mut params: Vec<Param> = ids.iter().map(|id| (*id).into()).collect();
     if let Some(last) = params.last().cloned() {
         params.resize(CHUNK, last);
     }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Param, Row, Transaction, attachments, volume_metadata};
 use crate::error::{Error, Result, Subject};
 use crate::model::attachment::volume_status;
-use crate::model::id::{BackendId, VolumeId};
+use crate::model::id::{BackendId, SnapshotId, VolumeId};
 use crate::model::volume::{Volume, VolumeStatus};
 
 /// EC2's idempotency: a token and a digest of the parameters it came with.
@@ -19,7 +19,10 @@ pub struct ClientToken {
 
 pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.name, v.description, v.size_gib, v.status, \
                                   v.flavor_id, (SELECT f.label FROM flavors f WHERE f.id = v.flavor_id), v.zone, v.backend_id, \
-                                  v.vdi_uuid, v.bootable, v.failure, v.created_at_us, v.updated_at_us";
+                                  v.vdi_uuid, v.bootable, v.failure, v.created_at_us, v.updated_at_us, \
+                                  (SELECT s.source_snapshot_id FROM volume_sources s WHERE s.volume_id = v.id), \
+                                  (SELECT s.source_volume_id FROM volume_sources s WHERE s.volume_id = v.id), \
+                                  (SELECT e.added_gib FROM volume_extensions e WHERE e.volume_id = v.id)";
 
 /// Adds a volume with its metadata; false, with nothing changed, when the project has used the client token before.
 pub fn insert(
@@ -51,8 +54,40 @@ pub fn insert(
     if added == 0 {
         return Ok(false);
     }
+    if volume.source_snapshot_id.is_some() || volume.source_volume_id.is_some() {
+        tx.execute(
+            "INSERT INTO volume_sources (volume_id, source_snapshot_id, source_volume_id) VALUES (?1, ?2, ?3)",
+            &[
+                volume.id.into(),
+                volume.source_snapshot_id.into(),
+                volume.source_volume_id.into(),
+            ],
+        )?;
+    }
     volume_metadata::merge(tx, volume.id, &volume.metadata)?;
     Ok(true)
+}
+
+/// True while a volume is being made from this snapshot.
+pub fn is_being_made_from_snapshot(tx: &mut Transaction<'_>, id: SnapshotId) -> Result<bool> {
+    let found = tx.query(
+        "SELECT v.id FROM volume_sources s JOIN volumes v ON v.id = s.volume_id \
+         WHERE s.source_snapshot_id = ?1 AND s.source_snapshot_id IS NOT NULL AND v.status = 'creating' LIMIT 1",
+        &[id.into()],
+        |row| row.text(0),
+    )?;
+    Ok(!found.is_empty())
+}
+
+/// True while a volume is being cloned from this one.
+pub fn is_being_cloned(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
+    let found = tx.query(
+        "SELECT v.id FROM volume_sources s JOIN volumes v ON v.id = s.volume_id \
+         WHERE s.source_volume_id = ?1 AND s.source_volume_id IS NOT NULL AND v.status = 'creating' LIMIT 1",
+        &[id.into()],
+        |row| row.text(0),
+    )?;
+    Ok(!found.is_empty())
 }
 
 /// The volume that a client token of a project made, and the digest of the parameters.
@@ -115,7 +150,7 @@ pub fn change_status(
     params.resize(3 + VolumeStatus::ALL.len(), first.as_str().into());
     let touched = tx.execute(
         "UPDATE volumes SET status = ?2, updated_at_us = ?3 WHERE id = ?1 \
-         AND status IN (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+         AND status IN (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         &params,
     )?;
     Ok(touched == 1)
@@ -139,6 +174,27 @@ pub fn set_vdi(tx: &mut Transaction<'_>, id: VolumeId, vdi_uuid: Option<Uuid>) -
     let touched = tx.execute(
         "UPDATE volumes SET vdi_uuid = ?2 WHERE id = ?1",
         &[id.into(), vdi_uuid.map(|vdi| vdi.to_string()).into()],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Puts a new VDI in the place of the old one; false, with nothing changed, when the volume no longer has the old one or is in
+/// another state.
+pub fn swap_vdi(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+    status: VolumeStatus,
+    old: Uuid,
+    new: Uuid,
+) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE volumes SET vdi_uuid = ?4 WHERE id = ?1 AND status = ?2 AND vdi_uuid = ?3",
+        &[
+            id.into(),
+            status.as_str().into(),
+            old.to_string().into(),
+            new.to_string().into(),
+        ],
     )?;
     Ok(touched == 1)
 }
@@ -187,6 +243,20 @@ pub fn settle(tx: &mut Transaction<'_>, id: VolumeId, now_us: i64) -> Result<()>
     Ok(())
 }
 
+/// Ends a state in which an operation owned the volume: it gets the state that its attachments imply. False, with nothing
+/// changed, when it is not in that state.
+pub fn leave(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+    from: VolumeStatus,
+    now_us: i64,
+) -> Result<bool> {
+    lock(tx, id)?;
+    let attachments = attachments::of_volume(tx, id)?;
+    let implied = volume_status(attachments.iter().map(|attachment| attachment.status));
+    change_status(tx, id, &[from], implied, now_us)
+}
+
 /// Locks the row until the transaction ends, so that two transactions do not both judge by what they see of its attachments
 /// (on SQLite every transaction that writes is alone); false when the volume is gone.
 pub fn lock(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
@@ -224,7 +294,7 @@ pub fn in_status(
     Ok(found)
 }
 
-/// What a project holds: volumes and GiB.
+/// What a project holds: volumes, and GiB of volumes, of what they are being extended by, and of snapshots.
 pub fn usage(tx: &mut Transaction<'_>, project_id: &str) -> Result<(u64, u64)> {
     let found = tx.query_first(
         "SELECT volumes, gigabytes FROM project_usage WHERE project_id = ?1",
@@ -239,6 +309,8 @@ pub fn usage(tx: &mut Transaction<'_>, project_id: &str) -> Result<(u64, u64)> {
 }
 
 pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
+    let size_gib = u64::try_from(row.int(6)?).unwrap_or(0);
+    let added_gib = row.opt_int(19)?.and_then(|added| u64::try_from(added).ok());
     Ok(Volume {
         id: row.parsed(0, |text| text.parse().ok())?,
         ec2_id: row.text(1)?,
@@ -246,7 +318,10 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
         user_id: row.text(3)?,
         name: row.text(4)?,
         description: row.text(5)?,
-        size_gib: u64::try_from(row.int(6)?).unwrap_or(0),
+        size_gib,
+        extending_to_gib: added_gib.map(|added| size_gib.saturating_add(added)),
+        source_snapshot_id: row.opt_parsed(17, |text| text.parse().ok())?,
+        source_volume_id: row.opt_parsed(18, |text| text.parse().ok())?,
         status: row.parsed(7, VolumeStatus::parse)?,
         flavor_id: row.parsed(8, |text| text.parse().ok())?,
         flavor_label: row.text(9)?,

@@ -39,6 +39,10 @@ uuid_id!(
     VolumeId
 );
 uuid_id!(
+    /// A snapshot's id, for life.
+    SnapshotId
+);
+uuid_id!(
     /// A flavor's id (OpenStack's volume type id).
     FlavorId
 );
@@ -69,5 +73,13 @@ impl VolumeId {
     pub fn ec2_id(self) -> String {
         let hex = self.0.simple().to_string();
         format!("vol-{}", &hex[..17])
+    }
+}
+
+impl SnapshotId {
+    /// The snapshot's EC2 name: `snap-` and the first 17 hex digits of the uuid.
+    pub fn ec2_id(self) -> String {
+        let hex = self.0.simple().to_string();
+        format!("snap-{}", &hex[..17])
     }
 }

@@ -5,4 +5,5 @@ pub mod backend;
 pub mod flavor;
 pub mod id;
 pub mod operation;
+pub mod snapshot;
 pub mod volume;

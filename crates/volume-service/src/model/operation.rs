@@ -15,16 +15,28 @@ pub enum OperationKind {
     AttachVolume,
     /// Unplug and remove it.
     DetachVolume,
+    /// Make a volume larger.
+    ExtendVolume,
+    /// Bring a volume back to its latest snapshot.
+    RevertVolume,
+    /// Take a snapshot of a volume.
+    CreateSnapshot,
+    /// Remove a snapshot's VDI and then the snapshot.
+    DeleteSnapshot,
 }
 
 impl OperationKind {
     /// Every kind.
-    pub const ALL: [OperationKind; 5] = [
+    pub const ALL: [OperationKind; 9] = [
         OperationKind::CreateVolume,
         OperationKind::DeleteVolume,
         OperationKind::ConnectBackend,
         OperationKind::AttachVolume,
         OperationKind::DetachVolume,
+        OperationKind::ExtendVolume,
+        OperationKind::RevertVolume,
+        OperationKind::CreateSnapshot,
+        OperationKind::DeleteSnapshot,
     ];
 
     /// The word that is stored and shown.
@@ -35,6 +47,10 @@ impl OperationKind {
             OperationKind::ConnectBackend => "connect_backend",
             OperationKind::AttachVolume => "attach_volume",
             OperationKind::DetachVolume => "detach_volume",
+            OperationKind::ExtendVolume => "extend_volume",
+            OperationKind::RevertVolume => "revert_volume",
+            OperationKind::CreateSnapshot => "create_snapshot",
+            OperationKind::DeleteSnapshot => "delete_snapshot",
         }
     }
 
@@ -102,7 +118,7 @@ pub struct Operation {
     pub id: OperationId,
     /// What it does.
     pub kind: OperationKind,
-    /// What it is done to: a volume, backend or attachment id as text. At most one unfinished operation per target.
+    /// What it is done to: a volume, snapshot, backend or attachment id as text. At most one unfinished operation per target.
     pub target: String,
     /// The zone whose workers may take it.
     pub zone: String,

@@ -8,13 +8,16 @@
 //!   error --> deleting <+
 //!               |  +--> (gone)
 //!               +-----> error_deleting --> deleting
+//!
+//!  available, in-use --> extending --> what the attachments imply
+//!  available ----------> reverting --> available
 //! ```
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::id::{BackendId, FlavorId, VolumeId};
+use super::id::{BackendId, FlavorId, SnapshotId, VolumeId};
 
 /// A volume's state, in OpenStack's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +34,10 @@ pub enum VolumeStatus {
     InUse,
     /// An operation is detaching it.
     Detaching,
+    /// An operation is making it larger; it may be attached meanwhile.
+    Extending,
+    /// An operation is bringing it back to its latest snapshot.
+    Reverting,
     /// An operation is removing it.
     Deleting,
     /// It could not be made; the reason is kept.
@@ -41,13 +48,15 @@ pub enum VolumeStatus {
 
 impl VolumeStatus {
     /// Every state.
-    pub const ALL: [VolumeStatus; 9] = [
+    pub const ALL: [VolumeStatus; 11] = [
         VolumeStatus::Creating,
         VolumeStatus::Available,
         VolumeStatus::Reserved,
         VolumeStatus::Attaching,
         VolumeStatus::InUse,
         VolumeStatus::Detaching,
+        VolumeStatus::Extending,
+        VolumeStatus::Reverting,
         VolumeStatus::Deleting,
         VolumeStatus::Error,
         VolumeStatus::ErrorDeleting,
@@ -62,6 +71,8 @@ impl VolumeStatus {
             VolumeStatus::Attaching => "attaching",
             VolumeStatus::InUse => "in-use",
             VolumeStatus::Detaching => "detaching",
+            VolumeStatus::Extending => "extending",
+            VolumeStatus::Reverting => "reverting",
             VolumeStatus::Deleting => "deleting",
             VolumeStatus::Error => "error",
             VolumeStatus::ErrorDeleting => "error_deleting",
@@ -82,6 +93,8 @@ impl VolumeStatus {
             VolumeStatus::Creating
                 | VolumeStatus::Attaching
                 | VolumeStatus::Detaching
+                | VolumeStatus::Extending
+                | VolumeStatus::Reverting
                 | VolumeStatus::Deleting
         )
     }
@@ -104,6 +117,8 @@ pub struct Volume {
     pub description: String,
     /// Size in GiB.
     pub size_gib: u64,
+    /// The size in GiB that it is being extended to.
+    pub extending_to_gib: Option<u64>,
     /// Its state.
     pub status: VolumeStatus,
     /// The flavor it was asked for.
@@ -116,6 +131,10 @@ pub struct Volume {
     pub backend_id: Option<BackendId>,
     /// The VDI, once made.
     pub vdi_uuid: Option<Uuid>,
+    /// The snapshot that it was made from; it may be gone by now.
+    pub source_snapshot_id: Option<SnapshotId>,
+    /// The volume that it was cloned from; it may be gone by now.
+    pub source_volume_id: Option<VolumeId>,
     /// True when an instance may boot from it.
     pub bootable: bool,
     /// The user's own keys.

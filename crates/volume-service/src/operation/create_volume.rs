@@ -181,9 +181,13 @@ impl Definition for CreateVolume {
 /// by another meanwhile.
 const CONNECT_ATTEMPTS_MAX: u32 = 14;
 const NO_LONGER_WANTED: &str = "the volume was deleted while it was being made";
+const NOT_SUPPORTED: &str = "volumes cannot be made from snapshots or volumes yet";
 
 /// Asks for the removal of a volume that was deleted meanwhile.
-fn delete_if_asked(at: &mut StepTransaction<'_, '_>, operation: &Operation) -> Result<()> {
+pub(super) fn delete_if_asked(
+    at: &mut StepTransaction<'_, '_>,
+    operation: &Operation,
+) -> Result<()> {
     let id = volume_id(&operation.target)?;
     let found = volumes::find(at.transaction, id)?;
     if found.is_none_or(|volume| volume.status != VolumeStatus::Deleting) {
@@ -208,6 +212,9 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
     let Some(volume) = found.filter(|volume| volume.status == VolumeStatus::Creating) else {
         return Ok(Begin::Undo(Reason::new(NO_LONGER_WANTED)));
     };
+    if volume.source_snapshot_id.is_some() || volume.source_volume_id.is_some() {
+        return Ok(Begin::Undo(Reason::new(NOT_SUPPORTED)));
+    }
     let all = backends::of_flavor(at.transaction, at.vault, volume.flavor_id)?;
     let request = Request {
         flavor_id: volume.flavor_id,

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use super::attach_volume::AttachVolume;
 use super::connect_backend::ConnectBackend;
+use super::create_snapshot::CreateSnapshot;
 use super::create_volume::CreateVolume;
+use super::delete_snapshot::DeleteSnapshot;
 use super::delete_volume::DeleteVolume;
 use super::detach_volume::DetachVolume;
 use super::engine::{Claimed, Ended, Engine, drive};
+use super::extend_volume::ExtendVolume;
 use super::progress::{Failure, Next, Surroundings, abandon, settle};
+use super::revert_volume::RevertVolume;
 use crate::db::Transaction;
 use crate::error::Result;
 use crate::model::operation::{Operation, OperationKind};
@@ -25,6 +29,10 @@ pub(super) fn settle_any(
         OperationKind::ConnectBackend => settle::<ConnectBackend>(transaction, around, operation),
         OperationKind::AttachVolume => settle::<AttachVolume>(transaction, around, operation),
         OperationKind::DetachVolume => settle::<DetachVolume>(transaction, around, operation),
+        OperationKind::ExtendVolume => settle::<ExtendVolume>(transaction, around, operation),
+        OperationKind::RevertVolume => settle::<RevertVolume>(transaction, around, operation),
+        OperationKind::CreateSnapshot => settle::<CreateSnapshot>(transaction, around, operation),
+        OperationKind::DeleteSnapshot => settle::<DeleteSnapshot>(transaction, around, operation),
     }
 }
 
@@ -51,6 +59,18 @@ pub(super) fn abandon_any(
         OperationKind::DetachVolume => {
             abandon::<DetachVolume>(transaction, around, operation, failure)
         }
+        OperationKind::ExtendVolume => {
+            abandon::<ExtendVolume>(transaction, around, operation, failure)
+        }
+        OperationKind::RevertVolume => {
+            abandon::<RevertVolume>(transaction, around, operation, failure)
+        }
+        OperationKind::CreateSnapshot => {
+            abandon::<CreateSnapshot>(transaction, around, operation, failure)
+        }
+        OperationKind::DeleteSnapshot => {
+            abandon::<DeleteSnapshot>(transaction, around, operation, failure)
+        }
     }
 }
 
@@ -62,5 +82,9 @@ pub(super) async fn drive_any(engine: &Arc<Engine>, claimed: Claimed) -> Ended {
         OperationKind::ConnectBackend => drive::<ConnectBackend>(engine, claimed).await,
         OperationKind::AttachVolume => drive::<AttachVolume>(engine, claimed).await,
         OperationKind::DetachVolume => drive::<DetachVolume>(engine, claimed).await,
+        OperationKind::ExtendVolume => drive::<ExtendVolume>(engine, claimed).await,
+        OperationKind::RevertVolume => drive::<RevertVolume>(engine, claimed).await,
+        OperationKind::CreateSnapshot => drive::<CreateSnapshot>(engine, claimed).await,
+        OperationKind::DeleteSnapshot => drive::<DeleteSnapshot>(engine, claimed).await,
     }
 }

@@ -15,17 +15,21 @@
 mod attach_volume;
 mod connect_backend;
 mod connection_info;
+mod create_snapshot;
 mod create_volume;
 mod definition;
+mod delete_snapshot;
 mod delete_volume;
 mod detach_volume;
 mod engine;
+mod extend_volume;
 mod job;
 mod kinds;
 mod lease;
 mod leftovers;
 mod notice;
 mod progress;
+mod revert_volume;
 mod worker;
 
 pub use engine::{Checkpoint, Claimed, Ended, Engine, Place};

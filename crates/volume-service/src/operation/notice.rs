@@ -2,9 +2,9 @@
 
 use super::definition::StepTransaction;
 use crate::app::messages::Message;
-use crate::db::{messages, volumes};
+use crate::db::{messages, snapshots, volumes};
 use crate::error::Result;
-use crate::model::id::VolumeId;
+use crate::model::id::{SnapshotId, VolumeId};
 
 /// How long a message is kept, in microseconds: 30 days, as OpenStack's are.
 const LIFETIME_US: i64 = 30 * 24 * 3600 * 1_000_000;
@@ -26,6 +26,27 @@ pub(super) const NOT_ATTACHED: Event = Event {
     detail: "001",
 };
 
+/// Extending a volume failed in the driver.
+pub(super) const NOT_EXTENDED: Event = Event {
+    action: "007",
+    detail: "010",
+};
+/// Making a volume's content on the backend failed; the catalogue has no word for a revert.
+pub(super) const NOT_REVERTED: Event = Event {
+    action: "008",
+    detail: "001",
+};
+/// Taking a snapshot failed.
+pub(super) const NOT_TAKEN: Event = Event {
+    action: "009",
+    detail: "013",
+};
+/// Deleting a snapshot failed.
+pub(super) const NOT_DELETED: Event = Event {
+    action: "010",
+    detail: "016",
+};
+
 /// Tells the volume's project what happened to it.
 pub(super) fn volume_failed(
     at: &mut StepTransaction<'_, '_>,
@@ -36,13 +57,38 @@ pub(super) fn volume_failed(
     let Some(volume) = volumes::find(at.transaction, id)? else {
         return Ok(());
     };
+    let project_id = volume.project_id;
+    tell(at, project_id, ("VOLUME", id.to_string()), event, text)
+}
+
+/// Tells the snapshot's project what happened to it.
+pub(super) fn snapshot_failed(
+    at: &mut StepTransaction<'_, '_>,
+    id: SnapshotId,
+    event: Event,
+    text: &str,
+) -> Result<()> {
+    let Some(snapshot) = snapshots::find(at.transaction, id)? else {
+        return Ok(());
+    };
+    let resource = ("VOLUME_SNAPSHOT", id.to_string());
+    tell(at, snapshot.project_id, resource, event, text)
+}
+
+fn tell(
+    at: &mut StepTransaction<'_, '_>,
+    project_id: String,
+    (resource_type, resource_id): (&str, String),
+    event: Event,
+    text: &str,
+) -> Result<()> {
     let now_us = at.context.now_us();
     let message = Message {
         id: at.context.new_uuid(),
-        project_id: volume.project_id,
+        project_id,
         request_id: at.operation.request_id.clone(),
-        resource_type: "VOLUME".to_owned(),
-        resource_id: id.to_string(),
+        resource_type: resource_type.to_owned(),
+        resource_id,
         action_id: event.action.to_owned(),
         detail_id: event.detail.to_owned(),
         text: text.to_owned(),

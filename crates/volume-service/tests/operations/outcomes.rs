@@ -105,7 +105,11 @@ async fn assert_settled(site: &Site, volume: &Volume, story: &str) {
                 .any(|attachment| attachment.status == AttachmentStatus::ErrorAttaching);
             assert!(has_failed, "{story}: volume {id} is reserved for nobody");
         }
-        VolumeStatus::Creating | VolumeStatus::Deleting | VolumeStatus::Detaching => {
+        VolumeStatus::Creating
+        | VolumeStatus::Deleting
+        | VolumeStatus::Detaching
+        | VolumeStatus::Extending
+        | VolumeStatus::Reverting => {
             panic!(
                 "{story}: volume {id} is {} for ever",
                 volume.status.as_str()

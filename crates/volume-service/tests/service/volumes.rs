@@ -410,11 +410,20 @@ pub async fn assert_usage_is_true(bench: &Bench, project: &'static str) {
         .database
         .read(move |tx| {
             let counted = tx.query(
-                "SELECT COUNT(*), CAST(COALESCE(SUM(size_gib), 0) AS BIGINT) FROM volumes WHERE project_id = ?1",
+                "SELECT COUNT(*), CAST(COALESCE(SUM(size_gib), 0) AS BIGINT) \
+                 + (SELECT CAST(COALESCE(SUM(size_gib), 0) AS BIGINT) FROM snapshots WHERE project_id = ?1) \
+                 + (SELECT CAST(COALESCE(SUM(added_gib), 0) AS BIGINT) FROM volume_extensions WHERE project_id = ?1) \
+                 FROM volumes WHERE project_id = ?1",
                 &[project.into()],
                 |row| Ok((row.int(0)? as u64, row.int(1)? as u64)),
             )?;
             assert_eq!(db::volumes::usage(tx, project)?, counted[0]);
+            let counted = tx.query(
+                "SELECT COUNT(*) FROM snapshots WHERE project_id = ?1",
+                &[project.into()],
+                |row| Ok(row.int(0)? as u64),
+            )?;
+            assert_eq!(db::snapshots::usage(tx, project)?, counted[0]);
             Ok(())
         })
         .await

@@ -183,6 +183,8 @@ pub struct Limits {
     pub page_max: usize,
     /// Most volumes of a project; -1 for no limit.
     pub volumes_per_project: i64,
+    /// Most snapshots of a project; -1 for no limit.
+    pub snapshots_per_project: i64,
     /// Most GiB of a project; -1 for no limit.
     pub gigabytes_per_project: i64,
     /// Operations that one worker runs at a time.
@@ -198,6 +200,7 @@ impl Default for Limits {
             request_body_max_bytes: service.request_body_max_bytes,
             page_max: service.page_max,
             volumes_per_project: service.volumes_per_project,
+            snapshots_per_project: service.snapshots_per_project,
             gigabytes_per_project: service.gigabytes_per_project,
             worker_concurrency: service.worker_concurrency,
             connections_max: 1024,

@@ -249,7 +249,9 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
                     VolumeStatus::Reserved
                     | VolumeStatus::Attaching
                     | VolumeStatus::InUse
-                    | VolumeStatus::Detaching,
+                    | VolumeStatus::Detaching
+                    | VolumeStatus::Extending
+                    | VolumeStatus::Reverting,
                 ) => Code::VolumeInUse,
                 Some(
                     VolumeStatus::Creating

@@ -14,7 +14,9 @@ pub(super) fn ec2_status(status: VolumeStatus) -> &'static str {
         VolumeStatus::Reserved
         | VolumeStatus::Attaching
         | VolumeStatus::InUse
-        | VolumeStatus::Detaching => "in-use",
+        | VolumeStatus::Detaching
+        | VolumeStatus::Extending
+        | VolumeStatus::Reverting => "in-use",
         VolumeStatus::Deleting => "deleting",
         VolumeStatus::Error | VolumeStatus::ErrorDeleting => "error",
     }

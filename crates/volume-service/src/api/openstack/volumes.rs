@@ -113,6 +113,7 @@ fn wanted_volume(caller: &Caller, fields: Fields<'_>) -> Result<CreateVolume> {
         zone: fields.text("availability_zone")?.map(str::to_owned),
         metadata: fields.metadata("metadata")?.unwrap_or_default(),
         client_token: None,
+        ..CreateVolume::default()
     })
 }
 

@@ -1,3 +1,21 @@
+CREATE TRIGGER extensions_count_delete AFTER DELETE ON volume_extensions BEGIN
+    UPDATE project_usage SET gigabytes = gigabytes - OLD.added_gib WHERE project_id = OLD.project_id;
+END;
+CREATE TRIGGER extensions_count_insert AFTER INSERT ON volume_extensions BEGIN
+    UPDATE project_usage SET gigabytes = gigabytes + NEW.added_gib WHERE project_id = NEW.project_id;
+END;
+CREATE TRIGGER snapshots_count_delete AFTER DELETE ON snapshots BEGIN
+    UPDATE project_usage SET gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id;
+    UPDATE snapshot_usage SET snapshots = snapshots - 1 WHERE project_id = OLD.project_id;
+END;
+CREATE TRIGGER snapshots_count_insert AFTER INSERT ON snapshots BEGIN
+    INSERT INTO project_usage (project_id, volumes, gigabytes)
+        SELECT NEW.project_id, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM project_usage WHERE project_id = NEW.project_id);
+    UPDATE project_usage SET gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id;
+    INSERT INTO snapshot_usage (project_id, snapshots)
+        SELECT NEW.project_id, 0 WHERE NOT EXISTS (SELECT 1 FROM snapshot_usage WHERE project_id = NEW.project_id);
+    UPDATE snapshot_usage SET snapshots = snapshots + 1 WHERE project_id = NEW.project_id;
+END;
 CREATE TRIGGER volumes_count_delete AFTER DELETE ON volumes BEGIN
     UPDATE project_usage SET volumes = volumes - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id;
 END;
@@ -140,6 +158,34 @@ CREATE TABLE settings (
     name TEXT PRIMARY KEY NOT NULL,
     value BLOB NOT NULL
 ) STRICT;
+CREATE TABLE snapshot_metadata (
+    snapshot_id TEXT NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (snapshot_id, name)
+) STRICT;
+CREATE TABLE snapshot_usage (
+    project_id TEXT PRIMARY KEY NOT NULL,
+    snapshots INTEGER NOT NULL
+) STRICT;
+CREATE TABLE snapshots (
+    id TEXT PRIMARY KEY NOT NULL,
+    ec2_id TEXT NOT NULL UNIQUE,
+    project_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    volume_id TEXT NOT NULL REFERENCES volumes (id),
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    size_gib INTEGER NOT NULL CHECK (size_gib > 0),
+    status TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    backend_id INTEGER REFERENCES backends (id),
+    vdi_uuid TEXT,
+    failure TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    -- 0 when never changed: NULL sorts differently in the two databases.
+    updated_at_us INTEGER NOT NULL
+) STRICT;
 CREATE TABLE users (
     id TEXT PRIMARY KEY NOT NULL,
     name TEXT NOT NULL UNIQUE,
@@ -147,11 +193,21 @@ CREATE TABLE users (
     default_project_id TEXT REFERENCES projects (id),
     created_at_us INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE volume_extensions (
+    volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+    project_id TEXT NOT NULL,
+    added_gib INTEGER NOT NULL CHECK (added_gib > 0)
+) STRICT;
 CREATE TABLE volume_metadata (
     volume_id TEXT NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
     value TEXT NOT NULL,
     PRIMARY KEY (volume_id, name)
+) STRICT;
+CREATE TABLE volume_sources (
+    volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+    source_snapshot_id TEXT,
+    source_volume_id TEXT
 ) STRICT;
 CREATE TABLE volumes (
     id TEXT PRIMARY KEY NOT NULL,
@@ -191,6 +247,22 @@ CREATE INDEX operations_finished ON operations (updated_at_us)
 CREATE UNIQUE INDEX operations_unfinished ON operations (target)
     WHERE state <> 'succeeded' AND state <> 'failed';
 CREATE INDEX revoked_tokens_by_expiry ON revoked_tokens (expires_at_us);
+CREATE INDEX snapshots_by_backend ON snapshots (backend_id) WHERE backend_id IS NOT NULL;
+CREATE INDEX snapshots_by_created ON snapshots (created_at_us, id);
+CREATE INDEX snapshots_by_name ON snapshots (name, id);
+CREATE INDEX snapshots_by_project_created ON snapshots (project_id, created_at_us, id);
+CREATE INDEX snapshots_by_project_id ON snapshots (project_id, id);
+CREATE INDEX snapshots_by_project_name ON snapshots (project_id, name, id);
+CREATE INDEX snapshots_by_project_size ON snapshots (project_id, size_gib, id);
+CREATE INDEX snapshots_by_project_status ON snapshots (project_id, status, id);
+CREATE INDEX snapshots_by_project_updated ON snapshots (project_id, updated_at_us, id);
+CREATE INDEX snapshots_by_project_volume ON snapshots (project_id, volume_id, id);
+CREATE INDEX snapshots_by_volume ON snapshots (volume_id, created_at_us, id);
+CREATE INDEX snapshots_by_zone_status ON snapshots (zone, status, created_at_us);
+CREATE INDEX volume_sources_by_snapshot ON volume_sources (source_snapshot_id)
+    WHERE source_snapshot_id IS NOT NULL;
+CREATE INDEX volume_sources_by_volume ON volume_sources (source_volume_id)
+    WHERE source_volume_id IS NOT NULL;
 CREATE INDEX volumes_by_backend ON volumes (backend_id) WHERE backend_id IS NOT NULL;
 CREATE UNIQUE INDEX volumes_by_client_token ON volumes (project_id, client_token) WHERE client_token IS NOT NULL;
 CREATE INDEX volumes_by_created ON volumes (created_at_us, id);
@@ -204,3 +276,4 @@ CREATE INDEX volumes_by_project_size ON volumes (project_id, size_gib, id);
 CREATE INDEX volumes_by_project_status ON volumes (project_id, status, id);
 CREATE INDEX volumes_by_project_updated ON volumes (project_id, updated_at_us, id);
 CREATE INDEX volumes_by_project_zone ON volumes (project_id, zone, id);
+CREATE INDEX volumes_by_zone_status ON volumes (zone, status, created_at_us);

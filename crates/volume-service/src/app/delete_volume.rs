@@ -1,0 +1,140 @@
+//! Taking requests to delete volumes.
+
+use super::volumes::visible;
+use super::{Service, policy, snapshots as snapshots_app};
+use crate::context::RequestContext;
+use crate::db::operations::NewOperation;
+use crate::db::{Transaction, attachments, operations, snapshots, volumes};
+use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::model::attachment::AttachmentStatus;
+use crate::model::id::{OperationId, VolumeId};
+use crate::model::operation::OperationKind;
+use crate::model::snapshot::SnapshotStatus;
+use crate::model::volume::{Volume, VolumeStatus};
+
+/// Whether a volume is deleted only from a settled state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteMode {
+    /// From `available`, `error` or `error_deleting` only, and without snapshots.
+    Normal,
+    /// The same, and its snapshots go with it.
+    Cascade,
+    /// From any state that no operation is at work on, without snapshots; needs the admin role.
+    Force,
+}
+
+/// Takes a request to delete: the volume becomes `deleting`, an operation removes the VDI and then the volume.
+pub async fn delete(
+    service: &Service,
+    request: &RequestContext,
+    id: VolumeId,
+    mode: DeleteMode,
+) -> Result<()> {
+    policy::may_write(request)?;
+    if mode == DeleteMode::Force {
+        policy::is_admin(request)?;
+    }
+    let tenancy = policy::tenancy(request);
+    let now_us = service.context.now_us();
+    let operation_id = OperationId(service.context.new_uuid());
+    let request_id = request.request_id.clone();
+    service
+        .database
+        .write(move |tx| {
+            let volume = visible(tx, &tenancy, id)?;
+            let allowed: &[VolumeStatus] = match mode {
+                DeleteMode::Normal | DeleteMode::Cascade => &DELETABLE,
+                // An operation at work is found out below, by its unfinished row.
+                DeleteMode::Force => &VolumeStatus::ALL,
+            };
+            if !volumes::change_status(tx, id, allowed, VolumeStatus::Deleting, now_us)? {
+                return Err(not_deletable(&volume));
+            }
+            if mode == DeleteMode::Force {
+                drop_reservations(tx, id)?;
+            }
+            if !attachments::of_volume(tx, id)?.is_empty() {
+                return Err(attached(id));
+            }
+            if volumes::is_being_cloned(tx, id)? {
+                return Err(refused(id, "a volume is being cloned from it"));
+            }
+            if mode == DeleteMode::Cascade {
+                take_snapshots_along(tx, id, now_us)?;
+            } else if snapshots::exist(tx, id)? {
+                let why = "it has snapshots; delete them first, or delete it with cascade";
+                return Err(refused(id, why));
+            }
+            volumes::set_failure(tx, id, "")?;
+            let operation = NewOperation {
+                id: operation_id,
+                kind: OperationKind::DeleteVolume,
+                target: id.to_string(),
+                zone: volume.zone,
+                request_id: request_id.clone(),
+                not_before_us: now_us,
+            };
+            if !operations::insert(tx, &operation, now_us)? {
+                return Err(refused(id, "an operation is at work on it"));
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// The states that a volume is deleted from without force.
+const DELETABLE: [VolumeStatus; 3] = [
+    VolumeStatus::Available,
+    VolumeStatus::Error,
+    VolumeStatus::ErrorDeleting,
+];
+
+/// Marks the volume's snapshots for the operation that removes the volume, which removes them before it.
+fn take_snapshots_along(tx: &mut Transaction<'_>, id: VolumeId, now_us: i64) -> Result<()> {
+    for snapshot in snapshots::of_volume(tx, id)? {
+        snapshots_app::check_unused(tx, &snapshot)?;
+        let (from, to) = (SnapshotStatus::DELETABLE, SnapshotStatus::Deleting);
+        let is_at_work = operations::find_unfinished(tx, &snapshot.id.to_string())?.is_some();
+        if is_at_work || !snapshots::change_status(tx, snapshot.id, &from, to, now_us)? {
+            let status = snapshot.status.as_str();
+            let why = format!("its snapshot {} is {status}", snapshot.id);
+            return Err(refused(id, &why));
+        }
+    }
+    Ok(())
+}
+
+/// Claims that never got a connector hold nothing in a pool.
+fn drop_reservations(tx: &mut Transaction<'_>, id: VolumeId) -> Result<()> {
+    for attachment in attachments::of_volume(tx, id)? {
+        if attachment.status == AttachmentStatus::Reserved {
+            attachments::remove(tx, attachment.id)?;
+        }
+    }
+    Ok(())
+}
+
+fn not_deletable(volume: &Volume) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        Subject::Volume,
+        format!(
+            "Invalid volume: Volume status must be available or error or error_deleting and must not be attached, but is {}.",
+            volume.status.as_str()
+        ),
+    )
+    .on(volume.id.to_string())
+}
+
+fn attached(id: VolumeId) -> Error {
+    refused(id, "Volume is attached; delete its attachments first")
+}
+
+pub(super) fn refused(id: VolumeId, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        Subject::Volume,
+        format!("Invalid volume: {why}."),
+    )
+    .on(id.to_string())
+}

@@ -1,0 +1,85 @@
+//! Taking requests to extend volumes.
+
+use super::delete_volume::refused;
+use super::snapshots::InUse;
+use super::volumes::visible;
+use super::{Service, limits, policy, quota};
+use crate::context::RequestContext;
+use crate::db::operations::NewOperation;
+use crate::db::{operations, snapshots, volume_extensions, volumes};
+use crate::error::{Error, Result};
+use crate::model::id::{OperationId, VolumeId};
+use crate::model::operation::OperationKind;
+use crate::model::snapshot::SnapshotStatus;
+use crate::model::volume::{Volume, VolumeStatus};
+
+/// Takes a request to make a volume larger: it becomes `extending`, the GiB that it will have more count as used, and an
+/// operation resizes the VDI. When that fails the volume keeps its size and its state, with the reason.
+///
+/// # Errors
+/// `Conflict` when the volume's state does not allow it, `Invalid` for a size that is not larger, `QuotaExceeded`.
+pub async fn extend(
+    service: &Service,
+    request: &RequestContext,
+    id: VolumeId,
+    new_size_gib: u64,
+    in_use: InUse,
+) -> Result<Volume> {
+    policy::may_write(request)?;
+    limits::check_size(new_size_gib)?;
+    let tenancy = policy::tenancy(request);
+    let now_us = service.context.now_us();
+    let operation_id = OperationId(service.context.new_uuid());
+    let request_id = request.request_id.clone();
+    let limits = service.config.limits.clone();
+    service
+        .database
+        .write(move |tx| {
+            let volume = visible(tx, &tenancy, id)?;
+            let allowed: &[VolumeStatus] = match in_use {
+                InUse::Refuse => &[VolumeStatus::Available],
+                InUse::Allow => &[VolumeStatus::Available, VolumeStatus::InUse],
+            };
+            if !volumes::change_status(tx, id, allowed, VolumeStatus::Extending, now_us)? {
+                let status = volume.status.as_str();
+                let why =
+                    format!("Volume {id} status must be 'available' to extend, currently {status}");
+                return Err(refused(id, &why));
+            }
+            // Read again: the row is locked now.
+            let volume = visible(tx, &tenancy, id)?;
+            if new_size_gib <= volume.size_gib {
+                return Err(not_larger(&volume, new_size_gib));
+            }
+            if snapshots::exist_in(tx, id, SnapshotStatus::Creating)? {
+                return Err(refused(id, "a snapshot of it is being taken"));
+            }
+            if !volume_extensions::insert(tx, &volume, new_size_gib)? {
+                return Err(refused(id, "it is being extended"));
+            }
+            let added_gib = new_size_gib - volume.size_gib;
+            quota::check_extension(tx, &volume, added_gib, &limits)?;
+            volumes::set_failure(tx, id, "")?;
+            let operation = NewOperation {
+                id: operation_id,
+                kind: OperationKind::ExtendVolume,
+                target: id.to_string(),
+                zone: volume.zone,
+                request_id: request_id.clone(),
+                not_before_us: now_us,
+            };
+            if !operations::insert(tx, &operation, now_us)? {
+                return Err(refused(id, "an operation is at work on it"));
+            }
+            visible(tx, &tenancy, id)
+        })
+        .await
+}
+
+fn not_larger(volume: &Volume, new_size_gib: u64) -> Error {
+    Error::invalid(format!(
+        "New size for extend must be greater than current size. (current: {}, extended: {new_size_gib}).",
+        volume.size_gib
+    ))
+    .on(volume.id.to_string())
+}

@@ -1,0 +1,465 @@
+//! Snapshots: take, read, change, delete.
+
+use std::collections::BTreeMap;
+
+use super::volumes::{self as volumes_app, SortDirection};
+use super::{Page, Service, limits, policy, quota};
+use crate::context::RequestContext;
+use crate::db::operations::NewOperation;
+use crate::db::snapshot_list::{self, Decided};
+use crate::db::{Transaction, operations, snapshot_metadata, snapshots, volumes};
+use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::model::id::{OperationId, SnapshotId, VolumeId};
+use crate::model::operation::OperationKind;
+use crate::model::snapshot::{Snapshot, SnapshotStatus};
+use crate::model::volume::{Volume, VolumeStatus};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct CreateSnapshot {
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// Name for people; at most 255 characters.
+    pub name: String,
+    /// Sentence for people; at most 255 characters.
+    pub description: String,
+    /// The user's keys; keys 1 to 255 characters, values at most 255.
+    pub metadata: BTreeMap<String, String>,
+    /// Whether a volume that is in use may be taken a snapshot of.
+    pub in_use: InUse,
+}
+
+/// What a request says about a volume that is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum InUse {
+    /// It is refused. OpenStack before microversion 3.66 without `force`, and `os-extend` before 3.42.
+    #[default]
+    Refuse,
+    /// It is taken all the same; what the consumer has not flushed is not in the snapshot.
+    Allow,
+}
+
+/// Which snapshots, in which order, which page.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotQuery {
+    /// Snapshots of every project; needs the admin role.
+    pub all_projects: bool,
+    /// One project among them; needs the admin role.
+    pub project_id: Option<String>,
+    /// Exact name.
+    pub name: Option<String>,
+    /// Exact description.
+    pub description: Option<String>,
+    /// Any of these states; empty for all.
+    pub statuses: Vec<SnapshotStatus>,
+    /// Of any of these volumes; empty for all.
+    pub volume_ids: Vec<VolumeId>,
+    /// Exact size.
+    pub size_gib: Option<u64>,
+    /// All of these keys with these values.
+    pub metadata: BTreeMap<String, String>,
+    /// Only these snapshots; empty for all.
+    pub ids: Vec<SnapshotId>,
+    /// Sort keys, most significant first; empty means created_at descending. `id` is added as the last one.
+    pub sort: Vec<(SnapshotSortKey, SortDirection)>,
+    /// The last snapshot of the page before; `Invalid` if it does not exist.
+    pub marker: Option<SnapshotId>,
+    /// How many to skip after the marker; bounded.
+    pub offset: usize,
+    /// How many at most; none and larger numbers mean the configured page size.
+    pub limit: Option<usize>,
+    /// Count all that match.
+    pub with_total: bool,
+}
+
+/// What a list of snapshots may be sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotSortKey {
+    /// `created_at`
+    CreatedAt,
+    /// `updated_at`
+    UpdatedAt,
+    /// `name`
+    Name,
+    /// `size`
+    Size,
+    /// `status`
+    Status,
+    /// `volume_id`
+    Volume,
+    /// `id`
+    Id,
+}
+
+/// What may be changed; `None` leaves it.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateSnapshot {
+    /// The name.
+    pub name: Option<String>,
+    /// The description.
+    pub description: Option<String>,
+    /// All of the metadata.
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// Whether a snapshot is deleted only from a settled state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteMode {
+    /// From `available`, `error` or `error_deleting` only.
+    Normal,
+    /// From any state that no operation is at work on; needs the admin role.
+    Force,
+}
+
+/// Takes a request for a snapshot: validates, checks quota, writes the snapshot (`creating`) and its operation.
+///
+/// # Errors
+/// `Conflict` when the volume's state does not allow it, `QuotaExceeded` for the quotas of snapshots and GiB.
+pub async fn create(
+    service: &Service,
+    request: &RequestContext,
+    wanted: CreateSnapshot,
+) -> Result<Snapshot> {
+    policy::may_write(request)?;
+    limits::check_text("name", &wanted.name)?;
+    limits::check_text("description", &wanted.description)?;
+    limits::check_metadata(&wanted.metadata)?;
+    let id = SnapshotId(service.context.new_uuid());
+    let operation_id = OperationId(service.context.new_uuid());
+    let now_us = service.context.now_us();
+    let tenancy = policy::tenancy(request);
+    let limits = service.config.limits.clone();
+    let request = request.clone();
+    service
+        .database
+        .write(move |tx| {
+            // Locked, so that the volume is not deleted, extended or reverted between here and the commit.
+            volumes::lock(tx, wanted.volume_id)?;
+            let volume = volumes_app::visible(tx, &tenancy, wanted.volume_id)?;
+            check_volume(&volume, wanted.in_use)?;
+            let snapshot = Snapshot {
+                id,
+                ec2_id: id.ec2_id(),
+                project_id: volume.project_id.clone(),
+                user_id: request.user_id.clone(),
+                volume_id: volume.id,
+                name: wanted.name.clone(),
+                description: wanted.description.clone(),
+                size_gib: volume.size_gib,
+                status: SnapshotStatus::Creating,
+                zone: volume.zone.clone(),
+                backend_id: volume.backend_id,
+                vdi_uuid: None,
+                metadata: wanted.metadata.clone(),
+                failure: String::new(),
+                created_at_us: now_us,
+                updated_at_us: None,
+            };
+            if !snapshots::insert(tx, &snapshot)? {
+                return Err(doubled());
+            }
+            quota::check_snapshot(tx, &snapshot, &limits)?;
+            let operation = NewOperation {
+                id: operation_id,
+                kind: OperationKind::CreateSnapshot,
+                target: id.to_string(),
+                zone: volume.zone,
+                request_id: request.request_id.clone(),
+                not_before_us: now_us,
+            };
+            operations::insert(tx, &operation, now_us)?;
+            Ok(snapshot)
+        })
+        .await
+}
+
+fn check_volume(volume: &Volume, in_use: InUse) -> Result<()> {
+    let is_allowed = match volume.status {
+        VolumeStatus::Available => true,
+        VolumeStatus::InUse => in_use == InUse::Allow,
+        _ => false,
+    };
+    if is_allowed {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Conflict,
+        Subject::Volume,
+        format!(
+            "Invalid volume: Volume {} status must be available, but current status is: {}.",
+            volume.id,
+            volume.status.as_str()
+        ),
+    )
+    .on(volume.id.to_string()))
+}
+
+fn doubled() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        Subject::Snapshot,
+        "An unexpected error has occurred.",
+    )
+    .detail("a fresh snapshot id, or its EC2 name, exists already")
+}
+
+/// One snapshot of the project (of any project for an administrator).
+pub async fn get(service: &Service, request: &RequestContext, id: SnapshotId) -> Result<Snapshot> {
+    policy::may_read(request)?;
+    let tenancy = policy::tenancy(request);
+    service
+        .database
+        .read(move |tx| visible(tx, &tenancy, id))
+        .await
+}
+
+/// The snapshot, if the requester may know of it.
+pub(super) fn visible(
+    tx: &mut Transaction<'_>,
+    tenancy: &Option<String>,
+    id: SnapshotId,
+) -> Result<Snapshot> {
+    snapshots::find(tx, id)?
+        .filter(|snapshot| policy::is_visible(tenancy, &snapshot.project_id))
+        .ok_or_else(|| Error::not_found(Subject::Snapshot, id))
+}
+
+/// The snapshot with this EC2 name (`snap-` and 17 or 8 hex digits).
+pub async fn get_by_ec2_id(
+    service: &Service,
+    request: &RequestContext,
+    ec2_id: &str,
+) -> Result<Snapshot> {
+    policy::may_read(request)?;
+    let digits = ec2_id.strip_prefix("snap-").unwrap_or_default();
+    let is_hex = digits
+        .bytes()
+        .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    if !is_hex || !matches!(digits.len(), 8 | 17) {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            Subject::Snapshot,
+            "A snapshot's name is snap- and 17 (or 8) hexadecimal digits.",
+        )
+        .on(ec2_id));
+    }
+    let tenancy = policy::tenancy(request);
+    let ec2_id = ec2_id.to_owned();
+    service
+        .database
+        .read(move |tx| {
+            let missing = || Error::not_found(Subject::Snapshot, &ec2_id);
+            let ids = snapshots::find_by_ec2_prefix(tx, &ec2_id)?;
+            // A short name that two snapshots share names neither.
+            let [id] = ids[..] else { return Err(missing()) };
+            snapshots::find(tx, id)?
+                .filter(|snapshot| policy::is_visible(&tenancy, &snapshot.project_id))
+                .ok_or_else(missing)
+        })
+        .await
+}
+
+/// A page of snapshots.
+pub async fn list(
+    service: &Service,
+    request: &RequestContext,
+    query: SnapshotQuery,
+) -> Result<Page<Snapshot>> {
+    policy::may_read(request)?;
+    if query.all_projects || query.project_id.is_some() {
+        policy::is_admin(request)?;
+    }
+    limits::check_list(
+        query.ids.len().max(query.volume_ids.len()),
+        query.metadata.len(),
+        query.offset,
+    )?;
+    let project_id = match (&query.project_id, query.all_projects) {
+        (Some(project_id), _) => Some(project_id.clone()),
+        (None, true) => None,
+        (None, false) => Some(request.project_id.clone()),
+    };
+    let decided = Decided {
+        project_id,
+        limit: service.page_size(query.limit),
+        query,
+    };
+    service
+        .database
+        .read(move |tx| {
+            let items = snapshot_list::page(tx, &decided)?;
+            let mut page = Page::cut(items, decided.limit);
+            if decided.query.with_total {
+                page.total = Some(snapshot_list::total(tx, &decided)?);
+            }
+            Ok(page)
+        })
+        .await
+}
+
+/// Changes names and metadata.
+pub async fn update(
+    service: &Service,
+    request: &RequestContext,
+    id: SnapshotId,
+    change: UpdateSnapshot,
+) -> Result<Snapshot> {
+    policy::may_write(request)?;
+    if let Some(name) = &change.name {
+        limits::check_text("name", name)?;
+    }
+    if let Some(description) = &change.description {
+        limits::check_text("description", description)?;
+    }
+    if let Some(metadata) = &change.metadata {
+        limits::check_metadata(metadata)?;
+    }
+    let tenancy = policy::tenancy(request);
+    let now_us = service.context.now_us();
+    service
+        .database
+        .write(move |tx| {
+            visible(tx, &tenancy, id)?;
+            let (name, description) = (change.name.as_deref(), change.description.as_deref());
+            snapshots::rename(tx, id, name, description, now_us)?;
+            if let Some(metadata) = &change.metadata {
+                snapshot_metadata::replace(tx, id, metadata)?;
+            }
+            visible(tx, &tenancy, id)
+        })
+        .await
+}
+
+/// Adds or replaces some metadata keys; returns all.
+pub async fn merge_metadata(
+    service: &Service,
+    request: &RequestContext,
+    id: SnapshotId,
+    metadata: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>> {
+    policy::may_write(request)?;
+    limits::check_metadata(&metadata)?;
+    let tenancy = policy::tenancy(request);
+    let now_us = service.context.now_us();
+    service
+        .database
+        .write(move |tx| {
+            visible(tx, &tenancy, id)?;
+            // The row is locked by this, so that the count below is true when it is committed.
+            snapshots::rename(tx, id, None, None, now_us)?;
+            snapshot_metadata::merge(tx, id, &metadata)?;
+            let all = snapshot_metadata::load(tx, id)?;
+            limits::check_metadata_count(all.len())?;
+            Ok(all)
+        })
+        .await
+}
+
+/// Removes one metadata key; not found when it is not there.
+pub async fn delete_metadata_key(
+    service: &Service,
+    request: &RequestContext,
+    id: SnapshotId,
+    key: &str,
+) -> Result<()> {
+    policy::may_write(request)?;
+    let tenancy = policy::tenancy(request);
+    let now_us = service.context.now_us();
+    let key = key.to_owned();
+    service
+        .database
+        .write(move |tx| {
+            visible(tx, &tenancy, id)?;
+            if !snapshot_metadata::remove(tx, id, &key)? {
+                return Err(Error::not_found(Subject::Metadata, &key));
+            }
+            snapshots::rename(tx, id, None, None, now_us)?;
+            Ok(())
+        })
+        .await
+}
+
+/// Takes a request to delete: the snapshot becomes `deleting`, an operation removes the VDI and then the snapshot. Volumes that
+/// were made from it stay as they are.
+///
+/// # Errors
+/// `Conflict` when its state does not allow it, or a volume is being made from it.
+pub async fn delete(
+    service: &Service,
+    request: &RequestContext,
+    id: SnapshotId,
+    mode: DeleteMode,
+) -> Result<()> {
+    policy::may_write(request)?;
+    if mode == DeleteMode::Force {
+        policy::is_admin(request)?;
+    }
+    let tenancy = policy::tenancy(request);
+    let now_us = service.context.now_us();
+    let operation_id = OperationId(service.context.new_uuid());
+    let request_id = request.request_id.clone();
+    service
+        .database
+        .write(move |tx| {
+            let snapshot = visible(tx, &tenancy, id)?;
+            let allowed: &[SnapshotStatus] = match mode {
+                DeleteMode::Normal => &SnapshotStatus::DELETABLE,
+                // An operation at work is found out below, by its unfinished row.
+                DeleteMode::Force => &SnapshotStatus::ALL,
+            };
+            // Locks the row: a volume that is asked for from now on finds it `deleting`.
+            if !snapshots::change_status(tx, id, allowed, SnapshotStatus::Deleting, now_us)? {
+                return Err(not_deletable(&snapshot));
+            }
+            check_unused(tx, &snapshot)?;
+            snapshots::set_failure(tx, id, "")?;
+            let operation = NewOperation {
+                id: operation_id,
+                kind: OperationKind::DeleteSnapshot,
+                target: id.to_string(),
+                zone: snapshot.zone,
+                request_id: request_id.clone(),
+                not_before_us: now_us,
+            };
+            if !operations::insert(tx, &operation, now_us)? {
+                return Err(busy(id, "an operation is at work on it"));
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Refuses while an operation of another object reads the snapshot.
+pub(super) fn check_unused(tx: &mut Transaction<'_>, snapshot: &Snapshot) -> Result<()> {
+    if volumes::is_being_made_from_snapshot(tx, snapshot.id)? {
+        return Err(busy(snapshot.id, "a volume is being made from it"));
+    }
+    // Forced: the state said `restoring`, and so does the volume's as long as its operation is at work.
+    let volume = volumes::find(tx, snapshot.volume_id)?;
+    let is_reverting = volume.is_some_and(|volume| volume.status == VolumeStatus::Reverting);
+    if is_reverting && snapshot.status == SnapshotStatus::Restoring {
+        return Err(busy(snapshot.id, "its volume is being reverted to it"));
+    }
+    Ok(())
+}
+
+fn not_deletable(snapshot: &Snapshot) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        Subject::Snapshot,
+        format!(
+            "Invalid snapshot: Snapshot status must be available or error or error_deleting, but is {}.",
+            snapshot.status.as_str()
+        ),
+    )
+    .on(snapshot.id.to_string())
+}
+
+fn busy(id: SnapshotId, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        Subject::Snapshot,
+        format!("Invalid snapshot: {why}."),
+    )
+    .on(id.to_string())
+}

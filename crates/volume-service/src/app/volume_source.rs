@@ -1,0 +1,122 @@
+//! What a new volume is made from.
+
+use super::volumes::CreateVolume;
+use super::{snapshots as snapshots_app, volumes as volumes_app};
+use crate::db::{Transaction, snapshots, volumes};
+use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::model::id::{FlavorId, SnapshotId, VolumeId};
+use crate::model::snapshot::SnapshotStatus;
+use crate::model::volume::{Volume, VolumeStatus};
+
+/// What is in a new volume at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// Zeroes.
+    #[default]
+    Blank,
+    /// What the snapshot holds.
+    Snapshot(SnapshotId),
+    /// What the volume holds at some moment while the new one is being made. It may be in use.
+    Volume(VolumeId),
+}
+
+impl VolumeSource {
+    /// The snapshot, if it is one.
+    pub fn snapshot_id(self) -> Option<SnapshotId> {
+        match self {
+            VolumeSource::Snapshot(id) => Some(id),
+            VolumeSource::Blank | VolumeSource::Volume(_) => None,
+        }
+    }
+
+    /// The volume, if it is one.
+    pub fn volume_id(self) -> Option<VolumeId> {
+        match self {
+            VolumeSource::Volume(id) => Some(id),
+            VolumeSource::Blank | VolumeSource::Snapshot(_) => None,
+        }
+    }
+}
+
+/// What a new volume takes from its source.
+pub(super) struct Origin {
+    /// Its size at least.
+    pub(super) size_gib: u64,
+    /// Its flavor, unless another one is asked for.
+    pub(super) flavor_id: FlavorId,
+    /// Its zone.
+    pub(super) zone: String,
+    /// Whether an instance may boot from it.
+    pub(super) bootable: bool,
+}
+
+/// Reads the source of a wanted volume, and locks it, so that it is not deleted between here and the commit.
+///
+/// # Errors
+/// `NotFound` and `Conflict` about the source; `Invalid` for a size below its own or another zone.
+pub(super) fn origin(
+    tx: &mut Transaction<'_>,
+    tenancy: &Option<String>,
+    wanted: &CreateVolume,
+) -> Result<Option<Origin>> {
+    let (origin, what) = match wanted.source {
+        VolumeSource::Blank => return Ok(None),
+        VolumeSource::Snapshot(id) => (from_snapshot(tx, tenancy, id)?, "snapshot"),
+        VolumeSource::Volume(id) => (from_volume(tx, tenancy, id)?, "source volume"),
+    };
+    if wanted.size_gib != 0 && wanted.size_gib < origin.size_gib {
+        return Err(Error::invalid(format!(
+            "Volume size '{}'GB cannot be smaller than the {what} size {}GB. They must be >= original {what} size.",
+            wanted.size_gib, origin.size_gib
+        )));
+    }
+    if wanted
+        .zone
+        .as_ref()
+        .is_some_and(|zone| *zone != origin.zone)
+    {
+        return Err(Error::invalid(format!(
+            "Volume must be in the same availability zone as the {what}, which is {}.",
+            origin.zone
+        )));
+    }
+    Ok(Some(origin))
+}
+
+fn from_snapshot(
+    tx: &mut Transaction<'_>,
+    tenancy: &Option<String>,
+    id: SnapshotId,
+) -> Result<Origin> {
+    snapshots::lock(tx, id)?;
+    let snapshot = snapshots_app::visible(tx, tenancy, id)?;
+    if snapshot.status != SnapshotStatus::Available {
+        let message =
+            "Invalid snapshot: Originating snapshot status must be one of 'available' values.";
+        return Err(Error::new(ErrorKind::Conflict, Subject::Snapshot, message).on(id.to_string()));
+    }
+    let volume = volumes::get(tx, snapshot.volume_id)?;
+    Ok(Origin {
+        size_gib: snapshot.size_gib,
+        ..of(volume)
+    })
+}
+
+fn from_volume(tx: &mut Transaction<'_>, tenancy: &Option<String>, id: VolumeId) -> Result<Origin> {
+    volumes::lock(tx, id)?;
+    let volume = volumes_app::visible(tx, tenancy, id)?;
+    if !matches!(volume.status, VolumeStatus::Available | VolumeStatus::InUse) {
+        let message = "Invalid volume: Originating source volume status must be one of 'available, in-use' values.";
+        return Err(Error::new(ErrorKind::Conflict, Subject::Volume, message).on(id.to_string()));
+    }
+    Ok(of(volume))
+}
+
+fn of(volume: Volume) -> Origin {
+    Origin {
+        size_gib: volume.size_gib,
+        flavor_id: volume.flavor_id,
+        zone: volume.zone,
+        bootable: volume.bootable,
+    }
+}

@@ -1,0 +1,147 @@
+//! A snapshot of a volume and the states it goes through.
+//!
+//! ```text
+//!            create              revert
+//!  creating ---------> available <-----> restoring
+//!     |                    |
+//!     v                    v
+//!   error ------------> deleting --> (gone)
+//!                        |    ^
+//!                        v    |
+//!                     error_deleting
+//! ```
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::id::{BackendId, SnapshotId, VolumeId};
+
+/// A snapshot's state, in OpenStack's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotStatus {
+    /// An operation is taking it.
+    Creating,
+    /// Taken; volumes can be made from it.
+    Available,
+    /// Its volume is being reverted to it.
+    Restoring,
+    /// An operation is removing it.
+    Deleting,
+    /// It could not be taken; the reason is kept.
+    Error,
+    /// It could not be removed; the reason is kept.
+    ErrorDeleting,
+}
+
+impl SnapshotStatus {
+    /// Every state.
+    pub const ALL: [SnapshotStatus; 6] = [
+        SnapshotStatus::Creating,
+        SnapshotStatus::Available,
+        SnapshotStatus::Restoring,
+        SnapshotStatus::Deleting,
+        SnapshotStatus::Error,
+        SnapshotStatus::ErrorDeleting,
+    ];
+
+    /// The states that a snapshot is deleted from.
+    pub const DELETABLE: [SnapshotStatus; 3] = [
+        SnapshotStatus::Available,
+        SnapshotStatus::Error,
+        SnapshotStatus::ErrorDeleting,
+    ];
+
+    /// The word that OpenStack uses, which is also what the database stores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SnapshotStatus::Creating => "creating",
+            SnapshotStatus::Available => "available",
+            SnapshotStatus::Restoring => "restoring",
+            SnapshotStatus::Deleting => "deleting",
+            SnapshotStatus::Error => "error",
+            SnapshotStatus::ErrorDeleting => "error_deleting",
+        }
+    }
+
+    /// Parses the word.
+    pub fn parse(text: &str) -> Option<Self> {
+        SnapshotStatus::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text)
+    }
+
+    /// True while an operation owns the snapshot.
+    pub fn is_transitional(self) -> bool {
+        matches!(
+            self,
+            SnapshotStatus::Creating | SnapshotStatus::Restoring | SnapshotStatus::Deleting
+        )
+    }
+
+    /// The states that may follow. A forced deletion may begin anywhere.
+    pub fn next(self) -> &'static [SnapshotStatus] {
+        use SnapshotStatus::{Available, Deleting, Error, ErrorDeleting, Restoring};
+        match self {
+            SnapshotStatus::Creating => &[Available, Error, Deleting],
+            SnapshotStatus::Available => &[Restoring, Deleting],
+            SnapshotStatus::Restoring => &[Available, Deleting],
+            SnapshotStatus::Deleting => &[ErrorDeleting],
+            SnapshotStatus::Error | SnapshotStatus::ErrorDeleting => &[Deleting],
+        }
+    }
+}
+
+/// A snapshot as a project sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Its id, for life.
+    pub id: SnapshotId,
+    /// Its EC2 name, for life: `snap-` and 17 hex digits.
+    pub ec2_id: String,
+    /// The project that owns it, which is the volume's.
+    pub project_id: String,
+    /// The user who asked for it.
+    pub user_id: String,
+    /// The volume that it was taken of; it exists as long as its snapshots do.
+    pub volume_id: VolumeId,
+    /// A name for people; may be empty, need not be unique.
+    pub name: String,
+    /// A sentence for people.
+    pub description: String,
+    /// The volume's size when it was taken, in GiB.
+    pub size_gib: u64,
+    /// Its state.
+    pub status: SnapshotStatus,
+    /// The availability zone, which is the volume's.
+    pub zone: String,
+    /// The backend that holds it.
+    pub backend_id: Option<BackendId>,
+    /// The VDI, once taken.
+    pub vdi_uuid: Option<Uuid>,
+    /// The user's own keys.
+    pub metadata: BTreeMap<String, String>,
+    /// Why the last operation failed; empty when it did not.
+    pub failure: String,
+    /// Microseconds since 1970.
+    pub created_at_us: i64,
+    /// Microseconds since 1970; absent when never changed.
+    pub updated_at_us: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_can_be_left_and_none_leads_to_itself() {
+        for status in SnapshotStatus::ALL {
+            assert_eq!(SnapshotStatus::parse(status.as_str()), Some(status));
+            assert!(!status.next().is_empty(), "{status:?}");
+            assert!(!status.next().contains(&status), "{status:?}");
+        }
+        for status in SnapshotStatus::DELETABLE {
+            assert!(status.next().contains(&SnapshotStatus::Deleting));
+        }
+    }
+}
