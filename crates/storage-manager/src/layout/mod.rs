@@ -1,3 +1,4 @@
 //! Layouts: how VDIs lie on a medium.
 
+pub mod cbt_log;
 pub mod vhd_files;
