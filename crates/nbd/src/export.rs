@@ -34,8 +34,42 @@ pub trait Export: Send + Sync {
     /// Describes the range from `offset`, at most `length` bytes and at most `limit` extents, without gaps.
     fn block_status(&self, offset: u64, length: u64, limit: usize) -> io::Result<Vec<Extent>>;
 
+    /// Names of the metadata contexts that the export has beside `base:allocation`, such as `qemu:dirty-bitmap:<name>`.
+    ///
+    /// At most [`MAX_CONTEXTS`] are offered.
+    fn contexts(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Describes the range from `offset` in one of [`Export::contexts`], as [`Export::block_status`] does.
+    ///
+    /// # Errors
+    /// `Unsupported` when there is no such context, or no longer.
+    fn context_status(
+        &self,
+        context: &str,
+        offset: u64,
+        length: u64,
+        limit: usize,
+    ) -> io::Result<Vec<ContextExtent>> {
+        let _ = (context, offset, length, limit);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Flushes and releases what is open, reporting what a drop would have to swallow. Later calls fail.
     fn close(&self) -> io::Result<()>;
+}
+
+/// Most metadata contexts that an export offers beside `base:allocation`.
+pub const MAX_CONTEXTS: usize = 15;
+
+/// A run of bytes with the same flags in a metadata context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextExtent {
+    /// Length in bytes.
+    pub length: u64,
+    /// The flags, whose meaning is the context's: in `qemu:dirty-bitmap:<name>` 1 says that the range has changed.
+    pub flags: u32,
 }
 
 /// A run of bytes with one status.

@@ -14,5 +14,5 @@ pub mod server;
 
 pub use client::Client;
 pub use error::Error;
-pub use export::{BlockStatus, Export, Extent};
+pub use export::{BlockStatus, ContextExtent, Export, Extent, MAX_CONTEXTS};
 pub use server::{Exports, Found, Peer, PeerAddress, Refusal, Server};

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use nbd::{Export, Extent, Refusal};
+use nbd::{ContextExtent, Export, Extent, Refusal};
 use uuid::Uuid;
 
 /// Lets reads through to another export.
@@ -150,6 +150,20 @@ impl Export for ReadOnly {
 
     fn block_status(&self, offset: u64, length: u64, limit: usize) -> io::Result<Vec<Extent>> {
         self.inner.block_status(offset, length, limit)
+    }
+
+    fn contexts(&self) -> Vec<String> {
+        self.inner.contexts()
+    }
+
+    fn context_status(
+        &self,
+        context: &str,
+        offset: u64,
+        length: u64,
+        limit: usize,
+    ) -> io::Result<Vec<ContextExtent>> {
+        self.inner.context_status(context, offset, length, limit)
     }
 
     fn close(&self) -> io::Result<()> {

@@ -135,6 +135,15 @@ impl Directory {
         }
     }
 
+    /// Gives a file a name that another file may have, which then has none.
+    ///
+    /// # Durability
+    /// None before [`Directory::sync`].
+    pub fn replace(&self, from: &str, to: &str) -> io::Result<()> {
+        fault::point("directory: replace")?;
+        Ok(rustix::fs::renameat(&self.handle, from, &self.handle, to)?)
+    }
+
     /// Removes a file; false when there was none.
     ///
     /// # Durability

@@ -9,6 +9,7 @@ use xenapi::Failure;
 
 use crate::io::lock::LockError;
 use crate::layout::vhd_files::Error as LayoutError;
+use crate::layout::vhd_files::cbt::ChangedBlocksError;
 
 /// The command during which something failed: it decides the number of what has no number of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,12 @@ pub enum Command {
     VdiLoad,
     /// Opening a VDI for a consumer.
     VdiAttach,
+    /// `VDI.enable_cbt`.
+    VdiEnableCbt,
+    /// `VDI.disable_cbt`.
+    VdiDisableCbt,
+    /// `VDI.list_changed_blocks`.
+    VdiChangedBlocks,
 }
 
 impl Command {
@@ -41,6 +48,11 @@ impl Command {
             Command::VdiDelete => (80, "VDI deletion failed"),
             Command::VdiLoad => (65, "Failed to load VDI"),
             Command::VdiAttach => (46, "The VDI is not available"),
+            Command::VdiEnableCbt => (457, "Failed to activate changed block tracking"),
+            Command::VdiDisableCbt => (458, "Failed to deactivate changed block tracking"),
+            Command::VdiChangedBlocks => {
+                (460, "Failed to calculate changed blocks for given VDIs.")
+            }
         }
     }
 
@@ -114,11 +126,34 @@ pub fn layout(command: Command, sr_uuid: Uuid, error: &LayoutError) -> Failure {
             Failure::backend(43, "The VDI already exists", &error.to_string(), "")
         }
         LayoutError::Size { .. } => size_invalid(),
+        LayoutError::RawTracking { .. } => {
+            Failure::backend(66, "Invalid VDI type", &error.to_string(), "")
+        }
+        LayoutError::NotTracked { vdi } => Failure::new("VDI_NO_CBT_METADATA", [vdi.to_string()]),
+        LayoutError::LogInconsistent { .. } | LayoutError::ChangeLog { .. } => {
+            log_inconsistent(&error.chain_text())
+        }
         _ => match error.io_error() {
             Some(io_error) => of_io_error(command, io_error, &error.chain_text()),
             None => failed(command, &error.chain_text()),
         },
     }
+}
+
+/// The failure of `VDI.list_changed_blocks`.
+pub fn changed_blocks(sr_uuid: Uuid, error: ChangedBlocksError) -> Failure {
+    match error {
+        ChangedBlocksError::Same | ChangedBlocksError::Unrelated => {
+            failed(Command::VdiChangedBlocks, &error.to_string())
+        }
+        ChangedBlocksError::Shrunk { .. } => log_inconsistent(&error.to_string()),
+        ChangedBlocksError::Log(error) => layout(Command::VdiChangedBlocks, sr_uuid, &error),
+    }
+}
+
+/// 459: a change-tracking log that cannot be right.
+fn log_inconsistent(detail: &str) -> Failure {
+    Failure::backend(459, "Changed blocks metadata is inconsistent", detail, "")
 }
 
 /// 79: a virtual size that no VHD can have, in the words of XenServer.

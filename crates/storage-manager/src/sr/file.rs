@@ -31,6 +31,7 @@ static INFO: DriverInfo = DriverInfo {
         "THIN_PROVISIONING",
         "VDI_ACTIVATE",
         "VDI_ATTACH",
+        "VDI_CONFIG_CBT",
         "VDI_CREATE",
         "VDI_DEACTIVATE",
         "VDI_DELETE",
@@ -294,6 +295,26 @@ impl AttachedSr for AttachedFileSr {
 
     fn stat_vdi(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
         self.with_images(Command::VdiLoad, |images| images.stat(uuid))
+    }
+
+    fn enable_cbt(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
+        self.with_images(Command::VdiEnableCbt, |images| images.enable_cbt(uuid))
+    }
+
+    fn disable_cbt(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
+        self.with_images(Command::VdiDisableCbt, |images| images.disable_cbt(uuid))
+    }
+
+    fn destroy_vdi_data(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
+        self.with_images(Command::VdiDelete, |images| images.destroy_data(uuid))
+    }
+
+    fn changed_blocks(&self, from: Uuid, to: Uuid) -> Result<Vec<u8>, Failure> {
+        // Why there is no answer is an answer of the chain, and has numbers of its own.
+        let answer = self.with_images(Command::VdiChangedBlocks, |images| {
+            Ok(images.changed_blocks(from, to))
+        })?;
+        answer.map_err(|error| backend::changed_blocks(self.sr_uuid, error))
     }
 
     fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn nbd::Export>, Failure> {

@@ -40,7 +40,11 @@ impl BlockBitmap {
     /// # Panics
     /// When there are not as many bytes as the size needs.
     pub fn from_file_bytes(bytes: Vec<u8>, size: u64) -> Self {
-        assert_eq!(bytes.len() as u64, byte_count(size), "callers cut the bytes");
+        assert_eq!(
+            bytes.len() as u64,
+            byte_count(size),
+            "callers cut the bytes"
+        );
         let mut bitmap = BlockBitmap {
             bytes,
             blocks: size.div_ceil(BLOCK_SIZE),
@@ -164,7 +168,10 @@ mod tests {
         assert_eq!(bitmap.count(), 3);
         bitmap.resize(20 * BLOCK_SIZE);
         assert_eq!(bitmap.count(), 3);
-        bitmap.union(&BlockBitmap::from_file_bytes(vec![0xff; 4], 32 * BLOCK_SIZE));
+        bitmap.union(&BlockBitmap::from_file_bytes(
+            vec![0xff; 4],
+            32 * BLOCK_SIZE,
+        ));
         assert_eq!(bitmap.count(), 20);
     }
 

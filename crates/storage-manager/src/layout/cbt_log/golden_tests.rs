@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{ChangeLog, changed_between};
 
 /// The directory of the recorded logs; none, said plainly, where there is no golden data.
-#[expect(clippy::print_stderr, reason = "a skipped test is said plainly")]
+#[allow(clippy::print_stderr, reason = "a skipped test is said plainly")]
 fn recorded() -> Option<PathBuf> {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden");
     let golden = std::env::var_os("XENSM_GOLDEN").map_or_else(|| default.into(), PathBuf::from);

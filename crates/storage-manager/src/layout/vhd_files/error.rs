@@ -109,6 +109,35 @@ pub enum Error {
         /// The VDI.
         uuid: Uuid,
     },
+    /// A change-tracking log is damaged.
+    #[error("read the change-tracking log of VDI {vdi}")]
+    ChangeLog {
+        /// The VDI.
+        vdi: Uuid,
+        /// What is wrong with it.
+        #[source]
+        source: crate::layout::cbt_log::Defect,
+    },
+    /// A change-tracking log was not closed, and nothing is left that could complete it.
+    #[error(
+        "the change-tracking log of VDI {vdi} was not closed, so blocks may be missing in it; make a full backup"
+    )]
+    LogInconsistent {
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// Change tracking is for VHDs.
+    #[error("VDI {vdi} is raw, and change tracking is for VHDs only")]
+    RawTracking {
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// A VDI has no change-tracking log.
+    #[error("VDI {vdi} has no change-tracking log")]
+    NotTracked {
+        /// The VDI.
+        vdi: Uuid,
+    },
     /// The image was closed.
     #[error("the image of VDI {uuid} was closed")]
     Closed {

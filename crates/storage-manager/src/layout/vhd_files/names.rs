@@ -14,6 +14,9 @@ const TEMPORARY_SUFFIX: &str = ".xensm-new";
 /// The file of the process that serves the directory; harmless to XenServer, which ignores it.
 pub const LOCK_NAME: &str = ".xensm-lock";
 
+/// Ending of change-tracking logs.
+const CBT_LOG_EXTENSION: &str = "cbtlog";
+
 /// The format of an image, which its name tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ImageFormat {
@@ -98,13 +101,29 @@ impl ImageName {
     ///
     /// Only the holder of the SR's lock makes files in the directory, so no other process can choose the same.
     pub fn temporary(&self) -> String {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        format!(
-            ".{}.{}{TEMPORARY_SUFFIX}",
-            self.file_name(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        )
+        temporary_name(&self.file_name())
     }
+}
+
+/// As [`ImageName::temporary`], for any file of the SR.
+pub fn temporary_name(file_name: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!(
+        ".{file_name}.{}{TEMPORARY_SUFFIX}",
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// The name of a VDI's change-tracking log.
+pub fn cbt_log_name(vdi: Uuid) -> String {
+    format!("{vdi}.{CBT_LOG_EXTENSION}")
+}
+
+/// The VDI whose change-tracking log has this name.
+pub fn cbt_log_of(file_name: &str) -> Option<Uuid> {
+    let (stem, extension) = file_name.rsplit_once('.')?;
+    let vdi = Uuid::try_parse(stem).ok()?;
+    (extension == CBT_LOG_EXTENSION && cbt_log_name(vdi) == file_name).then_some(vdi)
 }
 
 /// Tells what an entry is.

@@ -1,14 +1,16 @@
 //! One VDI opened for a consumer.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use nbd::{BlockStatus, Export, Extent};
+use nbd::{BlockStatus, ContextExtent, Export, Extent};
 use uuid::Uuid;
 
+use super::cbt::{ChangeLogs, ChangeTracker};
 use super::names::{ImageFormat, ImageName};
 use super::open_images::{Hold, OpenImages, Use};
 use super::parents::SrParents;
@@ -16,6 +18,7 @@ use super::paused::Paused;
 use super::{Error, Result};
 use crate::io::lock::{LockMode, try_lock};
 use crate::io::positional::{Allocation, PositionalFile};
+use crate::layout::cbt_log::ChangeLog;
 use crate::medium::directory::Directory;
 use crate::sr::OpenMode;
 
@@ -41,7 +44,20 @@ pub struct OpenImage {
     raw_poisoned: AtomicBool,
     /// An image that fails goes on failing: only the first time is worth a line in the log.
     failure_logged: AtomicBool,
+    /// Notes what is written, for a VHD that is open for writing.
+    tracker: Option<Arc<ChangeTracker>>,
+    logs: Arc<ChangeLogs>,
+    /// The log of an image that is open for reading, read when a reader first asks for it.
+    recorded: OnceLock<Option<ChangeLog>>,
 }
+
+/// The metadata context in which readers see what has changed since the predecessor of an image.
+const CHANGES_CONTEXT: &str = "qemu:dirty-bitmap:cbt";
+
+/// The flag of a changed range in [`CHANGES_CONTEXT`].
+///
+/// Source: qemu, `docs/interop/nbd.txt`.
+const DIRTY: u32 = 1;
 
 /// What is behind the export, and what is held for it.
 #[derive(Debug)]
@@ -78,6 +94,7 @@ impl OpenImage {
     pub fn open(
         directory: &Arc<Directory>,
         images: &Arc<OpenImages>,
+        logs: &Arc<ChangeLogs>,
         name: ImageName,
         file: File,
         mode: OpenMode,
@@ -89,6 +106,13 @@ impl OpenImage {
             path: path.clone(),
             source,
         })?;
+        let tracker = match (&backing.format, mode) {
+            (Format::Vhd(_), OpenMode::ReadWrite) => {
+                let leaf: Arc<dyn vhd::Storage> = backing.leaf.clone();
+                Some(logs.open(name.uuid, Some(leaf), size, &path)?)
+            }
+            _ => None,
+        };
         Ok(OpenImage {
             name,
             path,
@@ -99,6 +123,9 @@ impl OpenImage {
             dirty: AtomicBool::new(false),
             raw_poisoned: AtomicBool::new(false),
             failure_logged: AtomicBool::new(false),
+            tracker,
+            logs: logs.clone(),
+            recorded: OnceLock::new(),
         })
     }
 
@@ -145,6 +172,9 @@ impl OpenImage {
 
     fn flush_backing(&self, backing: &Backing) -> io::Result<()> {
         self.usable()?;
+        if let Some(tracker) = &self.tracker {
+            tracker.publish();
+        }
         match &backing.format {
             _ if self.read_only => Ok(()),
             Format::Vhd(chain) => chain.flush().map_err(io::Error::from),
@@ -190,6 +220,27 @@ impl OpenImage {
         operation(backing).inspect_err(|error| self.log_failure(action, error))
     }
 
+    /// What has changed since the predecessor's log ended; none where there is no predecessor, since without it nobody
+    /// could tell since when.
+    fn changes(&self) -> Option<Cow<'_, ChangeLog>> {
+        let log = match &self.tracker {
+            Some(tracker) => tracker.log().map(Cow::Owned),
+            None => self.recorded_changes().map(Cow::Borrowed),
+        };
+        log.filter(|log| log.header.parent.is_some())
+    }
+
+    fn recorded_changes(&self) -> Option<&ChangeLog> {
+        let recorded = self.recorded.get_or_init(|| {
+            let read = self.logs.log_of(self.name.uuid);
+            let read = read.inspect_err(|error| {
+                tracing::warn!(vdi.uuid = %self.name.uuid, error = %error.chain_text(), "could not read a change-tracking log; offer none");
+            });
+            read.ok().flatten().filter(|log| log.header.consistent)
+        });
+        recorded.as_ref()
+    }
+
     /// Refuses calls after a failed flush of a raw image.
     fn usable(&self) -> io::Result<()> {
         if self.raw_poisoned.load(Ordering::Acquire) {
@@ -222,13 +273,21 @@ impl OpenImage {
         }
     }
 
-    /// Runs a write, and notes it when it is over: a flush that began before may have missed it.
+    /// Runs a write of a range. Its blocks are marked before; that there is something to flush is noted when it is over: a
+    /// flush that began before may have missed it.
     fn write_with(
         &self,
         action: &'static str,
+        (offset, length): (u64, u64),
         operation: impl FnOnce(&Backing) -> io::Result<()>,
     ) -> io::Result<()> {
-        let outcome = self.with_backing(action, operation);
+        let outcome = self.with_backing(action, |backing| {
+            // Not before the backing is held: between the mark and the write nobody may swap the log.
+            if let Some(tracker) = &self.tracker {
+                tracker.mark(offset, length);
+            }
+            operation(backing)
+        });
         self.dirty.store(true, Ordering::Release);
         outcome
     }
@@ -251,21 +310,26 @@ impl Export for OpenImage {
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.write_with("write", |backing| match &backing.format {
+        let range = (offset, data.len() as u64);
+        self.write_with("write", range, |backing| match &backing.format {
             Format::Vhd(chain) => chain.write_at(data, offset).map_err(io::Error::from),
             Format::Raw => backing.leaf.write_all_at(data, offset),
         })
     }
 
     fn write_zeroes_at(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.write_with("write zeros to", |backing| match &backing.format {
-            Format::Vhd(chain) => chain.write_zeroes(offset, length).map_err(io::Error::from),
-            Format::Raw => backing.leaf.punch_hole(offset, length),
-        })
+        self.write_with(
+            "write zeros to",
+            (offset, length),
+            |backing| match &backing.format {
+                Format::Vhd(chain) => chain.write_zeroes(offset, length).map_err(io::Error::from),
+                Format::Raw => backing.leaf.punch_hole(offset, length),
+            },
+        )
     }
 
     fn trim_at(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.write_with("trim", |backing| match &backing.format {
+        self.write_with("trim", (offset, length), |backing| match &backing.format {
             Format::Vhd(chain) => chain.discard(offset, length).map_err(io::Error::from),
             Format::Raw => backing.leaf.punch_hole(offset, length),
         })
@@ -292,6 +356,32 @@ impl Export for OpenImage {
         })
     }
 
+    fn contexts(&self) -> Vec<String> {
+        self.changes()
+            .map(|_| CHANGES_CONTEXT.to_owned())
+            .into_iter()
+            .collect()
+    }
+
+    fn context_status(
+        &self,
+        context: &str,
+        offset: u64,
+        length: u64,
+        limit: usize,
+    ) -> io::Result<Vec<ContextExtent>> {
+        let log = self
+            .changes()
+            .filter(|_| context == CHANGES_CONTEXT)
+            .ok_or(io::ErrorKind::Unsupported)?;
+        let runs = log.blocks.runs(offset, length, limit);
+        let extents = runs.into_iter().map(|run| ContextExtent {
+            length: run.length,
+            flags: if run.changed { DIRTY } else { 0 },
+        });
+        Ok(extents.collect())
+    }
+
     /// Flushes, closes the files and releases their locks. Closing twice is no error.
     fn close(&self) -> io::Result<()> {
         let backing = self
@@ -307,6 +397,10 @@ impl Export for OpenImage {
             Format::Vhd(chain) => chain.close().map_err(io::Error::from),
             Format::Raw => self.sync_raw(&backing.leaf),
         };
+        // While the image is still locked: the next opener must find the log closed.
+        if let Some(tracker) = &self.tracker {
+            tracker.close(closed.is_ok());
+        }
         closed.inspect_err(|error| self.log_failure("close", error))
     }
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
+use super::cbt::LogSummary;
 use super::inspect::{Inspected, inspect};
 use super::names::{EntryKind, ImageFormat, ImageName, classify};
 use super::tree::{BrokenChain, ImageTree, Node};
@@ -18,6 +21,8 @@ pub struct Survey {
     pub damaged: Vec<DamagedImage>,
     /// Which images are parents of which.
     pub tree: ImageTree,
+    /// The change-tracking logs, also of VDIs without an image; filled in by the directory.
+    pub logs: BTreeMap<Uuid, LogSummary>,
 }
 
 /// Reads every image of the directory.
@@ -80,6 +85,7 @@ pub fn survey(directory: &Directory) -> Result<Survey> {
         images,
         damaged,
         tree,
+        logs: BTreeMap::new(),
     })
 }
 
@@ -119,9 +125,11 @@ impl Survey {
             .images
             .iter()
             .filter(|(name, image)| !image.hidden || parents.contains(name));
-        shown
+        let mut vdis = shown
             .map(|(name, image)| found_vdi(*name, image, parents.contains(name)))
-            .collect()
+            .collect();
+        self.add_logs(&mut vdis);
+        vdis
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use super::cbt::ChangeLogs;
 use super::flusher::{FLUSH_INTERVAL, Flusher};
 use super::inspect::{self, Inspected, inspect};
 use super::known_tree::{Change, KnownTree};
@@ -26,6 +27,7 @@ pub struct VhdDirectory {
     /// Held while hidden images are removed, and by scans, so that neither sees the other's half.
     whole: Mutex<()>,
     open: Arc<OpenImages>,
+    pub(super) logs: Arc<ChangeLogs>,
     flusher: Flusher,
 }
 
@@ -42,14 +44,17 @@ impl VhdDirectory {
     /// Takes the directory, sweeping what an earlier process left half made.
     pub fn new(directory: Directory) -> Result<Self> {
         let open = Arc::new(OpenImages::default());
+        let directory = Arc::new(directory);
         let vhd_directory = VhdDirectory {
-            directory: Arc::new(directory),
+            logs: Arc::new(ChangeLogs::new(directory.clone())),
+            directory,
             tree: Mutex::default(),
             whole: Mutex::default(),
             flusher: Flusher::new(FLUSH_INTERVAL, open.clone()),
             open,
         };
         vhd_directory.sweep()?;
+        vhd_directory.recover_logs()?;
         Ok(vhd_directory)
     }
 
@@ -160,7 +165,7 @@ impl VhdDirectory {
         })
     }
 
-    /// Removes an image; one that is not there is no error. The directory is synced then, too: the image may be gone
+    /// Removes an image, and leaves its log; one that is not there is no error. The directory is synced then, too: the image may be gone
     /// since an unlink that was never synced, after a kill or a failed sync, and would come back with a power cut.
     ///
     /// Write order: the image is unlinked and the directory synced, then every hidden parent that no image needs any more
@@ -172,7 +177,7 @@ impl VhdDirectory {
     ///
     /// # Durability
     /// On return the image is gone for good.
-    pub fn remove(&self, uuid: Uuid) -> Result<()> {
+    pub(super) fn remove_image(&self, uuid: Uuid) -> Result<()> {
         let Some((name, file)) = self.find(uuid, Access::Read)? else {
             return self.sync_removal(&ImageName::vhd(uuid).file_name());
         };
@@ -252,13 +257,12 @@ impl VhdDirectory {
 
     /// Reads the state of one VDI.
     pub fn stat(&self, uuid: Uuid) -> Result<FoundVdi> {
-        let name = self
-            .find(uuid, Access::Read)?
-            .map(|(name, _)| name)
-            .ok_or_else(|| self.missing(uuid))?;
+        let Some((name, _)) = self.find(uuid, Access::Read)? else {
+            return self.stat_log(uuid);
+        };
         let inspected = inspect(&self.directory, name)?;
         let is_parent = inspected.hidden || self.child_of(name)?.is_some();
-        Ok(found_vdi(name, &inspected, is_parent))
+        self.shown(found_vdi(name, &inspected, is_parent))
     }
 
     /// Reads every image.
@@ -268,7 +272,9 @@ impl VhdDirectory {
         let survey = survey(&self.directory);
         self.lock_tree()
             .end_scan(survey.as_ref().ok().map(|survey| survey.tree.clone()));
-        survey
+        let mut survey = survey?;
+        survey.logs = self.all_logs()?;
+        Ok(survey)
     }
 
     /// Opens a VDI with its parents.
@@ -289,7 +295,7 @@ impl VhdDirectory {
                 child: child.uuid,
             });
         }
-        let image = OpenImage::open(&self.directory, &self.open, name, file, mode)?;
+        let image = OpenImage::open(&self.directory, &self.open, &self.logs, name, file, mode)?;
         let image = Arc::new(image);
         self.open.add(&image);
         if mode == OpenMode::ReadWrite {
@@ -304,7 +310,11 @@ impl VhdDirectory {
     }
 
     /// Opens the file of a VDI, whichever format it has.
-    fn find(&self, uuid: Uuid, access: Access) -> Result<Option<(ImageName, std::fs::File)>> {
+    pub(super) fn find(
+        &self,
+        uuid: Uuid,
+        access: Access,
+    ) -> Result<Option<(ImageName, std::fs::File)>> {
         for name in [ImageName::vhd(uuid), ImageName::raw(uuid)] {
             let file_name = name.file_name();
             match self.directory.open_file(&file_name, access) {
@@ -340,7 +350,7 @@ impl VhdDirectory {
         self.directory.path().join(file_name)
     }
 
-    fn missing(&self, uuid: Uuid) -> Error {
+    pub(super) fn missing(&self, uuid: Uuid) -> Error {
         Error::Missing {
             uuid,
             directory: self.directory.path().to_owned(),
