@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod copy;
 mod database;
 mod error;
 pub mod export;

@@ -15,7 +15,7 @@ use crate::export::{ExportOptions, VdiExports};
 use crate::server::attachments::Door;
 use crate::server::context::Credentials;
 use crate::server::listen::{self, Listeners};
-use crate::server::{Server, allowed, first_start, recovery, tasks};
+use crate::server::{Server, allowed, auto_scan, first_start, recovery, tasks};
 use crate::sr::SrType;
 use crate::{Error, sr};
 
@@ -96,6 +96,8 @@ impl StorageManager {
             exports,
             sessions: Default::default(),
             operations: Default::default(),
+            cancellations: Default::default(),
+            scan_wanted: Default::default(),
             unresolved: std::sync::Mutex::new(intents),
             home,
             credentials: Credentials::new(&config.username, &config.password),
@@ -132,8 +134,10 @@ impl StorageManager {
         } = self;
         recovery::run(&server).await;
         let sweeper = tokio::spawn(sweep(server.clone()));
+        let scanner = tokio::spawn(auto_scan::run(server.clone()));
         let served = listen::serve(server.clone(), listeners, shutdown, shutdown_deadline).await;
         sweeper.abort();
+        scanner.abort();
         close(&server, shutdown_deadline).await;
         if let Err(error) = std::fs::remove_file(&addresses.unix_socket) {
             tracing::debug!(%error, "the unix socket was not there any more");

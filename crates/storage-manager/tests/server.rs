@@ -49,7 +49,13 @@ fn logs_in_makes_an_sr_and_a_vdi_and_destroys_both() {
     assert_eq!(record["virtual_size"], Value::Int(4096));
     assert_eq!(
         record["allowed_operations"],
-        Value::Array(vec!["forget".into(), "destroy".into()])
+        Value::Array(
+            [
+                "copy", "clone", "snapshot", "forget", "destroy", "resize", "update"
+            ]
+            .map(Value::from)
+            .to_vec()
+        )
     );
     assert_eq!(
         client.call("SR.get_VDIs", [sr.as_str().into()]).unwrap(),

@@ -2,7 +2,15 @@
 //!
 //! Source: reference 2.4, 2.6 and 2.7, table "Gates"; golden 03, 04 and 08. What no driver of ours can do is left out.
 
+use xenapi::Failure;
+
 use crate::database::{Object, Objects};
+
+/// The type of a VDI of which only the change-tracking log is left.
+pub const CBT_METADATA: &str = "cbt_metadata";
+
+/// That type in the words of failures.
+pub const CBT_METADATA_WORDS: &str = "CBT metadata";
 
 /// Computes `allowed_operations` of an object.
 pub fn operations(objects: &Objects, object: &Object) -> Vec<&'static str> {
@@ -80,35 +88,149 @@ fn of_sr(objects: &Objects, sr: &Object) -> Vec<&'static str> {
     allowed
 }
 
-fn of_vdi(objects: &Objects, vdi: &Object) -> Vec<&'static str> {
-    let Some(sr) = objects.find("SR", vdi.text("SR")) else {
-        return Vec::new();
+/// What must hold for an operation on a VDI.
+struct Rule {
+    operation: &'static str,
+    /// What the driver must be able to do.
+    capability: Option<&'static str>,
+    live: Live,
+    /// Whether it can be done with a VDI of which only the change-tracking log is left.
+    without_data: bool,
+    /// Whether `allowed_operations` lists it: those that old clients know.
+    is_listed: bool,
+}
+
+/// Whether an operation is possible while a VBD of the VDI is plugged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Live {
+    Yes,
+    /// As long as nobody can write.
+    ReadOnly,
+    No,
+}
+
+const fn rule(operation: &'static str, capability: Option<&'static str>, live: Live) -> Rule {
+    Rule {
+        operation,
+        capability,
+        live,
+        without_data: false,
+        is_listed: true,
+    }
+}
+
+impl Rule {
+    const fn without_data(mut self) -> Rule {
+        self.without_data = true;
+        self
+    }
+
+    const fn unlisted(mut self) -> Rule {
+        self.is_listed = false;
+        self
+    }
+}
+
+/// Every operation on a VDI that has rules. Source: reference 2.6, "Rules for allowing a VDI operation"; golden 05 to 08 for
+/// what is listed.
+const VDI_RULES: [Rule; 14] = [
+    rule("copy", None, Live::ReadOnly),
+    rule("clone", Some("VDI_CLONE"), Live::Yes),
+    rule("snapshot", Some("VDI_SNAPSHOT"), Live::Yes),
+    rule("forget", None, Live::No).without_data(),
+    rule("destroy", Some("VDI_DELETE"), Live::No).without_data(),
+    rule("resize", Some("VDI_RESIZE"), Live::No),
+    rule("update", Some("VDI_UPDATE"), Live::No),
+    rule("generate_config", Some("VDI_GENERATE_CONFIG"), Live::No).without_data(),
+    rule("resize_online", Some("VDI_RESIZE_ONLINE"), Live::Yes).unlisted(),
+    rule("revert", Some("VDI_REVERT"), Live::No).unlisted(),
+    // What the snapshot must be that a VDI is reverted to.
+    rule("revert_from", Some("VDI_REVERT"), Live::Yes).unlisted(),
+    rule("enable_cbt", Some("VDI_CONFIG_CBT"), Live::Yes).unlisted(),
+    rule("disable_cbt", Some("VDI_CONFIG_CBT"), Live::Yes).unlisted(),
+    rule("data_destroy", Some("VDI_CONFIG_CBT"), Live::No)
+        .without_data()
+        .unlisted(),
+];
+
+/// Checks whether an operation is possible with a VDI as things are.
+///
+/// # Errors
+/// `HANDLE_INVALID`, `VDI_IN_USE [vdi, operation]`, `SR_OPERATION_NOT_SUPPORTED [sr]`,
+/// `VDI_INCOMPATIBLE_TYPE [vdi, "CBT metadata"]`, `VDI_NOT_MANAGED [vdi]` and `VDI_IS_SHARABLE [vdi]`.
+pub fn check_vdi(objects: &Objects, vdi: &str, operation: &str) -> Result<(), Failure> {
+    let record = objects.get("VDI", vdi)?;
+    let Some(rule) = VDI_RULES.iter().find(|rule| rule.operation == operation) else {
+        return if is_plugged(objects, vdi) {
+            Err(Failure::new("VDI_IN_USE", [vdi, operation]))
+        } else {
+            Ok(())
+        };
     };
-    let can = |capability| is_capable(objects, sr, capability);
-    let mut allowed = Vec::new();
-    if can("VDI_CLONE") {
-        allowed.push("clone");
+    if !is_free(objects, record, rule.live) {
+        return Err(Failure::new("VDI_IN_USE", [vdi, operation]));
     }
-    if can("VDI_SNAPSHOT") && !vdi.flag("sharable") {
-        allowed.push("snapshot");
+    if let Some(capability) = rule.capability {
+        let sr = objects.get("SR", record.text("SR"))?;
+        if !is_capable(objects, sr, capability) {
+            return Err(Failure::new("SR_OPERATION_NOT_SUPPORTED", [&*sr.reference]));
+        }
     }
-    if is_plugged(objects, &vdi.reference) {
-        return allowed;
+    if !rule.without_data && record.text("type") == CBT_METADATA {
+        return Err(Failure::new(
+            "VDI_INCOMPATIBLE_TYPE",
+            [vdi, CBT_METADATA_WORDS],
+        ));
     }
-    allowed.push("forget");
-    let gated = [
-        ("destroy", "VDI_DELETE"),
-        ("resize", "VDI_RESIZE"),
-        ("generate_config", "VDI_GENERATE_CONFIG"),
-        ("update", "VDI_UPDATE"),
-    ];
-    allowed.extend(
-        gated
-            .iter()
-            .filter(|(_, capability)| can(capability))
-            .map(|(operation, _)| *operation),
-    );
-    allowed
+    if operation != "forget" && !record.flag("managed") {
+        return Err(Failure::new("VDI_NOT_MANAGED", [vdi]));
+    }
+    if operation == "snapshot" && record.flag("sharable") {
+        return Err(Failure::new("VDI_IS_SHARABLE", [vdi]));
+    }
+    Ok(())
+}
+
+/// Refuses what needs a VDI that nobody uses: one that is not plugged, not copied and not copied into.
+///
+/// # Errors
+/// `VDI_IN_USE [vdi, operation]`, `HANDLE_INVALID`.
+pub fn refuse_used(objects: &Objects, vdi: &str, operation: &str) -> Result<(), Failure> {
+    if is_free(objects, objects.get("VDI", vdi)?, Live::No) {
+        Ok(())
+    } else {
+        Err(Failure::new("VDI_IN_USE", [vdi, operation]))
+    }
+}
+
+/// Says whether nobody uses the VDI in a way that is in the way of an operation.
+fn is_free(objects: &Objects, vdi: &Object, live: Live) -> bool {
+    let mut plugged = objects
+        .pointing_at("VBD", "VDI", &vdi.reference)
+        .filter(|vbd| vbd.flag("currently_attached"));
+    match live {
+        Live::Yes => true,
+        Live::ReadOnly => plugged.all(|vbd| vbd.text("mode") == "RO"),
+        Live::No => plugged.next().is_none() && !is_copied(vdi),
+    }
+}
+
+/// True while the VDI is copied, or copied into.
+fn is_copied(vdi: &Object) -> bool {
+    let operations = vdi.value("current_operations").as_struct();
+    operations.is_some_and(|all| {
+        all.values()
+            .any(|operation| operation.as_str() == Some("copy"))
+    })
+}
+
+fn of_vdi(objects: &Objects, vdi: &Object) -> Vec<&'static str> {
+    VDI_RULES
+        .iter()
+        .filter(|rule| rule.is_listed)
+        .filter(|rule| check_vdi(objects, &vdi.reference, rule.operation).is_ok())
+        .map(|rule| rule.operation)
+        .collect()
 }
 
 fn of_vbd(vbd: &Object) -> Vec<&'static str> {

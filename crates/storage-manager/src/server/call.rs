@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use xenapi::{Failure, Value};
 
 use super::Server;
@@ -19,6 +20,8 @@ pub struct Call {
     pub origin: Origin,
     /// The task that `current_operations` names: a task's reference, or a `DummyRef` for a direct call.
     pub task: String,
+    /// Cancelled by `task.cancel`; a direct call cannot be.
+    pub cancel: CancellationToken,
 }
 
 /// The arguments of a call, of the types that the schema declares.

@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::operations::Operations;
 use super::sessions::Sessions;
 use super::storage::Storage;
+use super::tasks::Cancellations;
 use crate::config::Secret;
 use crate::database::{Database, Intent};
 use crate::export::VdiExports;
@@ -30,6 +32,10 @@ pub struct Server {
     pub sessions: Sessions,
     /// What is under way on which object.
     pub operations: Operations,
+    /// How the tasks that run are asked to stop.
+    pub cancellations: Cancellations,
+    /// Told when an SR shall be scanned soon, see `auto_scan`.
+    pub scan_wanted: Notify,
     /// Intents of an earlier run whose SR was not attached since.
     pub unresolved: Mutex<Vec<Intent>>,
     /// References of the objects that there is one of.

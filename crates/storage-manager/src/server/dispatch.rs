@@ -82,14 +82,18 @@ pub async fn call(
         session,
         origin,
         task: String::new(),
+        cancel: Default::default(),
     };
     if is_async {
         let task = tasks::begin(&call, &format!("Async.{}", message.name))?;
         call.task = task.clone();
+        let cancellable = tasks::cancellable(&call.server, &task);
+        call.cancel = cancellable.token();
         let running = call.server.running.clone();
         running.spawn(async move {
             let (server, task) = (call.server.clone(), call.task.clone());
             let result = run(call, message, args).await;
+            drop(cancellable);
             tasks::finish(&server, &task, &result);
         });
         return Ok(task.into());

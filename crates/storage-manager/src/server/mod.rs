@@ -11,6 +11,7 @@
 
 pub mod allowed;
 pub mod attachments;
+pub mod auto_scan;
 pub mod call;
 pub mod classes;
 pub mod context;
@@ -29,5 +30,6 @@ pub mod sessions;
 pub mod sr_threads;
 pub mod storage;
 pub mod tasks;
+pub mod vdi_records;
 
 pub use context::Server;

@@ -43,6 +43,7 @@ pub struct Operation {
     reference: String,
     task: String,
     held: Option<Held>,
+    is_noted: bool,
 }
 
 impl Operations {
@@ -66,7 +67,8 @@ impl Operations {
 /// Begins an operation, waiting a while for others that are in the way.
 ///
 /// # Errors
-/// `OTHER_OPERATION_IN_PROGRESS [class, ref, operation, task]` and `HANDLE_INVALID`.
+/// `OTHER_OPERATION_IN_PROGRESS [class, ref, operation, task]`, `HANDLE_INVALID`, and `TASK_CANCELLED [task]` when the task was
+/// cancelled while it waited.
 pub async fn begin(
     call: &Call,
     class: &'static str,
@@ -76,13 +78,21 @@ pub async fn begin(
 ) -> Result<Operation, Failure> {
     call.server.database.read().get(class, reference)?;
     let lock = call.server.operations.lock(reference);
-    let held = match sharing {
-        Sharing::Shared => tokio::time::timeout(WAIT, lock.read_owned())
-            .await
-            .map(|guard| Held::Shared { _guard: guard }),
-        Sharing::Exclusive => tokio::time::timeout(WAIT, lock.write_owned())
-            .await
-            .map(|guard| Held::Exclusive { _guard: guard }),
+    let acquire = async {
+        match sharing {
+            Sharing::Shared => Held::Shared {
+                _guard: lock.read_owned().await,
+            },
+            Sharing::Exclusive => Held::Exclusive {
+                _guard: lock.write_owned().await,
+            },
+        }
+    };
+    let held = tokio::select! {
+        // What need not wait is not cancelled: it is short.
+        biased;
+        held = tokio::time::timeout(WAIT, acquire) => held,
+        () = call.cancel.cancelled() => return Err(Failure::task_cancelled(&call.task)),
     };
     let mut begun = Operation {
         server: call.server.clone(),
@@ -90,6 +100,7 @@ pub async fn begin(
         reference: reference.to_owned(),
         task: call.task.clone(),
         held: None,
+        is_noted: false,
     };
     match held {
         Ok(held) => begun.held = Some(held),
@@ -105,7 +116,16 @@ pub async fn begin(
             Some(operation),
         )
     })?;
+    begun.is_noted = true;
     Ok(begun)
+}
+
+impl Operation {
+    /// Lets others begin, and goes on being seen in `current_operations`: for work that takes long and is protected by
+    /// what it holds open.
+    pub fn stand_aside(&mut self) {
+        self.held = None;
+    }
 }
 
 fn in_the_way(call: &Call, class: &'static str, reference: &str) -> Failure {
@@ -127,7 +147,7 @@ fn in_the_way(call: &Call, class: &'static str, reference: &str) -> Failure {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        if self.held.is_some() {
+        if self.is_noted {
             let ended = self.server.database.write_volatile(|transaction| {
                 // An operation that removed its object has nothing to clear.
                 if transaction.find(self.class, &self.reference).is_none() {

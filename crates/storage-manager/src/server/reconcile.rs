@@ -4,32 +4,25 @@
 //! forgotten, differing fields are set. A damaged image hides no other: it keeps its record if it has one, is listed in
 //! `SR.other_config` under [`DAMAGED`] and is told in a message once.
 //!
+//! A medium that shows nothing at all changes no record.
+//!
 //! The caller holds the SR alone, so nothing is made or deleted on it between the look at the medium and the change here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use xenapi::{Failure, NULL_REF, Value};
 
-use super::Server;
-use super::storage;
-use crate::database::{Transaction, text_map};
-use crate::sr::{FoundVdi, ScanReport, SrSpace};
+use super::vdi_records::{self, size};
+use super::{Server, storage};
+use crate::database::Transaction;
+use crate::sr::{ScanReport, SrSpace};
 
 /// Key in `SR.other_config`: the locations of damaged images, joined by commas. Absent when there are none.
 pub const DAMAGED: &str = "xensm:damaged";
 
 /// Most locations that the key names; the log names all.
 const DAMAGED_LISTED: usize = 32;
-
-/// Keys of `VDI.sm_config` that a scan leaves as they are.
-fn is_kept(key: &str) -> bool {
-    key.starts_with("host_")
-        || matches!(
-            key,
-            "paused" | "vhd-blocks" | "relinking" | "activating" | "key_hash"
-        )
-}
 
 /// Scans an attached SR and brings the records in line.
 ///
@@ -50,8 +43,34 @@ pub async fn scan(server: &Arc<Server>, sr: &str) -> Result<(), Failure> {
     }
     server
         .database
-        .write(|transaction| apply(transaction, sr, &report))
+        .write(|transaction| {
+            refuse_nothing(transaction, sr, &report)?;
+            apply(transaction, sr, &report)
+        })
         .await
+}
+
+/// A medium on which every image vanished at once is more likely one that is not there: a directory whose file system is not
+/// mounted looks so. Its records hold what users call their VDIs, so they stay until somebody says that they shall go.
+///
+/// # Errors
+/// 40 with what was found and what can be done.
+fn refuse_nothing(
+    transaction: &Transaction<'_>,
+    sr: &str,
+    report: &ScanReport,
+) -> Result<(), Failure> {
+    let recorded = transaction
+        .pointing_at("VDI", "SR", sr)
+        .filter(|vdi| vdi.flag("managed"))
+        .count();
+    if recorded == 0 || !report.vdis.is_empty() || !report.damaged.is_empty() {
+        return Ok(());
+    }
+    let detail = format!(
+        "no image is there, and {recorded} VDIs are recorded; see that the medium is mounted, or call VDI.forget for the VDIs that are gone"
+    );
+    Err(Failure::backend(40, "The SR scan failed", &detail, ""))
 }
 
 /// Reads the space of an attached SR again.
@@ -70,14 +89,14 @@ fn apply(transaction: &mut Transaction<'_>, sr: &str, report: &ScanReport) -> Re
         .collect();
     for found in &report.vdis {
         match recorded.get(&found.location) {
-            Some(reference) => refresh(transaction, reference, found)?,
-            None => introduce(transaction, sr, found),
+            Some(reference) => vdi_records::refresh(transaction, reference, found)?,
+            None => vdi_records::insert_found(transaction, sr, found),
         }
     }
-    let found: HashMap<&str, ()> = report
+    let found: HashSet<&str> = report
         .vdis
         .iter()
-        .map(|vdi| (vdi.location.as_str(), ()))
+        .map(|vdi| vdi.location.as_str())
         .collect();
     let damaged: Vec<&str> = report
         .damaged
@@ -88,75 +107,30 @@ fn apply(transaction: &mut Transaction<'_>, sr: &str, report: &ScanReport) -> Re
         let is_damaged = damaged
             .iter()
             .any(|file| *file == location || file.split('.').next() == Some(location));
-        if !found.contains_key(location.as_str()) && !is_damaged {
-            super::classes::vdi::remove_record(transaction, reference);
+        if !found.contains(location.as_str()) && !is_damaged {
+            vdi_records::remove(transaction, reference);
         }
     }
+    forget_origins(transaction, sr)?;
     note_damaged(transaction, sr, report)?;
     transaction.set_entry("SR", sr, "other_config", "dirty", None)?;
     set_space(transaction, sr, report.space)
 }
 
-fn refresh(
-    transaction: &mut Transaction<'_>,
-    reference: &str,
-    found: &FoundVdi,
-) -> Result<(), Failure> {
-    transaction.update("VDI", reference, |vdi| {
-        let kept = vdi
-            .texts("sm_config")
-            .into_iter()
-            .filter(|(key, _)| is_kept(key));
-        let sm_config: BTreeMap<String, String> = kept.chain(recorded_sm_config(found)).collect();
-        vdi.put("sm_config", text_map(sm_config));
-        vdi.put("virtual_size", size(found.virtual_size));
-        vdi.put("physical_utilisation", size(found.physical_utilisation));
-        vdi.put("managed", found.managed.into());
-        // A VDI that was made read-only stays so although its image could be written.
-        if found.read_only {
-            vdi.put("read_only", true.into());
-        }
-    })
-}
-
-fn introduce(transaction: &mut Transaction<'_>, sr: &str, found: &FoundVdi) {
-    // A uuid that a VDI of another SR has already is a copied image; it stays unknown until one of the two is gone.
-    if transaction
-        .find_by_uuid("VDI", &found.uuid.to_string())
-        .is_some()
-    {
-        tracing::warn!(vdi.uuid = %found.uuid, "an image has the uuid of a VDI in another SR and is left out");
-        return;
+/// Snapshots of a VDI that is gone are snapshots of nothing from now on, as on a real pool (golden 05, scenario destroy).
+fn forget_origins(transaction: &mut Transaction<'_>, sr: &str) -> Result<(), Failure> {
+    let orphans: Vec<String> = transaction
+        .pointing_at("VDI", "SR", sr)
+        .filter(|vdi| {
+            let origin = vdi.link("snapshot_of");
+            origin.is_some_and(|origin| transaction.find("VDI", origin).is_none())
+        })
+        .map(|vdi| vdi.reference.to_string())
+        .collect();
+    for orphan in orphans {
+        transaction.set("VDI", &orphan, "snapshot_of", NULL_REF)?;
     }
-    transaction.insert(
-        "VDI",
-        [
-            ("uuid", found.uuid.to_string().into()),
-            ("SR", sr.into()),
-            ("location", found.location.as_str().into()),
-            ("virtual_size", size(found.virtual_size)),
-            ("physical_utilisation", size(found.physical_utilisation)),
-            ("type", "user".into()),
-            ("managed", found.managed.into()),
-            ("read_only", found.read_only.into()),
-            ("sm_config", text_map(recorded_sm_config(found))),
-            ("metadata_of_pool", NULL_REF.into()),
-        ],
-    );
-}
-
-/// What of the driver's `sm_config` is recorded: a plain image has none on a real pool.
-pub fn recorded_sm_config(found: &FoundVdi) -> impl Iterator<Item = (String, String)> {
-    found
-        .sm_config
-        .iter()
-        .filter(|(key, _)| *key != "vdi_type")
-        .map(|(key, value)| (key.clone(), value.clone()))
-}
-
-/// A size as XenAPI counts it.
-pub fn size(bytes: u64) -> Value {
-    Value::Int(i64::try_from(bytes).unwrap_or(i64::MAX))
+    Ok(())
 }
 
 fn note_damaged(
@@ -187,11 +161,9 @@ fn note_damaged(
 }
 
 fn set_space(transaction: &mut Transaction<'_>, sr: &str, space: SrSpace) -> Result<(), Failure> {
-    let managed = transaction
-        .pointing_at("VDI", "SR", sr)
-        .filter(|vdi| vdi.flag("managed"));
-    let allocation = managed.fold(0_i64, |sum, vdi| {
-        sum.saturating_add(vdi.int("virtual_size"))
+    let vdis = transaction.pointing_at("VDI", "SR", sr);
+    let allocation = vdis.fold(0_i64, |sum, vdi| {
+        sum.saturating_add(vdi_records::visible_bytes(vdi))
     });
     transaction.update("SR", sr, |record| {
         record.put("physical_size", size(space.physical_size));

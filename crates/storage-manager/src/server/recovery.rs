@@ -9,10 +9,9 @@ use xenapi::Failure;
 
 use super::Server;
 use super::call::Call;
-use super::classes::vdi;
 use super::dispatch::Origin;
 use super::operations::{self, Sharing};
-use super::{attachments, storage};
+use super::{attachments, storage, vdi_records};
 use crate::database::{IntendedWork, Intent};
 
 /// Longest time for which the start waits for media. An SR that takes longer goes on behind; calls on it wait.
@@ -53,6 +52,7 @@ async fn recover_sr(server: &Arc<Server>, pbd: &str, sr: &str) -> Result<(), Fai
         session: String::new(),
         origin: Origin::UnixSocket,
         task: format!("DummyRef:|{}|recovery", Uuid::new_v4()),
+        cancel: Default::default(),
     };
     let _operation = operations::begin(&call, "SR", sr, "plug", Sharing::Exclusive).await?;
     if let Err(failure) = attach(server, pbd, sr).await {
@@ -66,6 +66,8 @@ async fn recover_sr(server: &Arc<Server>, pbd: &str, sr: &str) -> Result<(), Fai
     }
     resolve_intents(server, sr).await;
     attachments::republish(server, sr).await;
+    // A snapshot that was cut off changed its source, and the driver may have finished or undone what it found half done.
+    storage::want_scan(server, sr);
     Ok(())
 }
 
@@ -168,7 +170,7 @@ async fn finish_destroy(server: &Arc<Server>, sr: &str, uuid: Uuid) {
             .find_by_uuid("VDI", &uuid.to_string())
             .map(|vdi| vdi.reference.to_string());
         if let Some(record) = record {
-            vdi::remove_record(transaction, &record);
+            vdi_records::remove(transaction, &record);
         }
         transaction.drop_intent(uuid);
         Ok(())

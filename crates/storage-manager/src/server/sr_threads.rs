@@ -41,10 +41,11 @@ struct Queue {
     idle: usize,
 }
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    most_threads: usize,
+    most_waiting: usize,
 }
 
 impl Shared {
@@ -55,12 +56,31 @@ impl Shared {
 }
 
 /// The pool of one SR.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct SrThreads {
     shared: Arc<Shared>,
 }
 
+impl Default for SrThreads {
+    fn default() -> Self {
+        SrThreads::new(THREADS_PER_SR, QUEUE_PER_SR)
+    }
+}
+
 impl SrThreads {
+    /// A pool of so many threads at most, for which so much work may wait.
+    pub fn new(most_threads: usize, most_waiting: usize) -> Self {
+        let shared = Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            most_threads,
+            most_waiting,
+        };
+        SrThreads {
+            shared: Arc::new(shared),
+        }
+    }
+
     /// Runs `work` on a thread of this SR and waits for it at most `deadline`.
     ///
     /// # Cancel safety
@@ -85,14 +105,14 @@ impl SrThreads {
     ) -> Result<oneshot::Receiver<T>, NoAnswer> {
         let (send, receive) = oneshot::channel();
         let mut queue = self.shared.queue();
-        if queue.waiting.len() >= QUEUE_PER_SR {
+        if queue.waiting.len() >= self.shared.most_waiting {
             return Err(NoAnswer::QueueFull);
         }
         queue.waiting.push_back(Box::new(move || {
             // Nobody waits any more when the deadline has passed; the work is done all the same.
             let _ = send.send(work());
         }));
-        if queue.idle >= queue.waiting.len() || queue.threads >= THREADS_PER_SR {
+        if queue.idle >= queue.waiting.len() || queue.threads >= self.shared.most_threads {
             self.shared.wake.notify_one();
             return Ok(receive);
         }

@@ -18,10 +18,16 @@ pub const HEALTH: &str = "xensm:health";
 /// The code of the failure of a call whose driver gave no answer.
 pub const UNHEALTHY: &str = "SR_UNHEALTHY";
 
+/// Most copies that read from one SR at once; each has two threads and seven buffers of 1 MiB.
+pub const COPIES_PER_SR: usize = 2;
+
+/// Most copies from one SR that wait for their turn.
+pub const COPIES_WAITING: usize = 64;
+
 /// What is kept of an SR while the process runs.
-#[derive(Default)]
 pub struct SrState {
     threads: SrThreads,
+    copy_threads: SrThreads,
     attached: Mutex<Option<Arc<dyn AttachedSr>>>,
     unhealthy: AtomicBool,
     /// Uuids for images to be made, whose intents are on stable storage.
@@ -29,6 +35,23 @@ pub struct SrState {
     /// Uuids that were taken from there, whose images are not recorded yet or must go: a scan leaves them out.
     unrecorded: Mutex<HashSet<Uuid>>,
     is_refilling: AtomicBool,
+    /// True when records may differ from the medium, so that a scan shall come.
+    is_stale: AtomicBool,
+}
+
+impl Default for SrState {
+    fn default() -> Self {
+        SrState {
+            threads: SrThreads::default(),
+            copy_threads: SrThreads::new(COPIES_PER_SR, COPIES_WAITING),
+            attached: Mutex::default(),
+            unhealthy: AtomicBool::default(),
+            reserved: Mutex::default(),
+            unrecorded: Mutex::default(),
+            is_refilling: AtomicBool::default(),
+            is_stale: AtomicBool::default(),
+        }
+    }
 }
 
 /// The SRs by reference.
@@ -66,6 +89,11 @@ impl SrState {
     /// The threads of the SR.
     pub fn threads(&self) -> &SrThreads {
         &self.threads
+    }
+
+    /// The threads of copies that read from the SR: they take long, and must not be in the way of the driver's calls.
+    pub fn copy_threads(&self) -> &SrThreads {
+        &self.copy_threads
     }
 
     fn reserved(&self) -> MutexGuard<'_, VecDeque<Uuid>> {
@@ -126,6 +154,11 @@ impl SrState {
         self.is_refilling.store(false, Ordering::Release);
     }
 
+    /// Takes the note that a scan shall come.
+    pub fn take_stale(&self) -> bool {
+        self.is_stale.swap(false, Ordering::AcqRel)
+    }
+
     /// The driver, when the SR is attached.
     pub fn sr(&self) -> Option<Arc<dyn AttachedSr>> {
         self.attached
@@ -138,6 +171,16 @@ impl SrState {
     pub fn set_sr(&self, sr: Option<Arc<dyn AttachedSr>>) {
         *self.attached.lock().unwrap_or_else(PoisonError::into_inner) = sr;
     }
+}
+
+/// Asks for a scan of an SR soon: its records may differ from its medium.
+pub fn want_scan(server: &Server, sr: &str) {
+    server
+        .storage
+        .state(sr)
+        .is_stale
+        .store(true, Ordering::Release);
+    server.scan_wanted.notify_one();
 }
 
 /// Runs work on the threads of an SR and waits at most the configured deadline.

@@ -2,6 +2,10 @@
 //!
 //! Source: reference 1.6; golden 09.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
 use xenapi::{Failure, Value, xmlrpc};
 
 use super::Server;
@@ -20,6 +24,75 @@ pub const ASYNC_PREFIX: &str = "Async.";
 
 /// Key in `other_config` of a task that was destroyed while it ran: it goes when it finishes.
 const DESTROYED: &str = "xensm:destroyed";
+
+/// How the tasks that run are asked to stop: at most one token for each of [`TASKS_KEPT`].
+#[derive(Default)]
+pub struct Cancellations {
+    tokens: Mutex<HashMap<String, CancellationToken>>,
+}
+
+impl Cancellations {
+    fn tokens(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks a task to stop. What does not look, and what has ended, goes on as if it had not been asked.
+    pub fn cancel(&self, task: &str) {
+        if let Some(token) = self.tokens().get(task) {
+            token.cancel();
+        }
+    }
+}
+
+/// A task that can be asked to stop, until this is dropped.
+pub struct Cancellable {
+    server: Arc<Server>,
+    task: String,
+    token: CancellationToken,
+}
+
+/// Lets `task.cancel` reach whoever works on a task.
+pub fn cancellable(server: &Arc<Server>, task: &str) -> Cancellable {
+    let token = CancellationToken::new();
+    server
+        .cancellations
+        .tokens()
+        .insert(task.to_owned(), token.clone());
+    Cancellable {
+        server: server.clone(),
+        task: task.to_owned(),
+        token,
+    }
+}
+
+impl Cancellable {
+    /// Cancelled when the task is.
+    pub fn token(&self) -> CancellationToken {
+        self.token.clone()
+    }
+}
+
+impl Drop for Cancellable {
+    fn drop(&mut self) {
+        self.server.cancellations.tokens().remove(&self.task);
+    }
+}
+
+/// Notes how far a pending task is, from 0 to 1. A direct call has no task, and is passed over.
+pub fn progress(server: &Server, task: &str, fraction: f64) {
+    let written =
+        server
+            .database
+            .write_volatile(|transaction| match transaction.find("task", task) {
+                Some(object) if object.text("status") == "pending" => {
+                    transaction.set("task", task, "progress", fraction.clamp(0.0, 1.0))
+                }
+                _ => Ok(()),
+            });
+    if let Err(failure) = written {
+        tracing::error!(%failure, "the progress of a task could not be noted");
+    }
+}
 
 /// Makes a pending task.
 ///

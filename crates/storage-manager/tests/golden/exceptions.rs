@@ -33,6 +33,11 @@ pub const NOT_REPLAYED: &[Exception] = &[
         &[1..=2],
         "waits 30 s for a second client; tests/events.rs has one",
     ),
+    steps(
+        "async-cancel",
+        &[3..=4, 7..=7, 13..=15],
+        "the recorded copy is one of data that was written past the API and takes seconds; here the VDI is empty and the copy may have ended before it is cancelled; tests/vdi_content.rs cancels one that is under way",
+    ),
 ];
 
 /// Steps whose answers differ.
@@ -87,7 +92,6 @@ pub const DIFFERENT: &[Exception] = &[
         &[29..=29],
         "the error that the reference gives for types of the first interface",
     ),
-    steps("vbd-dom0", &[24..=24], "changed block tracking comes later"),
     steps(
         "vbd-dom0",
         &[30..=31, 33..=34],
@@ -105,9 +109,7 @@ pub const DIFFERENT: &[Exception] = &[
     ),
     steps("async-success", &[22..=23, 27..=27], "snapshot comes later"),
     steps("async-success", &[32..=33], "resize comes later"),
-    steps("async-success", &[66..=67], "copy comes later"),
     steps("async-success", &[77..=78], "clone comes later"),
-    steps("async-cancel", &[3..=4, 7..=7], "copy comes later"),
     steps("event-from", &[21..=21], "snapshot comes later"),
     steps("errors-xmlrpc", &[23..=24], "there is no class VIF"),
     steps(

@@ -12,8 +12,8 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use nbd::{BlockStatus, Export, Extent};
 use storage_manager::sr::{
-    AttachedSr, DamagedImage, DriverInfo, FoundVdi, NewVdi, OpenMode, ScanReport, SrParams,
-    SrSpace, SrType,
+    AttachedSr, DamagedImage, DriverInfo, FoundVdi, NewVdi, OpenMode, ScanReport, SnapshotKind,
+    SnapshotReport, SrParams, SrSpace, SrType,
 };
 use uuid::Uuid;
 use xenapi::Failure;
@@ -22,32 +22,73 @@ static INFO: DriverInfo = DriverInfo {
     sr_type: "fake",
     name_label: "Fake",
     name_description: "for tests",
-    capabilities: &["VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH"],
+    capabilities: &[
+        "VDI_CREATE",
+        "VDI_DELETE",
+        "VDI_ATTACH",
+        "VDI_DETACH",
+        "VDI_UPDATE",
+        "VDI_SNAPSHOT",
+        "VDI_CLONE",
+        "VDI_RESIZE",
+        "VDI_RESIZE_ONLINE",
+        "VDI_REVERT",
+        "VDI_CONFIG_CBT",
+    ],
     configuration: &[("location", "directory")],
     required_count: 1,
 };
 
+/// Something that lets nobody through while it is closed.
+#[derive(Default)]
+pub struct Gate {
+    is_closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub fn close(&self) {
+        *self.is_closed.lock().unwrap() = true;
+    }
+
+    pub fn open(&self) {
+        *self.is_closed.lock().unwrap() = false;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut is_closed = self.is_closed.lock().unwrap();
+        while *is_closed {
+            is_closed = self.opened.wait(is_closed).unwrap();
+        }
+    }
+}
+
 /// What a test makes the medium do.
 #[derive(Default)]
 pub struct Switches {
-    hang: Mutex<bool>,
-    release: Condvar,
+    calls: Gate,
+    /// Reads of consumers.
+    pub reads: Gate,
     pub fail_scan: AtomicBool,
     pub fail_attach: AtomicBool,
     pub fail_delete: AtomicBool,
+    pub fail_writes: AtomicBool,
+    /// The medium shows nothing of what is on it, as a directory does whose file system is not mounted.
+    pub is_gone: AtomicBool,
 }
 
 impl Switches {
     pub fn hang(&self, hang: bool) {
-        *self.hang.lock().unwrap() = hang;
-        self.release.notify_all();
+        if hang {
+            self.calls.close();
+        } else {
+            self.calls.open();
+        }
     }
 
     fn pass(&self) {
-        let mut hang = self.hang.lock().unwrap();
-        while *hang {
-            hang = self.release.wait(hang).unwrap();
-        }
+        self.calls.pass();
     }
 }
 
@@ -112,23 +153,48 @@ impl SrType for FakeSr {
     }
 }
 
+/// Beside `<uuid>.img`: `<uuid>.hidden` of a parent, `<uuid>.parent` with a uuid, `<uuid>.cbt` of a tracked one.
 impl Attached {
     fn path(&self, uuid: Uuid) -> PathBuf {
-        self.location.join(format!("{uuid}.img"))
+        self.beside(uuid, "img")
     }
-}
 
-fn found(uuid: Uuid, size: u64) -> FoundVdi {
-    FoundVdi {
-        uuid,
-        location: uuid.to_string(),
-        virtual_size: size,
-        physical_utilisation: size,
-        managed: true,
-        read_only: false,
-        sm_config: BTreeMap::new(),
-        cbt_enabled: false,
-        is_cbt_metadata: false,
+    fn beside(&self, uuid: Uuid, what: &str) -> PathBuf {
+        self.location.join(format!("{uuid}.{what}"))
+    }
+
+    fn mark(&self, uuid: Uuid, what: &str, text: &str) {
+        fs::write(self.beside(uuid, what), text).unwrap();
+    }
+
+    fn unmark(&self, uuid: Uuid, what: &str) {
+        let _ = fs::remove_file(self.beside(uuid, what));
+    }
+
+    fn found(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
+        let cbt_enabled = self.beside(uuid, "cbt").exists();
+        let image = fs::metadata(self.path(uuid));
+        let is_cbt_metadata = image.is_err() && cbt_enabled;
+        let size = if is_cbt_metadata {
+            64
+        } else {
+            image.map_err(|e| failed(&e))?.len()
+        };
+        let hidden = self.beside(uuid, "hidden").exists();
+        let parent = fs::read_to_string(self.beside(uuid, "parent"));
+        Ok(FoundVdi {
+            uuid,
+            location: uuid.to_string(),
+            virtual_size: size,
+            physical_utilisation: size,
+            managed: !hidden,
+            read_only: hidden,
+            sm_config: parent
+                .map(|parent| BTreeMap::from([("vhd-parent".to_owned(), parent)]))
+                .unwrap_or_default(),
+            cbt_enabled,
+            is_cbt_metadata,
+        })
     }
 }
 
@@ -146,18 +212,22 @@ impl AttachedSr for Attached {
             space: self.space()?,
             ..ScanReport::default()
         };
+        if self.switches.is_gone.load(Ordering::SeqCst) {
+            return Ok(report);
+        }
         for entry in fs::read_dir(&self.location).map_err(|e| failed(&e))? {
             let name = entry
                 .map_err(|e| failed(&e))?
                 .file_name()
                 .into_string()
                 .unwrap();
-            let stem = name.trim_end_matches(".img").to_owned();
-            match (name.ends_with(".img"), Uuid::parse_str(&stem)) {
-                (true, Ok(uuid)) => report.vdis.push(found(
-                    uuid,
-                    fs::metadata(self.path(uuid)).map_err(|e| failed(&e))?.len(),
-                )),
+            let (stem, suffix) = name.split_once('.').unwrap_or((&name, ""));
+            match (suffix, Uuid::parse_str(stem)) {
+                ("img", Ok(uuid)) => report.vdis.push(self.found(uuid)?),
+                ("cbt", Ok(uuid)) if !self.path(uuid).exists() => {
+                    report.vdis.push(self.found(uuid)?);
+                }
+                ("hidden" | "parent" | "cbt", Ok(_)) => {}
                 _ => report.damaged.push(DamagedImage {
                     location: name,
                     reason: "not an image".to_owned(),
@@ -178,13 +248,16 @@ impl AttachedSr for Attached {
         self.switches.pass();
         let file = File::create_new(self.path(new.uuid)).map_err(|e| failed(&e))?;
         file.set_len(new.virtual_size).map_err(|e| failed(&e))?;
-        Ok(found(new.uuid, new.virtual_size))
+        self.found(new.uuid)
     }
 
     fn delete_vdi(&self, uuid: Uuid) -> Result<(), Failure> {
         self.switches.pass();
         if self.switches.fail_delete.load(Ordering::SeqCst) {
             return Err(Failure::backend(80, "VDI deletion failed", "", ""));
+        }
+        for what in ["hidden", "parent", "cbt"] {
+            self.unmark(uuid, what);
         }
         match fs::remove_file(self.path(uuid)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&error)),
@@ -193,8 +266,84 @@ impl AttachedSr for Attached {
     }
 
     fn stat_vdi(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
-        let size = fs::metadata(self.path(uuid)).map_err(|e| failed(&e))?.len();
-        Ok(found(uuid, size))
+        self.found(uuid)
+    }
+
+    fn snapshot_vdi(
+        &self,
+        source: Uuid,
+        new: Uuid,
+        kind: SnapshotKind,
+    ) -> Result<SnapshotReport, Failure> {
+        self.switches.pass();
+        let base = Uuid::from_u128(new.as_u128() ^ 1);
+        for copy in [base, new] {
+            fs::copy(self.path(source), self.path(copy)).map_err(|e| failed(&e))?;
+        }
+        self.mark(base, "hidden", "");
+        if let Ok(parent) = fs::read_to_string(self.beside(source, "parent")) {
+            self.mark(base, "parent", &parent);
+        }
+        for child in [source, new] {
+            self.mark(child, "parent", &base.to_string());
+        }
+        if kind == SnapshotKind::Snapshot && self.beside(source, "cbt").exists() {
+            self.mark(new, "cbt", "");
+        }
+        Ok(SnapshotReport {
+            new: self.found(new)?,
+            source: self.found(source)?,
+            base: Some(self.found(base)?),
+        })
+    }
+
+    fn revert_vdi(&self, vdi: Uuid, snapshot: Uuid) -> Result<SnapshotReport, Failure> {
+        self.switches.pass();
+        fs::copy(self.path(snapshot), self.path(vdi)).map_err(|e| failed(&e))?;
+        Ok(SnapshotReport {
+            new: self.found(vdi)?,
+            source: self.found(snapshot)?,
+            base: None,
+        })
+    }
+
+    fn resize_vdi(&self, uuid: Uuid, size: u64) -> Result<FoundVdi, Failure> {
+        self.switches.pass();
+        if size < self.found(uuid)?.virtual_size {
+            return Err(Failure::backend(
+                79,
+                "VDI Invalid size",
+                "shrinking not allowed",
+                "",
+            ));
+        }
+        let file = File::options().write(true).open(self.path(uuid));
+        file.and_then(|file| file.set_len(size))
+            .map_err(|e| failed(&e))?;
+        self.found(uuid)
+    }
+
+    fn enable_cbt(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
+        self.switches.pass();
+        self.mark(uuid, "cbt", "");
+        self.found(uuid)
+    }
+
+    fn disable_cbt(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
+        self.unmark(uuid, "cbt");
+        self.found(uuid)
+    }
+
+    fn destroy_vdi_data(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {
+        fs::remove_file(self.path(uuid)).map_err(|e| failed(&e))?;
+        self.found(uuid)
+    }
+
+    fn changed_blocks(&self, from: Uuid, to: Uuid) -> Result<Vec<u8>, Failure> {
+        if from == to {
+            return Err(Failure::backend(460, "Failed to calculate", "same", ""));
+        }
+        Ok(vec![0b1000_0000, 1])
     }
 
     fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn Export>, Failure> {
@@ -206,6 +355,7 @@ impl AttachedSr for Attached {
             .map_err(|e| failed(&e))?;
         Ok(Arc::new(PlainFile {
             file,
+            switches: self.switches.clone(),
             is_read_only: mode == OpenMode::ReadOnly,
         }))
     }
@@ -213,6 +363,7 @@ impl AttachedSr for Attached {
 
 struct PlainFile {
     file: File,
+    switches: Arc<Switches>,
     is_read_only: bool,
 }
 
@@ -226,10 +377,14 @@ impl Export for PlainFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.switches.reads.pass();
         self.file.read_exact_at(buffer, offset)
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        if self.switches.fail_writes.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.file.write_all_at(data, offset)
     }
 

@@ -11,6 +11,10 @@ pub mod sr;
 pub mod task;
 pub mod vbd;
 pub mod vdi;
+pub mod vdi_cbt;
+pub mod vdi_copy;
+pub mod vdi_resize;
+pub mod vdi_snapshot;
 pub mod vm;
 
 use xenapi::schema::{self, Message};

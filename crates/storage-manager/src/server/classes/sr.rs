@@ -7,7 +7,7 @@ use super::pbd;
 use crate::database::{Object, Objects, Transaction, text_map, text_set};
 use crate::server::call::{Args, Call};
 use crate::server::operations::{self, Sharing};
-use crate::server::{allowed, reconcile, storage};
+use crate::server::{allowed, reconcile, storage, vdi_records};
 use crate::sr::SrParams;
 
 /// Size and utilisation of an SR that was never attached.
@@ -205,7 +205,7 @@ fn remove_records(transaction: &mut Transaction<'_>, sr: &str) {
     let vdis = names(transaction.pointing_at("VDI", "SR", sr).collect());
     pbds.iter().for_each(|pbd| pbd::remove(transaction, pbd));
     vdis.iter()
-        .for_each(|vdi| super::vdi::remove_record(transaction, vdi));
+        .for_each(|vdi| vdi_records::remove(transaction, vdi));
     transaction.remove("SR", sr);
 }
 

@@ -29,11 +29,13 @@ pub fn run(call: &Call, name: &str, args: &Args) -> Result<Value, Failure> {
     Ok(Value::Nil)
 }
 
-/// Notes the wish. Nothing that runs now looks at it: every operation of this server is short, and ends as it would.
+/// Notes the wish and tells it to whoever works on the task. A copy stops, and so does what still waits for its turn; every
+/// other operation is short and ends as it would. A client's own task is its own business.
 fn cancel(call: &Call, task: &str) -> Result<Value, Failure> {
     let wish = format!("DummyRef:|{}|task.cancel", Uuid::new_v4());
     call.server.database.write_volatile(|transaction| {
         transaction.set_entry("task", task, "current_operations", &wish, Some("cancel"))
     })?;
+    call.server.cancellations.cancel(task);
     Ok(Value::Nil)
 }

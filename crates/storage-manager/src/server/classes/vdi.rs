@@ -1,70 +1,74 @@
-//! Class `VDI`. Source: reference 2.6; golden 04.
+//! Class `VDI`: what each message is, and the ones that make, delete and rename. Source: reference 2.6; golden 04 and 05.
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 use xenapi::{Failure, Value};
 
-use crate::database::{Object, Objects, Transaction, text_map};
+use super::{vdi_cbt, vdi_copy, vdi_resize, vdi_snapshot};
+use crate::database::{Object, Objects};
+use crate::server::allowed::{self, CBT_METADATA, CBT_METADATA_WORDS};
 use crate::server::call::{Args, Call, Record};
 use crate::server::operations::{self, Sharing};
-use crate::server::reconcile::{recorded_sm_config, size};
-use crate::server::{allowed, attachments, images, storage};
-use crate::sr::FoundVdi;
-
-/// The type whose VDIs are made by changed block tracking only.
-const CBT_METADATA: &str = "cbt_metadata";
-
-/// Operations that a plugged VDI allows where the driver can do them.
-const LIVE: [&str; 7] = [
-    "snapshot",
-    "clone",
-    "resize_online",
-    "revert",
-    "enable_cbt",
-    "disable_cbt",
-    "data_destroy",
-];
+use crate::server::{attachments, images, storage, vdi_records};
+use crate::sr::{NewVdi, SnapshotKind};
 
 /// Runs a message of the class.
 pub async fn run(call: &Call, name: &str, mut args: Args) -> Result<Value, Failure> {
-    if name == "create" {
-        return create(call, args.record()).await;
+    match name {
+        "create" => return create(call, args.record()).await,
+        "introduce" | "pool_introduce" => {
+            // No driver of ours takes a VDI in by its location; a scan finds what is on the medium.
+            call.server.database.read().get("SR", args.text(3))?;
+            return Err(Failure::new("SR_OPERATION_NOT_SUPPORTED", [args.text(3)]));
+        }
+        "db_introduce" => return Err(Failure::new("PERMISSION_DENIED", [""])),
+        _ => {}
     }
-    if matches!(name, "introduce" | "pool_introduce") {
-        // No driver of ours takes a VDI in by its location; a scan finds what is on the medium.
-        call.server.database.read().get("SR", args.text(3))?;
-        return Err(Failure::new("SR_OPERATION_NOT_SUPPORTED", [args.text(3)]));
-    }
-    if name == "db_introduce" {
-        return Err(Failure::new("PERMISSION_DENIED", [""]));
-    }
-    let vdi = if name == "generate_config" {
-        args.text(1)
-    } else {
-        args.text(0)
-    }
-    .to_owned();
-    let sr = call
-        .server
-        .database
-        .read()
-        .get("VDI", &vdi)?
-        .text("SR")
-        .to_owned();
+    let place = usize::from(name == "generate_config");
+    let vdi = args.text(place).to_owned();
+    let sr = {
+        let objects = call.server.database.read();
+        objects.get("VDI", &vdi)?.text("SR").to_owned()
+    };
     match name {
         "destroy" => destroy(call, &vdi, &sr).await,
         "forget" => forget(call, &vdi).await,
+        "update" => update(call, &vdi).await,
+        "snapshot" => vdi_snapshot::make(call, &vdi, SnapshotKind::Snapshot).await,
+        "clone" => clone(call, &vdi, &sr).await,
+        "revert" => vdi_snapshot::revert(call, &vdi).await,
+        "copy" => {
+            let copy = vdi_copy::Wish {
+                source: &vdi,
+                sr: args.text(1),
+                base: args.text(2),
+                into: args.text(3),
+            };
+            vdi_copy::run(call, &copy).await
+        }
+        "resize" | "resize_online" => vdi_resize::run(call, &vdi, name, args.int(1)).await,
+        "enable_cbt" => vdi_cbt::enable(call, &vdi).await,
+        "disable_cbt" => vdi_cbt::disable(call, &vdi).await,
+        "data_destroy" => vdi_cbt::data_destroy(call, &vdi).await,
+        "list_changed_blocks" => vdi_cbt::list_changed_blocks(call, &vdi, args.text(1)).await,
         "set_name_label" | "set_name_description" | "set_allow_caching" => {
             let field = name.trim_start_matches("set_");
             let value = args.take(1);
-            call.server
+            let written = call
+                .server
                 .database
-                .write(|transaction| transaction.set("VDI", &vdi, field, value))
-                .await?;
-            Ok(Value::Nil)
+                .write(|transaction| transaction.set("VDI", &vdi, field, value));
+            written.await.map(|()| Value::Nil)
         }
-        "get_nbd_info" => Ok(nbd_info(call, &vdi)),
+        "get_nbd_info" => nbd_info(call, &vdi),
+        _ => refuse(call, name, &vdi, &sr),
+    }
+}
+
+/// What no storage manager without a hypervisor does, and what only a driver of a real pool may call.
+fn refuse(call: &Call, name: &str, vdi: &str, sr: &str) -> Result<Value, Failure> {
+    match name {
         "db_forget"
         | "set_managed"
         | "set_missing"
@@ -77,11 +81,12 @@ pub async fn run(call: &Call, name: &str, mut args: Args) -> Result<Value, Failu
         | "set_cbt_enabled"
         | "set_sharable"
         | "set_read_only" => Err(Failure::new("PERMISSION_DENIED", [""])),
+        // VDIs are migrated with the VM that uses them, and no VM runs here.
+        "pool_migrate" => Err(Failure::new("VDI_NEEDS_VM_FOR_MIGRATE", [vdi])),
+        "read_database_pool_uuid" => Ok("".into()),
         _ => {
             // Whatever needs the VDI unplugged says so first, as on a real pool.
-            if !LIVE.contains(&name) {
-                refuse_in_use(&call.server.database.read(), &vdi, name)?;
-            }
+            allowed::check_vdi(&call.server.database.read(), vdi, name)?;
             Err(Failure::new("SR_OPERATION_NOT_SUPPORTED", [sr]))
         }
     }
@@ -90,83 +95,62 @@ pub async fn run(call: &Call, name: &str, mut args: Args) -> Result<Value, Failu
 async fn create(call: &Call, record: Record) -> Result<Value, Failure> {
     let server = &call.server;
     let sr = record.text("SR").to_owned();
-    {
-        let objects = server.database.read();
-        let sr_record = objects.get("SR", &sr)?;
-        if record.text("type") == CBT_METADATA {
-            return Err(Failure::new("VDI_INCOMPATIBLE_TYPE", ["", "CBT metadata"]));
-        }
-        if !allowed::is_attached(&objects, &sr) {
-            return Err(Failure::new("SR_HAS_NO_PBDS", [&sr]));
-        }
-        if !allowed::is_capable(&objects, sr_record, "VDI_CREATE") {
-            return Err(Failure::new("SR_OPERATION_NOT_SUPPORTED", [&sr]));
-        }
+    if record.text("type") == CBT_METADATA {
+        server.database.read().get("SR", &sr)?;
+        return Err(Failure::new(
+            "VDI_INCOMPATIBLE_TYPE",
+            ["", CBT_METADATA_WORDS],
+        ));
     }
+    check_creation(&server.database.read(), &sr)?;
     let _operation = operations::begin(call, "SR", &sr, "vdi_create", Sharing::Shared).await?;
     // A negative size is too small for every driver; it is refused by it as one that is too large.
     let virtual_size = u64::try_from(record.int("virtual_size")).unwrap_or(u64::MAX);
     let sm_config = record.texts("sm_config");
-    let sr_name = sr.clone();
-    let made = images::create(
-        server,
-        &sr,
-        virtual_size,
-        sm_config,
-        move |transaction, found| Ok(insert(transaction, &sr_name, record, found)),
-    );
-    made.await.map(Value::from)
-}
-
-fn insert(
-    transaction: &mut Transaction<'_>,
-    sr: &str,
-    mut record: Record,
-    found: &FoundVdi,
-) -> String {
-    let copied = [
-        "name_label",
-        "name_description",
-        "type",
-        "sharable",
-        "read_only",
-        "other_config",
-        "xenstore_data",
-        "tags",
-    ];
-    let mut fields: Vec<(&'static str, Value)> = copied
-        .into_iter()
-        .map(|field| (field, record.take(field)))
-        .collect();
-    fields.extend([
-        ("uuid", found.uuid.to_string().into()),
-        ("SR", sr.into()),
-        ("location", found.location.as_str().into()),
-        ("virtual_size", size(found.virtual_size)),
-        ("physical_utilisation", size(found.physical_utilisation)),
-        ("managed", true.into()),
-        ("sm_config", text_map(recorded_sm_config(found))),
-        // As on a real pool, a VDI that was made has the empty text here and one that was found the null reference.
-        ("metadata_of_pool", "".into()),
-    ]);
-    let vdi = transaction.insert("VDI", fields);
-    add_to_allocation(
-        transaction,
-        sr,
-        i64::try_from(found.virtual_size).unwrap_or(i64::MAX),
-    );
-    vdi
-}
-
-fn add_to_allocation(transaction: &mut Transaction<'_>, sr: &str, bytes: i64) {
-    // The SR is held by the operation, so it is there.
-    let _ = transaction.update("SR", sr, |record| {
-        let allocation = record
-            .int("virtual_allocation")
-            .saturating_add(bytes)
-            .max(0);
-        record.put("virtual_allocation", Value::Int(allocation));
+    let made = images::make(server, &sr, move |driver, uuid| {
+        driver.create_vdi(&NewVdi {
+            uuid,
+            virtual_size,
+            sm_config,
+        })
     });
+    let recorded = made.await?.record(|transaction, found| {
+        Ok(vdi_records::insert_created(transaction, &sr, record, found))
+    });
+    recorded.await.map(Value::from)
+}
+
+/// Checks whether VDIs can be made in an SR.
+///
+/// # Errors
+/// `HANDLE_INVALID`, `SR_HAS_NO_PBDS [sr]` and `SR_OPERATION_NOT_SUPPORTED [sr]`.
+pub fn check_creation(objects: &Objects, sr: &str) -> Result<(), Failure> {
+    let record = objects.get("SR", sr)?;
+    if !allowed::is_attached(objects, sr) {
+        return Err(Failure::new("SR_HAS_NO_PBDS", [sr]));
+    }
+    if !allowed::is_capable(objects, record, "VDI_CREATE") {
+        return Err(Failure::new("SR_OPERATION_NOT_SUPPORTED", [sr]));
+    }
+    Ok(())
+}
+
+/// Where the driver cannot clone, every byte is copied, as on a real pool.
+async fn clone(call: &Call, vdi: &str, sr: &str) -> Result<Value, Failure> {
+    let can_clone = {
+        let objects = call.server.database.read();
+        allowed::is_capable(&objects, objects.get("SR", sr)?, "VDI_CLONE")
+    };
+    if can_clone {
+        return vdi_snapshot::make(call, vdi, SnapshotKind::Clone).await;
+    }
+    let copy = vdi_copy::Wish {
+        source: vdi,
+        sr,
+        base: "",
+        into: "",
+    };
+    vdi_copy::run(call, &copy).await
 }
 
 async fn destroy(call: &Call, vdi: &str, sr: &str) -> Result<Value, Failure> {
@@ -175,28 +159,13 @@ async fn destroy(call: &Call, vdi: &str, sr: &str) -> Result<Value, Failure> {
     let _on_vdi = operations::begin(call, "VDI", vdi, "destroy", Sharing::Exclusive).await?;
     let uuid = {
         let objects = server.database.read();
-        let record = objects.get("VDI", vdi)?;
-        refuse_in_use(&objects, vdi, "destroy")?;
-        if !record.flag("managed") {
-            return Err(Failure::new("VDI_NOT_MANAGED", [vdi]));
-        }
-        if !allowed::is_capable(&objects, objects.get("SR", sr)?, "VDI_DELETE") {
-            return Err(Failure::new("SR_OPERATION_NOT_SUPPORTED", [sr]));
-        }
-        Uuid::parse_str(record.uuid())
-            .map_err(|_| Failure::new("UUID_INVALID", ["VDI", record.uuid()]))?
+        allowed::check_vdi(&objects, vdi, "destroy")?;
+        uuid_of(objects.get("VDI", vdi)?)?
     };
     storage::attached(server, sr)?;
     attachments::withdraw_unplugged(server, sr, vec![uuid.to_string()]).await?;
     let removed = images::destroy(server, sr, uuid, |transaction| {
-        let record = transaction.get("VDI", vdi)?;
-        let bytes = if record.flag("managed") {
-            record.int("virtual_size")
-        } else {
-            0
-        };
-        remove_record(transaction, vdi);
-        add_to_allocation(transaction, sr, -bytes);
+        vdi_records::remove(transaction, vdi);
         Ok(())
     });
     removed.await.map(|()| Value::Nil)
@@ -205,56 +174,78 @@ async fn destroy(call: &Call, vdi: &str, sr: &str) -> Result<Value, Failure> {
 async fn forget(call: &Call, vdi: &str) -> Result<Value, Failure> {
     let _operation = operations::begin(call, "VDI", vdi, "forget", Sharing::Exclusive).await?;
     let written = call.server.database.write(|transaction| {
-        refuse_in_use(transaction, vdi, "forget")?;
-        let record = transaction.get("VDI", vdi)?;
-        let (sr, bytes) = (record.text("SR").to_owned(), record.int("virtual_size"));
-        let bytes = if record.flag("managed") { bytes } else { 0 };
-        remove_record(transaction, vdi);
-        add_to_allocation(transaction, &sr, -bytes);
+        allowed::check_vdi(transaction, vdi, "forget")?;
+        vdi_records::remove(transaction, vdi);
         Ok(Value::Nil)
     });
     written.await
 }
 
-/// Removes the record of a VDI and those of its VBDs.
-pub fn remove_record(transaction: &mut Transaction<'_>, vdi: &str) {
-    let vbds: Vec<String> = transaction
-        .pointing_at("VBD", "VDI", vdi)
-        .map(|vbd| vbd.reference.to_string())
-        .collect();
-    vbds.iter().for_each(|vbd| transaction.remove("VBD", vbd));
-    transaction.remove("VDI", vdi);
+/// Reads the VDI from its medium again, where the driver says that this is of use.
+async fn update(call: &Call, vdi: &str) -> Result<Value, Failure> {
+    let server = &call.server;
+    let (sr, uuid) = begun(&server.database.read(), vdi, "update")?;
+    let _on_sr = operations::begin(call, "SR", &sr, "update", Sharing::Shared).await?;
+    let _on_vdi = operations::begin(call, "VDI", vdi, "update", Sharing::Exclusive).await?;
+    let found = storage::on_sr(server, &sr, move |driver| driver.stat_vdi(uuid)).await?;
+    let written = server
+        .database
+        .write(|transaction| vdi_records::refresh(transaction, vdi, &found));
+    written.await.map(|()| Value::Nil)
 }
 
+/// The SR and the uuid of a VDI with which an operation is possible as things are.
+///
 /// # Errors
-/// `VDI_IN_USE [vdi, operation]` while a VBD of it is plugged.
-fn refuse_in_use(objects: &Objects, vdi: &str, operation: &str) -> Result<(), Failure> {
-    if allowed::is_plugged(objects, vdi) {
-        Err(Failure::new("VDI_IN_USE", [vdi, operation]))
-    } else {
-        Ok(())
+/// Those of [`allowed::check_vdi`].
+pub fn begun(objects: &Objects, vdi: &str, operation: &str) -> Result<(String, Uuid), Failure> {
+    allowed::check_vdi(objects, vdi, operation)?;
+    let record = objects.get("VDI", vdi)?;
+    Ok((record.text("SR").to_owned(), uuid_of(record)?))
+}
+
+/// The uuid of a VDI.
+///
+/// # Errors
+/// `UUID_INVALID ["VDI", uuid]`.
+pub fn uuid_of(record: &Object) -> Result<Uuid, Failure> {
+    Uuid::parse_str(record.uuid()).map_err(|_| Failure::new("UUID_INVALID", ["VDI", record.uuid()]))
+}
+
+/// A driver's failure as clients expect it: drivers know uuids, clients know references.
+pub fn for_clients(mut failure: Failure, sr: &str, vdi: &str, uuid: Uuid) -> Failure {
+    match failure.code.as_str() {
+        "SR_OPERATION_NOT_SUPPORTED" => failure.params = vec![sr.to_owned()],
+        "VDI_IN_USE" | "VDI_NO_CBT_METADATA" => {
+            if let Some(named) = failure.params.first_mut()
+                && *named == uuid.to_string()
+            {
+                vdi.clone_into(named);
+            }
+        }
+        _ => {}
     }
+    failure
 }
 
 /// Where the VDI can be read over NBD with TLS: nowhere unless that is configured.
-fn nbd_info(call: &Call, vdi: &str) -> Value {
+fn nbd_info(call: &Call, vdi: &str) -> Result<Value, Failure> {
     let objects = call.server.database.read();
-    let readable = |record: &Object| {
-        allowed::is_attached(&objects, record.text("SR")) && record.text("type") != CBT_METADATA
-    };
-    let (Some(endpoint), Some(record)) =
-        (call.server.exports.tls_endpoint(), objects.find("VDI", vdi))
+    let record = objects.get("VDI", vdi)?;
+    if record.text("type") == CBT_METADATA {
+        return Err(Failure::new(
+            "VDI_INCOMPATIBLE_TYPE",
+            [vdi, CBT_METADATA_WORDS],
+        ));
+    }
+    let endpoint = call.server.exports.tls_endpoint();
+    let Some(endpoint) = endpoint.filter(|_| allowed::is_attached(&objects, record.text("SR")))
     else {
-        return Value::Array(Vec::new());
+        return Ok(Value::Array(Vec::new()));
     };
-    let Some(uuid) = Uuid::parse_str(record.uuid())
-        .ok()
-        .filter(|_| readable(record))
-    else {
-        return Value::Array(Vec::new());
-    };
+    let uuid = uuid_of(record)?;
     let export_name = crate::export::VdiExports::session_export_name(uuid, &call.session);
-    Value::Array(vec![Value::Struct(BTreeMap::from([
+    Ok(Value::Array(vec![Value::Struct(BTreeMap::from([
         ("exportname".to_owned(), export_name.into()),
         (
             "address".to_owned(),
@@ -266,5 +257,5 @@ fn nbd_info(call: &Call, vdi: &str) -> Value {
         ),
         ("cert".to_owned(), endpoint.certificate_pem.as_str().into()),
         ("subject".to_owned(), endpoint.subject.as_str().into()),
-    ]))])
+    ]))]))
 }
