@@ -50,6 +50,8 @@ pub mod transmission_flag {
     pub const SEND_DF: u16 = 1 << 7;
     /// A flush on one connection covers all of them.
     pub const CAN_MULTI_CONN: u16 = 1 << 8;
+    /// A range can be read ahead.
+    pub const SEND_CACHE: u16 = 1 << 10;
 }
 
 /// Options ("Option types").

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::budget::Budget;
 use super::connection::Connection;
 use super::exports::{Exports, Peer, PeerAddress};
 use super::handshake::{Agreed, Handshake};
@@ -77,6 +78,7 @@ struct Running {
 struct Shared {
     exports: Arc<dyn Exports>,
     limits: Limits,
+    budget: Arc<Budget>,
     registry: Arc<Registry>,
 }
 
@@ -99,6 +101,7 @@ impl Server {
     pub fn new(exports: Arc<dyn Exports>, limits: Limits) -> Self {
         let shared = Shared {
             exports,
+            budget: Budget::new(limits.buffer_bytes),
             limits,
             registry: Arc::default(),
         };
@@ -332,6 +335,7 @@ impl Shared {
             receiver,
             sender,
             registration,
+            self.budget.clone(),
             max_workers,
         )
         .work();

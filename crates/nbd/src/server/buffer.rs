@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 use std::ops::Range;
 
+use super::budget::Lease;
 use super::limits::{BATCH_BYTES, BATCH_REPLIES, BUFFER_ALIGNMENT};
 use crate::Error;
 use crate::channel::{Channel, Sender};
@@ -15,7 +16,7 @@ pub(super) struct AlignedBuffer {
 }
 
 impl AlignedBuffer {
-    fn capacity(&self) -> usize {
+    pub(super) fn capacity(&self) -> usize {
         self.bytes.len().saturating_sub(BUFFER_ALIGNMENT)
     }
 
@@ -40,6 +41,34 @@ impl AlignedBuffer {
     }
 }
 
+/// Where the data of a batch lies.
+enum Memory {
+    Own(AlignedBuffer),
+    Leased(Lease),
+}
+
+impl Memory {
+    fn buffer(&self) -> &AlignedBuffer {
+        match self {
+            Memory::Own(buffer) => buffer,
+            Memory::Leased(lease) => lease.buffer(),
+        }
+    }
+
+    fn buffer_mut(&mut self) -> &mut AlignedBuffer {
+        match self {
+            Memory::Own(buffer) => buffer,
+            Memory::Leased(lease) => lease.buffer_mut(),
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory::Own(AlignedBuffer::default())
+    }
+}
+
 struct Part {
     head: Range<usize>,
     data: Range<usize>,
@@ -49,12 +78,28 @@ struct Part {
 #[derive(Default)]
 pub(super) struct Batch {
     heads: Vec<u8>,
-    data: AlignedBuffer,
+    data: Memory,
     used: usize,
     parts: Vec<Part>,
 }
 
 impl Batch {
+    /// A batch whose data is kept in leased memory.
+    pub(super) fn leased(lease: Lease) -> Self {
+        Batch {
+            data: Memory::Leased(lease),
+            ..Batch::default()
+        }
+    }
+
+    /// Bytes of data that one reply can have.
+    pub(super) fn piece(&self) -> usize {
+        match &self.data {
+            Memory::Own(_) => BATCH_BYTES,
+            Memory::Leased(lease) => lease.buffer().capacity(),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
@@ -62,15 +107,19 @@ impl Batch {
     /// True when a reply with `length` bytes of data can be added before sending.
     pub(super) fn has_room(&self, length: usize) -> bool {
         self.is_empty()
-            || (self.parts.len() < BATCH_REPLIES && self.used + length <= self.data.capacity())
+            || (self.parts.len() < BATCH_REPLIES
+                && self.used + length <= self.data.buffer().capacity())
     }
 
-    /// Where the data of the next reply goes; the caller has made sure of the room.
+    /// Where the data of the next reply goes, at most [`Batch::piece`]; the caller has made sure of the room.
     pub(super) fn space(&mut self, length: usize) -> &mut [u8] {
-        if self.is_empty() {
-            self.data.reserve(length.max(BATCH_BYTES));
+        if self.is_empty()
+            && let Memory::Own(buffer) = &mut self.data
+        {
+            buffer.reserve(BATCH_BYTES);
         }
-        self.data.slice_mut(self.used..self.used + length)
+        let range = self.used..self.used + length;
+        self.data.buffer_mut().slice_mut(range)
     }
 
     /// Adds a reply whose data is the first `length` bytes of [`Batch::space`].
@@ -96,7 +145,7 @@ impl Batch {
         let mut slices = [IoSlice::new(&[]); 2 * BATCH_REPLIES];
         for (pair, part) in slices.chunks_exact_mut(2).zip(&self.parts) {
             pair[0] = IoSlice::new(&self.heads[part.head.clone()]);
-            pair[1] = IoSlice::new(self.data.slice(part.data.clone()));
+            pair[1] = IoSlice::new(self.data.buffer().slice(part.data.clone()));
         }
         let count = 2 * self.parts.len();
         let result = sender.send(channel, &mut slices[..count]);
@@ -131,7 +180,7 @@ mod tests {
         let mut batch = Batch::default();
         assert!(
             batch.has_room(1 << 20),
-            "one reply of any size fits into an empty batch"
+            "an empty batch makes room as it is used"
         );
         batch.space(4096);
         batch.push_with_data(&[b"head"], 4096);

@@ -4,12 +4,16 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::budget::{Budget, Lease};
 use super::buffer::{AlignedBuffer, Batch};
 use super::check::{Against, Denied, check};
+use super::contexts::Context;
 use super::handshake::Negotiated;
-use super::limits::{CLOSE_TIMEOUT, FAST_IO, MAX_REQUEST, PIECE, SHORT_REQUEST};
+use super::limits::{
+    BUFFER_PATIENCE, CLOSE_TIMEOUT, FAST_IO, MAX_REQUEST, OWN_PAYLOAD, PIECE, SHORT_REQUEST,
+};
 use super::registry::Registration;
 use crate::channel::{Channel, Receiver, Sender};
 use crate::protocol::constants::{command, command_flag};
@@ -26,15 +30,16 @@ const AVERAGE_SHIFT: u32 = 3;
 pub(super) struct Connection {
     pub(super) export: Arc<dyn Export>,
     pub(super) structured: bool,
-    block_status: bool,
+    pub(super) contexts: Vec<Context>,
     channel: Channel,
-    receiver: Mutex<Receiver>,
+    receiving: Mutex<Receiving>,
     sender: Mutex<Sender>,
     ended: AtomicBool,
     workers: AtomicUsize,
     waiting: AtomicUsize,
     max_workers: usize,
     average_io_ns: AtomicU64,
+    budget: Arc<Budget>,
     registration: Registration,
 }
 
@@ -44,11 +49,21 @@ enum Turn {
     End,
 }
 
-/// Buffers of one worker.
-#[derive(Default)]
-struct Buffers {
+/// The receiving half, and the connection's own memory, which belongs to who receives.
+struct Receiving {
+    receiver: Receiver,
     batch: Batch,
     payload: AlignedBuffer,
+    /// True when the last request that wanted shared memory got none: the next one does not wait for it.
+    is_starved: bool,
+}
+
+/// What is left of a turn after a slow request was dealt with.
+enum Slow {
+    /// It was carried out under the receive lock, which the worker still has.
+    Done,
+    /// The lock may be passed on; the request is to be carried out with this memory and payload length.
+    PassOn(Option<Lease>, usize),
 }
 
 impl Connection {
@@ -58,20 +73,27 @@ impl Connection {
         receiver: Receiver,
         sender: Sender,
         registration: Registration,
+        budget: Arc<Budget>,
         max_workers: usize,
     ) -> Arc<Self> {
         Arc::new(Connection {
             export: negotiated.export,
             structured: negotiated.structured,
-            block_status: negotiated.block_status,
+            contexts: negotiated.contexts,
             channel,
-            receiver: Mutex::new(receiver),
+            receiving: Mutex::new(Receiving {
+                receiver,
+                batch: Batch::default(),
+                payload: AlignedBuffer::default(),
+                is_starved: false,
+            }),
             sender: Mutex::new(sender),
             ended: AtomicBool::new(false),
             workers: AtomicUsize::new(1),
             waiting: AtomicUsize::new(0),
             max_workers: max_workers.max(1),
             average_io_ns: AtomicU64::new(0),
+            budget,
             registration,
         })
     }
@@ -79,17 +101,16 @@ impl Connection {
     /// Serves requests on the calling thread until the connection ends.
     pub(super) fn work(self: Arc<Self>) {
         let guard = PanicGuard(&self);
-        let mut buffers = Buffers::default();
         loop {
             self.waiting.fetch_add(1, Ordering::Relaxed);
-            let receiver = self.receiver.lock();
+            let receiving = self.receiving.lock();
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             // A poisoned half means that an export panicked in the middle of a payload.
-            let Ok(receiver) = receiver else { break };
+            let Ok(receiving) = receiving else { break };
             if self.ended.load(Ordering::Acquire) {
                 break;
             }
-            match self.turn(receiver, &mut buffers) {
+            match self.turn(receiving) {
                 Ok(Turn::Again) => {}
                 Ok(Turn::End) => {
                     self.ended.store(true, Ordering::Release);
@@ -121,13 +142,14 @@ impl Connection {
     }
 
     /// Serves requests under the receive lock until one is slow, which is carried out after the lock was passed on.
-    fn turn(
-        self: &Arc<Self>,
-        mut receiver: MutexGuard<'_, Receiver>,
-        buffers: &mut Buffers,
-    ) -> Result<Turn, Error> {
-        let Buffers { batch, payload } = buffers;
+    fn turn(self: &Arc<Self>, mut receiving: MutexGuard<'_, Receiving>) -> Result<Turn, Error> {
         loop {
+            let Receiving {
+                receiver,
+                batch,
+                payload,
+                ..
+            } = &mut *receiving;
             if receiver.buffered() < Request::LENGTH {
                 // The next step may wait for the client, who may wait for these.
                 self.send(batch)?;
@@ -142,59 +164,113 @@ impl Connection {
                 self.send(batch)?;
                 return Ok(Turn::End);
             }
-            let verdict = self.admit(&request)?;
             let length = request.length as usize;
+            let verdict = self.admit(&request)?;
             if request.command == command::WRITE && receiver.buffered() < length {
                 self.send(batch)?;
             }
-            let denied = match (verdict, request.command) {
-                (Err(denied), command::WRITE) => {
-                    receiver.discard(&self.channel, request.length.into(), "a payload")?;
-                    Some(denied)
+            if let Err(denied) = verdict {
+                if request.command == command::WRITE {
+                    receiver.discard(&self.channel, length as u64, "a payload")?;
                 }
-                (Err(denied), _) => Some(denied),
-                (Ok(()), command::WRITE) if length > PIECE => {
-                    self.write_in_pieces(&request, &mut receiver, payload, batch)?;
-                    continue;
-                }
-                (Ok(()), command::WRITE) => {
-                    payload.reserve(length);
-                    receiver.read_exact(
-                        &self.channel,
-                        payload.slice_mut(0..length),
-                        "a payload",
-                    )?;
-                    None
-                }
-                (Ok(()), _) => None,
-            };
-            if let Some(denied) = denied {
                 self.make_room(batch, 0)?;
                 self.push_error(&request, denied, batch);
                 continue;
             }
-            let data = if request.command == command::WRITE {
-                payload.slice(0..length)
-            } else {
-                &[]
-            };
-            if self.is_slow(&request) {
-                self.send(batch)?;
-                self.pass_on(receiver);
+            if !self.is_slow(&request) {
+                let mut room = length;
+                let mut data: &[u8] = &[];
+                if request.command == command::WRITE {
+                    payload.reserve(OWN_PAYLOAD);
+                    let place = payload.slice_mut(0..length);
+                    receiver.read_exact(&self.channel, place, "a payload")?;
+                    (room, data) = (0, place);
+                }
+                self.make_room(batch, room)?;
                 self.timed(&request, data, batch)?;
-                self.send(batch)?;
-                return Ok(Turn::Again);
+                continue;
             }
-            self.make_room(
-                batch,
-                if request.command == command::READ {
-                    length
-                } else {
-                    0
-                },
-            )?;
-            self.timed(&request, data, batch)?;
+            self.send(batch)?;
+            let Slow::PassOn(lease, payload_length) =
+                self.receive_slow(&request, &mut receiving)?
+            else {
+                continue;
+            };
+            self.pass_on(receiving);
+            let (mut batch, payload) = match (lease, request.command) {
+                (Some(lease), command::WRITE) => (Batch::default(), Some(lease)),
+                (Some(lease), _) => (Batch::leased(lease), None),
+                (None, _) => (Batch::default(), None),
+            };
+            let data = payload
+                .as_ref()
+                .map_or(&[][..], |lease| lease.buffer().slice(0..payload_length));
+            self.timed(&request, data, &mut batch)?;
+            self.send(&mut batch)?;
+            return Ok(Turn::Again);
         }
+    }
+
+    /// Gets memory for a slow request, and its payload. What must be done in order (a long payload) or without memory of
+    /// its own is carried out here and now.
+    fn receive_slow(&self, request: &Request, receiving: &mut Receiving) -> Result<Slow, Error> {
+        let mut lease = self.memory_for(request, &mut receiving.is_starved);
+        let Receiving {
+            receiver,
+            batch,
+            payload,
+            ..
+        } = receiving;
+        let length = request.length as usize;
+        match (request.command, &mut lease) {
+            (command::WRITE, Some(lease)) if length > PIECE => {
+                self.write_in_pieces(request, receiver, lease.buffer_mut(), batch)?;
+            }
+            (command::WRITE, Some(memory)) => {
+                let place = memory.buffer_mut().slice_mut(0..length);
+                receiver.read_exact(&self.channel, place, "a payload")?;
+                return Ok(Slow::PassOn(lease, length));
+            }
+            (command::WRITE, None) if length > 0 => {
+                payload.reserve(OWN_PAYLOAD);
+                self.write_in_pieces(request, receiver, payload, batch)?;
+            }
+            (command::READ, None) if length > 0 => {
+                if request.flags & command_flag::DF != 0 && length > batch.piece() {
+                    let denied = Denied {
+                        code: ErrorCode::Overflow,
+                        message: "too long for one chunk while memory is short",
+                    };
+                    self.push_error(request, denied, batch);
+                } else {
+                    self.timed(request, &[], batch)?;
+                }
+            }
+            (command::CACHE, None) => self.push_outcome(request, Ok(()), batch),
+            _ => return Ok(Slow::PassOn(lease, 0)),
+        }
+        Ok(Slow::Done)
+    }
+
+    /// Shared memory for the data of a request; none when it has no data, or when too much is in use.
+    fn memory_for(&self, request: &Request, is_starved: &mut bool) -> Option<Lease> {
+        let has_data = matches!(
+            request.command,
+            command::READ | command::WRITE | command::CACHE
+        );
+        if !has_data || request.length == 0 {
+            return None;
+        }
+        let patience = if *is_starved || request.command == command::CACHE {
+            Duration::ZERO
+        } else {
+            BUFFER_PATIENCE
+        };
+        let lease = self
+            .budget
+            .lease(PIECE.min(request.length as usize), patience);
+        *is_starved = lease.is_none();
+        lease
     }
 
     /// Decides on a request; an error ends the connection.
@@ -218,7 +294,7 @@ impl Connection {
             size: self.export.size(),
             read_only: self.export.is_read_only(),
             structured: self.structured,
-            block_status: self.block_status,
+            block_status: !self.contexts.is_empty(),
         };
         Ok(check(request, against))
     }
@@ -246,9 +322,9 @@ impl Connection {
     }
 
     /// Lets another worker receive, starting one if none waits and one more is allowed.
-    fn pass_on(self: &Arc<Self>, receiver: MutexGuard<'_, Receiver>) {
+    fn pass_on(self: &Arc<Self>, receiving: MutexGuard<'_, Receiving>) {
         let nobody_waits = self.waiting.load(Ordering::Relaxed) == 0;
-        drop(receiver);
+        drop(receiving);
         if !nobody_waits || self.workers.load(Ordering::Relaxed) >= self.max_workers {
             return;
         }
@@ -271,20 +347,20 @@ impl Connection {
         &self,
         request: &Request,
         receiver: &mut Receiver,
-        payload: &mut AlignedBuffer,
+        memory: &mut AlignedBuffer,
         batch: &mut Batch,
     ) -> Result<(), Error> {
-        payload.reserve(PIECE);
+        let piece = memory.capacity().min(PIECE);
         let mut outcome = Ok(());
         let mut done = 0;
         let total = request.length as usize;
         while done < total {
-            let step = PIECE.min(total - done);
-            receiver.read_exact(&self.channel, payload.slice_mut(0..step), "a payload")?;
+            let step = piece.min(total - done);
+            receiver.read_exact(&self.channel, memory.slice_mut(0..step), "a payload")?;
             if outcome.is_ok() {
                 outcome = self
                     .export
-                    .write_at(payload.slice(0..step), request.offset + done as u64);
+                    .write_at(memory.slice(0..step), request.offset + done as u64);
             }
             done += step;
         }

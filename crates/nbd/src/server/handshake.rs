@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::accept::TlsPolicy;
+use super::contexts::{self, Context};
 use super::exports::{Exports, Found, Peer, Refusal};
 use super::limits::{MAX_LISTED, MAX_OPTION, MAX_OPTIONS, MAX_REQUEST, MAX_SKIPPED_OPTION};
 use super::registry::{Bind, Registration};
 use crate::channel::{Channel, Receiver, Sender};
 use crate::protocol::constants::{
-    BASE_ALLOCATION, MAX_STRING, handshake_flag, info, option, option_reply, transmission_flag,
+    MAX_STRING, handshake_flag, info, option, option_reply, transmission_flag,
 };
 use crate::protocol::{
     BlockSizes, ClientHello, ExportReply, ExportRequest, Info, MetaContext, MetaContextRequest,
@@ -16,14 +17,12 @@ use crate::protocol::{
 };
 use crate::{Error, Export};
 
-/// What stands for `base:allocation` in chunks.
-pub(super) const ALLOCATION_CONTEXT: u32 = 1;
-
 /// What a handshake that led to transmission agreed on.
 pub(super) struct Negotiated {
     pub(super) export: Arc<dyn Export>,
     pub(super) structured: bool,
-    pub(super) block_status: bool,
+    /// The metadata contexts that were chosen.
+    pub(super) contexts: Vec<Context>,
 }
 
 /// A handshake under way.
@@ -43,8 +42,8 @@ pub(super) struct Handshake<'a> {
 pub(super) struct Agreed {
     no_zeroes: bool,
     structured: bool,
-    /// Name of the export for which `base:allocation` was chosen.
-    allocation: Option<String>,
+    /// The metadata contexts that were chosen, and the name of the export for which they were.
+    contexts: Option<(String, Vec<Context>)>,
 }
 
 /// What an option leads to.
@@ -306,7 +305,7 @@ impl Handshake<'_> {
         let sets = code == option::SET_META_CONTEXT;
         if sets {
             // A failing option forgets the earlier choice too.
-            self.state.allocation = None;
+            self.state.contexts = None;
         }
         if !self.state.structured {
             return self.refuse(
@@ -326,18 +325,23 @@ impl Handshake<'_> {
                 ),
             );
         };
-        if let Err(refusal) = self.exports.find(&request.name, &self.peer) {
-            return self.refuse(code, refusal.into());
-        }
-        let asked = |query: &str| request.queries.iter().any(|one| one == query);
-        let chosen =
-            asked(BASE_ALLOCATION) || (!sets && (request.queries.is_empty() || asked("base:")));
+        let found = match self.exports.find(&request.name, &self.peer) {
+            Ok(found) => found,
+            Err(refusal) => return self.refuse(code, refusal.into()),
+        };
+        let offered = contexts::offered(&*found.export);
+        let chosen: Vec<Context> = offered
+            .into_iter()
+            .filter(|context| match sets {
+                true => context.is_chosen_by(&request.queries),
+                false => context.is_listed_by(&request.queries),
+            })
+            .collect();
         let mut out = Vec::new();
-        if chosen {
-            let id = if sets { ALLOCATION_CONTEXT } else { 0 };
+        for context in &chosen {
             let context = MetaContext {
-                id,
-                name: BASE_ALLOCATION.to_owned(),
+                id: if sets { context.id } else { 0 },
+                name: context.name().to_owned(),
             };
             append_reply(
                 &mut out,
@@ -347,8 +351,8 @@ impl Handshake<'_> {
             );
         }
         append_reply(&mut out, code, option_reply::ACK, &[]);
-        if sets && chosen {
-            self.state.allocation = Some(request.name);
+        if sets {
+            self.state.contexts = Some((request.name, chosen));
         }
         self.send(&out)?;
         Ok(Next::Option)
@@ -368,17 +372,23 @@ impl Handshake<'_> {
         }
     }
 
-    fn negotiated(&self, name: &str, found: Found) -> Negotiated {
+    fn negotiated(&mut self, name: &str, found: Found) -> Negotiated {
+        // What was chosen for another export does not count.
+        let chosen = self.state.contexts.take().filter(|(of, _)| of == name);
         Negotiated {
             export: found.export,
             structured: self.state.structured,
-            block_status: self.state.allocation.as_deref() == Some(name),
+            contexts: chosen.map(|(_, contexts)| contexts).unwrap_or_default(),
         }
     }
 
     fn flags(&self, export: &dyn Export) -> u16 {
         use transmission_flag as flag;
-        let mut flags = flag::HAS_FLAGS | flag::SEND_FLUSH | flag::SEND_FUA | flag::CAN_MULTI_CONN;
+        let mut flags = flag::HAS_FLAGS
+            | flag::SEND_FLUSH
+            | flag::SEND_FUA
+            | flag::CAN_MULTI_CONN
+            | flag::SEND_CACHE;
         flags |= match export.is_read_only() {
             true => flag::READ_ONLY,
             false => flag::SEND_TRIM | flag::SEND_WRITE_ZEROES,

@@ -8,9 +8,11 @@
 //! costs, one worker keeps the receive lock and serves request after request, sending replies in batches.
 
 mod accept;
+mod budget;
 mod buffer;
 mod check;
 mod connection;
+mod contexts;
 mod exports;
 mod handshake;
 mod limits;

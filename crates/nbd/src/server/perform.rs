@@ -5,14 +5,15 @@ use std::io;
 use super::buffer::Batch;
 use super::check::Denied;
 use super::connection::Connection;
-use super::handshake::ALLOCATION_CONTEXT;
-use super::limits::{MAX_STATUS_EXTENTS, PIECE};
-use crate::protocol::constants::{CHUNK_DONE, chunk, command, command_flag, state};
+use super::limits::{MAX_READ_AHEAD, MAX_STATUS_EXTENTS};
+use crate::Error;
+use crate::protocol::constants::{CHUNK_DONE, chunk, command, command_flag};
 use crate::protocol::{
-    BlockDescriptor, ChunkHeader, DataHeader, ErrorChunk, ErrorCode, Request, SimpleReply,
-    StatusChunk,
+    ChunkHeader, DataHeader, ErrorChunk, ErrorCode, Request, SimpleReply, StatusChunk,
 };
-use crate::{BlockStatus, Error, Extent};
+
+/// What is written where zeros must be written.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 impl Connection {
     /// Carries out a request and adds its reply to the batch, which has room for it.
@@ -24,7 +25,7 @@ impl Connection {
     ) -> Result<(), Error> {
         let length = u64::from(request.length);
         let outcome = match request.command {
-            command::READ if request.length as usize > PIECE => {
+            command::READ if request.length as usize > batch.piece() => {
                 return self.read_in_pieces(request, batch);
             }
             command::READ => {
@@ -36,6 +37,7 @@ impl Connection {
                 return Ok(());
             }
             command::FLUSH => self.export.flush(),
+            command::CACHE => self.read_ahead(request, batch),
             _ if length == 0 => Ok(()),
             command::WRITE => self.export.write_at(data, request.offset),
             command::TRIM => match self.export.trim_at(request.offset, length) {
@@ -78,13 +80,25 @@ impl Connection {
             }
         }
         // Only written zeros are sure to be allocated.
-        let zeros = vec![0; PIECE.min(request.length as usize)];
         let end = request.offset + u64::from(request.length);
         let mut offset = request.offset;
         while offset < end {
-            let step = (end - offset).min(PIECE as u64);
-            self.export.write_at(&zeros[..step as usize], offset)?;
+            let step = (end - offset).min(ZEROS.len() as u64);
+            self.export.write_at(&ZEROS[..step as usize], offset)?;
             offset += step;
+        }
+        Ok(())
+    }
+
+    /// Reads a range for its effect on the caches below, as far as that may be worth it.
+    fn read_ahead(&self, request: &Request, batch: &mut Batch) -> io::Result<()> {
+        let length = request.length.min(MAX_READ_AHEAD) as usize;
+        let mut done = 0;
+        while done < length {
+            let step = batch.piece().min(length - done);
+            let offset = request.offset + done as u64;
+            self.export.read_at(batch.space(step), offset)?;
+            done += step;
         }
         Ok(())
     }
@@ -134,7 +148,7 @@ impl Connection {
             return self.with_sender(|channel, sender| {
                 let mut done = 0;
                 while done < request.length as usize {
-                    let step = PIECE.min(request.length as usize - done);
+                    let step = batch.piece().min(request.length as usize - done);
                     let result = self
                         .export
                         .read_at(batch.space(step), request.offset + done as u64);
@@ -168,7 +182,7 @@ impl Connection {
         }
         let mut done = 0;
         while done < request.length {
-            let step = (PIECE as u32).min(request.length - done);
+            let step = (batch.piece() as u32).min(request.length - done);
             let offset = request.offset + u64::from(done);
             if let Err(error) = self.export.read_at(batch.space(step as usize), offset) {
                 self.push_failure(request, &error, batch);
@@ -193,32 +207,34 @@ impl Connection {
         } else {
             MAX_STATUS_EXTENTS
         };
-        let extents = match self
-            .export
-            .block_status(request.offset, request.length.into(), limit)
-        {
-            Ok(extents) => descriptors(&extents, request.length, limit),
-            Err(error) => return self.push_failure(request, &error, batch),
-        };
-        if extents.is_empty() {
-            let denied = Denied {
-                code: ErrorCode::Io,
-                message: "the export knows nothing of this range",
+        // One chunk for each context, in one piece: the client may not see some of them and then an error.
+        let mut reply = Vec::new();
+        for (index, context) in self.contexts.iter().enumerate() {
+            let extents = context.extents(&*self.export, request.offset, request.length, limit);
+            let extents = match extents {
+                Ok(extents) if !extents.is_empty() => extents,
+                Ok(_) => {
+                    let denied = Denied {
+                        code: ErrorCode::Io,
+                        message: "the export knows nothing of this range",
+                    };
+                    return self.push_error(request, denied, batch);
+                }
+                Err(error) => return self.push_failure(request, &error, batch),
             };
-            return self.push_error(request, denied, batch);
+            let context = context.id;
+            let payload = StatusChunk { context, extents }.to_bytes();
+            let is_last = index + 1 == self.contexts.len();
+            let header = ChunkHeader {
+                flags: if is_last { CHUNK_DONE } else { 0 },
+                kind: chunk::BLOCK_STATUS,
+                cookie: request.cookie,
+                length: payload.len() as u32,
+            };
+            reply.extend_from_slice(&header.to_bytes());
+            reply.extend_from_slice(&payload);
         }
-        let payload = StatusChunk {
-            context: ALLOCATION_CONTEXT,
-            extents,
-        }
-        .to_bytes();
-        let header = ChunkHeader {
-            flags: CHUNK_DONE,
-            kind: chunk::BLOCK_STATUS,
-            cookie: request.cookie,
-            length: payload.len() as u32,
-        };
-        batch.push(&[&header.to_bytes(), &payload]);
+        batch.push(&[&reply]);
     }
 
     pub(super) fn push_outcome(
@@ -283,63 +299,4 @@ fn data_chunk(request: &Request, length: u32, flags: u16) -> [u8; ChunkHeader::L
         length,
     }
     .to_bytes()
-}
-
-/// Turns extents into descriptors: merged where equal, cut at `length`, at most `limit`.
-fn descriptors(extents: &[Extent], length: u32, limit: usize) -> Vec<BlockDescriptor> {
-    let mut out: Vec<BlockDescriptor> = Vec::new();
-    let mut left = length;
-    for extent in extents {
-        let step = u32::try_from(extent.length).unwrap_or(u32::MAX).min(left);
-        if step == 0 {
-            continue;
-        }
-        let flags = match extent.status {
-            BlockStatus::Data => 0,
-            BlockStatus::Zero => state::ZERO,
-            BlockStatus::Hole => state::HOLE | state::ZERO,
-        };
-        let full = out.len() == limit;
-        match out.last_mut() {
-            Some(last) if last.flags == flags => last.length += step,
-            _ if full => break,
-            _ => out.push(BlockDescriptor {
-                length: step,
-                flags,
-            }),
-        }
-        left -= step;
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn extents_are_merged_cut_and_limited() {
-        let extent = |length, status| Extent { length, status };
-        let extents = [
-            extent(0, BlockStatus::Data),
-            extent(10, BlockStatus::Data),
-            extent(10, BlockStatus::Data),
-            extent(5, BlockStatus::Hole),
-            extent(u64::MAX, BlockStatus::Zero),
-        ];
-        let expected = [(20, 0), (5, state::HOLE | state::ZERO), (75, state::ZERO)];
-        let expected: Vec<_> = expected
-            .map(|(length, flags)| BlockDescriptor { length, flags })
-            .into();
-        assert_eq!(descriptors(&extents, 100, 10), expected);
-        assert_eq!(descriptors(&extents, 100, 1), expected[..1]);
-        assert_eq!(
-            descriptors(&extents, 15, 10),
-            [BlockDescriptor {
-                length: 15,
-                flags: 0
-            }]
-        );
-        assert_eq!(descriptors(&[], 15, 10), []);
-    }
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use nbd::client::ClientOptions;
 use nbd::server::{Limits, ListenerOptions};
-use nbd::{BlockStatus, Client, Export, Exports, Extent, Found, Peer, Refusal, Server};
+use nbd::{
+    BlockStatus, Client, ContextExtent, Export, Exports, Extent, Found, Peer, Refusal, Server,
+};
 
 /// How long anything in these tests may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,7 +41,12 @@ pub struct MemoryExport {
     held: Mutex<bool>,
     released: Condvar,
     pub panics: AtomicBool,
+    /// True when it offers its written blocks as [`CHANGES`] too.
+    pub has_changes: AtomicBool,
 }
+
+/// The further metadata context of an export that has one.
+pub const CHANGES: &str = "qemu:dirty-bitmap:cbt";
 
 struct Content {
     bytes: Vec<u8>,
@@ -61,7 +68,16 @@ impl MemoryExport {
             held: Mutex::new(false),
             released: Condvar::new(),
             panics: AtomicBool::new(false),
+            has_changes: AtomicBool::new(false),
         })
+    }
+
+    /// Adds `bytes` zeros at the end.
+    pub fn grow(&self, bytes: usize) {
+        let mut content = self.content.lock().unwrap();
+        let length = content.bytes.len() + bytes;
+        content.bytes.resize(length, 0);
+        content.allocated.resize(length.div_ceil(BLOCK), false);
     }
 
     /// Makes reads wait until [`MemoryExport::release`].
@@ -103,7 +119,7 @@ impl MemoryExport {
 
 impl Export for MemoryExport {
     fn size(&self) -> u64 {
-        SIZE
+        self.content.lock().unwrap().bytes.len() as u64
     }
 
     fn is_read_only(&self) -> bool {
@@ -177,6 +193,31 @@ impl Export for MemoryExport {
             at = next;
         }
         Ok(extents)
+    }
+
+    fn contexts(&self) -> Vec<String> {
+        let has_changes = self.has_changes.load(Ordering::SeqCst);
+        has_changes
+            .then(|| CHANGES.to_owned())
+            .into_iter()
+            .collect()
+    }
+
+    fn context_status(
+        &self,
+        context: &str,
+        offset: u64,
+        length: u64,
+        limit: usize,
+    ) -> io::Result<Vec<ContextExtent>> {
+        assert_eq!(context, CHANGES);
+        let extents = self.block_status(offset, length, limit)?;
+        let changed = |extent: &Extent| u32::from(extent.status == BlockStatus::Data);
+        let extents = extents.iter().map(|extent| ContextExtent {
+            length: extent.length,
+            flags: changed(extent),
+        });
+        Ok(extents.collect())
     }
 
     fn close(&self) -> io::Result<()> {

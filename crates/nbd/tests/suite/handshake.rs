@@ -156,7 +156,8 @@ fn info_tells_size_and_flags() {
         let always = transmission_flag::HAS_FLAGS
             | transmission_flag::SEND_FLUSH
             | transmission_flag::SEND_FUA
-            | transmission_flag::CAN_MULTI_CONN;
+            | transmission_flag::CAN_MULTI_CONN
+            | transmission_flag::SEND_CACHE;
         assert_eq!(flags, always | expected, "no DF before structured replies");
     }
 }

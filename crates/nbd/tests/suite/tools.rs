@@ -4,11 +4,12 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use nbd::server::{Limits, ListenerOptions};
 use testkit::tool::{output, program, run};
 
-use crate::fixture::{Fixture, SIZE, pattern};
+use crate::fixture::{CHANGES, Fixture, SIZE, pattern};
 use crate::tls::Identity;
 
 /// Seconds that a tool may take; its own start is slow on a busy machine.
@@ -47,7 +48,7 @@ fn nbdinfo_sees_what_is_offered() {
         "\"can_multi_conn\":true",
         "\"can_trim\":true",
         "\"can_zero\":true",
-        "\"can_cache\":false",
+        "\"can_cache\":true",
         "\"can_fast_zero\":false",
         "\"is_read_only\":false",
         "\"block_size_maximum\":33554432",
@@ -103,11 +104,12 @@ assert h.pread(4096, 8192) == bytearray(4096)
 h.zero(65536, 0, nbd.CMD_FLAG_NO_HOLE)
 h.trim(65536, 0, nbd.CMD_FLAG_FUA)
 h.flush()
+h.cache(1 << 22, 0)
 seen = []
 h.block_status(1 << 20, 0, lambda context, offset, extents, error: seen.append((context, extents)), nbd.CMD_FLAG_REQ_ONE)
 assert seen[0][0] == 'base:allocation' and len(seen[0][1]) == 2, seen
 h.set_strict_mode(0)
-for bad in (lambda: h.pread(512, h.get_size()), lambda: h.cache(512, 0), lambda: h.zero(512, 0, nbd.CMD_FLAG_FAST_ZERO)):
+for bad in (lambda: h.pread(512, h.get_size()), lambda: h.cache(512, h.get_size()), lambda: h.zero(512, 0, nbd.CMD_FLAG_FAST_ZERO)):
     try:
         bad()
         raise AssertionError('accepted')
@@ -135,6 +137,122 @@ h.shutdown()
         script,
     ]);
     run(&mut command);
+}
+
+#[test]
+fn tools_see_the_changes_beside_the_allocation() {
+    if is_missing("nbdinfo") || is_missing("qemu-img") {
+        return;
+    }
+    let fixture = Fixture::new();
+    fixture.disk.has_changes.store(true, Ordering::SeqCst);
+    fixture
+        .client("disk")
+        .write(&pattern(1, 65_536), 131_072)
+        .unwrap();
+    let text = run(bounded("nbdinfo").args(["--json", &fixture.uri("disk")]));
+    assert!(
+        text.contains("base:allocation") && text.contains(CHANGES),
+        "{text}"
+    );
+    for (context, changed) in [
+        ("base:allocation", ["3", "0", "3"]),
+        (CHANGES, ["0", "1", "0"]),
+    ] {
+        let map = run(bounded("nbdinfo")
+            .arg(format!("--map={context}"))
+            .arg(fixture.uri("disk")));
+        let rows: Vec<Vec<&str>> = map
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        let left = (SIZE - 196_608).to_string();
+        assert_eq!(rows[0][..3], ["0", "131072", changed[0]], "{context}");
+        assert_eq!(rows[1][..3], ["131072", "65536", changed[1]], "{context}");
+        assert_eq!(rows[2][..3], ["196608", &left, changed[2]], "{context}");
+    }
+    // qemu shows what is dirty in the bitmap as what has no data.
+    let image = format!(
+        "driver=nbd,server.type=unix,server.path={},export=disk,x-dirty-bitmap={CHANGES}",
+        fixture.socket().display()
+    );
+    let map = run(bounded("qemu-img").args(["map", "--output=json", "--image-opts", &image]));
+    let squeezed: String = map.chars().filter(|char| !char.is_whitespace()).collect();
+    assert!(
+        squeezed.contains("\"start\":131072,\"length\":65536,\"depth\":0,\"present\":false,\"zero\":false,\"data\":false"),
+        "{map}"
+    );
+    if is_missing("nbdsh") {
+        return;
+    }
+    let script = format!(
+        "\
+h.add_meta_context('base:allocation')
+h.add_meta_context('{CHANGES}')
+h.add_meta_context('qemu:dirty-bitmap:other')
+h.connect_uri('{}')
+assert h.can_meta_context('base:allocation') and h.can_meta_context('{CHANGES}')
+assert not h.can_meta_context('qemu:dirty-bitmap:other')
+seen = {{}}
+h.block_status(1 << 20, 65536, lambda context, offset, extents, error: seen.__setitem__(context, extents))
+assert seen == {{'base:allocation': [65536, 3, 65536, 0, 917504, 3], '{CHANGES}': [65536, 0, 65536, 1, 917504, 0]}}, seen
+",
+        fixture.uri("disk")
+    );
+    let mut command = bounded("nbdsh");
+    command.env("PATH", "/usr/bin:/bin");
+    run(command.args(["-c", &script]));
+}
+
+#[test]
+fn nbdkit_serves_what_it_reads_from_here() {
+    if is_missing("nbdkit") || is_missing("nbdcopy") {
+        return;
+    }
+    let fixture = Fixture::new();
+    let content = pattern(3, SIZE as usize);
+    let source = fixture.directory.path().join("source");
+    let target = fixture.directory.path().join("target");
+    fs::write(&source, &content).unwrap();
+    // The plugin is a client with several connections; the tool talks to the plugin.
+    let mut command = bounded("nbdkit");
+    command.args(["-U", "-", "nbd"]);
+    command.arg(format!("socket={}", fixture.socket().display()));
+    command.args(["export=disk", "shared=true", "--run"]);
+    command.arg(format!(
+        "nbdcopy --flush {} \"$uri\" && nbdcopy \"$uri\" {}",
+        source.display(),
+        target.display()
+    ));
+    run(&mut command);
+    assert!(fs::read(&target).unwrap() == content);
+}
+
+#[test]
+fn many_clients_at_once_read_what_each_wrote() {
+    if is_missing("fio") {
+        return;
+    }
+    let fixture = Fixture::new();
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let fixture = &fixture;
+            scope.spawn(move || {
+                let mut command = bounded("fio");
+                command.current_dir(fixture.directory.path());
+                command.args([
+                    "--ioengine=nbd",
+                    "--rw=randwrite",
+                    "--bs=16k",
+                    "--iodepth=16",
+                ]);
+                command.arg(format!("--name=client{number}"));
+                command.arg(format!("--offset={}", number * 2 * 1024 * 1024));
+                command.args(["--size=2M", "--verify=crc32c", "--do_verify=1"]);
+                run(command.arg(format!("--uri={}", fixture.uri("disk"))));
+            });
+        }
+    });
 }
 
 #[test]

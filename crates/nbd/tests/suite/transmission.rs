@@ -7,7 +7,7 @@ use std::thread;
 use nbd::client::ZeroMode;
 use nbd::protocol::constants::{command, command_flag, option};
 use nbd::protocol::{ErrorCode, ExportRequest, Request, SimpleReply};
-use nbd::server::MAX_REQUEST;
+use nbd::server::{Limits, MAX_REQUEST};
 use nbd::{BlockStatus, Error, Extent};
 
 use crate::fixture::{Fixture, SIZE, eventually, pattern};
@@ -41,6 +41,68 @@ fn what_is_written_is_read_at_every_size() {
     eventually("the connection to end", || {
         fixture.server.connections().is_empty()
     });
+}
+
+#[test]
+fn an_export_that_grows_serves_what_is_new_and_tells_new_clients() {
+    let fixture = Fixture::new();
+    let early = fixture.client("disk");
+    fixture.disk.grow(1 << 20);
+    assert_eq!(early.size(), SIZE, "the protocol has no word for it");
+    let late = fixture.client("disk");
+    assert_eq!(late.size(), SIZE + (1 << 20));
+    // A client that has learnt of it in another way goes on with the connection that it has.
+    let mut stream = fixture.raw();
+    greet(&mut stream, 3);
+    let go = ExportRequest {
+        name: "disk".to_owned(),
+        info: vec![],
+    };
+    send_option(&mut stream, option::GO, &go.to_bytes());
+    stream.read_exact(&mut [0; 20 + 12 + 20]).unwrap();
+    fixture.disk.grow(512);
+    let mut write = |offset| {
+        let request = Request {
+            flags: 0,
+            command: command::WRITE,
+            cookie: 5,
+            offset,
+            length: 512,
+        };
+        stream.write_all(&request.to_bytes()).unwrap();
+        stream.write_all(&[7; 512]).unwrap();
+        let mut reply = [0; SimpleReply::LENGTH];
+        stream.read_exact(&mut reply).unwrap();
+        SimpleReply::parse(&reply).unwrap().error
+    };
+    assert_eq!(write(SIZE + (1 << 20)), None);
+    assert_eq!(write(SIZE + (1 << 20) + 512), Some(ErrorCode::NoSpc));
+}
+
+#[test]
+fn without_shared_memory_everything_still_works() {
+    for buffer_bytes in [0, 80 * 1024] {
+        let fixture = Fixture::with_limits(Limits {
+            buffer_bytes,
+            ..Limits::default()
+        });
+        std::thread::scope(|scope| {
+            for number in 0..4u64 {
+                let fixture = &fixture;
+                scope.spawn(move || {
+                    let mut client = fixture.client("disk");
+                    let base = number * (2 << 20);
+                    for length in [1, 4096, 65_537, 1 << 20, (1 << 20) + 3] {
+                        let data = pattern(number as u8, length);
+                        client.write_durably(&data, base).unwrap();
+                        let mut back = vec![0; length];
+                        client.read(&mut back, base).unwrap();
+                        assert!(back == data, "{length} bytes with {buffer_bytes}");
+                    }
+                });
+            }
+        });
+    }
 }
 
 #[test]
@@ -211,6 +273,7 @@ fn simple_replies_carry_long_reads() {
         },
         Request {
             command: command::CACHE,
+            offset: SIZE,
             ..request
         },
         Request {
