@@ -47,6 +47,8 @@ pub enum Part {
     Locator(u8),
     /// The parent image.
     Parent,
+    /// The undo journal of a resize.
+    Journal,
 }
 
 impl std::fmt::Display for Part {
@@ -60,6 +62,7 @@ impl std::fmt::Display for Part {
             Part::Bitmap(block) => write!(f, "bitmap of block {block}"),
             Part::Locator(slot) => write!(f, "parent locator {slot}"),
             Part::Parent => f.write_str("parent"),
+            Part::Journal => f.write_str("resize journal"),
         }
     }
 }
@@ -175,6 +178,9 @@ pub enum Rule {
     /// The parent can be opened.
     #[error("parent cannot be opened")]
     ParentMissing,
+    /// A journal is that of the image which it is used for.
+    #[error("journal of another image")]
+    JournalUuid,
     /// A parent keeps its blocks while a chain has it open.
     #[error("parent has lost a block while it was open")]
     ParentChanged,
@@ -226,6 +232,9 @@ pub enum Error {
         /// Its value.
         found: u64,
     },
+    /// A resize was interrupted.
+    #[error("a resize of this image was interrupted: revert it with its journal")]
+    Resizing,
     /// The image was opened read-only.
     #[error("{action} refused: the image is open read-only")]
     ReadOnly {
@@ -298,6 +307,7 @@ impl Error {
             Error::Io { .. } => ErrorKind::Io,
             Error::NotVhd { .. } => ErrorKind::NotVhd,
             Error::Unsupported { .. } | Error::ReadOnly { .. } => ErrorKind::Unsupported,
+            Error::Resizing => ErrorKind::Corrupt,
             Error::Corrupt(_) | Error::Cycle { .. } => ErrorKind::Corrupt,
             Error::OutOfRange { .. } | Error::Limit { .. } => ErrorKind::OutOfRange,
             Error::ParentMissing { .. } => ErrorKind::ParentMissing,

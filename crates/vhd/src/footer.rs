@@ -13,6 +13,8 @@ use crate::{SECTOR_SIZE, header};
 pub const FOOTER_SIZE: usize = 512;
 /// First bytes of a footer.
 pub const COOKIE: &[u8; 8] = b"conectix";
+/// First bytes of both footers while a resize moves what lies between them; only the resize's journal helps then.
+pub const RESIZING_COOKIE: &[u8; 8] = b"v_poison";
 /// The feature bit that is always set.
 pub const FEATURE_RESERVED: u32 = 2;
 /// The feature bit of an image that may be deleted at shutdown.
@@ -230,6 +232,15 @@ impl Footer {
         put(&mut bytes, UUID_AT, self.uuid.as_bytes());
         put(&mut bytes, SAVED_STATE_AT, &[self.saved_state, self.hidden]);
         put(&mut bytes, RESERVED_AT, &self.reserved);
+        let checksum = checksum_without(&bytes, CHECKSUM_AT);
+        put(&mut bytes, CHECKSUM_AT, &checksum.to_be_bytes());
+        bytes
+    }
+
+    /// The bytes of the footer with [`RESIZING_COOKIE`], which no reader takes for a footer.
+    pub fn to_resizing_bytes(&self) -> [u8; FOOTER_SIZE] {
+        let mut bytes = self.to_bytes();
+        put(&mut bytes, 0, RESIZING_COOKIE);
         let checksum = checksum_without(&bytes, CHECKSUM_AT);
         put(&mut bytes, CHECKSUM_AT, &checksum.to_be_bytes());
         bytes

@@ -123,6 +123,21 @@ pub(crate) fn punch_hole(storage: &dyn Storage, offset: u64, length: u64) -> Res
     }
 }
 
+/// Makes a range inside the storage read as zeros, and gives its space back where that is possible.
+pub(crate) fn clear(storage: &dyn Storage, offset: u64, length: u64) -> Result<()> {
+    let punched = storage.punch_hole(offset, length);
+    let punched = punched.map_err(|source| Error::Io {
+        action: "punch a hole of",
+        offset,
+        length,
+        source,
+    })?;
+    if punched {
+        return Ok(());
+    }
+    write_zeroes(storage, offset, length)
+}
+
 pub(crate) fn length(storage: &dyn Storage) -> Result<u64> {
     storage.len().map_err(|source| Error::Io {
         action: "get the length, reading",

@@ -70,7 +70,7 @@ impl Writer {
                 end,
                 table_offset: image.header().map_or(0, |header| header.table_offset),
                 footer: image.footer().to_bytes(),
-                batmap: image.batmap.clone(),
+                batmap: image.tables.batmap.clone(),
                 batmap_is_new: false,
             }),
         }

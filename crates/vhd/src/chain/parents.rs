@@ -145,10 +145,10 @@ impl ParentStack {
         let layer = self.layers.len() as u8 + 1;
         let limit = self.limit().min(size);
         let full = |block| {
-            let batmap = image.batmap.as_ref();
+            let batmap = image.tables.batmap.as_ref();
             batmap.is_some_and(|batmap| batmap::is_full(&batmap.bits, block))
         };
-        let blocks = self.entries.iter_mut().zip(&image.entries);
+        let blocks = self.entries.iter_mut().zip(&image.tables.entries);
         for (block, (entry, sector)) in (0u32..).zip(blocks) {
             let start = u64::from(block) * self.block_size;
             if *sector == UNALLOCATED || start >= limit || entry.is_complete() {
@@ -250,8 +250,8 @@ pub(crate) fn add_leaf(entries: &mut [Entry], image: &CheckedImage, block_size: 
         }
         return;
     }
-    let batmap = image.batmap.as_ref();
-    for (block, (entry, sector)) in (0u32..).zip(entries.iter_mut().zip(&image.entries)) {
+    let batmap = image.tables.batmap.as_ref();
+    for (block, (entry, sector)) in (0u32..).zip(entries.iter_mut().zip(&image.tables.entries)) {
         if *sector != UNALLOCATED {
             let full = batmap.is_some_and(|batmap| batmap::is_full(&batmap.bits, block));
             *entry = entry.with_leaf(sector + 1, full);

@@ -6,7 +6,7 @@ use crate::SECTOR_SIZE;
 use crate::bat::{self, Limits, MAX_BLOCKS, UNALLOCATED};
 use crate::batmap::{self, BatmapHeader};
 use crate::error::{Defect, Error, Part, Result, Rule};
-use crate::footer::{CREATOR_TAP, FOOTER_SIZE, Footer, ImageType};
+use crate::footer::{CREATOR_TAP, FOOTER_SIZE, Footer, ImageType, RESIZING_COOKIE};
 use crate::header::{HEADER_OFFSET, HEADER_SIZE, Header};
 use crate::image::ImageInfo;
 use crate::layout::BITMAP_SIZE;
@@ -41,15 +41,20 @@ pub struct FoundImage {
 /// An image whose structure fits the storage that it lies on.
 pub struct CheckedImage {
     pub(crate) found: FoundImage,
-    /// Entries that the virtual size needs; empty for a fixed image.
-    pub(crate) entries: Vec<u32>,
-    pub(crate) batmap: Option<Batmap>,
-    /// First byte behind all metadata at the start of the file.
-    pub(crate) metadata_end: u64,
+    pub(crate) tables: Tables,
 }
 
-#[derive(Clone)]
+/// The tables of an image, which fit its length.
+pub(crate) struct Tables {
+    /// Entries that the virtual size needs; empty for a fixed image.
+    pub entries: Vec<u32>,
+    pub batmap: Option<Batmap>,
+    /// First byte behind all metadata at the start of the file.
+    pub metadata_end: u64,
+}
+
 /// A batmap that can be used.
+#[derive(Clone)]
 pub(crate) struct Batmap {
     pub header: BatmapHeader,
     pub header_offset: u64,
@@ -68,7 +73,8 @@ impl FoundImage {
     /// other software, and must not turn a dynamic image into a fixed one.
     ///
     /// # Errors
-    /// `NotVhd` when there is no footer, `Corrupt` when a footer or the header is damaged, `Unsupported`, `Io`.
+    /// `NotVhd` when there is no footer, `Corrupt` when a footer or the header is damaged or a resize was interrupted
+    /// ([`Error::Resizing`]), `Unsupported`, `Io`.
     pub fn read(storage: Arc<dyn Storage>) -> Result<Self> {
         let headers = Headers::read(&*storage)?;
         Ok(Self { storage, headers })
@@ -96,13 +102,24 @@ impl FoundImage {
     /// another one. What does no harm (geometry, timestamps, a damaged batmap or locator) is left to
     /// [`crate::check::check`]. `Unsupported` for absurd tables, `Io`.
     pub fn check(self) -> Result<CheckedImage> {
+        let tables = Tables::read(&*self.storage, &self.headers)?;
+        Ok(CheckedImage {
+            found: self,
+            tables,
+        })
+    }
+}
+
+impl Tables {
+    /// Reads the tables and checks them as [`FoundImage::check`] says.
+    pub fn read(storage: &dyn Storage, headers: &Headers) -> Result<Self> {
         let Headers {
             length,
             primary,
             footer,
             header,
             ..
-        } = &self.headers;
+        } = headers;
         let Some(header) = header else {
             if *length < footer.current_size {
                 let (found, expected) = (*length, footer.current_size);
@@ -114,16 +131,15 @@ impl FoundImage {
                 }
                 .into());
             }
-            return Ok(CheckedImage {
-                found: self,
+            return Ok(Self {
                 entries: Vec::new(),
                 batmap: None,
                 metadata_end: 0,
             });
         };
         let block_count = footer.current_size.div_ceil(header.block_size.into());
-        let entries = read_table(&*self.storage, header, block_count, *length)?;
-        let batmap = read_batmap(&*self.storage, footer, header, block_count, *length)?;
+        let entries = read_table(storage, header, block_count, *length)?;
+        let batmap = read_batmap(storage, footer, header, block_count, *length)?;
         let metadata_end = metadata_end(header, batmap.as_ref().map(|batmap| &batmap.header));
         let limits = Limits {
             metadata_end,
@@ -134,12 +150,36 @@ impl FoundImage {
         if let Some(defect) = bat::validate(&entries, &limits).into_iter().next() {
             return Err(defect.into());
         }
-        Ok(CheckedImage {
-            found: self,
+        Ok(Self {
             entries,
             batmap,
             metadata_end,
         })
+    }
+
+    /// First byte behind everything that must be kept: blocks, metadata, and locators' data wherever they lie.
+    pub fn data_end(&self, headers: &Headers) -> u64 {
+        let Some(header) = &headers.header else {
+            return headers.footer.current_size;
+        };
+        let last = self
+            .entries
+            .iter()
+            .copied()
+            .filter(|entry| *entry != UNALLOCATED)
+            .max();
+        let last_end = last.map(|entry| {
+            u64::from(entry) * SECTOR_SIZE + BITMAP_SIZE + u64::from(header.block_size)
+        });
+        let locators = header
+            .locators
+            .iter()
+            .filter(|locator| !locator.is_empty() && locator.end() <= headers.length);
+        let locators_end = locators.map(Locator::end).max();
+        last_end
+            .unwrap_or(0)
+            .max(locators_end.unwrap_or(0))
+            .max(self.metadata_end)
     }
 }
 
@@ -156,41 +196,8 @@ impl CheckedImage {
 
     /// Number of blocks that are allocated in this image; 0 for a fixed one.
     pub fn allocated_blocks(&self) -> u64 {
-        self.entries
-            .iter()
-            .filter(|entry| **entry != UNALLOCATED)
-            .count() as u64
-    }
-
-    /// First byte behind everything that must be kept: blocks, metadata, and locators' data wherever they lie.
-    pub(crate) fn data_end(&self) -> u64 {
-        let Headers {
-            length,
-            footer,
-            header,
-            ..
-        } = &self.found.headers;
-        let Some(header) = header else {
-            return footer.current_size;
-        };
-        let last = self
-            .entries
-            .iter()
-            .copied()
-            .filter(|entry| *entry != UNALLOCATED)
-            .max();
-        let last_end = last.map(|entry| {
-            u64::from(entry) * SECTOR_SIZE + BITMAP_SIZE + u64::from(header.block_size)
-        });
-        let locators = header
-            .locators
-            .iter()
-            .filter(|locator| !locator.is_empty() && locator.end() <= *length);
-        let locators_end = locators.map(Locator::end).max();
-        last_end
-            .unwrap_or(0)
-            .max(locators_end.unwrap_or(0))
-            .max(self.metadata_end)
+        let entries = self.tables.entries.iter();
+        entries.filter(|entry| **entry != UNALLOCATED).count() as u64
     }
 }
 
@@ -287,6 +294,9 @@ fn choose_footer<'a>(
         // A fixed image has no copy: at offset 0 are the tenant's own bytes.
         Ok(footer) if footer.image_type != ImageType::Fixed => Ok(footer),
         _ => match (primary, backup) {
+            (_, Err(defect)) if defect.found == u64::from_be_bytes(*RESIZING_COOKIE) => {
+                Err(Error::Resizing)
+            }
             (_, Err(defect)) | (Err(defect), _)
                 if defect.rule != Rule::Cookie && defect.rule != Rule::FileSize =>
             {

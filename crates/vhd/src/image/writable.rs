@@ -3,7 +3,7 @@
 use crate::big_endian::checksum;
 use crate::error::Result;
 use crate::footer::{FOOTER_SIZE, ImageType};
-use crate::image::found::{Batmap, CheckedImage};
+use crate::image::found::{Batmap, CheckedImage, Headers, Tables};
 use crate::storage::{self, Storage};
 
 /// An image that is ready for writing: its tail is what the format says and nothing leaked lies behind its last block.
@@ -34,35 +34,44 @@ impl CheckedImage {
     /// # Errors
     /// `Io`; the image is then as a crash would leave it.
     pub fn into_writable(self) -> Result<WritableImage> {
-        let end = self.data_end();
-        let storage = &*self.found.storage;
-        let headers = &self.found.headers;
-        let footer = &headers.footer;
-        // A fixed image does not grow, so nothing can be wrong with its tail that a write would make worse.
-        let is_fixed = footer.image_type == ImageType::Fixed;
-        let tail_is_sound = headers.length == end + FOOTER_SIZE as u64
-            && matches!(&headers.primary, Ok(primary) if primary.offset == end && primary.footer == *footer);
-        let placed = is_fixed || tail_is_sound;
-        let has_copy = is_fixed || headers.backup.as_ref() == Ok(footer);
-        let batmap_damaged = self.batmap.as_ref().is_some_and(|batmap| batmap.damaged);
-        if !has_copy {
-            storage::write(storage, &footer.to_bytes(), 0)?;
-            storage::flush(storage)?;
-        }
-        if !placed {
-            storage::set_length(storage, end + FOOTER_SIZE as u64)?;
-            storage::write(storage, &footer.to_bytes(), end)?;
-        }
         let mut checked = self;
-        if let Some(batmap) = checked.batmap.as_mut().filter(|batmap| batmap.damaged) {
-            write_batmap(&*checked.found.storage, batmap)?;
-            batmap.damaged = false;
-        }
-        if !placed || batmap_damaged {
-            storage::flush(&*checked.found.storage)?;
-        }
+        let end = repair(
+            &*checked.found.storage,
+            &checked.found.headers,
+            &mut checked.tables,
+        )?;
         Ok(WritableImage { checked, end })
     }
+}
+
+/// What [`CheckedImage::into_writable`] does; returns the first byte behind the last block, where the footer lies.
+pub(crate) fn repair(storage: &dyn Storage, headers: &Headers, tables: &mut Tables) -> Result<u64> {
+    let end = tables.data_end(headers);
+    let footer = &headers.footer;
+    // A fixed image does not grow, so nothing can be wrong with its tail that a write would make worse.
+    let is_fixed = footer.image_type == ImageType::Fixed;
+    let tail_is_sound = headers.length == end + FOOTER_SIZE as u64
+        && matches!(&headers.primary, Ok(primary) if primary.offset == end && primary.footer == *footer);
+    let placed = is_fixed || tail_is_sound;
+    let has_copy = is_fixed || headers.backup.as_ref() == Ok(footer);
+    if !has_copy {
+        storage::write(storage, &footer.to_bytes(), 0)?;
+        storage::flush(storage)?;
+    }
+    if !placed {
+        storage::set_length(storage, end + FOOTER_SIZE as u64)?;
+        storage::write(storage, &footer.to_bytes(), end)?;
+    }
+    let damaged = tables.batmap.as_mut().filter(|batmap| batmap.damaged);
+    let batmap_damaged = damaged.is_some();
+    if let Some(batmap) = damaged {
+        write_batmap(storage, batmap)?;
+        batmap.damaged = false;
+    }
+    if !placed || batmap_damaged {
+        storage::flush(storage)?;
+    }
+    Ok(end)
 }
 
 /// Writes the batmap's header and bits, with one write where they lie side by side as in every known image, so that

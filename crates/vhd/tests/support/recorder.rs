@@ -22,16 +22,30 @@ pub struct Recorder {
     pub log: Mutex<Vec<Event>>,
     /// Mutations left before every further one fails.
     budget: AtomicUsize,
+    /// Counts the events of several recorders.
+    clock: Arc<AtomicUsize>,
+    times: Mutex<Vec<usize>>,
 }
 
 impl Recorder {
     pub fn new(bytes: Vec<u8>, budget: usize) -> Arc<Self> {
-        let (now, log) = (MemoryStorage::from(bytes), Mutex::new(Vec::new()));
+        Self::with_clock(bytes, budget, Arc::default())
+    }
+
+    /// One of several recorders whose events have a common order.
+    pub fn with_clock(bytes: Vec<u8>, budget: usize, clock: Arc<AtomicUsize>) -> Arc<Self> {
         Arc::new(Self {
-            now,
-            log,
+            now: MemoryStorage::from(bytes),
+            log: Mutex::new(Vec::new()),
             budget: AtomicUsize::new(budget),
+            clock,
+            times: Mutex::new(Vec::new()),
         })
+    }
+
+    /// Events before a time of the common clock.
+    pub fn events_before(&self, time: usize) -> usize {
+        self.times.lock().unwrap().partition_point(|at| *at < time)
     }
 
     fn record(&self, event: Event) -> io::Result<()> {
@@ -42,6 +56,8 @@ impl Recorder {
             });
         spent.map_err(|_| io::Error::other("injected failure"))?;
         self.log.lock().unwrap().push(event);
+        let time = self.clock.fetch_add(1, Ordering::SeqCst);
+        self.times.lock().unwrap().push(time);
         Ok(())
     }
 
@@ -159,5 +175,32 @@ pub fn every_crash(start: &[u8], log: &[Event], mut verify: impl FnMut(Vec<u8>, 
         let mut left = log[..flushed].to_vec();
         left.push(log[last].clone());
         verify(after_crash(start, &left, left.len(), || true), kept);
+    }
+}
+
+/// As [`every_crash`] for two storages with one clock, which lose different things.
+pub fn every_crash_of_two(
+    first: (&[u8], &Recorder),
+    second: (&[u8], &Recorder),
+    mut verify: impl FnMut(Vec<u8>, Vec<u8>, usize),
+) {
+    let mut dice = Dice::new(2);
+    let logs = [first.1, second.1].map(|recorder| recorder.log.lock().unwrap().clone());
+    let end = logs[0].len() + logs[1].len();
+    for time in 0..=end {
+        let kept = [first.1, second.1].map(|recorder| recorder.events_before(time));
+        let mut left = |chances: [u64; 2]| {
+            let mut one = |start: &[u8], at: usize| {
+                after_crash(start, &logs[at], kept[at], || match chances[at] {
+                    0 => true,
+                    1 => false,
+                    chance => dice.survives(chance),
+                })
+            };
+            verify(one(first.0, 0), one(second.0, 1), time);
+        };
+        for chances in [[0, 0], [1, 1], [0, 1], [1, 0], [2, 2], [8, 8]] {
+            left(chances);
+        }
     }
 }
