@@ -73,6 +73,8 @@ pub struct Config {
     pub driver_deadline: Duration,
     /// How long a clean shutdown waits for running calls.
     pub shutdown_deadline: Duration,
+    /// How long the peer of an import or export may send or take nothing before it is cut off.
+    pub transfer_patience: Duration,
 }
 
 impl Config {
@@ -81,6 +83,9 @@ impl Config {
 
     /// Longest wait for running calls at shutdown, unless configured otherwise.
     pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+    /// Longest silence of the peer of an import or export, unless configured otherwise.
+    pub const TRANSFER_PATIENCE: Duration = Duration::from_secs(60);
 
     /// Makes a configuration that listens on a unix socket in the data directory only.
     pub fn new(
@@ -100,6 +105,7 @@ impl Config {
             host_name: "localhost".to_owned(),
             driver_deadline: Self::DRIVER_DEADLINE,
             shutdown_deadline: Self::SHUTDOWN_DEADLINE,
+            transfer_patience: Self::TRANSFER_PATIENCE,
         }
     }
 }

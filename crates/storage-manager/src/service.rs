@@ -15,6 +15,7 @@ use crate::export::{ExportOptions, VdiExports};
 use crate::server::attachments::Door;
 use crate::server::context::Credentials;
 use crate::server::listen::{self, Listeners};
+use crate::server::transfer::Transfers;
 use crate::server::{Server, allowed, auto_scan, first_start, recovery, tasks};
 use crate::sr::SrType;
 use crate::{Error, sr};
@@ -98,6 +99,7 @@ impl StorageManager {
             operations: Default::default(),
             cancellations: Default::default(),
             scan_wanted: Default::default(),
+            transfers: Transfers::new(config.transfer_patience),
             unresolved: std::sync::Mutex::new(intents),
             home,
             credentials: Credentials::new(&config.username, &config.password),

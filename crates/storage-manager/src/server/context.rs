@@ -13,6 +13,7 @@ use super::operations::Operations;
 use super::sessions::Sessions;
 use super::storage::Storage;
 use super::tasks::Cancellations;
+use super::transfer::Transfers;
 use crate::config::Secret;
 use crate::database::{Database, Intent};
 use crate::export::VdiExports;
@@ -36,6 +37,8 @@ pub struct Server {
     pub cancellations: Cancellations,
     /// Told when an SR shall be scanned soon, see `auto_scan`.
     pub scan_wanted: Notify,
+    /// Imports and exports under way.
+    pub transfers: Transfers,
     /// Intents of an earlier run whose SR was not attached since.
     pub unresolved: Mutex<Vec<Intent>>,
     /// References of the objects that there is one of.

@@ -4,23 +4,30 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
 };
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use xenapi::wire::Limits;
 use xenapi::{Failure, jsonrpc, xmlrpc};
 
 use super::Server;
+use super::connection::Connection;
 use super::dispatch::{self, Origin};
+use super::transfer::{self, body::StreamBody};
 
-/// The body of every answer.
-pub type Body = Full<Bytes>;
+/// The body of an answer: whole, or made while it is sent.
+pub type Body = Either<Full<Bytes>, StreamBody>;
+
+/// The body of an answer that is whole.
+type Page = Full<Bytes>;
 
 /// How long the body of a request may take to arrive.
 const BODY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -28,19 +35,41 @@ const BODY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Answers one request.
 pub async fn handle(
     server: Arc<Server>,
-    origin: Origin,
+    connection: Connection,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
+    let transferred = match (&parts.method, parts.uri.path()) {
+        (&Method::GET, "/export_raw_vdi") => transfer::export(&server, &connection, parts).await,
+        (&Method::PUT, "/import_raw_vdi") => {
+            transfer::import(&server, &connection, parts, body).await
+        }
+        _ => {
+            let page = answer_call(server, connection.origin, parts, body).await;
+            return Ok(page.map(Either::Left));
+        }
+    };
+    if matches!(transferred.body(), Either::Right(_)) {
+        connection.ends_with_answer.store(true, Ordering::Release);
+    }
+    Ok(transferred)
+}
+
+async fn answer_call(
+    server: Arc<Server>,
+    origin: Origin,
+    parts: Parts,
+    body: Incoming,
+) -> Response<Page> {
     let path = parts.uri.path();
-    Ok(match parts.method {
+    match parts.method {
         Method::GET if path == "/healthz" => health(&server),
         Method::POST => {
             let limited = Limited::new(body, Limits::CALL.body_bytes);
             let body = match tokio::time::timeout(BODY_DEADLINE, limited.collect()).await {
                 Ok(Ok(body)) => body.to_bytes(),
-                Ok(Err(error)) => return Ok(unreadable(&error.to_string())),
-                Err(_) => return Ok(unreadable("the body did not arrive in time")),
+                Ok(Err(error)) => return unreadable(&error.to_string()),
+                Err(_) => return unreadable("the body did not arrive in time"),
             };
             if matches!(path, "/jsonrpc" | "/json") {
                 json(server, origin, &body).await
@@ -59,10 +88,10 @@ pub async fn handle(
             "501 Method Not Implemented",
             "The method is not supported by this server.",
         ),
-    })
+    }
 }
 
-async fn xml(server: Arc<Server>, origin: Origin, body: &[u8]) -> Response<Body> {
+async fn xml(server: Arc<Server>, origin: Origin, body: &[u8]) -> Response<Page> {
     let call = match xmlrpc::parse_call(body, &Limits::CALL) {
         Ok(call) => call,
         Err(error) => return unreadable(&chain(&error)),
@@ -79,7 +108,7 @@ async fn xml(server: Arc<Server>, origin: Origin, body: &[u8]) -> Response<Body>
     }
 }
 
-async fn json(server: Arc<Server>, origin: Origin, body: &[u8]) -> Response<Body> {
+async fn json(server: Arc<Server>, origin: Origin, body: &[u8]) -> Response<Page> {
     let call = match jsonrpc::parse_call(body, &Limits::CALL) {
         Ok(call) => call,
         Err(error) => return unreadable(&chain(&error)),
@@ -106,7 +135,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn health(server: &Server) -> Response<Body> {
+fn health(server: &Server) -> Response<Page> {
     let (status, text) = if server.database.is_closed() {
         (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -115,7 +144,7 @@ fn health(server: &Server) -> Response<Body> {
     } else {
         (StatusCode::OK, "ok\n")
     };
-    let mut response = Response::new(Body::from(text));
+    let mut response = Response::new(Page::from(text));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -124,16 +153,16 @@ fn health(server: &Server) -> Response<Body> {
 }
 
 /// The content type is compared exactly by Xen Orchestra, so it has no parameters.
-fn answer(body: Vec<u8>, content_type: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+fn answer(body: Vec<u8>, content_type: &'static str) -> Response<Page> {
+    let mut response = Response::new(Page::from(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     shared_headers(headers);
     response
 }
 
-fn preflight() -> Response<Body> {
-    let mut response = Response::new(Body::default());
+fn preflight() -> Response<Page> {
+    let mut response = Response::new(Page::default());
     let headers = response.headers_mut();
     shared_headers(headers);
     headers.insert(
@@ -155,8 +184,8 @@ fn shared_headers(headers: &mut http::HeaderMap) {
     );
 }
 
-fn page(status: StatusCode, title: &str, text: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(format!(
+fn page(status: StatusCode, title: &str, text: &str) -> Response<Page> {
+    let mut response = Response::new(Page::from(format!(
         "<html><body><h1>HTTP {title}</h1>{text}</body></html>"
     )));
     *response.status_mut() = status;
@@ -171,7 +200,7 @@ fn page(status: StatusCode, title: &str, text: &str) -> Response<Body> {
 }
 
 /// A body that is no call: a page with status 500, as a real pool answers, and no error of the API.
-fn unreadable(reason: &str) -> Response<Body> {
+fn unreadable(reason: &str) -> Response<Page> {
     let mut text = String::with_capacity(reason.len() + 64);
     text.push_str("The request could not be read: ");
     for letter in reason.chars() {

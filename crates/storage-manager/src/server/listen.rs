@@ -20,6 +20,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
+use super::close_delimited::CloseDelimited;
+use super::connection::Connection;
 use super::dispatch::Origin;
 use super::http;
 use crate::Error;
@@ -208,12 +210,18 @@ async fn run<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| http::handle(server.clone(), origin, request));
+    let about = Connection::new(origin);
+    let stream = CloseDelimited::new(stream, about.ends_with_answer.clone());
+    let cut = about.cut.clone();
+    let service = service_fn(move |request| http::handle(server.clone(), about.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "a connection ended early");
+    tokio::select! {
+        ended = watcher.watch(connection) => if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        },
+        () = cut.cancelled() => tracing::debug!("a connection was cut off"),
     }
 }

@@ -7,6 +7,7 @@
 //!                                   |      |
 //!                                   |      +> storage -> sr_threads -> sr (the driver)
 //!                                   +> database
+//!              \--> transfer                   content of VDIs: import and export
 //! ```
 
 pub mod allowed;
@@ -14,6 +15,8 @@ pub mod attachments;
 pub mod auto_scan;
 pub mod call;
 pub mod classes;
+mod close_delimited;
+pub mod connection;
 pub mod context;
 pub mod dispatch;
 pub mod events;
@@ -30,6 +33,7 @@ pub mod sessions;
 pub mod sr_threads;
 pub mod storage;
 pub mod tasks;
+pub mod transfer;
 pub mod vdi_records;
 
 pub use context::Server;

@@ -166,6 +166,18 @@ pub fn finish(server: &Server, task: &str, result: &Result<Value, Failure>) {
     }
 }
 
+/// Notes how a task ended that is still pending; its owner may have ended it himself.
+pub fn finish_pending(server: &Server, task: &str, result: &Result<Value, Failure>) {
+    let is_pending = {
+        let objects = server.database.read();
+        let object = objects.find("task", task);
+        object.is_some_and(|object| object.text("status") == "pending")
+    };
+    if is_pending {
+        finish(server, task, result);
+    }
+}
+
 /// Removes a task, or marks it to go when it finishes.
 pub fn destroy(server: &Server, task: &str) -> Result<(), Failure> {
     server.database.write_volatile(|transaction| {

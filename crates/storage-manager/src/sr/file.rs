@@ -317,6 +317,10 @@ impl AttachedSr for AttachedFileSr {
         answer.map_err(|error| backend::changed_blocks(self.sr_uuid, error))
     }
 
+    fn differing_blocks(&self, from: Uuid, to: Uuid) -> Result<Vec<u8>, Failure> {
+        self.with_images(Command::VdiLoad, |images| images.differing_blocks(from, to))
+    }
+
     fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn nbd::Export>, Failure> {
         let image = self.with_images(Command::VdiAttach, |images| images.open(uuid, mode))?;
         Ok(image)

@@ -227,6 +227,13 @@ pub trait AttachedSr: Send + Sync {
         Err(not_supported())
     }
 
+    /// The blocks of 2 MiB of which the images that only one of two VDIs has may hold something else: one bit per block of
+    /// the newer VDI, the most significant bit of each byte first. A block whose bit is not set is the same in both.
+    fn differing_blocks(&self, from: Uuid, to: Uuid) -> Result<Vec<u8>, Failure> {
+        let _ = (from, to);
+        Err(not_supported())
+    }
+
     /// Opens a VDI for a consumer. The export keeps the image open (and, read-write, locked) until it is dropped;
     /// `close` on it reports what a drop would have to swallow.
     fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn nbd::Export>, Failure>;

@@ -2,12 +2,13 @@
 //!
 //! `names` says what a file is by its name, `inspect` what is in it, `tree` which images are parents of which;
 //! `vhd_directory` does the operations on the whole, `open_image` serves one opened VDI, `paused` replaces what is behind it,
-//! `open_images` knows who has which image, `flusher` writes back behind them.
+//! `open_images` knows who has which image, `differing` which blocks two VDIs may have different, `flusher` writes back behind them.
 //! `cbt` keeps the change-tracking logs, `change_tracking` shows them with their VDIs.
 //! Which write comes before which, and what a crash leaves: `docs/internals/durability.md`.
 
 pub mod cbt;
 mod change_tracking;
+mod differing;
 mod error;
 mod flusher;
 mod inspect;

@@ -339,6 +339,13 @@ impl VhdDirectory {
         Ok(known)
     }
 
+    /// Looks at the tree, which is not changed meanwhile.
+    pub(super) fn with_tree<T>(&self, look: impl FnOnce(&ImageTree) -> T) -> Result<T> {
+        let known = self.loaded_tree()?;
+        let empty = ImageTree::default();
+        Ok(look(known.tree().unwrap_or(&empty)))
+    }
+
     fn child_of(&self, name: ImageName) -> Result<Option<ImageName>> {
         Ok(self
             .loaded_tree()?

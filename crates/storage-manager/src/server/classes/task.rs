@@ -29,8 +29,8 @@ pub fn run(call: &Call, name: &str, args: &Args) -> Result<Value, Failure> {
     Ok(Value::Nil)
 }
 
-/// Notes the wish and tells it to whoever works on the task. A copy stops, and so does what still waits for its turn; every
-/// other operation is short and ends as it would. A client's own task is its own business.
+/// Notes the wish and tells it to whoever works on the task. A copy, an import or an export stops, and so does what still
+/// waits for its turn; every other operation is short and ends as it would. A client's own task is its own business.
 fn cancel(call: &Call, task: &str) -> Result<Value, Failure> {
     let wish = format!("DummyRef:|{}|task.cancel", Uuid::new_v4());
     call.server.database.write_volatile(|transaction| {
