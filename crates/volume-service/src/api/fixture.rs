@@ -14,8 +14,9 @@ use crate::app::identity::{self, FirstCredentials};
 use crate::app::{Service, flavors};
 use crate::config::{Config, Endpoints, Limits, MasterKey, Secret, ZoneConfig};
 use crate::context::{Context, RequestContext, World};
-use crate::db::volumes::change_status;
-use crate::model::id::VolumeId;
+use crate::db::{Transaction, snapshots, volumes};
+use crate::model::id::{SnapshotId, VolumeId};
+use crate::model::snapshot::SnapshotStatus;
 use crate::model::volume::VolumeStatus;
 
 /// 2026-11-22T07:00:00.123456Z
@@ -210,15 +211,45 @@ impl Fixture {
 impl Fixture {
     /// Does what a worker would: the volume was made.
     pub(super) async fn settle(&self, id: &str) {
+        self.set_status(id, "creating", "available").await;
+    }
+
+    /// Does what a worker would: the volume goes from one state to another.
+    pub(super) async fn set_status(&self, id: &str, from: &str, to: &str) {
         let id: VolumeId = id.parse().expect("a volume's id");
-        let from = [VolumeStatus::Creating];
+        let state = |word| VolumeStatus::parse(word).expect("a state");
+        let (from, to) = ([state(from)], state(to));
         let changed = self
             .service
             .database
-            .write(move |tx| change_status(tx, id, &from, VolumeStatus::Available, NOW_US))
+            .write(move |tx| {
+                finish(tx, &id.to_string())?;
+                volumes::change_status(tx, id, &from, to, NOW_US)
+            })
             .await;
         assert!(changed.expect("the database answers"));
     }
+
+    /// Does what a worker would: the snapshot was taken.
+    pub(super) async fn settle_snapshot(&self, id: &str) {
+        let id: SnapshotId = id.parse().expect("a snapshot's id");
+        let (from, to) = ([SnapshotStatus::Creating], SnapshotStatus::Available);
+        let changed = self
+            .service
+            .database
+            .write(move |tx| {
+                finish(tx, &id.to_string())?;
+                snapshots::change_status(tx, id, &from, to, NOW_US)
+            })
+            .await;
+        assert!(changed.expect("the database answers"));
+    }
+}
+
+/// The operation at work on a target is done.
+fn finish(tx: &mut Transaction<'_>, target: &str) -> crate::error::Result<()> {
+    let sql = "UPDATE operations SET state = 'succeeded' WHERE target = ?1";
+    tx.execute(sql, &[target.into()]).map(drop)
 }
 
 fn config(database: &std::path::Path) -> Config {

@@ -23,6 +23,10 @@ pub use openstack::volume_router;
 pub mod parsers {
     pub use super::ec2::parameters::Parameters;
     pub use super::ec2::signature::parse_authorization;
+    pub use super::ec2::untrusted::read_parameters as read_ec2_parameters;
     pub use super::openstack::microversion::Microversion;
     pub use super::openstack::paging::Paging;
+    pub use super::openstack::untrusted::{
+        read_body as read_openstack_body, read_query as read_openstack_query,
+    };
 }

@@ -4,11 +4,13 @@
 pub mod attachments;
 pub mod backends;
 mod delete_volume;
+pub mod detaching;
 mod extend_volume;
 pub mod flavors;
 pub mod identity;
 pub mod limits;
 pub mod messages;
+pub mod modifications;
 pub mod overview;
 mod page;
 mod policy;

@@ -52,6 +52,8 @@ pub struct SnapshotQuery {
     pub description: Option<String>,
     /// Any of these states; empty for all.
     pub statuses: Vec<SnapshotStatus>,
+    /// Exact zone.
+    pub zone: Option<String>,
     /// Of any of these volumes; empty for all.
     pub volume_ids: Vec<VolumeId>,
     /// Exact size.

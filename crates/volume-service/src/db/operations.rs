@@ -3,6 +3,7 @@
 //! A claim is a compare-and-swap that makes the lease's generation grow by one; each later write of a worker names the
 //! generation that it holds and is refused once somebody else has claimed the row.
 
+use super::volume_metadata::{CHUNK, in_list, padded};
 use super::{Param, Row, Transaction};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::OperationId;
@@ -267,6 +268,28 @@ pub fn of_target(tx: &mut Transaction<'_>, target: &str) -> Result<Vec<Operation
         &[target.into()],
         from_row,
     )
+}
+
+/// The operations of one kind of these targets, oldest first, finished ones too as far as they are kept.
+pub fn of_targets(
+    tx: &mut Transaction<'_>,
+    kind: OperationKind,
+    targets: &[String],
+) -> Result<Vec<Operation>> {
+    let head = format!("SELECT {COLUMNS} FROM operations WHERE target IN");
+    let sql = format!(
+        "{} AND kind = ?{} ORDER BY created_at_us, id",
+        in_list(&head, CHUNK),
+        CHUNK + 1
+    );
+    let mut found = Vec::new();
+    for chunk in targets.chunks(CHUNK) {
+        let targets: Vec<&str> = chunk.iter().map(String::as_str).collect();
+        let mut params = padded(&targets);
+        params.push(kind.as_str().into());
+        found.extend(tx.query(&sql, &params, from_row)?);
+    }
+    Ok(found)
 }
 
 /// Up to `limit` unfinished operations of a zone, those that are due first.

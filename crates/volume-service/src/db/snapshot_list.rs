@@ -126,6 +126,9 @@ fn filters(decided: &Decided) -> Select {
     if let Some(description) = &query.description {
         select.equal("s.description", description.as_str().into());
     }
+    if let Some(zone) = &query.zone {
+        select.equal("s.zone", zone.as_str().into());
+    }
     if let Some(size_gib) = query.size_gib {
         let size_gib = i64::try_from(size_gib).unwrap_or(i64::MAX);
         select.equal("s.size_gib", size_gib.into());

@@ -213,6 +213,8 @@ async fn the_openstack_command() {
     assert!(missing.contains("no-such"), "{missing}");
     let busy = refused(&mut call("volume delete uno")).await;
     assert!(busy.contains("uno"), "{busy}");
+    let early = refused(&mut call("volume snapshot create --volume uno early")).await;
+    assert!(early.contains("available"), "{early}");
     let unknown = refused(&mut call("volume create --type lead --size 1 x")).await;
     assert!(unknown.contains("lead"), "{unknown}");
 }
@@ -286,6 +288,8 @@ async fn the_aws_command() {
     ))
     .await;
     assert_eq!(named["Volumes"][0]["VolumeId"], made["VolumeId"]);
+    let snapshots = json(&mut call("describe-snapshots --owner-ids self")).await;
+    assert_eq!(snapshots["Snapshots"], serde_json::json!([]));
     let zones = json(&mut call("describe-availability-zones")).await;
     assert_eq!(zones["AvailabilityZones"][0]["ZoneName"], "nova");
     for (line, code) in [
@@ -298,7 +302,16 @@ async fn the_aws_command() {
             "DryRunOperation",
         ),
         ("delete-volume --volume-id VOLUME", "IncorrectState"),
-        ("describe-snapshots", "InvalidAction"),
+        ("describe-vpcs", "InvalidAction"),
+        (
+            "delete-snapshot --snapshot-id snap-00000000",
+            "InvalidSnapshot.NotFound",
+        ),
+        ("create-snapshot --volume-id VOLUME", "IncorrectState"),
+        (
+            "modify-volume --volume-id VOLUME --iops 3000",
+            "UnsupportedOperation",
+        ),
         (
             "create-volume --size 1 --availability-zone atlantis",
             "InvalidZone.NotFound",

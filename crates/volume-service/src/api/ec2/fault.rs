@@ -7,7 +7,6 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::super::openstack::fault::log_failure;
 use super::super::request::{Refusal, RequestId};
-use super::volume_view::ec2_status;
 use super::xml::escape;
 use crate::error::{Error, ErrorKind, Subject};
 use crate::model::volume::VolumeStatus;
@@ -23,6 +22,8 @@ pub(in crate::api) enum Code {
     IdempotentParameterMismatch,
     /// The signature lacks a part.
     IncompleteSignature,
+    /// The volume is being modified already.
+    IncorrectModificationState,
     /// The thing is in a state that does not allow the request.
     IncorrectState,
     /// No backend can take it.
@@ -39,6 +40,14 @@ pub(in crate::api) enum Code {
     InvalidParameterValue,
     /// The request as a whole is not understood.
     InvalidRequest,
+    /// The snapshot's id is not written as one.
+    InvalidSnapshotIdMalformed,
+    /// The snapshot is being used.
+    InvalidSnapshotInUse,
+    /// The snapshot does not exist.
+    InvalidSnapshotNotFound,
+    /// The volume has not been modified.
+    InvalidVolumeModificationNotFound,
     /// The volume does not exist.
     InvalidVolumeNotFound,
     /// The zone does not exist.
@@ -53,6 +62,8 @@ pub(in crate::api) enum Code {
     RequestLimitExceeded,
     /// The signature is wrong.
     SignatureDoesNotMatch,
+    /// A quota of snapshots would be exceeded.
+    SnapshotLimitExceeded,
     /// Who asks may not do this.
     UnauthorizedOperation,
     /// A part that is needed does not answer.
@@ -79,6 +90,9 @@ impl Code {
                 ("IdempotentParameterMismatch", StatusCode::BAD_REQUEST)
             }
             Code::IncompleteSignature => ("IncompleteSignature", StatusCode::BAD_REQUEST),
+            Code::IncorrectModificationState => {
+                ("IncorrectModificationState", StatusCode::BAD_REQUEST)
+            }
             Code::IncorrectState => ("IncorrectState", StatusCode::BAD_REQUEST),
             Code::InsufficientVolumeCapacity => (
                 "InsufficientVolumeCapacity",
@@ -92,6 +106,15 @@ impl Code {
             }
             Code::InvalidParameterValue => ("InvalidParameterValue", StatusCode::BAD_REQUEST),
             Code::InvalidRequest => ("InvalidRequest", StatusCode::BAD_REQUEST),
+            Code::InvalidSnapshotIdMalformed => {
+                ("InvalidSnapshotID.Malformed", StatusCode::BAD_REQUEST)
+            }
+            Code::InvalidSnapshotInUse => ("InvalidSnapshot.InUse", StatusCode::BAD_REQUEST),
+            Code::InvalidSnapshotNotFound => ("InvalidSnapshot.NotFound", StatusCode::BAD_REQUEST),
+            Code::InvalidVolumeModificationNotFound => (
+                "InvalidVolumeModification.NotFound",
+                StatusCode::BAD_REQUEST,
+            ),
             Code::InvalidVolumeNotFound => ("InvalidVolume.NotFound", StatusCode::BAD_REQUEST),
             Code::InvalidZoneNotFound => ("InvalidZone.NotFound", StatusCode::BAD_REQUEST),
             Code::MalformedQueryString => ("MalformedQueryString", StatusCode::BAD_REQUEST),
@@ -99,6 +122,7 @@ impl Code {
             Code::RequestExpired => ("RequestExpired", StatusCode::BAD_REQUEST),
             Code::RequestLimitExceeded => ("RequestLimitExceeded", StatusCode::SERVICE_UNAVAILABLE),
             Code::SignatureDoesNotMatch => ("SignatureDoesNotMatch", StatusCode::FORBIDDEN),
+            Code::SnapshotLimitExceeded => ("SnapshotLimitExceeded", StatusCode::BAD_REQUEST),
             Code::UnauthorizedOperation => ("UnauthorizedOperation", StatusCode::FORBIDDEN),
             Code::Unavailable => ("Unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Code::UnknownParameter => ("UnknownParameter", StatusCode::BAD_REQUEST),
@@ -135,6 +159,14 @@ impl Ec2Fault {
         Ec2Fault::Coded(code, message.into())
     }
 
+    /// Says which state the volume was in.
+    pub(super) fn of_volume(self, status: VolumeStatus) -> Self {
+        match self {
+            Ec2Fault::App(error, _) => Ec2Fault::App(error, Some(status)),
+            other => other,
+        }
+    }
+
     /// The code of this fault.
     pub(super) fn code(&self) -> Code {
         match self {
@@ -169,11 +201,19 @@ impl Ec2Fault {
             && error.kind == ErrorKind::Conflict
             && error.subject == Subject::Volume
         {
-            return format!("The volume '{object}' is '{}'.", ec2_status(*status));
+            return match status {
+                VolumeStatus::Available => format!(
+                    "The volume '{object}' has snapshots, or is being copied; delete its snapshots first."
+                ),
+                _ => format!("The volume '{object}' is '{}'.", status.as_str()),
+            };
         }
         match (error.kind, error.subject) {
             (ErrorKind::NotFound, Subject::Volume) => {
                 format!("The volume '{object}' does not exist.")
+            }
+            (ErrorKind::NotFound, Subject::Snapshot) => {
+                format!("The snapshot '{object}' does not exist.")
             }
             (ErrorKind::NotFound | ErrorKind::Invalid, Subject::Zone) => {
                 format!("The zone '{object}' does not exist.")
@@ -221,10 +261,10 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
             Subject::Volume => Code::InvalidVolumeNotFound,
             Subject::Zone => Code::InvalidZoneNotFound,
             Subject::Flavor => Code::UnknownVolumeType,
+            Subject::Snapshot => Code::InvalidSnapshotNotFound,
             Subject::Request
             | Subject::Backend
             | Subject::Attachment
-            | Subject::Snapshot
             | Subject::Metadata
             | Subject::Identity
             | Subject::Operation
@@ -249,13 +289,13 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
                     VolumeStatus::Reserved
                     | VolumeStatus::Attaching
                     | VolumeStatus::InUse
-                    | VolumeStatus::Detaching
-                    | VolumeStatus::Extending
-                    | VolumeStatus::Reverting,
+                    | VolumeStatus::Detaching,
                 ) => Code::VolumeInUse,
                 Some(
                     VolumeStatus::Creating
                     | VolumeStatus::Available
+                    | VolumeStatus::Extending
+                    | VolumeStatus::Reverting
                     | VolumeStatus::Deleting
                     | VolumeStatus::Error
                     | VolumeStatus::ErrorDeleting,
@@ -279,7 +319,20 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
         },
         ErrorKind::Unauthenticated => Code::AuthFailure,
         ErrorKind::Forbidden => Code::UnauthorizedOperation,
-        ErrorKind::QuotaExceeded => Code::VolumeLimitExceeded,
+        ErrorKind::QuotaExceeded => match error.subject {
+            Subject::Snapshot => Code::SnapshotLimitExceeded,
+            Subject::Request
+            | Subject::Volume
+            | Subject::Flavor
+            | Subject::Backend
+            | Subject::Attachment
+            | Subject::Zone
+            | Subject::Metadata
+            | Subject::Identity
+            | Subject::Operation
+            | Subject::Database
+            | Subject::Message => Code::VolumeLimitExceeded,
+        },
         ErrorKind::NoCapacity => Code::InsufficientVolumeCapacity,
         ErrorKind::Busy | ErrorKind::Unavailable => Code::Unavailable,
         ErrorKind::NotSupported => Code::UnsupportedOperation,

@@ -1,13 +1,19 @@
-//! The EC2 Query API: four actions over volumes and zones, signed with version 2 or 4.
+//! The EC2 Query API: actions over volumes, snapshots and zones, signed with version 2 or 4.
 
 mod fault;
 mod filters;
+mod modifications;
 mod page;
 pub(super) mod parameters;
 pub(super) mod signature;
 mod signature_v2;
 mod signature_v4;
+mod snapshot_filters;
+mod snapshot_list;
+mod snapshot_view;
+mod snapshots;
 mod tags;
+pub(super) mod untrusted;
 mod volume_filters;
 mod volume_list;
 mod volume_view;
@@ -108,6 +114,12 @@ async fn answer(service: Service, request: Request, id: &RequestId) -> Result<Xm
         "CreateVolume" => volumes::create(&call, &mut document).await?,
         "DeleteVolume" => volumes::delete(&call, &mut document).await?,
         "DescribeVolumes" => volume_list::describe(&call, &mut document).await?,
+        "ModifyVolume" => modifications::modify(&call, &mut document).await?,
+        "DescribeVolumesModifications" => modifications::describe(&call, &mut document).await?,
+        "CreateSnapshot" => snapshots::create(&call, &mut document).await?,
+        "DeleteSnapshot" => snapshots::delete(&call, &mut document).await?,
+        "DescribeSnapshots" => snapshot_list::describe(&call, &mut document).await?,
+        "DescribeSnapshotAttribute" => snapshots::describe_attribute(&call, &mut document).await?,
         "DescribeAvailabilityZones" => zones::describe(&call, &mut document).await?,
         _ => {
             let action: String = action.chars().take(64).collect();

@@ -143,6 +143,21 @@ impl Parameters {
         })
     }
 
+    /// Refuses parameters that EC2 has and this service has not, unless they ask for nothing.
+    pub(super) fn refuse_unbuilt(&self, unbuilt: &[&str]) -> Result<()> {
+        let asked = unbuilt.iter().find(|name| {
+            self.get(name)
+                .is_some_and(|value| !value.is_empty() && !value.eq_ignore_ascii_case("false"))
+        });
+        match asked {
+            None => Ok(()),
+            Some(name) => Err(Ec2Fault::coded(
+                Code::UnsupportedOperation,
+                format!("The parameter {name} is not supported by this service."),
+            )),
+        }
+    }
+
     /// Refuses parameters that neither the protocol nor the action knows; `Name` covers `Name.1.Part` too.
     pub(super) fn only(&self, allowed: &[&str]) -> Result<()> {
         let odd = self.0.iter().find(|(key, _)| {

@@ -40,13 +40,17 @@ pub(super) fn passes(filter: &Filter, volume: &Volume, attachments: &[Attachment
     };
     let texts = match filter.name.as_str() {
         "volume-id" => vec![volume.ec2_id.clone()],
-        "status" => vec![ec2_status(volume.status).to_owned()],
+        "status" => vec![ec2_status(volume, attachments).to_owned()],
         "size" => vec![volume.size_gib.to_string()],
         "volume-type" => vec![volume.flavor_label.clone()],
         "availability-zone" => vec![volume.zone.clone()],
         "create-time" => vec![timestamp::ec2(volume.created_at_us)],
         "encrypted" | "multi-attach-enabled" | "fast-restored" => vec!["false".to_owned()],
-        "snapshot-id" => Vec::new(),
+        "snapshot-id" => volume
+            .source_snapshot_id
+            .map(|id| id.ec2_id())
+            .into_iter()
+            .collect(),
         "attachment.instance-id" => attached(|a| a.instance_id.clone()),
         "attachment.device" => attached(|a| a.mountpoint.clone()),
         "attachment.status" => attached(|a| Some(attachment_status(a.status).to_owned())),

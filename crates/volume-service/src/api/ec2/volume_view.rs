@@ -6,17 +6,20 @@ use super::xml::Xml;
 use crate::model::attachment::{Attachment, AttachmentStatus};
 use crate::model::volume::{Volume, VolumeStatus};
 
-/// EC2 knows fewer states: what somebody has claimed is in use.
-pub(super) fn ec2_status(status: VolumeStatus) -> &'static str {
-    match status {
-        VolumeStatus::Creating => "creating",
+/// EC2 knows fewer states: what somebody has claimed is in use, what grows is what it was, and what is being reverted is not
+/// there yet.
+pub(super) fn ec2_status(volume: &Volume, attachments: &[Attachment]) -> &'static str {
+    match volume.status {
+        VolumeStatus::Creating | VolumeStatus::Reverting => "creating",
+        VolumeStatus::Extending => {
+            let is_attached = attachments.iter().any(|one| one.volume_id == volume.id);
+            if is_attached { "in-use" } else { "available" }
+        }
         VolumeStatus::Available => "available",
         VolumeStatus::Reserved
         | VolumeStatus::Attaching
         | VolumeStatus::InUse
-        | VolumeStatus::Detaching
-        | VolumeStatus::Extending
-        | VolumeStatus::Reverting => "in-use",
+        | VolumeStatus::Detaching => "in-use",
         VolumeStatus::Deleting => "deleting",
         VolumeStatus::Error | VolumeStatus::ErrorDeleting => "error",
     }
@@ -36,9 +39,12 @@ pub(super) fn attachment_status(status: AttachmentStatus) -> &'static str {
 pub(super) fn write(xml: &mut Xml, volume: &Volume, attachments: &[Attachment]) {
     xml.text("volumeId", &volume.ec2_id);
     xml.text("size", &volume.size_gib.to_string());
-    xml.empty("snapshotId");
+    match volume.source_snapshot_id {
+        Some(id) => xml.text("snapshotId", &id.ec2_id()),
+        None => xml.empty("snapshotId"),
+    }
     xml.text("availabilityZone", &volume.zone);
-    xml.text("status", ec2_status(volume.status));
+    xml.text("status", ec2_status(volume, attachments));
     xml.text("createTime", &timestamp::ec2(volume.created_at_us));
     let own = attachments
         .iter()

@@ -3,10 +3,11 @@
 use super::fault::{Code, Ec2Fault, Result};
 use super::parameters::{Parameters, wrong};
 use super::xml::Xml;
-use super::{Call, tags, volume_view};
+use super::{Call, snapshots, tags, volume_view};
 use crate::app::volumes;
-use crate::app::volumes::{CreateVolume, DeleteMode};
+use crate::app::volumes::{CreateVolume, DeleteMode, VolumeSource};
 use crate::error::{Error, Subject};
+use crate::model::snapshot::Snapshot;
 use crate::model::volume::Volume;
 
 /// Longest client token, in characters.
@@ -15,8 +16,7 @@ const CLIENT_TOKEN_MAX_CHARS: usize = 64;
 const SIZE_MAX_GIB: u64 = 0x7fff_ffff;
 
 /// Parameters of CreateVolume that ask for something that is not built.
-const UNBUILT: [&str; 10] = [
-    "SnapshotId",
+const UNBUILT: [&str; 9] = [
     "Iops",
     "KmsKeyId",
     "OutpostArn",
@@ -29,47 +29,75 @@ const UNBUILT: [&str; 10] = [
 ];
 
 pub(super) async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
-    let wanted = wanted_volume(&call.parameters)?;
+    let mut wanted = wanted_volume(&call.parameters)?;
+    let snapshot_id = named_snapshot(&call.parameters);
+    if let Some(ec2_id) = snapshot_id {
+        let snapshot = snapshots::find(call, ec2_id).await?;
+        check_size(wanted.size_gib, &snapshot)?;
+        wanted.source = VolumeSource::Snapshot(snapshot.id);
+    }
     volumes::check_may_change(&call.context)?;
     call.stop_if_dry()?;
-    let volume = volumes::create(&call.service, &call.context, wanted).await?;
+    let volume = volumes::create(&call.service, &call.context, wanted)
+        .await
+        .map_err(|error| snapshots::of_source(error, snapshot_id.unwrap_or_default()))?;
     volume_view::write(xml, &volume, &[]);
     Ok(())
 }
 
-fn wanted_volume(parameters: &Parameters) -> Result<CreateVolume> {
+fn named_snapshot(parameters: &Parameters) -> Option<&str> {
+    parameters.get("SnapshotId").filter(|id| !id.is_empty())
+}
+
+/// A volume may be larger than its snapshot; without a size it is as large.
+fn check_size(size_gib: u64, snapshot: &Snapshot) -> Result<()> {
+    if size_gib == 0 || size_gib >= snapshot.size_gib {
+        return Ok(());
+    }
+    Err(Ec2Fault::coded(
+        Code::InvalidParameterValue,
+        format!(
+            "Volume of size {size_gib}GB is smaller than snapshot '{}', expect size >= {}GB",
+            snapshot.ec2_id, snapshot.size_gib
+        ),
+    ))
+}
+
+/// The size that a request names, in GiB.
+pub(super) fn size(parameters: &Parameters) -> Result<Option<u64>> {
+    let Some(text) = parameters.get("Size") else {
+        return Ok(None);
+    };
+    parameters
+        .number("Size")?
+        .filter(|size| (1..=SIZE_MAX_GIB).contains(size))
+        .map(Some)
+        .ok_or_else(|| {
+            let why = format!("It must be 1 to {SIZE_MAX_GIB} GiB.");
+            wrong("size", text, &why)
+        })
+}
+
+/// Reads everything but the snapshot; a size of zero stands for the snapshot's.
+pub(super) fn wanted_volume(parameters: &Parameters) -> Result<CreateVolume> {
     let known = [
         "Size",
+        "SnapshotId",
         "VolumeType",
         "AvailabilityZone",
         "ClientToken",
         "TagSpecification",
     ];
     parameters.only(&[known.as_slice(), UNBUILT.as_slice()].concat())?;
-    let asked = UNBUILT.iter().find(|name| {
-        parameters
-            .get(name)
-            .is_some_and(|value| !value.is_empty() && !value.eq_ignore_ascii_case("false"))
-    });
-    if let Some(name) = asked {
+    parameters.refuse_unbuilt(&UNBUILT)?;
+    let zone = parameters.required("AvailabilityZone")?;
+    let size_gib = size(parameters)?;
+    if size_gib.is_none() && named_snapshot(parameters).is_none() {
         return Err(Ec2Fault::coded(
-            Code::UnsupportedOperation,
-            format!("The parameter {name} is not supported by this service."),
+            Code::MissingParameter,
+            "The request must contain the parameter size/snapshot",
         ));
     }
-    let zone = parameters.required("AvailabilityZone")?;
-    parameters.required("Size")?;
-    let size_gib = parameters
-        .number("Size")?
-        .filter(|size| (1..=SIZE_MAX_GIB).contains(size))
-        .ok_or_else(|| {
-            let size = parameters.get("Size").unwrap_or_default();
-            wrong(
-                "size",
-                size,
-                &format!("It must be 1 to {SIZE_MAX_GIB} GiB."),
-            )
-        })?;
     let client_token = parameters
         .get("ClientToken")
         .filter(|token| !token.is_empty());
@@ -80,7 +108,7 @@ fn wanted_volume(parameters: &Parameters) -> Result<CreateVolume> {
         return Err(wrong("clientToken", token, &why));
     }
     Ok(CreateVolume {
-        size_gib,
+        size_gib: size_gib.unwrap_or_default(),
         zone: Some(zone.to_owned()),
         flavor: parameters
             .get("VolumeType")
@@ -121,10 +149,7 @@ pub(super) async fn delete(call: &Call, xml: &mut Xml) -> Result<()> {
     call.stop_if_dry()?;
     volumes::delete(&call.service, &call.context, volume.id, DeleteMode::Normal)
         .await
-        .map_err(|error| match named(error, ec2_id) {
-            Ec2Fault::App(error, _) => Ec2Fault::App(error, Some(volume.status)),
-            other => other,
-        })?;
+        .map_err(|error| named(error, ec2_id).of_volume(volume.status))?;
     xml.text("return", "true");
     Ok(())
 }
@@ -169,10 +194,6 @@ mod tests {
             assert_eq!(code(&query), Code::InvalidParameterValue, "{size}");
         }
         let good = "AvailabilityZone=nova&Size=8";
-        assert_eq!(
-            code(&format!("{good}&SnapshotId=snap-1")),
-            Code::UnsupportedOperation
-        );
         assert_eq!(
             code(&format!("{good}&Encrypted=true")),
             Code::UnsupportedOperation

@@ -9,7 +9,7 @@ use super::body::Fields;
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use crate::app::attachments::CreateAttachment;
-use crate::app::{Service, attachments, volumes};
+use crate::app::{Service, attachments, detaching, volumes};
 use crate::error::{Error, ErrorKind, Subject};
 use crate::model::attachment::{AttachMode, Attachment, AttachmentStatus};
 use crate::model::id::{AttachmentId, VolumeId};
@@ -133,6 +133,20 @@ impl Call {
             (None, Some(id)) => Err(Error::not_found(Subject::Attachment, id).into()),
             (None, None) => Err(conflict("The volume is not attached.")),
         }
+    }
+}
+
+impl Call {
+    /// Marks a volume in use as being detached, as compute services do before they let go of it.
+    pub(super) async fn begin_detaching(&self) -> Result<Response> {
+        detaching::begin(&self.service, &self.caller.context, self.volume).await?;
+        Ok(success::ACCEPTED.into_response())
+    }
+
+    /// Takes the mark back; without one nothing happens.
+    pub(super) async fn roll_detaching(&self) -> Result<Response> {
+        detaching::roll_back(&self.service, &self.caller.context, self.volume).await?;
+        Ok(success::ACCEPTED.into_response())
     }
 }
 

@@ -20,6 +20,15 @@ const SHOWN_MAX_CHARS: usize = 200;
 /// What Cinder allows in metadata keys.
 const KEY_PATTERN: &str = "^[a-zA-Z0-9-_:. /]{1,255}$";
 
+/// What Cinder takes for true in a body.
+const TRUE_WORDS: [&str; 12] = [
+    "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes", "y", "t",
+];
+/// What Cinder takes for false in a body.
+const FALSE_WORDS: [&str; 12] = [
+    "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no", "n", "f",
+];
+
 /// A body that is a JSON object. Its depth is bounded by the parser (128), its size by the configured limit.
 pub(in crate::api) struct JsonBody(pub(in crate::api) Map<String, Value>);
 
@@ -108,6 +117,41 @@ impl<'a> Fields<'a> {
     /// A text that must be there.
     pub(in crate::api) fn required_text(&self, key: &str) -> Result<&'a str> {
         self.text(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// A text that is to be changed: null clears it, absence of both names leaves it.
+    pub(super) fn changed_text(&self, key: &str, old_key: &str) -> Result<Option<String>> {
+        for key in [key, old_key] {
+            if self.has(key) {
+                return Ok(Some(self.text(key)?.unwrap_or_default().trim().to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A boolean, or one of the words that Cinder takes for one; null and absent are the same.
+    pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        match value {
+            Value::Bool(wanted) => return Ok(Some(*wanted)),
+            Value::String(word) if TRUE_WORDS.contains(&word.as_str()) => return Ok(Some(true)),
+            Value::String(word) if FALSE_WORDS.contains(&word.as_str()) => return Ok(Some(false)),
+            Value::String(_) => {}
+            _ => return Err(not_of_type(key, value, "'boolean', 'string'")),
+        }
+        let words = |first: &str, words: &[&str]| {
+            let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            format!("{first}, {}", quoted.join(", "))
+        };
+        let reason = format!(
+            "{} is not one of [{}, {}]",
+            shown(value),
+            words("True", &TRUE_WORDS),
+            words("False", &FALSE_WORDS)
+        );
+        Err(invalid(key, value, reason))
     }
 
     /// A uuid; null and absent are the same.

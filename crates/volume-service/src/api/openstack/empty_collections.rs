@@ -17,7 +17,7 @@ struct Empty {
     path: &'static str,
     /// The key of the list in the body.
     key: &'static str,
-    /// The thing, for refusals: `Snapshot`.
+    /// The thing, for refusals: `Backup`.
     noun: &'static str,
     /// The microversion that brought it.
     since: u16,
@@ -32,8 +32,7 @@ const fn empty(path: &'static str, key: &'static str, noun: &'static str, since:
     }
 }
 
-const COLLECTIONS: [Empty; 12] = [
-    empty("snapshots", "snapshots", "Snapshot", 0),
+const COLLECTIONS: [Empty; 11] = [
     empty("backups", "backups", "Backup", 0),
     empty("groups", "groups", "Group", 13),
     empty("group_snapshots", "group_snapshots", "Group snapshot", 14),
@@ -70,6 +69,33 @@ pub(super) fn routes() -> Router<Service> {
             .route(&item, get(one).put(one).delete(one))
             .route(&format!("{item}/action"), post(one))
     })
+}
+
+/// Where Cinder adopts what somebody else made in a backend, and lists what it could adopt.
+const ADOPTION: [(&str, u16); 4] = [
+    ("os-volume-manage", 0),
+    ("os-snapshot-manage", 0),
+    ("manageable_volumes", 8),
+    ("manageable_snapshots", 8),
+];
+
+/// Routes that refuse in so many words.
+pub(super) fn refusals() -> Router<Service> {
+    ADOPTION
+        .iter()
+        .fold(Router::new(), |routes, &(path, since)| {
+            let refuse = move |caller: Caller| adopt(caller, since);
+            routes
+                .route(&format!("/v3/{path}"), get(refuse).post(refuse))
+                .route(&format!("/v3/{path}/detail"), get(refuse))
+        })
+}
+
+async fn adopt(caller: Caller, since: u16) -> Result<Json<Value>> {
+    caller.version.needs(since)?;
+    Err(Fault::not_supported(
+        "Adopting what was not made through this service",
+    ))
 }
 
 async fn list(caller: Caller, what: Empty) -> Result<Json<Value>> {

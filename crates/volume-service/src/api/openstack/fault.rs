@@ -22,13 +22,17 @@ pub(in crate::api) enum Fault {
     BadRequest(String),
     /// The action in the body is not one of Cinder's.
     NoSuchAction(String),
-    /// The volume has no such metadata key.
+    /// The volume or snapshot has no such metadata key.
     NoMetadataKey {
-        /// The volume.
-        volume: String,
+        /// What it is: `Volume`.
+        noun: &'static str,
+        /// Its id.
+        id: String,
         /// The key.
         key: String,
     },
+    /// A state does not allow the request, where Cinder answers 409 and not, as elsewhere, 400.
+    Conflict(Error),
     /// The microversion header is not understood.
     VersionSyntax(String),
     /// The microversion is outside of what we speak.
@@ -86,20 +90,21 @@ impl Fault {
                 StatusCode::BAD_REQUEST
             }
             Fault::NoMetadataKey { .. } => StatusCode::NOT_FOUND,
+            Fault::Conflict(_) => StatusCode::CONFLICT,
             Fault::VersionRange(_) => StatusCode::NOT_ACCEPTABLE,
         }
     }
 
     fn message(&self) -> String {
         match self {
-            Fault::App(error) => message_of(error),
+            Fault::App(error) | Fault::Conflict(error) => message_of(error),
             Fault::Refused(refusal) => refusal.sentence(),
             Fault::BadRequest(text) => text.clone(),
             Fault::NoSuchAction(action) => format!(
                 "There is no such action: {action}. Verify the request body and Content-Type header and try again."
             ),
-            Fault::NoMetadataKey { volume, key } => {
-                format!("Volume {volume} has no metadata with key {key}.")
+            Fault::NoMetadataKey { noun, id, key } => {
+                format!("{noun} {id} has no metadata with key {key}.")
             }
             Fault::VersionSyntax(text) => format!(
                 "API Version String {text} is of invalid format. Must be of format MajorNum.MinorNum."
@@ -132,13 +137,12 @@ pub(in crate::api) fn status_of_error(error: &Error) -> StatusCode {
             | Subject::Message => StatusCode::NOT_FOUND,
         },
         ErrorKind::Conflict => match error.subject {
-            // Cinder's InvalidVolume is a 400.
-            Subject::Volume | Subject::Attachment => StatusCode::BAD_REQUEST,
+            // Cinder's InvalidVolume and InvalidSnapshot are 400.
+            Subject::Volume | Subject::Attachment | Subject::Snapshot => StatusCode::BAD_REQUEST,
             Subject::Request
             | Subject::Flavor
             | Subject::Backend
             | Subject::Zone
-            | Subject::Snapshot
             | Subject::Metadata
             | Subject::Identity
             | Subject::Operation
@@ -188,14 +192,20 @@ fn message_of(error: &Error) -> String {
             format!("Availability zone '{object}' is invalid.")
         }
         (ErrorKind::Conflict, Subject::Volume | Subject::Attachment) => {
-            match error.public.strip_prefix("Invalid volume: ") {
-                Some(_) => error.public.clone(),
-                None => format!("Invalid volume: {}", sentence(&error.public)),
-            }
+            prefixed("Invalid volume: ", &error.public)
         }
+        (ErrorKind::Conflict, Subject::Snapshot) => prefixed("Invalid snapshot: ", &error.public),
         (ErrorKind::Internal, _) => Refusal::Panic.sentence(),
         _ => sentence(&error.public),
     }
+}
+
+/// The sentence behind a prefix that it may have already.
+fn prefixed(prefix: &str, text: &str) -> String {
+    format!(
+        "{prefix}{}",
+        sentence(text.strip_prefix(prefix).unwrap_or(text))
+    )
 }
 
 /// The text with a capital first letter.
@@ -233,7 +243,7 @@ pub(in crate::api) fn log_failure(error: &Error) {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        if let Fault::App(error) = &self {
+        if let Fault::App(error) | Fault::Conflict(error) = &self {
             log_failure(error);
         }
         let status = self.status();

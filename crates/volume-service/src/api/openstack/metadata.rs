@@ -18,11 +18,17 @@ fn view(metadata: &BTreeMap<String, String>) -> Json<Value> {
     Json(json!({ "metadata": metadata }))
 }
 
-fn wanted(body: &serde_json::Map<String, Value>) -> Result<BTreeMap<String, String>> {
+/// Reads a body that holds metadata and nothing else.
+pub(super) fn wanted(body: &serde_json::Map<String, Value>) -> Result<BTreeMap<String, String>> {
     let top = Fields::top(body);
     top.only(&["metadata"])?;
     top.object("metadata")?;
     Ok(top.metadata("metadata")?.unwrap_or_default())
+}
+
+fn no_key(id: String, key: String) -> Fault {
+    let noun = "Volume";
+    Fault::NoMetadataKey { noun, id, key }
 }
 
 /// `GET /volumes/{id}/metadata`
@@ -71,7 +77,7 @@ pub(super) async fn show_key(
     let volume = volumes::get(&service, &caller.context, volume_id(&id)?).await?;
     match volume.metadata.get(&key) {
         Some(value) => Ok(Json(json!({"meta": {key: value}}))),
-        None => Err(Fault::NoMetadataKey { volume: id, key }),
+        None => Err(no_key(id, key)),
     }
 }
 
@@ -105,9 +111,7 @@ pub(super) async fn delete_key(
     let done = volumes::delete_metadata_key(&service, &caller.context, volume_id(&id)?, &key).await;
     match done {
         Ok(()) => Ok(StatusCode::default()),
-        Err(error) if error.subject == crate::error::Subject::Metadata => {
-            Err(Fault::NoMetadataKey { volume: id, key })
-        }
+        Err(error) if error.subject == crate::error::Subject::Metadata => Err(no_key(id, key)),
         Err(error) => Err(error.into()),
     }
 }

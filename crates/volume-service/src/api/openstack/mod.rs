@@ -16,6 +16,12 @@ mod metadata;
 pub(crate) mod microversion;
 pub(crate) mod paging;
 mod services;
+mod snapshot_actions;
+mod snapshot_list;
+mod snapshot_metadata;
+mod snapshot_view;
+mod snapshots;
+pub(super) mod untrusted;
 mod versions;
 mod volume_actions;
 mod volume_list;
@@ -61,6 +67,7 @@ fn routes() -> Router<Service> {
         .route("/v3", get(versions::show))
         .route("/v3/", get(versions::show))
         .merge(volume_routes())
+        .merge(snapshot_routes())
         .route(
             "/v3/types",
             get(volume_types::list).post(volume_types::create),
@@ -101,6 +108,7 @@ fn routes() -> Router<Service> {
         .route("/v3/extensions", get(versions::extensions))
         .route("/v3/resource_filters", get(volume_list::resource_filters))
         .merge(empty_collections::routes())
+        .merge(empty_collections::refusals())
 }
 
 fn volume_routes() -> Router<Service> {
@@ -130,5 +138,33 @@ fn volume_routes() -> Router<Service> {
         .route(
             "/v3/volumes/{id}/encryption",
             get(volume_types::volume_encryption),
+        )
+}
+
+fn snapshot_routes() -> Router<Service> {
+    Router::new()
+        .route(
+            "/v3/snapshots",
+            get(snapshots::list).post(snapshots::create),
+        )
+        .route("/v3/snapshots/detail", get(snapshots::detail))
+        .route(
+            "/v3/snapshots/{id}",
+            get(snapshots::show)
+                .put(snapshots::update)
+                .delete(snapshots::delete),
+        )
+        .route("/v3/snapshots/{id}/action", post(snapshot_actions::act))
+        .route(
+            "/v3/snapshots/{id}/metadata",
+            get(snapshot_metadata::list)
+                .post(snapshot_metadata::merge)
+                .put(snapshot_metadata::replace),
+        )
+        .route(
+            "/v3/snapshots/{id}/metadata/{key}",
+            put(snapshot_metadata::put_key)
+                .get(snapshot_metadata::show_key)
+                .delete(snapshot_metadata::delete_key),
         )
 }

@@ -132,7 +132,8 @@ fn sort_key(key: &str) -> super::fault::Result<SortKey> {
     }
 }
 
-fn sort_direction(direction: &str) -> super::fault::Result<SortDirection> {
+/// The direction of a sort key.
+pub(super) fn sort_direction(direction: &str) -> super::fault::Result<SortDirection> {
     match direction {
         "asc" => Ok(SortDirection::Ascending),
         "" | "desc" => Ok(SortDirection::Descending),

@@ -3,4 +3,5 @@
 mod attachments;
 mod hostile;
 mod reading;
+mod snapshots;
 mod volumes;

@@ -6,6 +6,7 @@ use super::caller::Caller;
 use super::fault::Result;
 use super::filter_values;
 use super::paging::Paging;
+use super::snapshot_list;
 use crate::app::volumes::VolumeQuery;
 use crate::model::id::VolumeId;
 use crate::model::volume::VolumeStatus;
@@ -91,6 +92,7 @@ pub(super) async fn resource_filters(caller: Caller) -> Result<axum::Json<Value>
     caller.version.needs(33)?;
     Ok(axum::Json(json!({"resource_filters": [
         {"resource": "volume", "filters": FILTERS},
+        {"resource": "snapshot", "filters": snapshot_list::FILTERS},
         {"resource": "attachment", "filters": ["volume_id", "status", "instance_id", "attach_status"]},
         {"resource": "message", "filters": ["resource_uuid"]},
     ]})))

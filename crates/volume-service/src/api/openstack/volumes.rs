@@ -11,17 +11,21 @@ use serde_json::{Value, json};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
+use super::filter_values;
 use super::paging::Paging;
 use super::volume_list::{self, Selection};
 use super::volume_view::{VolumeDetail, VolumeSummary};
-use crate::app::volumes::{CreateVolume, DeleteMode, UpdateVolume, VolumeQuery};
+use crate::app::volumes::{CreateVolume, DeleteMode, UpdateVolume, VolumeQuery, VolumeSource};
 use crate::app::{Page, Service, attachments, overview, volumes};
 use crate::error::{Error, Subject};
-use crate::model::id::VolumeId;
+use crate::model::id::{SnapshotId, VolumeId};
 use crate::model::volume::Volume;
 
 /// Pages that a summary's metadata is gathered from; a project with more volumes is refused it.
 const SUMMARY_PAGES_MAX: usize = 20;
+
+/// The size that means the source's.
+const SIZE_OF_SOURCE: u64 = 0;
 
 /// What Cinder's create takes; the last two since 3.13 and 3.47.
 const CREATE_FIELDS: [&str; 15] = [
@@ -43,9 +47,7 @@ const CREATE_FIELDS: [&str; 15] = [
 ];
 
 /// The fields that ask for a source or a grouping that is not built, and what the refusal calls them.
-const UNBUILT_FIELDS: [(&str, &str); 8] = [
-    ("snapshot_id", "Creating a volume from a snapshot"),
-    ("source_volid", "Creating a volume from another volume"),
+const UNBUILT_FIELDS: [(&str, &str); 6] = [
     ("image_id", "Creating a volume from an image"),
     ("imageRef", "Creating a volume from an image"),
     ("backup_id", "Creating a volume from a backup"),
@@ -69,15 +71,16 @@ pub(super) async fn create(
     caller: Caller,
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, Json<Value>)> {
-    let top = Fields::top(&body);
-    top.only(&["volume", "OS-SCH-HNT:scheduler_hints"])?;
-    let wanted = wanted_volume(&caller, top.object("volume")?)?;
+    let wanted = wanted(&caller, &Fields::top(&body))?;
     let volume = volumes::create(&service, &caller.context, wanted).await?;
     let view = json!({"volume": VolumeDetail::new(&caller, &volume, &[])});
     Ok((success::ACCEPTED, Json(view)))
 }
 
-fn wanted_volume(caller: &Caller, fields: Fields<'_>) -> Result<CreateVolume> {
+/// Reads the body of a creation.
+pub(super) fn wanted(caller: &Caller, top: &Fields<'_>) -> Result<CreateVolume> {
+    top.only(&["volume", "OS-SCH-HNT:scheduler_hints"])?;
+    let fields = top.object("volume")?;
     if caller.version.at_least(53) {
         let mut allowed = CREATE_FIELDS.to_vec();
         allowed.push("backup_id");
@@ -96,16 +99,22 @@ fn wanted_volume(caller: &Caller, fields: Fields<'_>) -> Result<CreateVolume> {
     let description = fields
         .text("description")?
         .or(fields.text("display_description")?);
-    let size_gib = fields.size("size")?.ok_or_else(|| {
-        Fault::BadRequest(
-            "Invalid input received: Volume size 'None' must be an integer and greater than 0"
-                .to_owned(),
-        )
-    })?;
+    let source = wanted_source(fields)?;
+    let size_gib = match fields.size("size")? {
+        Some(size_gib) => size_gib,
+        None if source != VolumeSource::Blank => SIZE_OF_SOURCE,
+        None => {
+            return Err(Fault::BadRequest(
+                "Invalid input received: Volume size 'None' must be an integer and greater than 0"
+                    .to_owned(),
+            ));
+        }
+    };
     Ok(CreateVolume {
         name: name.unwrap_or_default().trim().to_owned(),
         description: description.unwrap_or_default().trim().to_owned(),
         size_gib,
+        source,
         flavor: fields
             .text("volume_type")?
             .filter(|flavor| !flavor.is_empty())
@@ -113,8 +122,23 @@ fn wanted_volume(caller: &Caller, fields: Fields<'_>) -> Result<CreateVolume> {
         zone: fields.text("availability_zone")?.map(str::to_owned),
         metadata: fields.metadata("metadata")?.unwrap_or_default(),
         client_token: None,
-        ..CreateVolume::default()
     })
+}
+
+fn wanted_source(fields: Fields<'_>) -> Result<VolumeSource> {
+    let named = |key| match fields.value(key) {
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        _ => fields.uuid(key),
+    };
+    match (named("snapshot_id")?, named("source_volid")?) {
+        (None, None) => Ok(VolumeSource::Blank),
+        (Some(id), None) => Ok(VolumeSource::Snapshot(SnapshotId(id))),
+        (None, Some(id)) => Ok(VolumeSource::Volume(VolumeId(id))),
+        (Some(_), Some(_)) => Err(Fault::BadRequest(
+            "Invalid input received: A volume is made from a snapshot or from a volume, not from both."
+                .to_owned(),
+        )),
+    }
 }
 
 /// `GET /volumes`
@@ -252,7 +276,13 @@ pub(super) async fn update(
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>> {
-    let top = Fields::top(&body);
+    let change = wanted_change(&caller, &Fields::top(&body))?;
+    let volume = volumes::update(&service, &caller.context, volume_id(&id)?, change).await?;
+    shown(&service, &caller, &volume).await
+}
+
+/// Reads the body of an update.
+pub(super) fn wanted_change(caller: &Caller, top: &Fields<'_>) -> Result<UpdateVolume> {
     top.only(&["volume"])?;
     let fields = top.object("volume")?;
     fields.only(&[
@@ -268,38 +298,31 @@ pub(super) async fn update(
                 .to_owned(),
         ));
     }
-    // Null clears a name, absence leaves it.
-    let changed = |key: &str, old_key: &str| -> Result<Option<String>> {
-        for key in [key, old_key] {
-            if fields.has(key) {
-                return Ok(Some(
-                    fields.text(key)?.unwrap_or_default().trim().to_owned(),
-                ));
-            }
-        }
-        Ok(None)
-    };
-    let change = UpdateVolume {
-        name: changed("name", "display_name")?,
-        description: changed("description", "display_description")?,
+    Ok(UpdateVolume {
+        name: fields.changed_text("name", "display_name")?,
+        description: fields.changed_text("description", "display_description")?,
         metadata: fields.metadata("metadata")?,
-    };
-    let volume = volumes::update(&service, &caller.context, volume_id(&id)?, change).await?;
-    shown(&service, &caller, &volume).await
+    })
 }
 
-/// `DELETE /volumes/{id}`; `cascade` is accepted because there are no snapshots, `force` since 3.23.
+/// `DELETE /volumes/{id}`; with `cascade` its snapshots go with it, `force` since 3.23.
 pub(super) async fn delete(
     State(service): State<Service>,
     caller: Caller,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<StatusCode> {
-    let force = caller.version.at_least(23)
-        && form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-            .any(|(name, value)| name == "force" && value.eq_ignore_ascii_case("true"));
-    let mode = if force {
+    let query = query.unwrap_or_default();
+    let says = |key: &str| -> Result<bool> {
+        match form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == key) {
+            Some((_, value)) => filter_values::boolean(key, &value),
+            None => Ok(false),
+        }
+    };
+    let mode = if caller.version.at_least(23) && says("force")? {
         DeleteMode::Force
+    } else if says("cascade")? {
+        DeleteMode::Cascade
     } else {
         DeleteMode::Normal
     };

@@ -1,4 +1,4 @@
-//! The four actions, signed here with version 2, which takes three lines.
+//! Volumes and zones, signed here with version 2, which takes three lines.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,7 @@ use crate::app::identity;
 use crate::config::Secret;
 use crate::context::RequestContext;
 
-async fn call(fixture: &Fixture, parameters: &[(&str, &str)]) -> Answer {
+pub(super) async fn call(fixture: &Fixture, parameters: &[(&str, &str)]) -> Answer {
     call_with(fixture, SECRET_KEY, parameters).await
 }
 
@@ -20,7 +20,7 @@ async fn call_with(fixture: &Fixture, secret: &str, parameters: &[(&str, &str)])
     call_as(fixture, ACCESS_KEY, secret, parameters).await
 }
 
-async fn call_as(
+pub(super) async fn call_as(
     fixture: &Fixture,
     access_key: &str,
     secret: &str,
@@ -52,7 +52,7 @@ async fn call_as(
 }
 
 /// The text of the first element of this name.
-fn element<'a>(answer: &'a Answer, name: &str) -> &'a str {
+pub(super) fn element<'a>(answer: &'a Answer, name: &str) -> &'a str {
     let start = format!("<{name}>");
     let after = answer
         .text
@@ -206,7 +206,7 @@ async fn refusals_have_ec2s_codes() {
         (
             with(&CREATE, &[("SnapshotId", "snap-1")]),
             400,
-            "UnsupportedOperation",
+            "InvalidSnapshotID.Malformed",
         ),
         (vec![("Action", "DeleteVolume")], 400, "MissingParameter"),
         (

@@ -157,6 +157,11 @@ async fn the_calls_of_before_attachments() {
         400
     );
     assert_eq!(act(json!({})).await, 400);
-    // The operation that makes the volume has not run, and force waits for operations too.
-    assert_eq!(act(json!({"os-force_delete": {}})).await, 400);
+    // The operation that makes this volume has not run, and force waits for operations too.
+    let early = fixture.make_volume("two").await;
+    let early = format!("/v3/volumes/{early}/action");
+    let force = json!({"os-force_delete": {}});
+    let refused = fixture.call(Method::POST, &early, force.clone()).await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(act(force).await, 202);
 }

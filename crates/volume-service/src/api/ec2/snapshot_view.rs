@@ -1,0 +1,44 @@
+//! A snapshot as EC2 clients see it.
+
+use super::super::timestamp;
+use super::tags;
+use super::xml::Xml;
+use crate::model::snapshot::{Snapshot, SnapshotStatus};
+
+/// EC2 knows fewer states, and none for what is on its way out: nothing can be made from that, as from one not yet taken.
+pub(super) fn ec2_status(status: SnapshotStatus) -> &'static str {
+    match status {
+        SnapshotStatus::Creating | SnapshotStatus::Deleting => "pending",
+        SnapshotStatus::Available | SnapshotStatus::Restoring => "completed",
+        SnapshotStatus::Error | SnapshotStatus::ErrorDeleting => "error",
+    }
+}
+
+/// A snapshot is taken in one piece: it is there or it is not.
+pub(super) fn progress(status: SnapshotStatus) -> &'static str {
+    match status {
+        SnapshotStatus::Creating | SnapshotStatus::Error => "0%",
+        SnapshotStatus::Available
+        | SnapshotStatus::Restoring
+        | SnapshotStatus::Deleting
+        | SnapshotStatus::ErrorDeleting => "100%",
+    }
+}
+
+/// Writes the fields of a snapshot.
+pub(super) fn write(xml: &mut Xml, snapshot: &Snapshot) {
+    xml.text("snapshotId", &snapshot.ec2_id);
+    xml.text("volumeId", &snapshot.volume_id.ec2_id());
+    xml.text("status", ec2_status(snapshot.status));
+    if !snapshot.failure.is_empty() {
+        xml.text("statusMessage", &snapshot.failure);
+    }
+    xml.text("startTime", &timestamp::ec2(snapshot.created_at_us));
+    xml.text("progress", progress(snapshot.status));
+    xml.text("ownerId", &snapshot.project_id);
+    xml.text("volumeSize", &snapshot.size_gib.to_string());
+    xml.text("description", &snapshot.description);
+    xml.text("encrypted", "false");
+    xml.text("storageTier", "standard");
+    tags::write(xml, &snapshot.metadata);
+}
