@@ -38,6 +38,17 @@ pub fn node_directory() -> Option<PathBuf> {
     found.or_else(|| missing("the Node clients", "cargo xtask setup"))
 }
 
+/// The directory in which the packages of [`crate::guest`] were unpacked.
+///
+/// # Panics
+/// As [`program`].
+pub fn guest_packages() -> Option<PathBuf> {
+    let packages = std::env::var_os("XENSM_TEST_GUEST")
+        .map_or_else(|| tools().join("guest/root"), PathBuf::from);
+    let found = Some(packages).filter(|directory| directory.join("boot").is_dir());
+    found.or_else(|| missing("the guest's kernel", "cargo xtask setup"))
+}
+
 /// Runs a command to its end.
 ///
 /// # Panics
