@@ -11,6 +11,7 @@ mod operations;
 mod overview;
 mod paging;
 mod schema;
+mod snapshots;
 mod support;
 mod tenancy;
 mod volumes;

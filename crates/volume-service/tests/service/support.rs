@@ -12,10 +12,11 @@ use volume_service::config::{
     Config, Endpoints, Limits, MasterKey, PoolConfig, Secret, Trust, ZoneConfig,
 };
 use volume_service::context::{RealWorld, World};
-use volume_service::db::{Database, operations, volumes};
+use volume_service::db::{Database, operations, snapshots, volume_extensions, volumes};
 use volume_service::model::flavor::Flavor;
 use volume_service::model::id::VolumeId;
 use volume_service::model::operation::{OperationKind, OperationState};
+use volume_service::model::snapshot::SnapshotStatus;
 use volume_service::model::volume::VolumeStatus;
 use volume_service::{Context, RequestContext};
 
@@ -205,7 +206,21 @@ pub async fn work_on_volumes(bench: &Bench) {
                         OperationKind::DeleteVolume => {
                             volumes::remove(tx, operation.target.parse().unwrap())?;
                         }
-                        other => panic!("no volume's operation: {other:?}"),
+                        OperationKind::ExtendVolume => {
+                            let volume = volumes::get(tx, operation.target.parse().unwrap())?;
+                            volume_extensions::finish(tx, &volume)?;
+                            volumes::leave(tx, volume.id, VolumeStatus::Extending, now_us)?;
+                        }
+                        OperationKind::CreateSnapshot => {
+                            let id = operation.target.parse().unwrap();
+                            let (from, to) =
+                                ([SnapshotStatus::Creating], SnapshotStatus::Available);
+                            snapshots::change_status(tx, id, &from, to, now_us)?;
+                        }
+                        OperationKind::DeleteSnapshot => {
+                            snapshots::remove(tx, operation.target.parse().unwrap())?;
+                        }
+                        other => panic!("not expected here: {other:?}"),
                     }
                     operations::finish(
                         tx,
