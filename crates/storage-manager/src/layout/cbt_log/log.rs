@@ -13,10 +13,14 @@ pub const MAX_TRACKED_SIZE: u64 = 16 << 40;
 /// The value of the flag of a log that was closed cleanly.
 const CONSISTENT: u32 = 1;
 
+/// What stands in the padding of a log that is open here.
+const OPEN_HERE: [u8; 4] = *b"xsm1";
+
 /// What comes before the bitmap.
 ///
 /// # Layout
-/// Little-endian: 0 parent uuid, 16 child uuid, 32 flag (4 bytes), 36 padding, 40 size of the VDI (8 bytes).
+/// Little-endian: 0 parent uuid, 16 child uuid, 32 flag (4 bytes), 36 padding (4 bytes, ours while it is open here), 40 size
+/// of the VDI (8 bytes).
 ///
 /// # Source
 /// blktap's `cbt-util`, and the recorded logs of a real pool.
@@ -28,6 +32,9 @@ pub struct Header {
     pub child: Option<Uuid>,
     /// False while the VDI may be written: bits may then be missing.
     pub consistent: bool,
+    /// True while the VDI is open in a storage manager that keeps the rules by which such a log can be completed
+    /// (`docs/formats/cbt.md`); XenServer's does not. Never together with `consistent`.
+    pub open_here: bool,
     /// Size of the VDI in bytes.
     pub size: u64,
 }
@@ -75,10 +82,12 @@ impl Header {
             parent: some_uuid(fields.take()),
             child: some_uuid(fields.take()),
             consistent: u32::from_le_bytes(fields.take()) == CONSISTENT,
-            size: {
-                let _padding: [u8; 4] = fields.take();
-                u64::from_le_bytes(fields.take())
-            },
+            open_here: fields.take() == OPEN_HERE,
+            size: u64::from_le_bytes(fields.take()),
+        };
+        let header = Header {
+            open_here: header.open_here && !header.consistent,
+            ..header
         };
         if header.size > MAX_TRACKED_SIZE {
             return Err(Defect::Size {
@@ -95,6 +104,9 @@ impl Header {
         out[0..16].copy_from_slice(self.parent.unwrap_or_default().as_bytes());
         out[16..32].copy_from_slice(self.child.unwrap_or_default().as_bytes());
         out[32..36].copy_from_slice(&u32::from(self.consistent).to_le_bytes());
+        if self.open_here && !self.consistent {
+            out[36..40].copy_from_slice(&OPEN_HERE);
+        }
         out[40..48].copy_from_slice(&self.size.to_le_bytes());
         out
     }
@@ -108,6 +120,7 @@ impl ChangeLog {
                 parent,
                 child: None,
                 consistent: true,
+                open_here: false,
                 size,
             },
             blocks: BlockBitmap::new(size),
@@ -138,6 +151,12 @@ impl ChangeLog {
         let mut out = self.header.to_bytes().to_vec();
         out.extend_from_slice(self.blocks.file_bytes());
         out
+    }
+
+    /// Says that the VDI is open here, or that it was closed cleanly.
+    pub fn set_open(&mut self, is_open: bool) {
+        self.header.consistent = !is_open;
+        self.header.open_here = is_open;
     }
 
     /// Fits the log to a VDI that was given another size.
@@ -204,6 +223,7 @@ mod tests {
             let mut log = ChangeLog::new(size, Some(Uuid::from_u128(parent)).filter(|one| !one.is_nil()));
             log.header.child = Some(Uuid::from_u128(child)).filter(|one| !one.is_nil());
             log.header.consistent = consistent;
+            log.header.open_here = !consistent && tail > 4;
             ranges.iter().for_each(|(offset, length)| log.blocks.set_range(*offset, *length));
             let mut bytes = log.to_bytes();
             bytes.extend(vec![0xee; tail]);

@@ -12,7 +12,7 @@ use super::tracker::{ChangeTracker, Tracking};
 use crate::layout::cbt_log::{ChainError, ChangeLog, Header, changed_between, log_length};
 use crate::layout::vhd_files::names::{EntryKind, cbt_log_of, classify};
 use crate::layout::vhd_files::{Error, Result};
-use crate::medium::directory::Directory;
+use crate::medium::directory::{Access, Directory};
 
 /// Why there is no list of changed blocks.
 pub type ChangedBlocksError = ChainError<Error>;
@@ -69,7 +69,7 @@ impl ChangeLogs {
     ) -> Result<Arc<ChangeTracker>> {
         let mut open = self.lock();
         open.retain(|_, tracker| tracker.strong_count() > 0);
-        let tracking = match self.complete(vdi, leaf, size, path, false) {
+        let tracking = match self.complete(vdi, leaf, size, path, true) {
             Ok(tracking) => tracking,
             Err(error) => {
                 self.drop_damaged(vdi, &error)?;
@@ -81,18 +81,24 @@ impl ChangeLogs {
         Ok(tracker)
     }
 
-    /// Completes a log that was not closed cleanly, fits it to the VDI's size, and sets its flag to `consistent`.
+    /// Completes a log that was not closed cleanly, fits it to the VDI's size, and notes that it is open or closed.
+    ///
+    /// One that another storage manager left open is dropped: it may lack bits that no leaf knows of any more.
     pub(super) fn complete(
         &self,
         vdi: Uuid,
         leaf: Option<Arc<dyn vhd::Storage>>,
         size: u64,
         path: &Path,
-        consistent: bool,
+        is_open: bool,
     ) -> Result<Option<Tracking>> {
         let Some((file, header)) = log_file::open(&self.directory, vdi)? else {
             return Ok(None);
         };
+        if !header.consistent && !header.open_here {
+            self.drop_damaged(vdi, &Error::LogInconsistent { vdi })?;
+            return Ok(None);
+        }
         let mut log = log_file::content(&self.directory, vdi, &file, header)?;
         let is_complete = log.header.consistent && log.header.size == size;
         if !log.header.consistent
@@ -103,7 +109,7 @@ impl ChangeLogs {
                 .union(&blocks_of_leaf(&leaf, log.header.size, path)?);
         }
         log.resize(size);
-        log.header.consistent = consistent;
+        log.set_open(is_open);
         let written = match is_complete {
             true => log_file::write_header(&file, &log.header),
             false => log_file::write_blocks(&file, &log),
@@ -125,7 +131,7 @@ impl ChangeLogs {
         }
         let tracker = tracker_of(&open, vdi);
         let mut log = ChangeLog::new(size, None);
-        log.header.consistent = tracker.is_none();
+        log.set_open(tracker.is_some());
         let file = log_file::replace(&self.directory, vdi, &log)?;
         if let Some(tracker) = tracker {
             tracker.replace(Some(Tracking::new(file, &log)));
@@ -172,7 +178,7 @@ impl ChangeLogs {
                 .map_err(|source| log_file::io_error(&self.directory, "write", vdi, source)),
             None => match log_file::open(&self.directory, vdi)? {
                 Some((_, header)) if !header.consistent => {
-                    self.complete(vdi, leaf, size, path, true).map(drop)
+                    self.complete(vdi, leaf, size, path, false).map(drop)
                 }
                 _ => Ok(()),
             },
@@ -216,10 +222,10 @@ impl ChangeLogs {
         let before = log.header.parent;
         let size = log.header.size;
         log.header.child = Some(vdi);
-        log.header.consistent = true;
+        log.set_open(false);
         log_file::replace(&self.directory, snapshot, &log)?;
         let mut fresh = ChangeLog::new(size, Some(snapshot));
-        fresh.header.consistent = tracker.is_none();
+        fresh.set_open(tracker.is_some());
         let file = log_file::replace(&self.directory, vdi, &fresh)?;
         if let Some(tracker) = tracker {
             tracker.replace(Some(Tracking::new(file, &fresh)));
@@ -328,12 +334,18 @@ impl ChangeLogs {
         }))
     }
 
-    /// All logs that can be read.
+    /// All logs that can be read; one that cannot hides no other.
     pub fn all(&self) -> Result<BTreeMap<Uuid, LogSummary>> {
         let mut found = BTreeMap::new();
         for vdi in self.listed()? {
-            if let Some(summary) = self.summary(vdi)? {
-                found.insert(vdi, summary);
+            match self.summary(vdi) {
+                Ok(Some(summary)) => {
+                    found.insert(vdi, summary);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(vdi.uuid = %vdi, error = %error.chain_text(), "leave out a change-tracking log");
+                }
             }
         }
         Ok(found)
@@ -357,7 +369,8 @@ impl ChangeLogs {
         if let Some(tracker) = tracker_of(open, vdi) {
             return Ok(tracker.header());
         }
-        Ok(log_file::open(&self.directory, vdi)?.map(|(_, header)| header))
+        let opened = log_file::open_for(&self.directory, vdi, Access::Read)?;
+        Ok(opened.map(|(_, header)| header))
     }
 
     fn log(&self, open: &Trackers, vdi: Uuid) -> Result<Option<ChangeLog>> {

@@ -14,10 +14,24 @@ use crate::medium::directory::{Access, Directory};
 /// The header of a VDI's log with its file; none when it has no log or one that cannot be read, which is said in the
 /// server's log.
 pub fn open(directory: &Directory, vdi: Uuid) -> Result<Option<(PositionalFile, Header)>> {
+    open_for(directory, vdi, Access::ReadWrite)
+}
+
+/// As [`open`], with this access.
+pub fn open_for(
+    directory: &Directory,
+    vdi: Uuid,
+    access: Access,
+) -> Result<Option<(PositionalFile, Header)>> {
     let name = cbt_log_name(vdi);
-    let file = match directory.open_file(&name, Access::ReadWrite) {
+    let file = match directory.open_file(&name, access) {
         Ok(file) => PositionalFile::new(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // No regular file: not made by anybody who tracks changes.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            tracing::warn!(vdi.uuid = %vdi, %error, "take what has the name of a change-tracking log for none");
+            return Ok(None);
+        }
         Err(source) => return Err(io_error(directory, "open", vdi, source)),
     };
     let failed = |source| io_error(directory, "read", vdi, source);
@@ -47,7 +61,7 @@ pub fn open(directory: &Directory, vdi: Uuid) -> Result<Option<(PositionalFile, 
 
 /// Reads a VDI's log; none as for [`open`].
 pub fn read(directory: &Directory, vdi: Uuid) -> Result<Option<ChangeLog>> {
-    match open(directory, vdi)? {
+    match open_for(directory, vdi, Access::Read)? {
         Some((file, header)) => content(directory, vdi, &file, header).map(Some),
         None => Ok(None),
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::change_logs::{ChangeLogs, Trackers};
 use super::log_file;
 use crate::layout::cbt_log::Header;
-use crate::layout::vhd_files::Result;
+use crate::layout::vhd_files::{Error, Result};
 
 /// The image of a VDI, for a log that its VDI's consumer did not close.
 pub struct LeafImage {
@@ -31,24 +31,39 @@ impl ChangeLogs {
         let open = self.lock();
         let mut headers = BTreeMap::new();
         for vdi in self.listed()? {
-            if let Some(header) = self.header(&open, vdi)? {
-                headers.insert(vdi, header);
+            match self.header(&open, vdi) {
+                Ok(Some(header)) => {
+                    headers.insert(vdi, header);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(vdi.uuid = %vdi, error = %error.chain_text(), "leave out a change-tracking log");
+                }
             }
         }
         self.remove_doubles(&mut headers)?;
         self.relink(&open, &headers)?;
         for (vdi, _) in headers.iter().filter(|(_, header)| !header.consistent) {
-            match image_of(*vdi)? {
-                Some(image) => {
-                    self.complete(*vdi, Some(image.storage), image.size, &image.path, true)?;
-                }
-                // Nobody can tell what it lacks; `changed_blocks` refuses it.
-                None => {
-                    tracing::warn!(vdi.uuid = %vdi, "the change-tracking log of a VDI without data was not closed; it cannot be used");
-                }
+            // `changed_blocks` refuses what stays open.
+            if let Err(error) = self.complete_left_open(*vdi, &image_of) {
+                tracing::warn!(vdi.uuid = %vdi, error = %error.chain_text(), "could not complete a change-tracking log that was not closed");
             }
         }
         Ok(())
+    }
+
+    fn complete_left_open(
+        &self,
+        vdi: Uuid,
+        image_of: impl Fn(Uuid) -> Result<Option<LeafImage>>,
+    ) -> Result<()> {
+        match image_of(vdi)? {
+            Some(image) => self
+                .complete(vdi, Some(image.storage), image.size, &image.path, false)
+                .map(drop),
+            // Nothing is left that could tell what it lacks.
+            None => Err(Error::LogInconsistent { vdi }),
+        }
     }
 
     /// Removes logs all of which their child has: the copy that a hand-over had just made, and the log that was being

@@ -406,11 +406,15 @@ fn damaged_and_foreign_logs_do_no_harm() {
     assert!(images.enable_cbt(vdi(3)).unwrap().cbt_enabled);
     images.remove(vdi(3)).unwrap();
     assert!(!path.exists());
-    // A log that XenServer's storage manager left open.
+    // A log that this storage manager left open is completed, whatever else is in the way.
     let mut open = log(dir.path(), 1);
-    open.header.consistent = false;
+    open.set_open(true);
     std::fs::write(dir.path().join(cbt_log_name(vdi(1))), open.to_bytes()).unwrap();
     drop(images);
+    std::fs::create_dir(dir.path().join(cbt_log_name(vdi(7)))).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", dir.path().join(cbt_log_name(vdi(8)))).unwrap();
+    open.header.parent = None;
+    std::fs::write(dir.path().join(cbt_log_name(vdi(9))), open.to_bytes()).unwrap();
     let images = attach(dir.path());
     let completed = log(dir.path(), 1);
     assert!(completed.header.consistent);
@@ -420,6 +424,15 @@ fn damaged_and_foreign_logs_do_no_harm() {
         "the block of the VHD that it has"
     );
     assert!(images.stat(vdi(1)).unwrap().cbt_enabled);
+    assert!(!log(dir.path(), 9).header.consistent, "it has no image");
+    assert_eq!(images.survey().unwrap().logs.len(), 3);
+    // XenServer's storage manager does not seal a log before it gives the VDI another leaf.
+    let mut foreign = log(dir.path(), 1);
+    foreign.header.consistent = false;
+    std::fs::write(dir.path().join(cbt_log_name(vdi(1))), foreign.to_bytes()).unwrap();
+    drop(images);
+    let images = attach(dir.path());
+    assert!(!images.stat(vdi(1)).unwrap().cbt_enabled);
 }
 
 #[test]

@@ -286,7 +286,10 @@ impl ChangeTracker {
         let Some(tracking) = place.take() else { return };
         let complete = image_is_clean && !self.incomplete.load(Ordering::Acquire);
         let closed = tracking.publish().and_then(|()| match complete {
-            true => tracking.change_header(|header| header.consistent = true),
+            true => tracking.change_header(|header| {
+                header.consistent = true;
+                header.open_here = false;
+            }),
             false => Ok(()),
         });
         if let Err(error) = closed {
