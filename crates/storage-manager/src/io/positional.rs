@@ -45,6 +45,12 @@ impl PositionalFile {
         }
     }
 
+    /// Lets others hold a shared lock beside this one.
+    pub fn share_lock(&self) {
+        // Fails only where locks do not work at all, and then there was none.
+        let _ = super::lock::try_lock(&self.file, super::lock::LockMode::Shared);
+    }
+
     /// Length of the file in bytes.
     pub fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())

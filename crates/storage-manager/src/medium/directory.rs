@@ -135,13 +135,54 @@ impl Directory {
         }
     }
 
-    /// Gives a file a name that another file may have, which then has none.
+    /// Gives a file the name of another, which loses it; one or the other has the name at any time.
     ///
     /// # Durability
     /// None before [`Directory::sync`].
     pub fn replace(&self, from: &str, to: &str) -> io::Result<()> {
         fault::point("directory: replace")?;
         Ok(rustix::fs::renameat(&self.handle, from, &self.handle, to)?)
+    }
+
+    /// Gives a file a second name, which must be free; false where the file system knows no hard links.
+    ///
+    /// # Durability
+    /// None before [`Directory::sync`].
+    pub fn link(&self, from: &str, to: &str) -> io::Result<bool> {
+        let linked = fault::point("directory: link").and_then(|()| {
+            let flags = AtFlags::empty();
+            Ok(rustix::fs::linkat(
+                &self.handle,
+                from,
+                &self.handle,
+                to,
+                flags,
+            )?)
+        });
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The other names in this directory that the file with this name has.
+    pub fn other_names(&self, name: &str) -> io::Result<Vec<OsString>> {
+        let status = rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if status.st_nlink < 2 {
+            return Ok(Vec::new());
+        }
+        let mut others = Vec::new();
+        for other in self.entries()? {
+            match rustix::fs::statat(&self.handle, other.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) if other != name && found.st_ino == status.st_ino => others.push(other),
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(others)
     }
 
     /// Removes a file; false when there was none.

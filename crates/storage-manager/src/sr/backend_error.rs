@@ -36,6 +36,12 @@ pub enum Command {
     VdiDisableCbt,
     /// `VDI.list_changed_blocks`.
     VdiChangedBlocks,
+    /// `VDI.snapshot`.
+    VdiSnapshot,
+    /// `VDI.clone`.
+    VdiClone,
+    /// `VDI.revert`.
+    VdiRevert,
 }
 
 impl Command {
@@ -53,6 +59,8 @@ impl Command {
             Command::VdiChangedBlocks => {
                 (460, "Failed to calculate changed blocks for given VDIs.")
             }
+            Command::VdiSnapshot | Command::VdiRevert => (82, "Snapshot error"),
+            Command::VdiClone => (81, "Clone error"),
         }
     }
 
@@ -60,6 +68,9 @@ impl Command {
     fn operation(self) -> &'static str {
         match self {
             Command::VdiDelete => "destroy",
+            Command::VdiSnapshot => "snapshot",
+            Command::VdiClone => "clone",
+            Command::VdiRevert => "revert_to",
             _ => "attach",
         }
     }
@@ -132,6 +143,19 @@ pub fn layout(command: Command, sr_uuid: Uuid, error: &LayoutError) -> Failure {
         LayoutError::NotTracked { vdi } => Failure::new("VDI_NO_CBT_METADATA", [vdi.to_string()]),
         LayoutError::LogInconsistent { .. } | LayoutError::ChangeLog { .. } => {
             log_inconsistent(&error.chain_text())
+        }
+        LayoutError::Shrink { .. } => {
+            Failure::backend(79, "VDI Invalid size", "shrinking not allowed", "")
+        }
+        LayoutError::Raw { .. } => super::not_supported(),
+        LayoutError::ChainFull { .. } => Failure::backend(
+            109,
+            "The snapshot chain is too long",
+            &error.to_string(),
+            "",
+        ),
+        LayoutError::Hidden { .. } | LayoutError::Unfinished { .. } => {
+            failed(Command::VdiAttach, &error.to_string())
         }
         _ => match error.io_error() {
             Some(io_error) => of_io_error(command, io_error, &error.chain_text()),

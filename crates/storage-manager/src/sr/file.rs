@@ -12,12 +12,13 @@ use xenapi::Failure;
 
 use super::backend_error::{self as backend, Command};
 use super::{
-    AttachedSr, DriverInfo, FoundVdi, NewVdi, OpenMode, ScanReport, SrParams, SrSpace, SrType,
+    AttachedSr, DriverInfo, FoundVdi, NewVdi, OpenMode, ScanReport, SnapshotKind, SnapshotReport,
+    SrParams, SrSpace, SrType,
 };
 use crate::io::durable::create_directories;
 use crate::io::lock::LockFile;
 use crate::layout::vhd_files::names::{EntryKind, ImageFormat, ImageName, LOCK_NAME, classify};
-use crate::layout::vhd_files::{Error as LayoutError, NewImage, VhdDirectory};
+use crate::layout::vhd_files::{Branched, Error as LayoutError, NewImage, VhdDirectory};
 use crate::medium::directory::Directory;
 
 /// What the SM record says; the texts are XenServer's.
@@ -31,11 +32,14 @@ static INFO: DriverInfo = DriverInfo {
         "THIN_PROVISIONING",
         "VDI_ACTIVATE",
         "VDI_ATTACH",
+        "VDI_CLONE",
         "VDI_CONFIG_CBT",
         "VDI_CREATE",
         "VDI_DEACTIVATE",
         "VDI_DELETE",
         "VDI_DETACH",
+        "VDI_REVERT",
+        "VDI_SNAPSHOT",
     ],
     configuration: &[("location", "local directory path (required)")],
     required_count: 1,
@@ -180,7 +184,11 @@ impl SrType for FileSr {
         {
             let ours = matches!(
                 classify(&entry.to_string_lossy()),
-                EntryKind::Image(_) | EntryKind::SrFile
+                EntryKind::Image(_)
+                    | EntryKind::SrFile
+                    | EntryKind::NewLeaf(_)
+                    | EntryKind::NewBase(_)
+                    | EntryKind::ResizeJournal(_)
             );
             if ours
                 && !directory
@@ -321,10 +329,37 @@ impl AttachedSr for AttachedFileSr {
         self.with_images(Command::VdiLoad, |images| images.differing_blocks(from, to))
     }
 
+    /// A clone is on the medium what a snapshot is.
+    fn snapshot_vdi(
+        &self,
+        source: Uuid,
+        new: Uuid,
+        kind: SnapshotKind,
+    ) -> Result<SnapshotReport, Failure> {
+        let command = match kind {
+            SnapshotKind::Snapshot => Command::VdiSnapshot,
+            SnapshotKind::Clone => Command::VdiClone,
+        };
+        let branched = self.with_images(command, |images| images.snapshot(source, new, kind))?;
+        report(command, branched)
+    }
+
+    fn revert_vdi(&self, vdi: Uuid, snapshot: Uuid) -> Result<SnapshotReport, Failure> {
+        let command = Command::VdiRevert;
+        let branched = self.with_images(command, |images| images.revert(vdi, snapshot))?;
+        report(command, branched)
+    }
+
     fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn nbd::Export>, Failure> {
         let image = self.with_images(Command::VdiAttach, |images| images.open(uuid, mode))?;
         Ok(image)
     }
+}
+
+fn report(command: Command, branched: Branched) -> Result<SnapshotReport, Failure> {
+    let Branched { source, new, base } = branched;
+    let new = new.ok_or_else(|| backend::failed(command, "no second image was made"))?;
+    Ok(SnapshotReport { new, source, base })
 }
 
 /// The directory that the PBD names.

@@ -93,24 +93,11 @@ pub const DIFFERENT: &[Exception] = &[
         "the error that the reference gives for types of the first interface",
     ),
     steps(
-        "vbd-dom0",
-        &[30..=31, 33..=34],
-        "snapshot and clone come later",
-    ),
-    steps(
-        "vbd-errors",
-        &[5..=7, 24..=29, 48..=57, 68..=69],
-        "about a snapshot or clone, which come later",
-    ),
-    steps(
         "vbd-errors",
         &[39..=39, 41..=41, 44..=44, 46..=46, 66..=67],
         "the recording lets a VDI be plugged twice for writing and says not to trust it",
     ),
-    steps("async-success", &[22..=23, 27..=27], "snapshot comes later"),
     steps("async-success", &[32..=33], "resize comes later"),
-    steps("async-success", &[77..=78], "clone comes later"),
-    steps("event-from", &[21..=21], "snapshot comes later"),
     steps("errors-xmlrpc", &[23..=24], "there is no class VIF"),
     steps(
         "secret",

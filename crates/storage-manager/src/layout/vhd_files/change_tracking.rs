@@ -71,18 +71,13 @@ impl VhdDirectory {
     /// The VHD of a VDI; refuses raw images.
     fn tracked_image(&self, uuid: Uuid) -> Result<ImageName> {
         match self.find(uuid, Access::Read)? {
-            Some((name, _)) if name.format == ImageFormat::Vhd => Ok(name),
-            Some(_) => Err(Error::RawTracking { vdi: uuid }),
-            None => Err(self.missing(uuid)),
+            (name, _) if name.format == ImageFormat::Vhd => Ok(name),
+            _ => Err(Error::RawTracking { vdi: uuid }),
         }
     }
 
     /// Makes the log of a VDI ready for its getting another leaf; see `ChangeLogs::seal`. To be called, with the consumer
     /// held off, before the leaf gets another name.
-    #[expect(
-        dead_code,
-        reason = "called by what gives a VDI another leaf, which is being built"
-    )]
     pub(super) fn seal_log(&self, name: ImageName) -> Result<()> {
         match self.leaf_image(name.uuid)? {
             Some(LeafImage {
@@ -96,8 +91,9 @@ impl VhdDirectory {
 
     /// The image of a VDI as far as its log may need it; none for a raw one.
     fn leaf_image(&self, uuid: Uuid) -> Result<Option<LeafImage>> {
-        let Some((name, file)) = self.find(uuid, Access::Read)? else {
-            return Ok(None);
+        let (name, file) = match self.find(uuid, Access::Read) {
+            Err(Error::Missing { .. }) => return Ok(None),
+            found => found?,
         };
         if name.format == ImageFormat::Raw {
             return Ok(None);

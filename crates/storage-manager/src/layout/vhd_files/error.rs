@@ -61,6 +61,52 @@ pub enum Error {
         /// One of its children.
         child: Uuid,
     },
+    /// The image is kept only as a parent of others.
+    #[error("image of VDI {uuid} is hidden: it is kept only as the parent of others")]
+    Hidden {
+        /// The VDI.
+        uuid: Uuid,
+    },
+    /// A raw image can have no children and no other size.
+    #[error("VDI {uuid} is raw; only VHDs can be {action}")]
+    Raw {
+        /// The VDI.
+        uuid: Uuid,
+        /// What was attempted, as a participle.
+        action: &'static str,
+    },
+    /// The chain of the image is as long as it may be.
+    #[error(
+        "the chain of VDI {uuid} has {depth} images and may have {limit} with the new one; delete snapshots or clones of it that nobody needs, and wait until the garbage collector has merged their images"
+    )]
+    ChainFull {
+        /// The VDI.
+        uuid: Uuid,
+        /// Images of its chain.
+        depth: usize,
+        /// The most images.
+        limit: usize,
+    },
+    /// An image can only grow.
+    #[error("virtual size {wanted} is below the present one of VDI {uuid}, {found} bytes")]
+    Shrink {
+        /// The VDI.
+        uuid: Uuid,
+        /// Bytes that it has.
+        found: u64,
+        /// Bytes asked for.
+        wanted: u64,
+    },
+    /// A change of the image was interrupted and could not be finished or undone at attach.
+    #[error(
+        "a change of the image of VDI {uuid} was interrupted and left {found}; read the log of the last attach of the SR, repair the image, then attach the SR again"
+    )]
+    Unfinished {
+        /// The VDI.
+        uuid: Uuid,
+        /// The file that was left.
+        found: String,
+    },
     /// A size that an image cannot have.
     #[error("virtual size {found} is above the largest, {maximum} bytes")]
     Size {

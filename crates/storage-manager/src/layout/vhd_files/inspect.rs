@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 use super::names::{ImageFormat, ImageName, parent_image};
+use super::tree::Node;
 use super::{Error, Result};
 use crate::io::positional::PositionalFile;
 use crate::medium::directory::{Access, Directory};
@@ -23,6 +24,16 @@ pub struct Inspected {
     pub hidden: bool,
     /// The image that it is based on.
     pub parent: Option<ImageName>,
+}
+
+impl Inspected {
+    /// What the tree keeps of it.
+    pub fn node(&self) -> Node {
+        Node {
+            parent: self.parent,
+            hidden: self.hidden,
+        }
+    }
 }
 
 impl vhd::Storage for PositionalFile {
@@ -53,10 +64,14 @@ impl vhd::Storage for PositionalFile {
 
 /// Reads the headers of an image, and neither its table nor data.
 pub fn inspect(directory: &Directory, name: ImageName) -> Result<Inspected> {
-    let file_name = name.file_name();
-    let path = directory.path().join(&file_name);
+    inspect_named(directory, &name.file_name(), name)
+}
+
+/// Reads the headers of an image that has another name for now.
+pub fn inspect_named(directory: &Directory, file_name: &str, name: ImageName) -> Result<Inspected> {
+    let path = directory.path().join(file_name);
     let file = directory
-        .open_file(&file_name, Access::Read)
+        .open_file(file_name, Access::Read)
         .map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::Missing {
                 uuid: name.uuid,
@@ -71,7 +86,8 @@ pub fn inspect(directory: &Directory, name: ImageName) -> Result<Inspected> {
     inspect_file(&PositionalFile::new(file), name, &path)
 }
 
-fn inspect_file(file: &PositionalFile, name: ImageName, path: &Path) -> Result<Inspected> {
+/// Reads the headers of an open image.
+pub fn inspect_file(file: &PositionalFile, name: ImageName, path: &Path) -> Result<Inspected> {
     match name.format {
         ImageFormat::Raw => {
             let io_error = |source| Error::Io {
@@ -119,6 +135,12 @@ pub fn parent_of(link: &vhd::ParentLink) -> Result<ImageName> {
     }
 }
 
+/// A time in seconds since 2000, as images keep it.
+pub fn timestamp(time: SystemTime) -> u32 {
+    let since = time.duration_since(UNIX_EPOCH);
+    vhd::size::timestamp_from_unix(since.map_or(0, |elapsed| elapsed.as_secs()))
+}
+
 /// Writes an empty image into a new file.
 ///
 /// The uuid inside a VHD is a new one: it belongs to the image, not to the VDI, which gets another image when a snapshot
@@ -130,12 +152,8 @@ pub fn create(file: File, name: ImageName, virtual_size: u64, path: &Path) -> Re
     let file = PositionalFile::new(file);
     match name.format {
         ImageFormat::Vhd => {
-            let now_s = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |elapsed| elapsed.as_secs());
-            let timestamp = vhd::size::timestamp_from_unix(now_s);
             let new = vhd::image::NewImage {
-                timestamp,
+                timestamp: timestamp(SystemTime::now()),
                 ..vhd::image::NewImage::new(virtual_size, Uuid::new_v4())
             };
             let created = vhd::image::create_dynamic(&file, &new);

@@ -1,5 +1,7 @@
 //! The tree of images as far as it is known, kept true while images are made and removed beside a scan.
 
+use std::collections::BTreeSet;
+
 use super::names::ImageName;
 use super::tree::{ImageTree, Node};
 
@@ -9,10 +11,18 @@ const MAX_RECORDED: usize = 1 << 16;
 /// A change of the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// An image has got its name.
+    /// An image has got its name, or what it says of itself has changed.
     Made(ImageName, Node),
     /// An image was unlinked.
     Removed(ImageName),
+}
+
+impl Change {
+    fn name(&self) -> ImageName {
+        match self {
+            Change::Made(name, _) | Change::Removed(name) => *name,
+        }
+    }
 }
 
 /// The tree, if it was built, and what changed since a scan began that is still running.
@@ -54,13 +64,21 @@ impl KnownTree {
         }
     }
 
-    /// Notes a change that was made on the medium.
-    pub fn change(&mut self, change: Change) {
+    /// The images that have changed since the scan began; none when there were more than are noted.
+    pub fn changed_since_scan(&self) -> Option<BTreeSet<ImageName>> {
+        let recorded = self.recorded.as_ref()?;
+        Some(recorded.iter().map(Change::name).collect())
+    }
+
+    /// Notes changes that were made on the medium.
+    pub fn change(&mut self, changes: &[Change]) {
         if let Some(tree) = &mut self.tree {
-            apply(tree, change);
+            changes.iter().for_each(|change| apply(tree, *change));
         }
         match &mut self.recorded {
-            Some(changes) if changes.len() < MAX_RECORDED => changes.push(change),
+            Some(recorded) if recorded.len() + changes.len() <= MAX_RECORDED => {
+                recorded.extend_from_slice(changes);
+            }
             // The scan's tree would miss a change, so it will not be taken.
             Some(_) => self.recorded = None,
             None => {}
@@ -90,8 +108,10 @@ mod tests {
         let found = || ImageTree::new([(image(1), node), (image(2), node)].into(), false);
         let mut known = KnownTree::default();
         known.begin_scan();
-        known.change(Change::Removed(image(2)));
-        known.change(Change::Made(image(3), node));
+        known.change(&[Change::Removed(image(2))]);
+        known.change(&[Change::Made(image(3), node)]);
+        let changed: Vec<_> = known.changed_since_scan().unwrap().into_iter().collect();
+        assert_eq!(changed, [image(2), image(3)]);
         known.end_scan(Some(found()));
         let names = |known: &KnownTree| {
             known
@@ -111,7 +131,7 @@ mod tests {
             "a scan that failed changes nothing"
         );
         known.begin_scan();
-        (0..=MAX_RECORDED as u128).for_each(|n| known.change(Change::Made(image(n), node)));
+        (0..=MAX_RECORDED as u128).for_each(|n| known.change(&[Change::Made(image(n), node)]));
         known.end_scan(Some(found()));
         assert!(known.tree().is_none());
     }

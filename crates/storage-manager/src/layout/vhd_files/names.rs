@@ -11,6 +11,19 @@ use uuid::Uuid;
 /// XenServer's scan looks for `*.vhd`, `*.raw` and `*.cbtlog`, and never sees these.
 const TEMPORARY_SUFFIX: &str = ".xensm-new";
 
+/// Ending of the image that replaces another when a snapshot is taken.
+///
+/// Source: XenServer's file SRs, `<vdi uuid>.vhd.new`.
+const NEW_LEAF_SUFFIX: &str = ".new";
+
+/// Ending of the empty file that names the parent which a snapshot is making; XenServer never sees it.
+const NEW_BASE_SUFFIX: &str = ".xensm-base";
+
+/// Start of the name of a resize journal.
+///
+/// Source: XenServer's file SRs, `.journal-<vdi uuid>`.
+const RESIZE_JOURNAL_PREFIX: &str = ".journal-";
+
 /// The file of the process that serves the directory; harmless to XenServer, which ignores it.
 pub const LOCK_NAME: &str = ".xensm-lock";
 
@@ -44,6 +57,12 @@ pub enum EntryKind {
     Misnamed,
     /// A file that was being made.
     Temporary,
+    /// The image that is to replace this one: a snapshot was being taken, here or by XenServer.
+    NewLeaf(ImageName),
+    /// Says that the image with this uuid is becoming the hidden parent of a snapshot.
+    NewBase(Uuid),
+    /// The undo journal of a resize, ours or XenServer's.
+    ResizeJournal(Uuid),
     /// The lock file.
     Lock,
     /// What else XenServer's storage manager keeps in an SR directory: change-tracking logs, caches, journals.
@@ -126,10 +145,28 @@ pub fn cbt_log_of(file_name: &str) -> Option<Uuid> {
     (extension == CBT_LOG_EXTENSION && cbt_log_name(vdi) == file_name).then_some(vdi)
 }
 
+/// The name of the image that is to replace this one when a snapshot is taken.
+pub fn new_leaf(name: ImageName) -> String {
+    format!("{}{NEW_LEAF_SUFFIX}", name.file_name())
+}
+
+/// The name of the file that says which parent a snapshot is making.
+pub fn new_base(uuid: Uuid) -> String {
+    format!(".{uuid}{NEW_BASE_SUFFIX}")
+}
+
+/// The name of the undo journal of a VDI's resize.
+pub fn resize_journal(uuid: Uuid) -> String {
+    format!("{RESIZE_JOURNAL_PREFIX}{uuid}")
+}
+
 /// Tells what an entry is.
 pub fn classify(file_name: &str) -> EntryKind {
     if let Some(name) = ImageName::parse(file_name) {
         return EntryKind::Image(name);
+    }
+    if let Some(unfinished) = classify_unfinished(file_name) {
+        return unfinished;
     }
     if file_name == LOCK_NAME {
         EntryKind::Lock
@@ -148,11 +185,25 @@ pub fn classify(file_name: &str) -> EntryKind {
     }
 }
 
+/// The files of a change of several steps.
+fn classify_unfinished(file_name: &str) -> Option<EntryKind> {
+    let image = file_name.strip_suffix(NEW_LEAF_SUFFIX);
+    if let Some(name) = image.and_then(ImageName::parse) {
+        return (name.format == ImageFormat::Vhd).then_some(EntryKind::NewLeaf(name));
+    }
+    let base = file_name.strip_prefix('.');
+    if let Some(base) = base.and_then(|name| name.strip_suffix(NEW_BASE_SUFFIX)) {
+        return parse_uuid(base).map(EntryKind::NewBase);
+    }
+    let vdi = file_name.strip_prefix(RESIZE_JOURNAL_PREFIX)?;
+    parse_uuid(vdi).map(EntryKind::ResizeJournal)
+}
+
 /// Source: the content of XenServer's file SRs besides images.
 fn is_sr_file(file_name: &str) -> bool {
     const FIXED: [&str; 2] = ["filelog.txt", "sm-hardlink.conf"];
-    const PREFIXES: [&str; 4] = [".journal-", "coalesce_", "relink_", "leaf_"];
-    const SUFFIXES: [&str; 3] = [".cbtlog", ".vhdcache", ".vhd.new"];
+    const PREFIXES: [&str; 3] = ["coalesce_", "relink_", "leaf_"];
+    const SUFFIXES: [&str; 2] = [".cbtlog", ".vhdcache"];
     FIXED.contains(&file_name)
         || PREFIXES
             .iter()
@@ -163,7 +214,12 @@ fn is_sr_file(file_name: &str) -> bool {
 }
 
 fn is_uuid(text: &str) -> bool {
-    Uuid::try_parse(text).is_ok_and(|uuid| uuid.to_string() == text)
+    parse_uuid(text).is_some()
+}
+
+fn parse_uuid(text: &str) -> Option<Uuid> {
+    let uuid = Uuid::try_parse(text).ok()?;
+    (uuid.to_string() == text).then_some(uuid)
 }
 
 /// The image that a parent's name, as an image tells it, means within the SR.
@@ -222,10 +278,21 @@ mod tests {
         for ours in [
             &format!("{STEM}.cbtlog"),
             "filelog.txt",
-            &format!(".journal-{STEM}"),
-            &format!("{STEM}.vhd.new"),
+            &format!("relink_{STEM}"),
         ] {
             assert_eq!(classify(ours), EntryKind::SrFile, "{ours}");
+        }
+        for (ours, kind) in [
+            (new_leaf(name), EntryKind::NewLeaf(name)),
+            (new_base(name.uuid), EntryKind::NewBase(name.uuid)),
+            (
+                resize_journal(name.uuid),
+                EntryKind::ResizeJournal(name.uuid),
+            ),
+            (format!("{STEM}.raw.new"), EntryKind::Other),
+            (format!(".journal-{STEM}x"), EntryKind::Other),
+        ] {
+            assert_eq!(classify(&ours), kind, "{ours}");
         }
         for other in ["x.vhd~", "notes.txt", "x.cbtlog", ".bashrc", "vhd"] {
             assert_eq!(classify(other), EntryKind::Other, "{other}");

@@ -384,12 +384,9 @@ impl Export for OpenImage {
 
     /// Flushes, closes the files and releases their locks. Closing twice is no error.
     fn close(&self) -> io::Result<()> {
-        let backing = self
-            .backing
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(backing) = backing else {
+        // Kept to the end, so that whoever sees the image closed finds its files flushed and let go of.
+        let mut open = self.backing.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(backing) = open.take() else {
             return Ok(());
         };
         let closed = match &backing.format {
@@ -401,6 +398,8 @@ impl Export for OpenImage {
         if let Some(tracker) = &self.tracker {
             tracker.close(closed.is_ok());
         }
+        drop(backing);
+        drop(open);
         closed.inspect_err(|error| self.log_failure("close", error))
     }
 }

@@ -4,7 +4,8 @@
 //! may get another name, and parents that consumers read are written to by whoever coalesces them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -30,6 +31,7 @@ pub enum Use {
 #[derive(Debug, Default)]
 pub struct OpenImages {
     state: Mutex<State>,
+    released: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +104,7 @@ impl Drop for Hold {
                 state.held.remove(&self.name);
             }
         }
+        self.images.released.notify_all();
     }
 }
 
@@ -112,7 +115,28 @@ impl OpenImages {
 
     /// Holds an image for a use; none when somebody holds it for a use that excludes this one.
     pub fn hold(self: &Arc<Self>, name: ImageName, wanted: Use) -> Option<Hold> {
-        let mut state = self.lock();
+        self.hold_in(&mut self.lock(), name, wanted)
+    }
+
+    /// Holds an image for a use, waiting for somebody who is just letting go of it.
+    pub fn hold_within(
+        self: &Arc<Self>,
+        name: ImageName,
+        wanted: Use,
+        limit: Duration,
+    ) -> Option<Hold> {
+        let is_excluded = |state: &mut State| {
+            let held = state.held.get(&name).copied().unwrap_or_default();
+            !held.allows(wanted)
+        };
+        let waited = self
+            .released
+            .wait_timeout_while(self.lock(), limit, is_excluded);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        self.hold_in(&mut state, name, wanted)
+    }
+
+    fn hold_in(self: &Arc<Self>, state: &mut State, name: ImageName, wanted: Use) -> Option<Hold> {
         let held = state.held.entry(name).or_default();
         if !held.allows(wanted) {
             return None;
@@ -139,16 +163,23 @@ impl OpenImages {
 
     /// The images that are open.
     pub fn all(&self) -> Vec<Arc<OpenImage>> {
-        // Cloned first: dropping the last reference of an image closes it, and its holds come here.
+        let mut images = self.listed();
+        images.retain(|image| image.is_open());
+        images
+    }
+
+    /// What is listed, open or not.
+    fn listed(&self) -> Vec<Arc<OpenImage>> {
+        // Taken out of the lock: dropping the last reference of an image closes it, and its holds come here.
         let listed: Vec<Weak<OpenImage>> = self.lock().open.clone();
-        let images = listed.iter().filter_map(Weak::upgrade);
-        images.filter(|image| image.is_open()).collect()
+        listed.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// The consumers of a VDI: one that writes, or any number that read.
     pub fn of(&self, uuid: Uuid) -> Vec<Arc<OpenImage>> {
-        let mut images = self.all();
-        images.retain(|image| image.uuid() == uuid);
+        let mut images = self.listed();
+        // Waits for one that is being closed.
+        images.retain(|image| image.uuid() == uuid && image.is_open());
         images
     }
 }
@@ -183,6 +214,20 @@ mod tests {
             drop(first);
             assert!(!images.is_held(name));
         }
+    }
+
+    #[test]
+    fn whoever_waits_gets_the_image_when_it_is_let_go() {
+        let name = ImageName::vhd(Uuid::from_u128(1));
+        let images = Arc::new(OpenImages::default());
+        let writer = images.hold(name, Use::Write).unwrap();
+        let wait = |limit| images.hold_within(name, Use::Exclusive, limit);
+        assert!(wait(Duration::ZERO).is_none());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait(Duration::from_secs(60)));
+            drop(writer);
+            assert!(waiting.join().unwrap().is_some());
+        });
     }
 
     #[test]

@@ -85,8 +85,19 @@ impl<'a> Paused<'a> {
         outcome
     }
 
-    /// Takes another file as the one that the image is kept in; the old one is given back with its flock.
-    pub fn replace_leaf(&mut self, leaf: Arc<PositionalFile>) -> Option<Arc<PositionalFile>> {
-        Some(std::mem::replace(&mut self.backing.as_mut()?.leaf, leaf))
+    /// Notes that the chain has got a new leaf, kept in this file, and that the leaf that it had is its parent, held as
+    /// `base`. The old leaf's flock lets readers in.
+    pub fn push_leaf(&mut self, leaf: Arc<PositionalFile>, base: Option<Hold>) {
+        let Some(backing) = self.backing.as_mut() else {
+            return;
+        };
+        let old = std::mem::replace(&mut backing.leaf, leaf);
+        old.share_lock();
+        backing.parents.splice(0..0, base);
+    }
+
+    /// Lets go of everything: what is behind the export cannot be trusted any more. The consumer's calls fail.
+    pub fn close(&mut self) {
+        *self.backing = None;
     }
 }

@@ -1,13 +1,13 @@
 //! What is in an SR directory, one image at a time: an image that cannot be read is listed as damaged and hides no other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
 use super::cbt::LogSummary;
 use super::inspect::{Inspected, inspect};
 use super::names::{EntryKind, ImageFormat, ImageName, classify};
-use super::tree::{BrokenChain, ImageTree, Node};
+use super::tree::{BrokenChain, ImageTree};
 use super::{Error, Result};
 use crate::medium::directory::Directory;
 use crate::sr::{DamagedImage, FoundVdi};
@@ -25,71 +25,82 @@ pub struct Survey {
     pub logs: BTreeMap<Uuid, LogSummary>,
 }
 
-/// Reads every image of the directory.
-pub fn survey(directory: &Directory) -> Result<Survey> {
-    let mut names = Vec::new();
-    let mut damaged = Vec::new();
-    let entries = directory.entries();
-    let entries = entries.map_err(|source| Error::Io {
-        action: "list",
-        path: directory.path().to_owned(),
-        source,
-    })?;
-    for entry in entries {
-        let shown = entry.to_string_lossy();
-        match classify(&shown) {
-            EntryKind::Image(name) => names.push(name),
-            EntryKind::Misnamed => damaged.push(damage(shown.into_owned(), &Error::Misnamed)),
-            EntryKind::Temporary | EntryKind::Lock | EntryKind::SrFile | EntryKind::Other => {}
-        }
-    }
-    // Sorted, a VHD comes before the raw file of the same uuid.
-    names.sort_unstable();
-
-    let mut images = BTreeMap::new();
-    for name in names {
-        if name.format == ImageFormat::Raw && images.contains_key(&ImageName::vhd(name.uuid)) {
-            damaged.push(damage(name.file_name(), &Error::Duplicate));
-            continue;
-        }
-        match inspect(directory, name) {
-            Ok(inspected) => {
-                images.insert(name, inspected);
-            }
-            // Removed between the listing and now: it was not there.
-            Err(Error::Missing { .. }) => {}
-            Err(error) => damaged.push(damage(name.file_name(), &error)),
-        }
-    }
-
-    let nodes = images.iter().map(|(name, image)| {
-        (
-            *name,
-            Node {
-                parent: image.parent,
-                hidden: image.hidden,
-            },
-        )
-    });
-    let tree = ImageTree::new(nodes.collect(), !damaged.is_empty());
-    let unreadable: Vec<String> = damaged.iter().map(|image| image.location.clone()).collect();
-    images.retain(|name, _| match tree.check_chain(*name) {
-        Ok(()) => true,
-        Err(broken) => {
-            damaged.push(damage(name.file_name(), &chain_error(broken, &unreadable)));
-            false
-        }
-    });
-    damaged.sort_by(|a, b| a.location.cmp(&b.location));
-    Ok(Survey {
-        images,
-        damaged,
-        tree,
-        logs: BTreeMap::new(),
-    })
+/// The images of a directory as they were read, one by one, before their chains are looked at.
+#[derive(Debug, Default)]
+pub struct Listing {
+    read: BTreeMap<ImageName, Result<Inspected>>,
+    /// Files that end like images and have other names.
+    misnamed: Vec<String>,
 }
 
-fn chain_error(broken: BrokenChain, unreadable: &[String]) -> Error {
+impl Listing {
+    /// Reads every image of the directory.
+    pub fn read(directory: &Directory) -> Result<Self> {
+        let entries = directory.entries().map_err(|source| Error::Io {
+            action: "list",
+            path: directory.path().to_owned(),
+            source,
+        })?;
+        let mut listing = Listing::default();
+        for entry in entries {
+            let shown = entry.to_string_lossy();
+            match classify(&shown) {
+                EntryKind::Image(name) => listing.read_again(directory, name),
+                EntryKind::Misnamed => listing.misnamed.push(shown.into_owned()),
+                _ => {}
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Reads one image again, which has changed, come or gone.
+    pub fn read_again(&mut self, directory: &Directory, name: ImageName) {
+        match inspect(directory, name) {
+            // Removed between the listing and now: it was not there.
+            Err(Error::Missing { .. }) => drop(self.read.remove(&name)),
+            read => drop(self.read.insert(name, read)),
+        }
+    }
+
+    /// Tells what can be served.
+    pub fn survey(self) -> Survey {
+        let mut damaged = Vec::new();
+        for name in self.misnamed {
+            damaged.push(damage(name, &Error::Misnamed));
+        }
+        let mut images = BTreeMap::new();
+        // Sorted, a VHD comes before the raw file of the same uuid.
+        for (name, read) in self.read {
+            let is_double =
+                name.format == ImageFormat::Raw && images.contains_key(&ImageName::vhd(name.uuid));
+            match read {
+                _ if is_double => damaged.push(damage(name.file_name(), &Error::Duplicate)),
+                Ok(inspected) => drop(images.insert(name, inspected)),
+                Err(error) => damaged.push(damage(name.file_name(), &error)),
+            }
+        }
+        let nodes = images.iter().map(|(name, image)| (*name, image.node()));
+        let tree = ImageTree::new(nodes.collect(), !damaged.is_empty());
+        let unreadable: BTreeSet<String> =
+            damaged.iter().map(|image| image.location.clone()).collect();
+        images.retain(|name, _| match tree.check_chain(*name) {
+            Ok(()) => true,
+            Err(broken) => {
+                damaged.push(damage(name.file_name(), &chain_error(broken, &unreadable)));
+                false
+            }
+        });
+        damaged.sort_by(|a, b| a.location.cmp(&b.location));
+        Survey {
+            images,
+            damaged,
+            tree,
+            logs: BTreeMap::new(),
+        }
+    }
+}
+
+fn chain_error(broken: BrokenChain, unreadable: &BTreeSet<String>) -> Error {
     match broken {
         BrokenChain::TooLong => Error::ChainTooLong {
             limit: super::tree::MAX_CHAIN,
@@ -115,7 +126,7 @@ fn damage(location: String, error: &Error) -> DamagedImage {
 impl Survey {
     /// The VDIs as `SR.scan` shows them: hidden leaves are left out, they only wait to be removed.
     pub fn vdis(&self) -> Vec<FoundVdi> {
-        let parents: std::collections::BTreeSet<ImageName> = self
+        let parents: BTreeSet<ImageName> = self
             .tree
             .nodes()
             .values()

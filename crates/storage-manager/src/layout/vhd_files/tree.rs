@@ -87,6 +87,31 @@ impl ImageTree {
         (*parent == name).then_some(*child)
     }
 
+    /// All children of the image.
+    pub fn children_of(&self, name: ImageName) -> impl Iterator<Item = ImageName> {
+        let first = (name, ImageName::vhd(Uuid::nil()));
+        let children = self.children.range(first..);
+        children
+            .take_while(move |(parent, _)| *parent == name)
+            .map(|(_, child)| *child)
+    }
+
+    /// Walks up from an image, itself first; at most [`MAX_CHAIN`] images, so that a cycle ends.
+    pub fn ancestry(&self, name: ImageName) -> impl Iterator<Item = ImageName> {
+        let parent = |name: &ImageName| self.nodes.get(name)?.parent;
+        std::iter::successors(Some(name), parent).take(MAX_CHAIN)
+    }
+
+    /// Number of images from this one to its root.
+    pub fn depth(&self, name: ImageName) -> usize {
+        self.ancestry(name).count()
+    }
+
+    /// The image at the bottom of the chain of this one; the image itself when it is not known.
+    pub fn root_of(&self, name: ImageName) -> ImageName {
+        self.ancestry(name).last().unwrap_or(name)
+    }
+
     /// Walks up from an image.
     pub fn check_chain(&self, name: ImageName) -> Result<(), BrokenChain> {
         let mut current = name;
@@ -171,6 +196,9 @@ mod tests {
         assert_eq!(tree.child_of(image(1)), Some(image(2)));
         assert_eq!(tree.child_of(image(2)), Some(raw));
         assert_eq!(tree.child_of(raw), None);
+        let children: Vec<_> = tree.children_of(image(1)).collect();
+        assert_eq!(children, [image(2), image(3)]);
+        assert_eq!((tree.depth(raw), tree.root_of(raw)), (3, image(1)));
         tree.remove(image(2));
         assert_eq!(tree.child_of(image(1)), Some(image(3)));
         tree.insert(image(3), child(5, true));
@@ -197,5 +225,7 @@ mod tests {
             Err(BrokenChain::Missing(image(9)))
         );
         assert_eq!(tree.check_chain(image(3)), Err(BrokenChain::TooLong));
+        assert_eq!(tree.depth(image(3)), MAX_CHAIN);
+        assert_eq!(tree.root_of(image(7)), image(7), "an unknown image");
     }
 }

@@ -1,110 +1,250 @@
-//! The images of one SR directory as a whole: make, remove, look at, open.
+//! The images of one SR directory as a whole: look at them, open them, and take turns in changing them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
 
 use uuid::Uuid;
 
 use super::cbt::ChangeLogs;
+use super::collector::Collector;
 use super::flusher::{FLUSH_INTERVAL, Flusher};
-use super::inspect::{self, Inspected, inspect};
+use super::inspect::inspect;
 use super::known_tree::{Change, KnownTree};
-use super::names::{EntryKind, ImageName, classify};
+use super::names::{ImageName, resize_journal};
 use super::open_image::OpenImage;
-use super::open_images::{OpenImages, Use};
-use super::scan::{Survey, found_vdi, survey};
-use super::tree::{ImageTree, Node};
+use super::open_images::OpenImages;
+use super::scan::{Listing, Survey, found_vdi};
+use super::tree::ImageTree;
+use super::tree_locks::{LockedTrees, TreeLocks};
 use super::{Error, Result};
-use crate::io::fault;
-use crate::io::lock::{LockMode, try_lock};
 use crate::medium::directory::{Access, Directory};
 use crate::sr::{FoundVdi, OpenMode};
 
 /// An SR directory whose lock is held by the caller.
-#[derive(Debug)]
+///
+/// Locks are taken in this order: the trees of the images to change, `changing`, the known tree.
 pub struct VhdDirectory {
-    directory: Arc<Directory>,
-    tree: Mutex<KnownTree>,
-    /// Held while hidden images are removed, and by scans, so that neither sees the other's half.
-    whole: Mutex<()>,
-    open: Arc<OpenImages>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) open: Arc<OpenImages>,
     pub(super) logs: Arc<ChangeLogs>,
+    tree: Mutex<KnownTree>,
+    trees: TreeLocks,
+    /// Held shared by whoever makes a change of several steps, exclusively at the end of a scan, which thus sees all of a
+    /// change or nothing.
+    changing: RwLock<()>,
+    /// One scan at a time.
+    scanning: Mutex<()>,
+    collector: OnceLock<Weak<dyn Collector>>,
     flusher: Flusher,
 }
 
-/// An image to make.
-#[derive(Clone, Copy, Debug)]
-pub struct NewImage {
-    /// Uuid and format.
-    pub name: ImageName,
-    /// Bytes asked for; rounded up to 2 MiB.
-    pub virtual_size: u64,
+/// The right to change some trees of images.
+#[derive(Debug)]
+pub struct TreeChange<'a> {
+    images: &'a VhdDirectory,
+    _trees: LockedTrees<'a>,
+    _changing: RwLockReadGuard<'a, ()>,
 }
 
 impl VhdDirectory {
-    /// Takes the directory, sweeping what an earlier process left half made.
+    /// Takes the directory and finishes or undoes what an earlier process left half made.
     pub fn new(directory: Directory) -> Result<Self> {
         let open = Arc::new(OpenImages::default());
         let directory = Arc::new(directory);
-        let vhd_directory = VhdDirectory {
+        let images = VhdDirectory {
             logs: Arc::new(ChangeLogs::new(directory.clone())),
             directory,
-            tree: Mutex::default(),
-            whole: Mutex::default(),
             flusher: Flusher::new(FLUSH_INTERVAL, open.clone()),
             open,
+            tree: Mutex::default(),
+            trees: TreeLocks::default(),
+            changing: RwLock::default(),
+            scanning: Mutex::default(),
+            collector: OnceLock::new(),
         };
-        vhd_directory.sweep()?;
-        vhd_directory.recover_logs()?;
-        Ok(vhd_directory)
+        images.recover()?;
+        images.recover_logs()?;
+        Ok(images)
     }
 
     /// The directory.
-    pub fn directory(&self) -> &Directory {
+    pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
 
-    /// Removes files that were being made when their process died.
-    fn sweep(&self) -> Result<()> {
-        let entries = self
-            .directory
-            .entries()
-            .map_err(|source| self.io_error("list", None, source))?;
-        for entry in entries {
-            let Some(name) = entry.to_str() else { continue };
-            if classify(name) == EntryKind::Temporary {
-                tracing::info!(
-                    file.name = name,
-                    "remove what an interrupted creation left in the SR directory"
-                );
-                self.directory
-                    .remove(name)
-                    .map_err(|source| self.io_error("remove", Some(name), source))?;
-            }
-        }
-        Ok(())
+    /// The images that are open, and what is held of each image.
+    pub fn open_images(&self) -> &Arc<OpenImages> {
+        &self.open
     }
 
-    /// Makes an empty image.
+    /// Names who merges and removes images in the background; the first one stays.
+    pub fn set_collector(&self, collector: Weak<dyn Collector>) {
+        // A second one would mean that the SR is attached twice, which the SR's slot prevents.
+        let _ = self.collector.set(collector);
+    }
+
+    pub(super) fn collector(&self) -> Option<Arc<dyn Collector>> {
+        self.collector.get()?.upgrade()
+    }
+
+    /// Tells the collector that there may be something to do.
+    pub(super) fn kick(&self) {
+        if let Some(collector) = self.collector() {
+            collector.kick();
+        }
+    }
+
+    /// Waits for, and takes, the right to give images of these images' trees other names, parents or sizes.
     ///
-    /// Write order, and what a crash leaves in each gap:
-    /// 1. The image is written under a temporary name: swept at the next attach.
-    /// 2. It is synced. The same.
-    /// 3. It gets its name, which must be free: a whole image, or after a power cut the temporary one.
-    /// 4. The directory is synced: the image stays.
+    /// Images are opened under it too. Whoever has it does not wait for a consumer, and does not ask for a second.
+    pub fn change(&self, names: &[ImageName]) -> Result<TreeChange<'_>> {
+        let roots = || -> Result<BTreeSet<ImageName>> {
+            let known = self.loaded_tree()?;
+            let root = |name| known.tree().map_or(name, |tree| tree.root_of(name));
+            Ok(names.iter().map(|name| root(*name)).collect())
+        };
+        loop {
+            let wanted = roots()?;
+            let trees = self.trees.lock(wanted);
+            // A snapshot that we waited for may have put another image at the bottom.
+            if roots()? == *trees.roots() {
+                let changing = self.changing.read().unwrap_or_else(PoisonError::into_inner);
+                return Ok(TreeChange {
+                    images: self,
+                    _trees: trees,
+                    _changing: changing,
+                });
+            }
+        }
+    }
+
+    /// Reads the state of one VDI.
+    pub fn stat(&self, uuid: Uuid) -> Result<FoundVdi> {
+        let name = match self.find(uuid, Access::Read) {
+            Ok((name, _)) => name,
+            Err(Error::Missing { .. }) => return self.stat_log(uuid),
+            Err(error) => return Err(error),
+        };
+        let inspected = inspect(&self.directory, name)?;
+        let is_parent = inspected.hidden || self.child_of(name)?.is_some();
+        self.shown(found_vdi(name, &inspected, is_parent))
+    }
+
+    /// Reads every image. What changes meanwhile is read again at the end, while nothing can change.
+    pub fn survey(&self) -> Result<Survey> {
+        let _scanning = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock_tree().begin_scan();
+        let surveyed = self.read_all();
+        let tree = surveyed
+            .as_ref()
+            .ok()
+            .map(|(survey, _)| survey.tree.clone());
+        self.lock_tree().end_scan(tree);
+        let (mut survey, _quiet) = surveyed?;
+        survey.logs = self.all_logs()?;
+        Ok(survey)
+    }
+
+    fn read_all(&self) -> Result<(Survey, RwLockWriteGuard<'_, ()>)> {
+        let mut listing = Listing::read(&self.directory)?;
+        let quiet = self
+            .changing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let changed = self.lock_tree().changed_since_scan();
+        match changed {
+            Some(changed) => changed
+                .into_iter()
+                .for_each(|name| listing.read_again(&self.directory, name)),
+            None => {
+                self.lock_tree().begin_scan();
+                listing = Listing::read(&self.directory)?;
+            }
+        }
+        Ok((listing.survey(), quiet))
+    }
+
+    /// Opens a VDI with its parents.
     ///
     /// # Errors
-    /// On every error what was made is removed again.
-    ///
-    /// # Durability
-    /// On return the image is on stable storage under its name.
-    pub fn create(&self, new: &NewImage) -> Result<FoundVdi> {
-        let maximum = vhd::size::MAX_VIRTUAL_SIZE;
-        let virtual_size =
-            vhd::size::round_virtual_size(new.virtual_size).map_err(|_| Error::Size {
-                found: new.virtual_size,
-                maximum,
-            })?;
-        for name in [ImageName::vhd(new.name.uuid), ImageName::raw(new.name.uuid)] {
+    /// `InUse` when it is open and one of both wants to write; `HasChildren`, `Unfinished` when it must not be written.
+    pub fn open(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<OpenImage>> {
+        let access = match mode {
+            OpenMode::ReadOnly => Access::Read,
+            OpenMode::ReadWrite => Access::ReadWrite,
+        };
+        let (name, _) = self.find(uuid, access)?;
+        let change = self.change(&[name])?;
+        change.release(name);
+        // Opened again: the name may have gone to another file while we waited.
+        let (name, file) = self.find(uuid, access)?;
+        if mode == OpenMode::ReadWrite {
+            self.require_leaf(name)?;
+            self.require_finished(name)?;
+        }
+        let image = OpenImage::open(&self.directory, &self.open, &self.logs, name, file, mode)?;
+        let image = Arc::new(image);
+        self.open.add(&image);
+        drop(change);
+        if mode == OpenMode::ReadWrite {
+            self.flusher.start();
+        }
+        Ok(image)
+    }
+
+    /// Refuses an image that is the parent of another.
+    pub(super) fn require_leaf(&self, name: ImageName) -> Result<()> {
+        match self.child_of(name)? {
+            None => Ok(()),
+            Some(child) => Err(Error::HasChildren {
+                uuid: name.uuid,
+                child: child.uuid,
+            }),
+        }
+    }
+
+    /// Refuses an image that must not be written: what the recovery at attach could not finish.
+    pub(super) fn require_finished(&self, name: ImageName) -> Result<()> {
+        let file_name = name.file_name();
+        let journal = resize_journal(name.uuid);
+        let unfinished = |found: String| Error::Unfinished {
+            uuid: name.uuid,
+            found,
+        };
+        let has_journal = self.directory.contains(&journal);
+        if has_journal.map_err(|source| self.io_error("look for", Some(&journal), source))? {
+            return Err(unfinished(journal));
+        }
+        let others = self.directory.other_names(&file_name);
+        let others = others
+            .map_err(|source| self.io_error("look for links of", Some(&file_name), source))?;
+        // A link that is no image is somebody's way to keep a copy, and his affair.
+        let image =
+            |other: &&std::ffi::OsString| ImageName::parse(&other.to_string_lossy()).is_some();
+        match others.iter().find(image) {
+            None => Ok(()),
+            Some(other) => Err(unfinished(other.to_string_lossy().into_owned())),
+        }
+    }
+
+    /// Opens the file of a VDI, whichever format it has.
+    pub(super) fn find(&self, uuid: Uuid, access: Access) -> Result<(ImageName, std::fs::File)> {
+        for name in [ImageName::vhd(uuid), ImageName::raw(uuid)] {
+            let file_name = name.file_name();
+            match self.directory.open_file(&file_name, access) {
+                Ok(file) => return Ok((name, file)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(self.io_error("open", Some(&file_name), source)),
+            }
+        }
+        Err(self.missing(uuid))
+    }
+
+    /// Refuses a uuid that an image has, in whichever format.
+    pub(super) fn require_free(&self, uuid: Uuid) -> Result<()> {
+        for name in [ImageName::vhd(uuid), ImageName::raw(uuid)] {
             let file_name = name.file_name();
             let taken = self.directory.contains(&file_name);
             if taken.map_err(|source| self.io_error("look for", Some(&file_name), source))? {
@@ -113,248 +253,46 @@ impl VhdDirectory {
                 });
             }
         }
-        let temporary = new.name.temporary();
-        let made = self.create_temporary(&temporary, new.name, virtual_size);
-        let published =
-            made.and_then(|inspected| self.publish(&temporary, new.name).map(|()| inspected));
-        let inspected = match published {
-            Ok(inspected) => inspected,
-            Err(error) => {
-                // The sweep at the next attach gets what cannot be removed now.
-                let _ = self.directory.remove(&temporary);
-                return Err(error);
-            }
-        };
-        let node = Node {
-            parent: None,
-            hidden: false,
-        };
-        self.lock_tree().change(Change::Made(new.name, node));
-        Ok(found_vdi(new.name, &inspected, false))
-    }
-
-    fn create_temporary(
-        &self,
-        temporary: &str,
-        name: ImageName,
-        virtual_size: u64,
-    ) -> Result<Inspected> {
-        let created = self.directory.create_file(temporary);
-        let file = created.map_err(|source| self.io_error("create", Some(temporary), source))?;
-        let inspected =
-            inspect::create(file, name, virtual_size, &self.path_of(&name.file_name()))?;
-        fault::point("image: written and synced")
-            .map_err(|source| self.io_error("sync", Some(temporary), source))?;
-        Ok(inspected)
-    }
-
-    fn publish(&self, temporary: &str, name: ImageName) -> Result<()> {
-        let file_name = name.file_name();
-        self.directory
-            .publish(temporary, &file_name)
-            .map_err(|source| match source.kind() {
-                std::io::ErrorKind::AlreadyExists => Error::Exists {
-                    path: self.path_of(&file_name),
-                },
-                _ => self.io_error("rename to", Some(&file_name), source),
-            })?;
-        self.directory.sync().map_err(|source| {
-            // Whoever asked is told that there is no image, so there must be none.
-            let _ = self.directory.remove(&file_name);
-            self.io_error("sync the directory of", Some(&file_name), source)
-        })
-    }
-
-    /// Removes an image, and leaves its log; one that is not there is no error. The directory is synced then, too: the image may be gone
-    /// since an unlink that was never synced, after a kill or a failed sync, and would come back with a power cut.
-    ///
-    /// Write order: the image is unlinked and the directory synced, then every hidden parent that no image needs any more
-    /// likewise, from the leaf upward. A crash in between leaves a hidden image without children, which no scan shows and
-    /// the next removal takes along.
-    ///
-    /// # Errors
-    /// `InUse` while it is open anywhere, `HasChildren` while images are based on it.
-    ///
-    /// # Durability
-    /// On return the image is gone for good.
-    pub(super) fn remove_image(&self, uuid: Uuid) -> Result<()> {
-        let Some((name, file)) = self.find(uuid, Access::Read)? else {
-            return self.sync_removal(&ImageName::vhd(uuid).file_name());
-        };
-        // Held to the end: nobody opens the image between the check and the removal.
-        let _hold = self
-            .open
-            .hold(name, Use::Exclusive)
-            .ok_or(Error::InUse { uuid })?;
-        let locked = try_lock(&file, LockMode::Exclusive);
-        if !locked.map_err(|source| self.io_error("lock", Some(&name.file_name()), source))? {
-            return Err(Error::InUse { uuid });
-        }
-        let had_parent = {
-            let known = self.loaded_tree()?;
-            let tree = known.tree();
-            if let Some(child) = tree.and_then(|tree| tree.child_of(name)) {
-                return Err(Error::HasChildren {
-                    uuid,
-                    child: child.uuid,
-                });
-            }
-            let node = tree.and_then(|tree| tree.nodes().get(&name));
-            node.is_none_or(|node| node.parent.is_some())
-        };
-        self.unlink(name)?;
-        if had_parent {
-            self.prune()?;
-        }
         Ok(())
     }
 
-    /// Removes hidden images that no image needs any more, unless an image is unreadable and may need them.
-    fn prune(&self) -> Result<()> {
-        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let prunable = self
-                .loaded_tree()?
-                .tree()
-                .map(ImageTree::prunable)
-                .unwrap_or_default();
-            let mut removed = 0;
-            for name in prunable {
-                let file_name = name.file_name();
-                let Some(_hold) = self.open.hold(name, Use::Exclusive) else {
-                    continue;
-                };
-                let locked = match self.directory.open_file(&file_name, Access::Read) {
-                    Ok(file) if try_lock(&file, LockMode::Exclusive).unwrap_or(false) => Some(file),
-                    Ok(_) => continue,
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-                    Err(source) => return Err(self.io_error("open", Some(&file_name), source)),
-                };
-                tracing::info!(vdi.uuid = %name.uuid, "remove a hidden image that no VDI needs any more");
-                self.unlink(name)?;
-                drop(locked);
-                removed += 1;
-            }
-            // Each round removes something, so there are no more rounds than images in a chain.
-            if removed == 0 {
-                return Ok(());
-            }
-        }
+    /// Notes changes that were made on the medium.
+    pub(super) fn tell(&self, changes: &[Change]) {
+        self.lock_tree().change(changes);
     }
 
-    fn unlink(&self, name: ImageName) -> Result<()> {
-        let file_name = name.file_name();
-        let removed = self.directory.remove(&file_name);
-        removed.map_err(|source| self.io_error("remove", Some(&file_name), source))?;
-        self.lock_tree().change(Change::Removed(name));
-        self.sync_removal(&file_name)
-    }
-
-    fn sync_removal(&self, file_name: &str) -> Result<()> {
-        let synced = self.directory.sync();
-        synced.map_err(|source| self.io_error("sync the directory of", Some(file_name), source))
-    }
-
-    /// Reads the state of one VDI.
-    pub fn stat(&self, uuid: Uuid) -> Result<FoundVdi> {
-        let Some((name, _)) = self.find(uuid, Access::Read)? else {
-            return self.stat_log(uuid);
-        };
-        let inspected = inspect(&self.directory, name)?;
-        let is_parent = inspected.hidden || self.child_of(name)?.is_some();
-        self.shown(found_vdi(name, &inspected, is_parent))
-    }
-
-    /// Reads every image.
-    pub fn survey(&self) -> Result<Survey> {
-        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        self.lock_tree().begin_scan();
-        let survey = survey(&self.directory);
-        self.lock_tree()
-            .end_scan(survey.as_ref().ok().map(|survey| survey.tree.clone()));
-        let mut survey = survey?;
-        survey.logs = self.all_logs()?;
-        Ok(survey)
-    }
-
-    /// Opens a VDI with its parents.
-    ///
-    /// # Errors
-    /// `InUse` when it is open and one of both wants to write.
-    pub fn open(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<OpenImage>> {
-        let access = match mode {
-            OpenMode::ReadOnly => Access::Read,
-            OpenMode::ReadWrite => Access::ReadWrite,
-        };
-        let (name, file) = self.find(uuid, access)?.ok_or_else(|| self.missing(uuid))?;
-        if mode == OpenMode::ReadWrite
-            && let Some(child) = self.child_of(name)?
-        {
-            return Err(Error::HasChildren {
-                uuid,
-                child: child.uuid,
-            });
-        }
-        let image = OpenImage::open(&self.directory, &self.open, &self.logs, name, file, mode)?;
-        let image = Arc::new(image);
-        self.open.add(&image);
-        if mode == OpenMode::ReadWrite {
-            self.flusher.start();
-        }
-        Ok(image)
-    }
-
-    /// The images that are open, and what is held of each image.
-    pub fn open_images(&self) -> &Arc<OpenImages> {
-        &self.open
-    }
-
-    /// Opens the file of a VDI, whichever format it has.
-    pub(super) fn find(
-        &self,
-        uuid: Uuid,
-        access: Access,
-    ) -> Result<Option<(ImageName, std::fs::File)>> {
-        for name in [ImageName::vhd(uuid), ImageName::raw(uuid)] {
-            let file_name = name.file_name();
-            match self.directory.open_file(&file_name, access) {
-                Ok(file) => return Ok(Some((name, file))),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(self.io_error("open", Some(&file_name), source)),
-            }
-        }
-        Ok(None)
+    /// Asks the tree, which is built from the medium if need be and not changed meanwhile.
+    pub fn with_tree<T>(&self, ask: impl FnOnce(&ImageTree) -> T) -> Result<T> {
+        let known = self.loaded_tree()?;
+        Ok(match known.tree() {
+            Some(tree) => ask(tree),
+            None => ask(&ImageTree::default()),
+        })
     }
 
     fn lock_tree(&self) -> MutexGuard<'_, KnownTree> {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The tree, built from the medium if need be.
     fn loaded_tree(&self) -> Result<MutexGuard<'_, KnownTree>> {
         let mut known = self.lock_tree();
         if known.tree().is_none() {
-            known.set(survey(&self.directory)?.tree);
+            known.set(Listing::read(&self.directory)?.survey().tree);
         }
         Ok(known)
     }
 
-    /// Looks at the tree, which is not changed meanwhile.
-    pub(super) fn with_tree<T>(&self, look: impl FnOnce(&ImageTree) -> T) -> Result<T> {
-        let known = self.loaded_tree()?;
-        let empty = ImageTree::default();
-        Ok(look(known.tree().unwrap_or(&empty)))
-    }
-
     fn child_of(&self, name: ImageName) -> Result<Option<ImageName>> {
-        Ok(self
-            .loaded_tree()?
-            .tree()
-            .and_then(|tree| tree.child_of(name)))
+        self.with_tree(|tree| tree.child_of(name))
     }
 
-    fn path_of(&self, file_name: &str) -> std::path::PathBuf {
+    pub(super) fn path_of(&self, file_name: &str) -> std::path::PathBuf {
         self.directory.path().join(file_name)
+    }
+
+    pub(super) fn sync_directory(&self, file_name: &str) -> Result<()> {
+        let synced = self.directory.sync();
+        synced.map_err(|source| self.io_error("sync the directory of", Some(file_name), source))
     }
 
     pub(super) fn missing(&self, uuid: Uuid) -> Error {
@@ -364,7 +302,7 @@ impl VhdDirectory {
         }
     }
 
-    fn io_error(
+    pub(super) fn io_error(
         &self,
         action: &'static str,
         file_name: Option<&str>,
@@ -379,5 +317,28 @@ impl VhdDirectory {
             path,
             source,
         }
+    }
+}
+
+impl TreeChange<'_> {
+    /// Notes what was changed on the medium.
+    pub fn tell(&self, changes: &[Change]) {
+        self.images.tell(changes);
+    }
+
+    /// Has the collector give up a merge that has this leaf in hand.
+    pub fn release(&self, leaf: ImageName) {
+        if let Some(collector) = self.images.collector() {
+            collector.release(leaf);
+        }
+    }
+}
+
+impl std::fmt::Debug for VhdDirectory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VhdDirectory")
+            .field("directory", &self.directory)
+            .field("open", &self.open)
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,302 @@
+//! The files of a snapshot: made ahead, given their names, taken back.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use super::branch::{Second, Source};
+use super::inspect::{Inspected, inspect_file, timestamp};
+use super::names::{ImageName, new_base, new_leaf};
+use super::vhd_directory::VhdDirectory;
+use super::{Error, Result};
+use crate::io::lock::{LockMode, try_lock};
+use crate::io::positional::PositionalFile;
+use crate::medium::directory::Access;
+
+/// The parent of a new image.
+#[derive(Clone, Copy, Debug)]
+pub struct Parent {
+    pub name: ImageName,
+    /// The image's uuid; nil when it is raw.
+    pub uuid: Uuid,
+    /// When it was changed, in seconds since 2000.
+    pub timestamp: u32,
+}
+
+/// The files of a snapshot that is under way.
+#[derive(Debug)]
+pub struct BranchFiles {
+    pub source: ImageName,
+    /// The hidden parent that the source's file becomes.
+    pub base: ImageName,
+    /// The source's new image, locked for the consumer that writes.
+    pub leaf: Arc<PositionalFile>,
+    pub leaf_inspected: Inspected,
+    /// The second image, if there is to be one.
+    pub second: Option<SecondFile>,
+    /// The source's file has the base's name already.
+    is_linked: bool,
+    /// What was made, in this order.
+    made: Vec<String>,
+}
+
+/// The second image.
+#[derive(Debug)]
+pub struct SecondFile {
+    /// Its name as long as it has none of an image.
+    temporary: String,
+    inspected: Inspected,
+    is_named: bool,
+}
+
+impl VhdDirectory {
+    /// Steps 1 and 2 of a snapshot. On error nothing is left.
+    pub(super) fn prepare_branch(&self, source: &Source, second: Second) -> Result<BranchFiles> {
+        let mut made = Vec::new();
+        self.make_branch_files(source, second, &mut made)
+            .inspect_err(|_| self.remove_made(made))
+    }
+
+    fn make_branch_files(
+        &self,
+        source: &Source,
+        second: Second,
+        made: &mut Vec<String>,
+    ) -> Result<BranchFiles> {
+        let base = ImageName::vhd(Uuid::new_v4());
+        let parent = Parent {
+            name: base,
+            uuid: source.uuid,
+            timestamp: source.modified,
+        };
+        let size = source.inspected.virtual_size;
+        let (leaf, leaf_inspected) = self.make_child(new_leaf(source.name), &parent, size, made)?;
+        let second = match second.name() {
+            Some(name) => {
+                let temporary = name.temporary();
+                let (_, inspected) = self.make_child(temporary.clone(), &parent, size, made)?;
+                Some(SecondFile {
+                    temporary,
+                    inspected,
+                    is_named: false,
+                })
+            }
+            None => None,
+        };
+        self.make_file(new_base(base.uuid), made)?;
+        let (from, to) = (source.name.file_name(), base.file_name());
+        let linked = self.directory.link(&from, &to);
+        let is_linked = linked.map_err(|error| self.io_error("link to", Some(&to), error))?;
+        if is_linked {
+            made.push(to);
+        }
+        self.sync_directory(&from)?;
+        Ok(BranchFiles {
+            source: source.name,
+            base,
+            leaf: Arc::new(leaf),
+            leaf_inspected,
+            second,
+            is_linked,
+            made: std::mem::take(made),
+        })
+    }
+
+    /// Takes back steps 1 and 2.
+    pub(super) fn undo_branch(&self, files: BranchFiles) {
+        self.remove_made(files.made);
+    }
+
+    /// Removes files, the last one first: what says how to go on is removed last.
+    fn remove_made(&self, made: Vec<String>) {
+        for name in made.iter().rev() {
+            if let Err(error) = self.directory.remove(name) {
+                tracing::warn!(file.name = name, %error, "remove what an unfinished snapshot made; the next attach of the SR tries again");
+                return;
+            }
+        }
+    }
+
+    /// The names of step 3. On error they are as they were, if that could be.
+    pub(super) fn swap_names(&self, files: &BranchFiles) -> Result<()> {
+        let (source, base) = (files.source.file_name(), files.base.file_name());
+        let leaf = new_leaf(files.source);
+        if files.is_linked {
+            let replaced = self.directory.replace(&leaf, &source);
+            return replaced.map_err(|error| self.io_error("rename to", Some(&source), error));
+        }
+        let renamed = self.directory.publish(&source, &base);
+        renamed.map_err(|error| self.io_error("rename to", Some(&base), error))?;
+        // The old name must not go to the new leaf on stable storage before the data have the new one.
+        let swapped = self
+            .directory
+            .sync()
+            .and_then(|()| self.directory.publish(&leaf, &source));
+        swapped.map_err(|error| {
+            if let Err(undone) = self.directory.publish(&base, &source) {
+                tracing::error!(file.name = base, error = %undone, "give the image its name back; the next attach of the SR does it");
+            }
+            self.io_error("rename to", Some(&source), error)
+        })
+    }
+
+    /// Takes step 3 back: the data get their old name, and the new leaf is gone.
+    pub(super) fn unswap_names(&self, files: &BranchFiles) -> Result<()> {
+        let source = files.source.file_name();
+        let replaced = self.directory.replace(&files.base.file_name(), &source);
+        replaced.map_err(|error| self.io_error("rename to", Some(&source), error))
+    }
+
+    /// Steps 4 to 6; the second image, if there is one.
+    ///
+    /// On error the second image is not there, and the source has its new leaf. A base that could not be hidden is hidden
+    /// by the next attach.
+    pub(super) fn finish_branch(
+        &self,
+        files: &mut BranchFiles,
+        second: Second,
+    ) -> Result<Option<Inspected>> {
+        let mut hidden = self
+            .sync_directory(&files.source.file_name())
+            .and_then(|()| self.hide(files.base));
+        let finished = match (&hidden, &mut files.second) {
+            (Ok(()), Some(file)) if file.is_named => Ok(Some(file.inspected)),
+            (Ok(()), Some(file)) => self.finish_second(file, second).map(Some),
+            _ => Ok(None),
+        };
+        if (hidden.is_err() || finished.is_err())
+            && let Some(file) = &mut files.second
+        {
+            self.undo_second(file, second);
+        }
+        let first = std::mem::replace(&mut hidden, Ok(()));
+        if first.is_err() {
+            hidden = self.hide(files.base);
+        }
+        if hidden.is_ok() {
+            // Harmless if it stays: it asks for what is done.
+            let _ = self.directory.remove(&new_base(files.base.uuid));
+        }
+        first.and(finished)
+    }
+
+    /// Makes the file of an image without data, to lie beside another that has none.
+    pub(super) fn prepare_sibling(
+        &self,
+        parent: &Parent,
+        source: &Source,
+        name: ImageName,
+    ) -> Result<SecondFile> {
+        let mut made = Vec::new();
+        let temporary = name.temporary();
+        let size = source.inspected.virtual_size;
+        let child = self.make_child(temporary.clone(), parent, size, &mut made);
+        let (_, inspected) = child.inspect_err(|_| self.remove_made(made))?;
+        Ok(SecondFile {
+            temporary,
+            inspected,
+            is_named: false,
+        })
+    }
+
+    /// Gives a new second image its name, not yet on stable storage. One that is to replace another waits.
+    pub(super) fn name_second(&self, file: &mut SecondFile, second: Second) -> Result<()> {
+        let Second::New(name, _) = second else {
+            return Ok(());
+        };
+        let file_name = name.file_name();
+        let named = self.directory.publish(&file.temporary, &file_name);
+        named.map_err(|error| self.io_error("rename to", Some(&file_name), error))?;
+        file.is_named = true;
+        Ok(())
+    }
+
+    /// Puts the name of the second image on stable storage, one that replaces another under that one's.
+    pub(super) fn finish_second(&self, file: &mut SecondFile, second: Second) -> Result<Inspected> {
+        match second {
+            Second::None => {}
+            Second::New(name, _) => self.sync_directory(&name.file_name())?,
+            Second::Over(name) => {
+                // What it says was of the content that goes.
+                self.logs.disable(name.uuid)?;
+                let file_name = name.file_name();
+                let replaced = self.directory.replace(&file.temporary, &file_name);
+                replaced.map_err(|error| self.io_error("rename to", Some(&file_name), error))?;
+                file.is_named = true;
+                self.sync_directory(&file_name)?;
+            }
+        }
+        Ok(file.inspected)
+    }
+
+    /// Removes the second image, unless it has replaced another already.
+    pub(super) fn undo_second(&self, file: &mut SecondFile, second: Second) {
+        let (name, uuid) = match second {
+            Second::New(name, _) if file.is_named => (name.file_name(), Some(name.uuid)),
+            _ if file.is_named => return,
+            _ => (file.temporary.clone(), None),
+        };
+        // The next attach gets what cannot be removed now.
+        let removed = self.directory.remove(&name).is_ok();
+        if let Some(uuid) = uuid.filter(|_| removed)
+            && let Err(error) = self.logs.destroyed(uuid)
+        {
+            tracing::warn!(vdi.uuid = %uuid, error = %error.chain_text(), "take back the change-tracking log of a snapshot that failed; done at the next attach");
+        }
+    }
+
+    /// Makes an image without data that is based on another, and syncs it.
+    fn make_child(
+        &self,
+        file_name: String,
+        parent: &Parent,
+        virtual_size: u64,
+        made: &mut Vec<String>,
+    ) -> Result<(PositionalFile, Inspected)> {
+        let path = self.path_of(&file_name);
+        let name = ImageName::vhd(Uuid::nil());
+        let file = self.make_file(file_name.clone(), made)?;
+        try_lock(&file, LockMode::Exclusive)
+            .map_err(|error| self.io_error("lock", Some(&file_name), error))?;
+        let file = PositionalFile::locked(file);
+        let new = vhd::image::NewImage {
+            timestamp: timestamp(SystemTime::now()),
+            ..vhd::image::NewImage::new(virtual_size, Uuid::new_v4())
+        };
+        let link = vhd::image::NewParent {
+            uuid: parent.uuid,
+            timestamp: parent.timestamp,
+            path: parent.name.file_name(),
+        };
+        let created = vhd::image::create_differencing(&file, &new, &link);
+        created.map_err(|source| Error::Image {
+            action: "create",
+            path: path.clone(),
+            source,
+        })?;
+        let inspected = inspect_file(&file, name, &path)?;
+        Ok((file, inspected))
+    }
+
+    fn make_file(&self, file_name: String, made: &mut Vec<String>) -> Result<File> {
+        let created = self.directory.create_file(&file_name);
+        let file = created.map_err(|error| self.io_error("create", Some(&file_name), error))?;
+        made.push(file_name);
+        Ok(file)
+    }
+
+    /// Sets the hidden flag of an image, on stable storage.
+    pub(super) fn hide(&self, name: ImageName) -> Result<()> {
+        let file_name = name.file_name();
+        let file = self.directory.open_file(&file_name, Access::ReadWrite);
+        let file = file.map_err(|error| self.io_error("open", Some(&file_name), error))?;
+        let hidden = vhd::image::set_hidden(&PositionalFile::new(file), true);
+        hidden.map_err(|source| Error::Image {
+            action: "hide",
+            path: self.path_of(&file_name),
+            source,
+        })
+    }
+}
