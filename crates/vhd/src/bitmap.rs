@@ -87,6 +87,49 @@ impl SectorBitmap {
         }
     }
 
+    /// Clears every bit from `start` on.
+    pub fn clear_from(&mut self, start: u32) {
+        for (word, first) in self.words.iter_mut().zip((0..).step_by(64)) {
+            match start.saturating_sub(first) {
+                0 => *word = 0,
+                kept @ 1..64 => *word &= u64::MAX << (64 - kept),
+                _ => {}
+            }
+        }
+    }
+
+    /// The bits that both have; they are cleared in `self`.
+    pub fn take(&mut self, other: &Self) -> Self {
+        let mut taken = Self::EMPTY;
+        let words = self.words.iter_mut().zip(&other.words);
+        for (taken, (word, other)) in taken.words.iter_mut().zip(words) {
+            *taken = *word & other;
+            *word &= !other;
+        }
+        taken
+    }
+
+    /// True when no bit is set.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// The runs of set bits: start and end.
+    pub fn runs(&self) -> impl Iterator<Item = (u32, u32)> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while at < MAX_SECTORS {
+                let start = at;
+                let (set, length) = self.run(start, MAX_SECTORS);
+                at += length;
+                if set {
+                    return Some((start, at));
+                }
+            }
+            None
+        })
+    }
+
     /// Number of set bits among the first `sectors`.
     pub fn count(&self, sectors: u32) -> u32 {
         (0..sectors).filter(|sector| self.is_set(*sector)).count() as u32
@@ -125,6 +168,18 @@ mod tests {
             let bits: Vec<bool> = (0..4096).map(|sector| bitmap.is_set(sector)).collect();
             prop_assert_eq!(&bits, &model);
             let (set, length) = bitmap.run(from, 4096);
+            let mut back = SectorBitmap::EMPTY;
+            bitmap.runs().for_each(|(start, end)| back.set_range(start, end));
+            prop_assert_eq!(back, bitmap);
+            let mut cut = bitmap;
+            cut.clear_from(from);
+            let mut upper = bitmap;
+            let lower = upper.take(&cut);
+            prop_assert_eq!(lower, cut);
+            let kept: Vec<bool> = (0..4096).map(|sector| upper.is_set(sector)).collect();
+            let expected: Vec<bool> = model.iter().enumerate().map(|(at, bit)| *bit && at >= from as usize).collect();
+            prop_assert_eq!(kept, expected);
+            prop_assert_eq!(cut.is_empty(), !model[..from as usize].contains(&true));
             let same = model[from as usize..].iter().take_while(|bit| **bit == model[from as usize]).count();
             prop_assert_eq!((set, length as usize), (model[from as usize], same));
         }

@@ -88,7 +88,7 @@ impl Chain {
     /// What had been written before the call is on stable storage at return. In this order:
     ///
     /// 1. The set of bitmaps and new blocks to publish is fixed: those whose data were written before. Then the storage
-    ///    is flushed, which makes their data, the zeroed bitmaps of new blocks and the length of the file durable.
+    ///    is flushed, which makes their data and the length of the file durable, and with it the zeros in the bitmaps of new blocks.
     ///    Crash: the file is as the last flush left it, with bytes of unpublished blocks behind; the footer at the end
     ///    may be gone, its copy at offset 0 serves, and the next writable open cuts the file and writes the footer.
     ///    Writes to sectors that were published before may or may not be there, as with any storage.

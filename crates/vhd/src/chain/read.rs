@@ -1,9 +1,9 @@
 //! Reading, and finding out where bytes come from.
 
 use crate::SECTOR_SIZE;
-use crate::bitmap::{MAX_SECTORS, SectorBitmap};
+use crate::bitmap::SectorBitmap;
 use crate::chain::access::Chain;
-use crate::chain::map::{Entry, LEAF, MAX_DEPTH};
+use crate::chain::map::{Entry, LEAF};
 use crate::chain::partial::{BelowRun, Partial};
 use crate::error::Result;
 use crate::layout::BITMAP_SIZE;
@@ -186,60 +186,55 @@ impl Chain {
 
     /// Which parent each sector of a block comes from.
     fn below_runs(&self, block: u32, entry: Entry) -> Result<Box<[BelowRun]>> {
-        const NOBODY: u8 = LEAF;
         let sectors = self.sectors_per_block();
         let first_sector = u64::from(block) * u64::from(sectors);
-        let mut owners = [NOBODY; MAX_SECTORS as usize];
-        let mut data_sectors = [0; MAX_DEPTH];
+        // The sectors that no image looked at so far has.
+        let mut left = SectorBitmap::FULL;
+        left.clear_from(sectors);
+        let mut found = Vec::new();
         for (index, layer) in self.layers.iter().enumerate().skip(1) {
-            // Behind the end of an image neither it nor what lies below it has anything.
-            let limit = layer
-                .limit_sectors
-                .saturating_sub(first_sector)
-                .min(u64::from(sectors)) as u32;
-            if !owners[..limit as usize].contains(&NOBODY) {
-                break;
-            }
             if !entry.has(index as u8) {
                 continue;
+            }
+            // Behind the end of an image neither it nor what lies below it has anything.
+            let limit = layer.limit_sectors.saturating_sub(first_sector);
+            left.clear_from(limit.min(u64::from(sectors)) as u32);
+            if left.is_empty() {
+                break;
             }
             let data_sector = match index == usize::from(entry.layer()) {
                 true => (entry.data_offset() / SECTOR_SIZE) as u32,
                 false => layer.data_sector(block, sectors)?,
             };
-            data_sectors[index] = data_sector;
             let bitmap = if layer.is_linear() {
                 SectorBitmap::FULL
             } else {
                 self.read_bitmap(index as u8, u64::from(data_sector) * SECTOR_SIZE)?
             };
-            let mut at = 0;
-            while at < limit {
-                let (set, length) = bitmap.run(at, limit);
-                let owners = &mut owners[at as usize..(at + length) as usize];
-                if set {
-                    owners
-                        .iter_mut()
-                        .filter(|owner| **owner == NOBODY)
-                        .for_each(|owner| *owner = index as u8);
-                }
-                at += length;
-            }
+            let own = left.take(&bitmap);
+            found.extend(own.runs().map(|run| (run, index as u8, data_sector)));
         }
-        let mut runs = Vec::new();
+        found.sort_unstable_by_key(|((start, _), ..)| *start);
+        let zeros = |start: u32| BelowRun {
+            start: start as u16,
+            layer: None,
+            data_sector: 0,
+        };
+        let mut runs = Vec::with_capacity(found.len() + 1);
         let mut at = 0;
-        for run in owners[..sectors as usize].chunk_by(|a, b| a == b) {
-            let layer = (run[0] != NOBODY).then_some(run[0]);
-            let data_sector = data_sectors[usize::from(run[0])];
+        for ((start, end), layer, data_sector) in found {
+            if start > at {
+                runs.push(zeros(at));
+            }
             runs.push(BelowRun {
-                start: at as u16,
-                layer,
+                start: start as u16,
+                layer: Some(layer),
                 data_sector,
             });
-            at += run.len();
+            at = end;
         }
-        if runs.iter().all(|run| run.layer.is_none()) {
-            runs.clear();
+        if 0 < at && at < sectors {
+            runs.push(zeros(at));
         }
         Ok(runs.into_boxed_slice())
     }

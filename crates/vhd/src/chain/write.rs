@@ -14,6 +14,9 @@ use crate::layout::{BITMAP_SIZE, place_block};
 use crate::storage::{self, ZEROS};
 
 const SECTOR: usize = SECTOR_SIZE as usize;
+/// Zeros in place of data give space back from this many bytes on; fewer are written, since a hole costs the file system
+/// more than it saves.
+const PUNCH_BYTES: u64 = 64 << 10;
 
 /// What is written.
 #[derive(Clone, Copy)]
@@ -207,7 +210,10 @@ impl Chain {
     fn put(&self, payload: Payload<'_>, offset: u64) -> Result<()> {
         match payload {
             Payload::Bytes(bytes) => storage::write(self.leaf(), bytes, offset),
-            Payload::Zeros(length) => storage::write_zeroes(self.leaf(), offset, length),
+            Payload::Zeros(length) if length < PUNCH_BYTES => {
+                storage::write_zeroes(self.leaf(), offset, length)
+            }
+            Payload::Zeros(length) => storage::clear(self.leaf(), offset, length),
         }
     }
 
@@ -217,9 +223,9 @@ impl Chain {
     ///
     /// 1. The file is grown by the block and a sector for the footer. Crash: the file is longer than its blocks need
     ///    and ends with zeros; the footer's copy serves, and the next writable open cuts the file.
-    /// 2. The bitmap is written with zeros, since a file that others have written may hold old bytes there. It is
-    ///    flushed before the block is published. Crash: as after 1.
-    /// 3. The block becomes visible to this chain's readers, with an empty bitmap, so that it still reads as before.
+    ///    The whole block lies in what was added, for opening the image cut it behind its last block: so the bitmap is
+    ///    zeros, and need not be written.
+    /// 2. The block becomes visible to this chain's readers, with an empty bitmap, so that it still reads as before.
     fn allocate(&self, writer: &Writer, block: u32) -> Result<(Entry, bool)> {
         let entry = self.map.get(block);
         if entry.is_in_leaf() {
@@ -245,7 +251,6 @@ impl Chain {
             });
         };
         storage::set_length(self.leaf(), end + FOOTER_SIZE as u64)?;
-        storage::write_zeroes(self.leaf(), bitmap_offset, BITMAP_SIZE)?;
         self.partials
             .change(block, || self.load_partial(block), |_: &mut Partial| ())?;
         let entry = entry.with_leaf(sector + 1, false);

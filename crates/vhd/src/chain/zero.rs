@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 impl Chain {
     /// Makes a range read as zeros.
     ///
-    /// What reads as zeros already because no image has it is left alone. Elsewhere the leaf gets zeros (or a hole in its
-    /// file, where the storage makes one), so that other readers of the image see them too.
+    /// What reads as zeros already because no image has it is left alone. Elsewhere the leaf gets zeros, so that other
+    /// readers of the image see them too; of 64 KiB and more it gives the space back, where the storage can. A block that
+    /// is zeroed as a whole keeps its place in the file, of which nothing but the bitmap then takes space.
     ///
     /// # Errors
     /// As [`Chain::write_at`].
