@@ -21,6 +21,7 @@ pub mod flavors;
 pub mod identity;
 pub mod messages;
 pub mod operations;
+pub mod retired_vdis;
 pub mod services;
 pub mod settings;
 pub mod snapshot_list;

@@ -17,6 +17,10 @@ pub enum Trouble {
     Gone,
     /// The SR is not plugged where the call runs.
     NotPlugged,
+    /// The chain of snapshots is as long as the storage manager allows, until it is coalesced.
+    TooDeep,
+    /// Another operation holds the VDI's mark.
+    Marked,
     /// The medium is full.
     Full,
     /// The storage manager does not have this SR type.
@@ -61,10 +65,20 @@ impl PoolError {
         self
     }
 
+    /// The pool's error that an error of ours was made of.
+    pub fn behind(error: &Error) -> Option<&PoolError> {
+        error.source.as_deref()?.downcast_ref()
+    }
+
+    /// True when what stands in the way takes its time: somebody else's work, or the storage manager's in the background.
+    pub fn is_slow(&self) -> bool {
+        matches!(self.trouble, Trouble::TooDeep | Trouble::Marked)
+    }
+
     fn kind(&self) -> ErrorKind {
         match self.trouble {
             Trouble::Unreachable | Trouble::NotPlugged => ErrorKind::Unavailable,
-            Trouble::Busy | Trouble::InUse => ErrorKind::Busy,
+            Trouble::Busy | Trouble::InUse | Trouble::TooDeep | Trouble::Marked => ErrorKind::Busy,
             Trouble::Gone => ErrorKind::NotFound,
             Trouble::Full => ErrorKind::NoCapacity,
             Trouble::UnknownType | Trouble::Unsupported => ErrorKind::NotSupported,
@@ -79,6 +93,10 @@ impl PoolError {
             Trouble::Unreachable => "the storage does not answer",
             Trouble::Busy => "the storage is busy",
             Trouble::InUse => "the volume is in use on the storage",
+            Trouble::TooDeep => {
+                "its chain of snapshots is too long: delete snapshots, or try again when the storage has coalesced them"
+            }
+            Trouble::Marked => "another operation is at work on what it is made from",
             Trouble::Gone => "an object is missing on the storage",
             Trouble::NotPlugged => "the storage is not connected",
             Trouble::Full => "the storage is full",
@@ -158,6 +176,8 @@ mod tests {
             (Trouble::Busy, true),
             (Trouble::InUse, true),
             (Trouble::NotPlugged, true),
+            (Trouble::TooDeep, true),
+            (Trouble::Marked, true),
             (Trouble::Gone, false),
             (Trouble::Full, false),
             (Trouble::UnknownType, false),

@@ -1,14 +1,26 @@
 //! How an object in a pool is known to be ours: keys of `other_config` and `sm_config`, and labels.
 
 use std::fmt;
+use std::str::FromStr;
 
 use uuid::Uuid;
 
 use crate::model::backend::Backend;
-use crate::model::id::VolumeId;
+use crate::model::id::{OperationId, SnapshotId, VolumeId};
 
 /// On VDIs: the volume's id.
 pub const VOLUME_KEY: &str = "xensm:volume";
+/// On VDIs: the snapshot's id.
+pub const SNAPSHOT_KEY: &str = "xensm:snapshot";
+/// On VDIs that an operation needs for a while: present, whatever its value.
+pub const TEMPORARY_KEY: &str = "xensm:temporary";
+/// On VDIs that were labelled after they were made: their own uuid. What a pool makes from them carries another's, which tells
+/// that its other marks are not its own.
+pub const SELF_KEY: &str = "xensm:self";
+/// On a VDI that is being taken a snapshot of or cloned, and on what is born of it until that has marks of its own, see [`Making`].
+pub const MAKING_KEY: &str = "xensm:making";
+/// The prefix of all keys of ours.
+pub(super) const KEY_PREFIX: &str = "xensm:";
 /// On VDIs: the operation that made it.
 pub const OPERATION_KEY: &str = "xensm:operation";
 /// On VDIs: the lease generation under which it was made.
@@ -53,6 +65,81 @@ impl fmt::Debug for Deployment {
     }
 }
 
+/// Who is making something from a VDI.
+///
+/// A snapshot or clone is born with a copy of its source's `other_config`. So the source gets this mark before the call, what is
+/// born carries it from its first moment, and whoever looks for what an earlier try left finds it. `VDI.add_to_other_config` refuses
+/// a key that is there, so that the mark excludes others too.
+///
+/// Text form: `<deployment>/<operation>/<generation>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Making {
+    /// The deployment.
+    pub deployment: Uuid,
+    /// The operation.
+    pub operation: OperationId,
+    /// The generation of its lease.
+    pub generation: i64,
+}
+
+impl fmt::Display for Making {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}/{}/{}",
+            self.deployment, self.operation, self.generation
+        )
+    }
+}
+
+impl FromStr for Making {
+    type Err = NotMaking;
+
+    fn from_str(text: &str) -> Result<Self, NotMaking> {
+        let mut parts = text.splitn(3, '/');
+        let mut part = || parts.next().ok_or(NotMaking);
+        Ok(Making {
+            deployment: part()?.parse().map_err(|_| NotMaking)?,
+            operation: part()?.parse().map_err(|_| NotMaking)?,
+            generation: part()?.parse().map_err(|_| NotMaking)?,
+        })
+    }
+}
+
+/// The text of a mark is damaged, or of somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotMaking;
+
+/// What a VDI is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VdiOwner {
+    /// It holds a volume.
+    Volume(VolumeId),
+    /// It is a snapshot.
+    Snapshot(SnapshotId),
+    /// An operation needs it until it ends.
+    Operation,
+}
+
+impl VdiOwner {
+    /// `VDI.name_label` and `VDI.name_description`.
+    pub fn label(self) -> (String, String) {
+        match self {
+            VdiOwner::Volume(id) => (vdi_label(id), vdi_description(id)),
+            VdiOwner::Snapshot(id) => (format!("snap-{id}"), format!("xensm snapshot {id}")),
+            VdiOwner::Operation => ("xensm temporary".to_owned(), String::new()),
+        }
+    }
+
+    pub(super) fn mark(self) -> (&'static str, String) {
+        match self {
+            VdiOwner::Volume(id) => (VOLUME_KEY, id.to_string()),
+            VdiOwner::Snapshot(id) => (SNAPSHOT_KEY, id.to_string()),
+            VdiOwner::Operation => (TEMPORARY_KEY, "true".to_owned()),
+        }
+    }
+}
+
 /// `VDI.name_label` of a volume.
 ///
 /// # Source
@@ -67,4 +154,22 @@ pub fn vdi_label(volume: VolumeId) -> String {
 /// The same; the service's name is ours.
 pub fn vdi_description(volume: VolumeId) -> String {
     format!("xensm volume for {volume}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_reads_as_it_was_written() {
+        let making = Making {
+            deployment: Uuid::from_u128(1),
+            operation: OperationId(Uuid::from_u128(2)),
+            generation: 3,
+        };
+        assert_eq!(making.to_string().parse(), Ok(making));
+        for wrong in ["", "/", "a/b/c", "true"] {
+            assert_eq!(wrong.parse::<Making>(), Err(NotMaking), "{wrong:?}");
+        }
+    }
 }

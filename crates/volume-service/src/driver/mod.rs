@@ -7,13 +7,16 @@ mod marks;
 mod pool;
 mod xenapi_error;
 mod xenapi_pool;
+mod xenapi_vdi;
 
 pub use error::{PoolError, Trouble};
 pub use marks::{
-    ATTACHMENT_KEY, BACKEND_KEY, DEPLOYMENT_KEY, Deployment, GENERATION_KEY, NBD_EXPORT_KEY,
-    NBD_SOCKET_KEY, OPERATION_KEY, VOLUME_KEY, vdi_description, vdi_label,
+    ATTACHMENT_KEY, BACKEND_KEY, DEPLOYMENT_KEY, Deployment, GENERATION_KEY, MAKING_KEY, Making,
+    NBD_EXPORT_KEY, NBD_SOCKET_KEY, NotMaking, OPERATION_KEY, SELF_KEY, SNAPSHOT_KEY,
+    TEMPORARY_KEY, VOLUME_KEY, VdiOwner, vdi_description, vdi_label,
 };
 pub use pool::{
-    FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, SrSpace, SrSpec, VbdSpec, VdiSpec,
+    FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace, SrSpec, VbdSpec,
+    VdiMarks, VdiSpec,
 };
 pub use xenapi_pool::XenApiPool;

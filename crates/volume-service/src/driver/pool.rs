@@ -7,9 +7,10 @@ use std::pin::Pin;
 use uuid::Uuid;
 
 use super::error::PoolError;
+use super::marks::{Making, VdiOwner};
 use crate::config::Secret;
 use crate::model::attachment::AttachMode;
-use crate::model::id::{AttachmentId, OperationId, VolumeId};
+use crate::model::id::{AttachmentId, OperationId, SnapshotId, VolumeId};
 
 /// The answer of a pool, when it comes.
 pub type PoolFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, PoolError>> + Send + 'a>>;
@@ -55,11 +56,37 @@ pub trait Pool: Send + Sync {
     /// The VDIs labelled for this volume, in every SR, whoever made them.
     fn vdis_of_volume(&self, volume: VolumeId) -> PoolFuture<'_, Vec<FoundVdi>>;
 
-    /// The VDIs of an SR that carry `xensm:volume`.
+    /// The VDIs of an SR that carry a mark of ours, but for those that the storage manager keeps for itself (`managed` false).
     fn vdis_of_sr(&self, sr_uuid: Uuid) -> PoolFuture<'_, Vec<FoundVdi>>;
 
     /// `VDI.create`. Returns its uuid.
     fn create_vdi<'a>(&'a self, spec: &'a VdiSpec) -> PoolFuture<'a, Uuid>;
+
+    /// The VDI with this uuid.
+    fn find_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Option<FoundVdi>>;
+
+    /// Writes on a VDI who is making something from it; the answer is who does that already, and then nothing is changed.
+    fn begin_making<'a>(&'a self, uuid: Uuid, making: &'a Making)
+    -> PoolFuture<'a, Option<String>>;
+
+    /// Takes that mark off, whatever it says.
+    fn end_making(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
+
+    /// `VDI.snapshot`. Returns the uuid of the snapshot, which carries a copy of the VDI's marks.
+    fn snapshot_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Uuid>;
+
+    /// `VDI.clone`. Returns the uuid of the clone, which carries a copy of the VDI's marks.
+    fn clone_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Uuid>;
+
+    /// `VDI.copy` into a VDI that is there, to its end.
+    fn copy_vdi(&self, from: Uuid, into: Uuid) -> PoolFuture<'_, ()>;
+
+    /// Gives a VDI the name of its owner, and marks in the place of all of ours that it carries. The marks come last, so that a
+    /// VDI with an owner's mark has its name too.
+    fn label_vdi<'a>(&'a self, uuid: Uuid, marks: &'a VdiMarks) -> PoolFuture<'a, ()>;
+
+    /// `VDI.resize` or `VDI.resize_online`.
+    fn resize_vdi(&self, uuid: Uuid, size_bytes: u64, how: Resize) -> PoolFuture<'_, ()>;
 
     /// `VDI.destroy`.
     fn destroy_vdi(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
@@ -140,22 +167,51 @@ pub struct VdiSpec {
     pub size_bytes: u64,
 }
 
-/// A VDI that carries `xensm:volume`, or is labelled for a volume.
+/// The marks of a VDI that was made from another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VdiMarks {
+    /// What it is for.
+    pub owner: VdiOwner,
+    /// The operation.
+    pub operation: OperationId,
+    /// The lease generation under which it is made.
+    pub generation: i64,
+    /// The deployment's mark.
+    pub deployment: super::Deployment,
+}
+
+/// How a VDI is made larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// It is attached nowhere.
+    Offline,
+    /// It may be attached.
+    Online,
+}
+
+/// A VDI that carries a mark of ours, or is labelled for a volume. What was made from it in the pool by others carries copies of
+/// its marks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundVdi {
     /// Its uuid.
     pub uuid: Uuid,
-    /// The volume, when the mark can be read.
+    /// The volume, when the mark can be read and is its own.
     pub volume: Option<VolumeId>,
+    /// The snapshot, when the mark can be read and is its own.
+    pub snapshot: Option<SnapshotId>,
+    /// True when it says, and itself, that an operation needs it for a while.
+    pub is_temporary: bool,
+    /// Who is making something from it; or who made it, when it has no marks of its own yet.
+    pub making: Option<Making>,
     /// The deployment that made it, when the mark can be read.
     pub deployment: Option<Uuid>,
-    /// The operation that made it, when the mark can be read.
+    /// The operation that made it, when the mark can be read and is its own.
     pub operation: Option<OperationId>,
     /// The generation under which it was made; 0 when the mark cannot be read.
     pub generation: i64,
     /// `virtual_size` in bytes.
     pub size_bytes: u64,
-    /// True for snapshots, which carry the marks of what they were taken from.
+    /// True for snapshots, ours or others'.
     pub is_a_snapshot: bool,
 }
 

@@ -33,7 +33,8 @@ fn trouble(error: &Error) -> Trouble {
 }
 
 /// # Source
-/// XenAPI's storage-relevant error codes; 44 is the storage manager's "no space", 46 its "VDI not available".
+/// XenAPI's storage-relevant error codes; 44 is the storage manager's "no space", 46 its "VDI not available", 109 its
+/// "the snapshot chain is too long".
 fn of_code(code: &str, is_retriable: bool) -> Trouble {
     match code {
         "UUID_INVALID" | "HANDLE_INVALID" | "VDI_MISSING" => Trouble::Gone,
@@ -43,6 +44,7 @@ fn of_code(code: &str, is_retriable: bool) -> Trouble {
         | "SR_BACKEND_FAILURE_24"
         | "SR_BACKEND_FAILURE_46" => Trouble::InUse,
         "SR_HAS_NO_PBDS" | "SR_NOT_ATTACHED" => Trouble::NotPlugged,
+        "SR_BACKEND_FAILURE_109" => Trouble::TooDeep,
         "SR_FULL" | "SR_BACKEND_FAILURE_44" => Trouble::Full,
         "SR_UNKNOWN_DRIVER" => Trouble::UnknownType,
         "SR_OPERATION_NOT_SUPPORTED"
@@ -91,6 +93,7 @@ mod tests {
             ("HANDLE_INVALID", Trouble::Gone),
             ("OTHER_OPERATION_IN_PROGRESS", Trouble::Busy),
             ("SR_BACKEND_FAILURE_73", Trouble::Refused),
+            ("SR_BACKEND_FAILURE_109", Trouble::TooDeep),
             ("SESSION_AUTHENTICATION_FAILED", Trouble::Forbidden),
         ] {
             let error = Error::Api {

@@ -10,18 +10,20 @@ use xenapi::client::{
     Client, Credentials, Endpoint, IntroduceSr, NewPbd, NewSr, NewVbd, NewVdi, Options, Trust,
     VbdMode,
 };
-use xenapi::record::{HostRecord, PbdRecord, SrRecord, VbdRecord, VdiRecord};
+use xenapi::record::{HostRecord, PbdRecord, SrRecord, VbdRecord};
 use xenapi::reference::{HostRef, PbdRef, SrRef, VbdRef, VdiRef};
 
 use super::error::{PoolError, Trouble};
 use super::marks::{
-    ATTACHMENT_KEY, BACKEND_KEY, DEPLOYMENT_KEY, GENERATION_KEY, NBD_EXPORT_KEY, NBD_SOCKET_KEY,
-    OPERATION_KEY, VOLUME_KEY, vdi_description, vdi_label,
+    ATTACHMENT_KEY, BACKEND_KEY, DEPLOYMENT_KEY, GENERATION_KEY, Making, NBD_EXPORT_KEY,
+    NBD_SOCKET_KEY, OPERATION_KEY, VOLUME_KEY, vdi_description, vdi_label,
 };
 use super::pool::{
-    FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, SrSpace, SrSpec, VbdSpec, VdiSpec,
+    FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace, SrSpec, VbdSpec,
+    VdiMarks, VdiSpec,
 };
 use super::xenapi_error::{is_gone, translate};
+use super::xenapi_vdi::{found_vdi, is_marked};
 use crate::config::{self, PoolConfig};
 use crate::error::{Error, Result};
 use crate::model::attachment::AttachMode;
@@ -30,11 +32,11 @@ use crate::model::id::{AttachmentId, VolumeId};
 /// How long a call may take that touches a whole medium: `SR.create`, `PBD.plug`, `SR.scan`.
 const MEDIUM_DEADLINE: Duration = Duration::from_secs(120);
 
-type PoolResult<T> = std::result::Result<T, PoolError>;
+pub(super) type PoolResult<T> = std::result::Result<T, PoolError>;
 
 /// A pool that is reached by XenAPI.
 pub struct XenApiPool {
-    client: Client,
+    pub(super) client: Client,
     /// The references of SRs by uuid. A reference that has become invalid is dropped and looked up again.
     srs: Mutex<HashMap<Uuid, SrRef>>,
 }
@@ -54,7 +56,7 @@ impl XenApiPool {
         })
     }
 
-    fn slow(&self) -> Client {
+    pub(super) fn slow(&self) -> Client {
         self.client.with_deadline(MEDIUM_DEADLINE)
     }
 
@@ -252,8 +254,10 @@ impl XenApiPool {
         let records = self.seen_sr(sr_uuid, "VDI.get_all_records_where", records)?;
         records
             .iter()
-            .filter(|(_, record)| record.other_config.contains_key(VOLUME_KEY))
-            .map(|(_, record)| found_vdi(record))
+            .map(|(_, record)| record)
+            // What is not managed are the parents that snapshots share: the storage manager's own.
+            .filter(|record| record.managed && is_marked(record))
+            .map(found_vdi)
             .collect()
     }
 
@@ -454,6 +458,42 @@ impl Pool for XenApiPool {
         Box::pin(self.remove_vdi(uuid))
     }
 
+    fn find_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Option<FoundVdi>> {
+        Box::pin(self.vdi_if_any(uuid))
+    }
+
+    fn begin_making<'a>(
+        &'a self,
+        uuid: Uuid,
+        making: &'a Making,
+    ) -> PoolFuture<'a, Option<String>> {
+        Box::pin(self.add_making(uuid, making))
+    }
+
+    fn end_making(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        Box::pin(self.remove_making(uuid))
+    }
+
+    fn snapshot_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Uuid> {
+        Box::pin(self.make_snapshot(uuid))
+    }
+
+    fn clone_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Uuid> {
+        Box::pin(self.make_clone(uuid))
+    }
+
+    fn copy_vdi(&self, from: Uuid, into: Uuid) -> PoolFuture<'_, ()> {
+        Box::pin(self.copy(from, into))
+    }
+
+    fn label_vdi<'a>(&'a self, uuid: Uuid, marks: &'a VdiMarks) -> PoolFuture<'a, ()> {
+        Box::pin(self.label(uuid, marks))
+    }
+
+    fn resize_vdi(&self, uuid: Uuid, size_bytes: u64, how: Resize) -> PoolFuture<'_, ()> {
+        Box::pin(self.resize(uuid, size_bytes, how))
+    }
+
     fn create_vbd<'a>(&'a self, spec: &'a VbdSpec) -> PoolFuture<'a, Uuid> {
         Box::pin(self.make_vbd(spec))
     }
@@ -525,18 +565,6 @@ fn found_sr(record: &SrRecord) -> PoolResult<FoundSr> {
     })
 }
 
-fn found_vdi(record: &VdiRecord) -> PoolResult<FoundVdi> {
-    Ok(FoundVdi {
-        uuid: parse("VDI.get_record", &record.uuid)?,
-        volume: mark(&record.other_config, VOLUME_KEY),
-        deployment: mark(&record.other_config, DEPLOYMENT_KEY),
-        operation: mark(&record.other_config, OPERATION_KEY),
-        generation: mark(&record.other_config, GENERATION_KEY).unwrap_or(0),
-        size_bytes: u64::try_from(record.virtual_size).unwrap_or(0),
-        is_a_snapshot: record.is_a_snapshot,
-    })
-}
-
 fn found_vbd(record: &VbdRecord) -> PoolResult<FoundVbd> {
     Ok(FoundVbd {
         uuid: parse("VBD.get_record", &record.uuid)?,
@@ -546,18 +574,18 @@ fn found_vbd(record: &VbdRecord) -> PoolResult<FoundVbd> {
     })
 }
 
-fn mark<T: FromStr>(config: &BTreeMap<String, String>, key: &str) -> Option<T> {
+pub(super) fn mark<T: FromStr>(config: &BTreeMap<String, String>, key: &str) -> Option<T> {
     config.get(key)?.parse().ok()
 }
 
-fn parse(call: &'static str, uuid: &str) -> PoolResult<Uuid> {
+pub(super) fn parse(call: &'static str, uuid: &str) -> PoolResult<Uuid> {
     uuid.parse().map_err(|_| {
         let text = format!("the pool answered {uuid:?}, which is no uuid");
         PoolError::new(call, Trouble::Refused, text)
     })
 }
 
-fn done_or_gone(
+pub(super) fn done_or_gone(
     call: &'static str,
     result: std::result::Result<(), xenapi::client::Error>,
 ) -> PoolResult<()> {

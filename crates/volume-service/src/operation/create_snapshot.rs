@@ -1,11 +1,18 @@
-//! Takes a snapshot of a volume.
+//! Takes a snapshot of a volume: `VDI.snapshot` of its VDI, whether that is attached or not.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
-use super::job::Job;
+use super::job::{Job, SrName};
 use super::notice;
-use crate::db::snapshots;
+use super::offspring::{self, Birth, How};
+use crate::db::operations::NewOperation;
+use crate::db::{backends, operations, snapshots, volumes};
+use crate::driver::VdiOwner;
 use crate::error::{Error, Result, Subject};
-use crate::model::id::SnapshotId;
+use crate::model::id::{OperationId, SnapshotId};
+use crate::model::operation::OperationKind;
 use crate::model::snapshot::SnapshotStatus;
 
 /// The operation.
@@ -14,42 +21,87 @@ pub(super) struct CreateSnapshot;
 /// Its step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Step {
-    /// Refuses.
-    Refuse,
+    /// Takes it.
+    Take,
+}
+
+/// What it produced.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Outputs {
+    /// The volume's VDI.
+    source: Uuid,
+    sr: SrName,
+    vdi_uuid: Option<Uuid>,
+    /// True when something may be left in the pool.
+    may_have_left: bool,
 }
 
 impl Definition for CreateSnapshot {
     type Step = Step;
-    type Outputs = ();
+    type Outputs = Outputs;
 
-    const STEPS: &'static [Step] = &[Step::Refuse];
+    const STEPS: &'static [Step] = &[Step::Take];
 
     fn attempts_max(_: Step) -> u32 {
         6
     }
 
-    fn begin(_: &mut StepTransaction<'_, '_>, _: Step, _: &mut ()) -> Result<Begin> {
-        Ok(Begin::Undo(Reason::new("this is not supported yet")))
+    fn begin(
+        at: &mut StepTransaction<'_, '_>,
+        _step: Step,
+        outputs: &mut Outputs,
+    ) -> Result<Begin> {
+        let id = snapshot_id(&at.operation.target)?;
+        let found = snapshots::find(at.transaction, id)?;
+        let Some(snapshot) = found.filter(|row| row.status == SnapshotStatus::Creating) else {
+            return Ok(Begin::Undo(Reason::new(NO_LONGER_WANTED)));
+        };
+        let volume = volumes::get(at.transaction, snapshot.volume_id)?;
+        let (Some(backend), Some(source)) = (volume.backend_id, volume.vdi_uuid) else {
+            return Ok(Begin::Undo(Reason::new("the volume has no VDI")));
+        };
+        // Recorded before anything is made, so that nobody forgets to look there.
+        snapshots::set_backend(at.transaction, id, Some(backend))?;
+        let backend = backends::get(at.transaction, at.vault, backend)?;
+        outputs.sr = SrName::of(&backend);
+        outputs.source = source;
+        Ok(Begin::Act)
     }
 
-    async fn run(_: &Job, _: Step, _: &mut (), _: bool) -> Result<()> {
+    async fn run(job: &Job, _step: Step, outputs: &mut Outputs, look: bool) -> Result<()> {
+        let taken = offspring::make(job, &birth(job, outputs)?, look).await?;
+        outputs.vdi_uuid = Some(taken);
         Ok(())
     }
 
     fn has_undo(_: Step) -> bool {
-        false
+        true
     }
 
-    async fn undo(_: &Job, _: Step, _: &mut ()) -> Result<()> {
-        Ok(())
+    async fn undo(job: &Job, _step: Step, outputs: &mut Outputs) -> Result<()> {
+        outputs.vdi_uuid = None;
+        offspring::unmake(job, &birth(job, outputs)?).await
     }
 
-    fn succeed(_: &mut StepTransaction<'_, '_>, _: &()) -> Result<Finish> {
+    fn undo_failed(_step: Step, outputs: &mut Outputs) {
+        outputs.may_have_left = true;
+    }
+
+    fn succeed(at: &mut StepTransaction<'_, '_>, outputs: &Outputs) -> Result<Finish> {
+        let (id, now_us) = (snapshot_id(&at.operation.target)?, at.context.now_us());
+        let (from, to) = (SnapshotStatus::Creating, SnapshotStatus::Available);
+        if !snapshots::change_status(at.transaction, id, &[from], to, now_us)? {
+            return Ok(Finish::Undo(Reason::new(NO_LONGER_WANTED)));
+        }
+        snapshots::set_vdi(at.transaction, id, outputs.vdi_uuid)?;
         Ok(Finish::Succeeded)
     }
 
-    fn fail(at: &mut StepTransaction<'_, '_>, _: &(), reason: &Reason) -> Result<()> {
+    fn fail(at: &mut StepTransaction<'_, '_>, outputs: &Outputs, reason: &Reason) -> Result<()> {
         let (id, now_us) = (snapshot_id(&at.operation.target)?, at.context.now_us());
+        if !outputs.may_have_left {
+            snapshots::set_backend(at.transaction, id, None)?;
+        }
         let (from, to) = (SnapshotStatus::Creating, SnapshotStatus::Error);
         if snapshots::change_status(at.transaction, id, &[from], to, now_us)? {
             snapshots::set_failure(at.transaction, id, &reason.public)?;
@@ -57,6 +109,41 @@ impl Definition for CreateSnapshot {
         }
         Ok(())
     }
+
+    fn ended(at: &mut StepTransaction<'_, '_>) -> Result<()> {
+        delete_if_asked(at)
+    }
+}
+
+const NO_LONGER_WANTED: &str = "the snapshot was deleted while it was being taken";
+
+fn birth(job: &Job, outputs: &Outputs) -> Result<Birth> {
+    Ok(Birth {
+        source: outputs.source,
+        sr: outputs.sr.clone(),
+        owner: VdiOwner::Snapshot(snapshot_id(&job.target)?),
+        how: How::Snapshot,
+    })
+}
+
+/// Asks for the removal of a snapshot that was deleted meanwhile.
+fn delete_if_asked(at: &mut StepTransaction<'_, '_>) -> Result<()> {
+    let id = snapshot_id(&at.operation.target)?;
+    let found = snapshots::find(at.transaction, id)?;
+    if found.is_none_or(|snapshot| snapshot.status != SnapshotStatus::Deleting) {
+        return Ok(());
+    }
+    let now_us = at.context.now_us();
+    let new = NewOperation {
+        id: OperationId(at.context.new_uuid()),
+        kind: OperationKind::DeleteSnapshot,
+        target: at.operation.target.clone(),
+        zone: at.operation.zone.clone(),
+        request_id: at.operation.request_id.clone(),
+        not_before_us: now_us,
+    };
+    operations::insert(at.transaction, &new, now_us)?;
+    Ok(())
 }
 
 /// The snapshot that an operation is about.

@@ -1,4 +1,7 @@
-//! Makes a volume: picks a backend, makes sure that it is connected, makes the VDI.
+//! Makes a volume: picks a backend, makes sure that it is connected, makes the VDI, which may have content from the start.
+//!
+//! What is made from a snapshot or volume is a clone where the backend is the source's, which costs the same at any size, and a copy
+//! elsewhere. A volume may be written while it is copied, so that what is copied is a snapshot of it.
 //!
 //! First fit: the flavor's backends in their order; one that fails is cleared and recorded with its reason, and the next is tried.
 //! A backend is recorded before anything is made on it, so that a crash never leaves a VDI that nobody looks for.
@@ -8,16 +11,18 @@ use uuid::Uuid;
 
 use super::definition::{AfterFailure, Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
-use super::leftovers;
+use super::offspring::{self, Birth, How};
+use super::volume_content::{self, Content, Copied};
+use super::{leftovers, none_left};
 use crate::db::operations::NewOperation;
 use crate::db::{backends, operations, volumes};
-use crate::driver::{PoolError, Trouble, VdiSpec};
+use crate::driver::{PoolError, Resize, Trouble, VdiOwner, VdiSpec};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::backend::{Backend, BackendState};
 use crate::model::id::{BackendId, OperationId, VolumeId};
 use crate::model::operation::{Operation, OperationKind};
-use crate::model::volume::{Volume, VolumeStatus};
-use crate::scheduler::{self, Placement, Policy, Request, SkipReason};
+use crate::model::volume::VolumeStatus;
+use crate::scheduler::{self, Policy, Request};
 
 /// The operation.
 pub(super) struct CreateVolume;
@@ -56,12 +61,18 @@ struct Placed {
     /// True once it turned out that the SR is not plugged although the backend is said to be connected.
     was_lost: bool,
     size_bytes: u64,
+    /// What it is made from there.
+    #[serde(default)]
+    content: Content,
 }
 
+/// A backend that failed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Refused {
-    backend: BackendId,
-    reason: Reason,
+pub(super) struct Refused {
+    /// The backend.
+    pub(super) backend: BackendId,
+    /// Why.
+    pub(super) reason: Reason,
 }
 
 impl Definition for CreateVolume {
@@ -89,11 +100,7 @@ impl Definition for CreateVolume {
 
     async fn run(job: &Job, step: Step, outputs: &mut Outputs, look: bool) -> Result<()> {
         match step {
-            Step::Clear => {
-                leftovers::destroy(job, volume_id(&job.target)?).await?;
-                outputs.placed = None;
-                Ok(())
-            }
+            Step::Clear => clear(job, outputs).await,
             Step::Place => Ok(()),
             Step::Connect => connect(job, placed(outputs)?).await,
             Step::MakeVdi => {
@@ -138,10 +145,7 @@ impl Definition for CreateVolume {
     }
 
     async fn undo(job: &Job, _step: Step, outputs: &mut Outputs) -> Result<()> {
-        leftovers::destroy(job, volume_id(&job.target)?).await?;
-        outputs.placed = None;
-        outputs.vdi_uuid = None;
-        Ok(())
+        clear(job, outputs).await
     }
 
     fn undo_failed(_step: Step, outputs: &mut Outputs) {
@@ -181,7 +185,6 @@ impl Definition for CreateVolume {
 /// by another meanwhile.
 const CONNECT_ATTEMPTS_MAX: u32 = 14;
 const NO_LONGER_WANTED: &str = "the volume was deleted while it was being made";
-const NOT_SUPPORTED: &str = "volumes cannot be made from snapshots or volumes yet";
 
 /// Asks for the removal of a volume that was deleted meanwhile.
 pub(super) fn delete_if_asked(
@@ -212,14 +215,16 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
     let Some(volume) = found.filter(|volume| volume.status == VolumeStatus::Creating) else {
         return Ok(Begin::Undo(Reason::new(NO_LONGER_WANTED)));
     };
-    if volume.source_snapshot_id.is_some() || volume.source_volume_id.is_some() {
-        return Ok(Begin::Undo(Reason::new(NOT_SUPPORTED)));
-    }
+    let source = match volume_content::source(at, &volume)? {
+        Ok(source) => source,
+        Err(reason) => return Ok(Begin::Undo(reason)),
+    };
     let all = backends::of_flavor(at.transaction, at.vault, volume.flavor_id)?;
     let request = Request {
         flavor_id: volume.flavor_id,
         zone: volume.zone.clone(),
         size_bytes: volume.size_gib.saturating_mul(1 << 30),
+        source: source.as_ref().map(|source| source.backend),
     };
     let placement = scheduler::place(Policy::FirstFit, &request, &all);
     let untried = |backend: &&BackendId| {
@@ -228,7 +233,8 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
     };
     let chosen = placement.candidates.iter().find(untried);
     let Some(backend) = chosen.and_then(|id| all.iter().find(|backend| backend.id == *id)) else {
-        return Ok(Begin::Undo(none_left(&volume, &placement, outputs)));
+        let reason = none_left::reason(&volume, &placement, &outputs.refused);
+        return Ok(Begin::Undo(reason));
     };
     volumes::set_backend(at.transaction, id, Some(backend.id))?;
     outputs.placed = Some(Placed {
@@ -237,53 +243,9 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
         is_connected: is_connected(backend),
         was_lost: false,
         size_bytes: request.size_bytes,
+        content: source.map_or(Content::Blank, |source| source.on(backend.id)),
     });
     Ok(Begin::Next)
-}
-
-/// Words for a volume that no backend took: every backend of the flavor with its reason.
-fn none_left(volume: &Volume, placement: &Placement, outputs: &Outputs) -> Reason {
-    let skipped = placement.skipped.iter().map(|skipped| {
-        let full = skipped.reason.to_string();
-        // What connecting failed with names servers and paths.
-        let public = match &skipped.reason {
-            SkipReason::Unreachable { since_us, .. } => SkipReason::Unreachable {
-                since_us: *since_us,
-                text: String::new(),
-            }
-            .to_string(),
-            _ => full.clone(),
-        };
-        (skipped.backend, Reason { public, full })
-    });
-    let refused = outputs
-        .refused
-        .iter()
-        .map(|refused| (refused.backend, refused.reason.clone()));
-    let mut reasons: Vec<(BackendId, Reason)> = refused.collect();
-    for (backend, reason) in skipped {
-        if reasons.iter().all(|(known, _)| *known != backend) {
-            reasons.push((backend, reason));
-        }
-    }
-    let flavor = &volume.flavor_label;
-    if reasons.is_empty() {
-        return Reason::new(format!("flavor {flavor} has no backend"));
-    }
-    let worded = |text: fn(&Reason) -> &String| {
-        let list: Vec<String> = reasons
-            .iter()
-            .map(|(backend, reason)| format!("backend {backend}: {}", text(reason)))
-            .collect();
-        format!(
-            "no backend of flavor {flavor} can hold it: {}",
-            list.join("; ")
-        )
-    };
-    Reason {
-        public: worded(|reason| &reason.public),
-        full: worded(|reason| &reason.full),
-    }
 }
 
 fn connect_if_needed(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begin> {
@@ -337,6 +299,103 @@ async fn reconnect(job: &Job, id: BackendId) -> Result<Backend> {
 }
 
 async fn make_vdi(job: &Job, placed: &mut Placed, look: bool) -> Result<Uuid> {
+    match placed.content.clone() {
+        Content::Blank => make_blank(job, placed, look).await,
+        Content::Clone { source, is_larger } => {
+            let birth = clone_of(job, placed, source)?;
+            let made = make_clone(job, placed, &birth, is_larger, look).await;
+            made.map_err(|error| note_unplugged(placed, error))
+        }
+        Content::Copy(copied) => make_copy(job, placed, &copied, look).await,
+    }
+}
+
+fn clone_of(job: &Job, placed: &Placed, source: Uuid) -> Result<Birth> {
+    Ok(Birth {
+        source,
+        sr: placed.sr.clone(),
+        owner: VdiOwner::Volume(volume_id(&job.target)?),
+        how: How::Clone,
+    })
+}
+
+async fn make_clone(
+    job: &Job,
+    placed: &Placed,
+    birth: &Birth,
+    is_larger: bool,
+    look: bool,
+) -> Result<Uuid> {
+    let vdi = offspring::make(job, birth, look).await?;
+    if is_larger {
+        let size = placed.size_bytes;
+        let resized = job.pool()?.resize_vdi(vdi, size, Resize::Offline).await;
+        resized.map_err(|error| placed.sr.error(error))?;
+    }
+    Ok(vdi)
+}
+
+/// A target of an earlier try is never filled further: nobody knows how much of it is written, or whether the pool still writes.
+async fn make_copy(job: &Job, placed: &mut Placed, copied: &Copied, look: bool) -> Result<Uuid> {
+    let volume = volume_id(&job.target)?;
+    if look {
+        leftovers::destroy(job, volume).await?;
+    }
+    let vdi = match create(job, volume, placed).await? {
+        Ok(vdi) => vdi,
+        Err(error) => {
+            if error.outcome_unknown {
+                leftovers::destroy(job, volume).await?;
+            }
+            let error = placed.sr.error(error);
+            return Err(note_unplugged(placed, error));
+        }
+    };
+    let frozen = match frozen_source(copied) {
+        Some(birth) => Some(offspring::make(job, &birth, look).await?),
+        None => None,
+    };
+    let source = frozen.unwrap_or(copied.source);
+    let is_copied = job.pool()?.copy_vdi(source, vdi).await;
+    is_copied.map_err(|error| placed.sr.error(error))?;
+    if let Some(frozen) = frozen
+        && let Err(error) = job.pool()?.destroy_vdi(frozen).await
+    {
+        // Not worth another copy: a reconciler destroys it when this operation has ended.
+        tracing::warn!(vdi.uuid = %frozen, "destroy the snapshot of a volume that was copied: {error}");
+    }
+    Ok(vdi)
+}
+
+/// The snapshot that is taken of a volume to be copied.
+fn frozen_source(copied: &Copied) -> Option<Birth> {
+    copied.is_volume.then(|| Birth {
+        source: copied.source,
+        sr: copied.sr.clone(),
+        owner: VdiOwner::Operation,
+        how: How::Snapshot,
+    })
+}
+
+/// Destroys what the try on the recorded backend may have left there, and where its source is.
+async fn clear(job: &Job, outputs: &mut Outputs) -> Result<()> {
+    if let Some(placed) = &outputs.placed {
+        let birth = match &placed.content {
+            Content::Blank => None,
+            Content::Clone { source, .. } => Some(clone_of(job, placed, *source)?),
+            Content::Copy(copied) => frozen_source(copied),
+        };
+        if let Some(birth) = birth {
+            offspring::unmake(job, &birth).await?;
+        }
+    }
+    leftovers::destroy(job, volume_id(&job.target)?).await?;
+    outputs.placed = None;
+    outputs.vdi_uuid = None;
+    Ok(())
+}
+
+async fn make_blank(job: &Job, placed: &mut Placed, look: bool) -> Result<Uuid> {
     let volume = volume_id(&job.target)?;
     if look && let Some(vdi) = settle_leftovers(job, volume).await? {
         return Ok(vdi);
@@ -350,11 +409,19 @@ async fn make_vdi(job: &Job, placed: &mut Placed, look: bool) -> Result<Uuid> {
     {
         return Ok(vdi);
     }
-    if error.trouble == Trouble::NotPlugged && !placed.was_lost {
+    let error = placed.sr.error(error);
+    Err(note_unplugged(placed, error))
+}
+
+/// Records that the SR is not plugged, once.
+fn note_unplugged(placed: &mut Placed, error: Error) -> Error {
+    let is_unplugged =
+        PoolError::behind(&error).is_some_and(|error| error.trouble == Trouble::NotPlugged);
+    if is_unplugged && !placed.was_lost {
         placed.is_connected = false;
         placed.was_lost = true;
     }
-    Err(placed.sr.error(error))
+    error
 }
 
 async fn create(

@@ -1,10 +1,14 @@
-//! Removes a snapshot.
+//! Removes a snapshot: its VDI, and last its row. Volumes that were made from it keep what they share with it: the storage manager
+//! sees to that.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::create_snapshot::snapshot_id;
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
-use super::job::Job;
+use super::job::{Job, SrName};
 use super::notice;
-use crate::db::snapshots;
+use crate::db::{backends, snapshots};
 use crate::error::Result;
 use crate::model::snapshot::SnapshotStatus;
 
@@ -14,41 +18,74 @@ pub(super) struct DeleteSnapshot;
 /// Its step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Step {
-    /// Refuses.
-    Refuse,
+    /// Destroys the VDI.
+    DestroyVdi,
+}
+
+/// What is to be removed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Outputs {
+    vdi_uuid: Option<Uuid>,
+    sr: SrName,
 }
 
 impl Definition for DeleteSnapshot {
     type Step = Step;
-    type Outputs = ();
+    type Outputs = Outputs;
 
-    const STEPS: &'static [Step] = &[Step::Refuse];
+    const STEPS: &'static [Step] = &[Step::DestroyVdi];
 
     fn attempts_max(_: Step) -> u32 {
         6
     }
 
-    fn begin(_: &mut StepTransaction<'_, '_>, _: Step, _: &mut ()) -> Result<Begin> {
-        Ok(Begin::Undo(Reason::new("this is not supported yet")))
+    fn begin(
+        at: &mut StepTransaction<'_, '_>,
+        _step: Step,
+        outputs: &mut Outputs,
+    ) -> Result<Begin> {
+        let id = snapshot_id(&at.operation.target)?;
+        let Some(snapshot) = snapshots::find(at.transaction, id)? else {
+            return Ok(Begin::Next);
+        };
+        if snapshot.status != SnapshotStatus::Deleting {
+            let status = snapshot.status.as_str();
+            return Ok(Begin::Undo(Reason::new(format!(
+                "the snapshot is {status}, not deleting"
+            ))));
+        }
+        // What a failed try to take it may have left is the reconciler's, which knows the leases it was made under.
+        let (Some(backend), Some(vdi)) = (snapshot.backend_id, snapshot.vdi_uuid) else {
+            return Ok(Begin::Next);
+        };
+        outputs.vdi_uuid = Some(vdi);
+        outputs.sr = backends::find(at.transaction, at.vault, backend)?
+            .map_or_else(SrName::default, |backend| SrName::of(&backend));
+        Ok(Begin::Act)
     }
 
-    async fn run(_: &Job, _: Step, _: &mut (), _: bool) -> Result<()> {
-        Ok(())
+    async fn run(job: &Job, _step: Step, outputs: &mut Outputs, _look: bool) -> Result<()> {
+        let Some(vdi) = outputs.vdi_uuid else {
+            return Ok(());
+        };
+        let destroyed = job.pool()?.destroy_vdi(vdi).await;
+        destroyed.map_err(|error| outputs.sr.error(error))
     }
 
     fn has_undo(_: Step) -> bool {
         false
     }
 
-    async fn undo(_: &Job, _: Step, _: &mut ()) -> Result<()> {
+    async fn undo(_: &Job, _: Step, _: &mut Outputs) -> Result<()> {
         Ok(())
     }
 
-    fn succeed(_: &mut StepTransaction<'_, '_>, _: &()) -> Result<Finish> {
+    fn succeed(at: &mut StepTransaction<'_, '_>, _: &Outputs) -> Result<Finish> {
+        snapshots::remove(at.transaction, snapshot_id(&at.operation.target)?)?;
         Ok(Finish::Succeeded)
     }
 
-    fn fail(at: &mut StepTransaction<'_, '_>, _: &(), reason: &Reason) -> Result<()> {
+    fn fail(at: &mut StepTransaction<'_, '_>, _: &Outputs, reason: &Reason) -> Result<()> {
         let (id, now_us) = (snapshot_id(&at.operation.target)?, at.context.now_us());
         let (from, to) = (SnapshotStatus::Deleting, SnapshotStatus::ErrorDeleting);
         if snapshots::change_status(at.transaction, id, &[from], to, now_us)? {

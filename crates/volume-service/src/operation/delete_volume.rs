@@ -1,4 +1,4 @@
-//! Removes a volume: its VDI, whatever else is marked for it in the pool, and last its row.
+//! Removes a volume: the snapshots that go with it, its VDI, and last its row.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -7,9 +7,10 @@ use super::create_volume::volume_id;
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
 use super::{detach_volume, leftovers};
-use crate::db::{attachments, backends, volumes};
+use crate::db::{attachments, backends, snapshots, volumes};
 use crate::error::Result;
 use crate::model::id::AttachmentId;
+use crate::model::snapshot::SnapshotStatus;
 use crate::model::volume::VolumeStatus;
 
 /// The operation.
@@ -18,7 +19,7 @@ pub(super) struct DeleteVolume;
 /// Its step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Step {
-    /// Ends attachments, destroys the VDI and leftovers.
+    /// Ends attachments, destroys the VDIs of the snapshots that go with it, then its own.
     DestroyVdi,
 }
 
@@ -28,6 +29,8 @@ pub(super) struct Outputs {
     vdi_uuid: Option<Uuid>,
     sr: SrName,
     attachments: Vec<AttachmentId>,
+    #[serde(default)]
+    snapshot_vdis: Vec<Uuid>,
 }
 
 impl Definition for DeleteVolume {
@@ -62,6 +65,11 @@ impl Definition for DeleteVolume {
         outputs.vdi_uuid = volume.vdi_uuid;
         outputs.sr = backends::find(at.transaction, at.vault, backend)?
             .map_or_else(SrName::default, |backend| SrName::of(&backend));
+        let all = snapshots::of_volume(at.transaction, id)?;
+        if all.iter().any(|row| row.status != SnapshotStatus::Deleting) {
+            return Ok(Begin::Undo(Reason::new("the volume has snapshots")));
+        }
+        outputs.snapshot_vdis = all.iter().filter_map(|row| row.vdi_uuid).collect();
         outputs.attachments = attachments::of_volume(at.transaction, id)?
             .into_iter()
             .map(|attachment| attachment.id)
@@ -70,6 +78,10 @@ impl Definition for DeleteVolume {
     }
 
     async fn run(job: &Job, _step: Step, outputs: &mut Outputs, _look: bool) -> Result<()> {
+        for vdi in &outputs.snapshot_vdis {
+            let destroyed = job.pool()?.destroy_vdi(*vdi).await;
+            destroyed.map_err(|error| outputs.sr.error(error))?;
+        }
         for attachment in &outputs.attachments {
             detach_volume::disconnect(job, *attachment).await?;
         }
@@ -95,6 +107,11 @@ impl Definition for DeleteVolume {
         for attachment in attachments::of_volume(at.transaction, id)? {
             attachments::remove(at.transaction, attachment.id)?;
         }
+        for snapshot in snapshots::of_volume(at.transaction, id)? {
+            if snapshot.status == SnapshotStatus::Deleting {
+                snapshots::remove(at.transaction, snapshot.id)?;
+            }
+        }
         volumes::remove(at.transaction, id)?;
         Ok(Finish::Succeeded)
     }
@@ -104,6 +121,12 @@ impl Definition for DeleteVolume {
         let (from, to) = (VolumeStatus::Deleting, VolumeStatus::ErrorDeleting);
         if volumes::change_status(at.transaction, id, &[from], to, now_us)? {
             volumes::set_failure(at.transaction, id, &reason.public)?;
+        }
+        for snapshot in snapshots::of_volume(at.transaction, id)? {
+            let (from, to) = (SnapshotStatus::Deleting, SnapshotStatus::ErrorDeleting);
+            if snapshots::change_status(at.transaction, snapshot.id, &[from], to, now_us)? {
+                snapshots::set_failure(at.transaction, snapshot.id, &reason.public)?;
+            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use uuid::Uuid;
 
 use super::connect_backend::ConnectBackend;
@@ -45,6 +46,8 @@ pub struct Engine {
     deployment: Deployment,
     owner: String,
     held: Mutex<HashMap<OperationId, Arc<Lease>>>,
+    /// One lock for each VDI that something is being made from by this process.
+    sources: Mutex<HashMap<Uuid, Arc<AsyncMutex<()>>>>,
     checkpoint: Option<Arc<dyn Checkpoint>>,
 }
 
@@ -113,6 +116,7 @@ impl Engine {
             deployment: Deployment(deployment),
             owner,
             held: Mutex::default(),
+            sources: Mutex::default(),
             checkpoint: None,
         })
     }
@@ -234,6 +238,18 @@ impl Engine {
     /// Opens the stored secrets of backends.
     pub(crate) fn vault(&self) -> &Vault {
         &self.around.vault
+    }
+
+    /// Waits until no other operation of this process makes something from a VDI. Bounded by the deadlines of the pool's calls,
+    /// for those who are ahead are few ([`crate::config::Limits::worker_concurrency`]) and each makes a handful of them.
+    pub(super) async fn alone_with(&self, vdi: Uuid) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            // Only the map holds those that nobody waits for.
+            sources.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(sources.entry(vdi).or_default())
+        };
+        lock.lock_owned().await
     }
 
     /// Connects a backend now, under its own operation: the one that waits, or a new one.

@@ -42,6 +42,12 @@ impl Job {
         Ok(self.engine.pool())
     }
 
+    /// The pool, to take back what an answer came too late for; none while the lease is held.
+    pub(super) fn pool_when_late(&self) -> Option<&dyn Pool> {
+        let is_held = self.lease.is_held(self.engine.context().now_us());
+        (!is_held).then(|| self.engine.pool())
+    }
+
     /// The operation's id.
     pub(super) fn operation(&self) -> OperationId {
         self.lease.operation

@@ -27,9 +27,12 @@ mod job;
 mod kinds;
 mod lease;
 mod leftovers;
+mod none_left;
 mod notice;
+mod offspring;
 mod progress;
 mod revert_volume;
+mod volume_content;
 mod worker;
 
 pub use engine::{Checkpoint, Claimed, Ended, Engine, Place};

@@ -7,6 +7,7 @@ use crate::auth::vault::Vault;
 use crate::context::Context;
 use crate::db::operations::Progress;
 use crate::db::{Transaction, operations};
+use crate::driver::PoolError;
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::operation::{Operation, OperationState};
 
@@ -14,6 +15,10 @@ use crate::model::operation::{Operation, OperationState};
 const BACKOFF_FIRST_US: i64 = 100_000;
 /// Longest such wait.
 const BACKOFF_MAX_US: i64 = 5_000_000;
+/// Longest such wait for what takes its time: coalescing, or another operation's work on the same VDI.
+const SLOW_BACKOFF_MAX_US: i64 = 30_000_000;
+/// Tries of a step that such a thing stands in the way of; with the waits between them nearly half an hour.
+const SLOW_ATTEMPTS_MAX: u32 = 60;
 /// Claims after which an operation is undone instead of going on: something about it ends its workers.
 const CLAIMS_MAX: i64 = 500;
 /// Longest failure text kept in a row, in bytes.
@@ -118,10 +123,12 @@ pub(super) fn failed<D: Definition>(
     error: &Failure,
 ) -> Result<Next> {
     let step = step_of::<D>(operation)?;
-    operation.attempts += 1;
-    if error.is_retriable && operation.attempts < D::attempts_max(step) {
-        return park(transaction, around, operation, outputs, &error.reason);
+    let attempts_max = D::attempts_max(step);
+    count_attempt(operation, attempts_max, error);
+    if may_try_again(operation, attempts_max, error) {
+        return park(transaction, around, operation, outputs, attempts_max, error);
     }
+    let error = &error.after(operation.attempts.saturating_sub(attempts_max));
     match D::failed(step, outputs, &error.as_error()) {
         AfterFailure::Next => go_to(operation, operation.step + 1),
         AfterFailure::Back(earlier) => {
@@ -144,9 +151,10 @@ pub(super) fn undone<D: Definition>(
 ) -> Result<Next> {
     if let Some(error) = error {
         let step = step_of::<D>(operation)?;
-        operation.attempts += 1;
-        if error.is_retriable && operation.attempts < D::attempts_max(step) {
-            return park(transaction, around, operation, outputs, &error.reason);
+        let attempts_max = D::attempts_max(step);
+        count_attempt(operation, attempts_max, error);
+        if may_try_again(operation, attempts_max, error) {
+            return park(transaction, around, operation, outputs, attempts_max, error);
         }
         D::undo_failed(step, outputs);
         let text = format!("{}; not undone: {}", operation.failure, error.reason.full);
@@ -177,6 +185,8 @@ pub(super) struct Failure {
     pub(super) reason: Reason,
     /// The same call may succeed later.
     pub(super) is_retriable: bool,
+    /// What stands in its way takes its time.
+    is_slow: bool,
     kind: ErrorKind,
     subject: Subject,
     object: String,
@@ -187,6 +197,7 @@ impl From<&Error> for Failure {
         Failure {
             reason: Reason::from(error),
             is_retriable: error.is_retriable(),
+            is_slow: PoolError::behind(error).is_some_and(PoolError::is_slow),
             kind: error.kind,
             subject: error.subject,
             object: error.object.clone(),
@@ -195,6 +206,17 @@ impl From<&Error> for Failure {
 }
 
 impl Failure {
+    /// The failure that ends the tries; when something slow was waited for it says how often that was looked at.
+    fn after(&self, slow_attempts: u32) -> Failure {
+        let mut last = self.clone();
+        if self.is_retriable && slow_attempts > 0 {
+            for text in [&mut last.reason.public, &mut last.reason.full] {
+                text.push_str(&format!("; given up after {slow_attempts} tries"));
+            }
+        }
+        last
+    }
+
     fn as_error(&self) -> Error {
         Error::new(self.kind, self.subject, self.reason.public.clone())
             .on(self.object.clone())
@@ -267,19 +289,42 @@ fn start_undo<D: Definition>(operation: &mut Operation, reason: &Reason) {
     set_reason(operation, reason);
 }
 
+/// Counts a try. From the first slow failure on the count is beyond what quick failures are allowed, so that a short trouble does
+/// not end a long wait.
+fn count_attempt(operation: &mut Operation, attempts_max: u32, error: &Failure) {
+    operation.attempts = operation.attempts.saturating_add(1);
+    if error.is_slow {
+        operation.attempts = operation.attempts.max(attempts_max.saturating_add(1));
+    }
+}
+
+fn may_try_again(operation: &Operation, attempts_max: u32, error: &Failure) -> bool {
+    let limit = if operation.attempts > attempts_max {
+        attempts_max.saturating_add(SLOW_ATTEMPTS_MAX)
+    } else {
+        attempts_max
+    };
+    error.is_retriable && operation.attempts < limit
+}
+
 fn park<O: serde::Serialize>(
     transaction: &mut Transaction<'_>,
     around: &Surroundings,
     operation: &mut Operation,
     outputs: &O,
-    reason: &Reason,
+    attempts_max: u32,
+    error: &Failure,
 ) -> Result<Next> {
-    let doublings = operation.attempts.saturating_sub(1).min(16);
-    let wait_us = (BACKOFF_FIRST_US << doublings).min(BACKOFF_MAX_US);
+    let (attempts, longest_us) = match operation.attempts.checked_sub(attempts_max) {
+        Some(slow @ 1..) => (slow, SLOW_BACKOFF_MAX_US),
+        _ => (operation.attempts, BACKOFF_MAX_US),
+    };
+    let doublings = attempts.saturating_sub(1).min(16);
+    let wait_us = (BACKOFF_FIRST_US << doublings).min(longest_us);
     let now_us = around.context.now_us();
     let until_us = now_us + wait_us;
     if operation.state == OperationState::Running {
-        operation.failure = bounded(reason.full.clone());
+        operation.failure = bounded(error.reason.full.clone());
     }
     store(transaction, around, operation, outputs)?;
     operations::release(transaction, operation.lease(), until_us, now_us)?;

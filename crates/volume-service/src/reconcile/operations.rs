@@ -1,4 +1,4 @@
-//! Gives every volume and attachment that is on its way somewhere an operation that brings it there.
+//! Gives every volume, snapshot and attachment that is on its way somewhere an operation that brings it there.
 //!
 //! Status and operation are written in one transaction, so this finds something only after a database was repaired by hand.
 //! Operations whose worker died need no help: their lease ends and another worker claims them.
@@ -9,11 +9,12 @@ use super::Report;
 use crate::context::Context;
 use crate::db::attachments::{self, Filter};
 use crate::db::operations::{self, NewOperation};
-use crate::db::{Transaction, volumes};
+use crate::db::{Transaction, snapshots, volumes};
 use crate::error::Result;
 use crate::model::attachment::{Attachment, AttachmentStatus, volume_status};
 use crate::model::id::OperationId;
 use crate::model::operation::OperationKind;
+use crate::model::snapshot::SnapshotStatus;
 use crate::model::volume::VolumeStatus;
 use crate::operation::Engine;
 
@@ -44,6 +45,7 @@ impl Operations {
                 report.repaired += u64::from(give(tx, &context, &zone, kind, target)?);
             }
             report.repaired += settle_volumes(tx, &zone, context.now_us())?;
+            report.repaired += settle_snapshots(tx, &zone, context.now_us())?;
             Ok(report)
         });
         passed.await
@@ -77,12 +79,15 @@ fn waiting(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String, Operatio
     let mut waiting = Vec::new();
     for (status, kind) in [
         (VolumeStatus::Creating, OperationKind::CreateVolume),
+        (VolumeStatus::Extending, OperationKind::ExtendVolume),
+        (VolumeStatus::Reverting, OperationKind::RevertVolume),
         (VolumeStatus::Deleting, OperationKind::DeleteVolume),
     ] {
         for volume in volumes::in_status(tx, zone, status, ROWS_MAX)? {
             waiting.push((volume.id.to_string(), kind));
         }
     }
+    waiting.extend(waiting_snapshots(tx, zone)?);
     for (status, kind) in [
         (AttachmentStatus::Attaching, OperationKind::AttachVolume),
         (AttachmentStatus::Detaching, OperationKind::DetachVolume),
@@ -102,6 +107,43 @@ fn waiting(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String, Operatio
         }
     }
     Ok(waiting)
+}
+
+fn waiting_snapshots(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String, OperationKind)>> {
+    let mut waiting = Vec::new();
+    for (status, kind) in [
+        (SnapshotStatus::Creating, OperationKind::CreateSnapshot),
+        (SnapshotStatus::Deleting, OperationKind::DeleteSnapshot),
+    ] {
+        for snapshot in snapshots::in_status(tx, zone, status, ROWS_MAX)? {
+            // One that goes with its volume is removed by the volume's operation.
+            let volume = volumes::find(tx, snapshot.volume_id)?;
+            let goes_along = volume.is_some_and(|volume| volume.status == VolumeStatus::Deleting);
+            if !goes_along {
+                waiting.push((snapshot.id.to_string(), kind));
+            }
+        }
+    }
+    Ok(waiting)
+}
+
+/// Gives snapshots that nothing is restored from any more their state back.
+fn settle_snapshots(tx: &mut Transaction<'_>, zone: &str, now_us: i64) -> Result<u64> {
+    let (from, to) = (SnapshotStatus::Restoring, SnapshotStatus::Available);
+    let mut settled = 0;
+    for snapshot in snapshots::in_status(tx, zone, from, ROWS_MAX)? {
+        volumes::lock(tx, snapshot.volume_id)?;
+        let volume = volumes::find(tx, snapshot.volume_id)?;
+        let is_reverting = volume.is_some_and(|volume| volume.status == VolumeStatus::Reverting);
+        let target = snapshot.volume_id.to_string();
+        if !is_reverting
+            && operations::find_unfinished(tx, &target)?.is_none()
+            && snapshots::change_status(tx, snapshot.id, &[from], to, now_us)?
+        {
+            settled += 1;
+        }
+    }
+    Ok(settled)
 }
 
 /// True when it only waits for its consumer to say that it uses the volume.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::space::needed_bytes;
+use super::space::{Allocation, needed_bytes};
 use crate::model::backend::{Backend, BackendState, BackendUse};
 use crate::model::id::{BackendId, FlavorId};
 
@@ -15,6 +15,8 @@ pub struct Request {
     pub zone: String,
     /// Size in bytes.
     pub size_bytes: u64,
+    /// The backend that has what it is made from: a clone there takes no room and no time.
+    pub source: Option<BackendId>,
 }
 
 /// How the candidates are ordered.
@@ -103,6 +105,8 @@ pub fn place(policy: Policy, request: &Request, backends: &[Backend]) -> Placeme
     match policy {
         Policy::FirstFit => ordered.sort_by_key(|backend| (backend.position, backend.id)),
     }
+    // A stable sort: the others keep their order.
+    ordered.sort_by_key(|backend| request.source != Some(backend.id));
     let mut placement = Placement::default();
     for backend in ordered {
         match skip_reason(request, backend) {
@@ -130,6 +134,10 @@ fn skip_reason(request: &Request, backend: &Backend) -> Option<SkipReason> {
             since_us: backend.observed_at_us,
             text: backend.failure.clone(),
         });
+    }
+    let is_clone = request.source == Some(backend.id);
+    if is_clone && Allocation::of_sr_type(&backend.sr_type) == Allocation::Thin {
+        return None;
     }
     let has = backend
         .physical_size?
@@ -188,6 +196,7 @@ mod tests {
             flavor_id: flavor(1),
             zone: "nova".to_owned(),
             size_bytes: gib * GIB,
+            source: None,
         }
     }
 
@@ -207,6 +216,22 @@ mod tests {
             [BackendId(7), BackendId(2), BackendId(3)]
         );
         assert!(placement.skipped.is_empty());
+    }
+
+    #[test]
+    fn what_is_made_from_something_goes_where_that_is() {
+        let mut full = backend(2);
+        full.sr_type = "nfs".to_owned();
+        full.physical_utilisation = full.physical_size;
+        let all = [backend(1), full, backend(3)];
+        let mut request = request(1);
+        request.source = Some(BackendId(2));
+        let placement = place(Policy::FirstFit, &request, &all);
+        let expected = [BackendId(2), BackendId(1), BackendId(3)];
+        assert_eq!(placement.candidates, expected, "a clone needs no room");
+        request.source = Some(BackendId(9));
+        let placement = place(Policy::FirstFit, &request, &all);
+        assert_eq!(placement.candidates, [BackendId(1), BackendId(3)]);
     }
 
     #[test]

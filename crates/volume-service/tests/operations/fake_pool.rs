@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 use volume_service::driver::{
-    FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolError, PoolFuture, SrSpace, SrSpec,
-    Trouble, VbdSpec, VdiSpec,
+    FoundSr, FoundVbd, FoundVdi, Making, NbdEndpoint, Pool, PoolError, PoolFuture, Resize, SrSpace,
+    SrSpec, Trouble, VbdSpec, VdiMarks, VdiOwner, VdiSpec,
 };
 use volume_service::model::id::{AttachmentId, VolumeId};
 
@@ -32,6 +32,10 @@ pub struct State {
     pub created_srs: BTreeMap<String, u32>,
     /// SR types that no VDI can be made on.
     pub broken_types: BTreeSet<String>,
+    /// SR types whose chains of snapshots are too long.
+    pub deep_types: BTreeSet<String>,
+    /// True for a pool that cannot resize a VDI that is attached.
+    pub is_without_online_resize: bool,
     /// True for a pool that does not tell where a VBD is served.
     pub is_without_nbd: bool,
 }
@@ -49,7 +53,26 @@ pub struct Sr {
 #[derive(Clone, Debug)]
 pub struct Vdi {
     pub sr_uuid: Uuid,
+    /// What it was made with, or what it was made from was made with.
     pub spec: VdiSpec,
+    /// The owner's mark, when it was labelled, and which VDI was.
+    pub label: Option<(VdiOwner, Uuid)>,
+    /// The mark of being made from.
+    pub making: Option<String>,
+    pub is_a_snapshot: bool,
+    /// What it holds: the same number is the same content.
+    pub content: u64,
+    pub size_bytes: u64,
+}
+
+impl Vdi {
+    /// The owner that its own marks name.
+    pub fn owner(&self, uuid: Uuid) -> Option<VdiOwner> {
+        match self.label {
+            None => Some(VdiOwner::Volume(self.spec.volume)),
+            Some((owner, labelled)) => (labelled == uuid).then_some(owner),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -118,6 +141,28 @@ impl State {
     fn sr(&mut self, call: &'static str, uuid: Uuid) -> Answer<&mut Sr> {
         let gone = PoolError::new(call, Trouble::Gone, format!("UUID_INVALID(SR, {uuid})"));
         self.srs.get_mut(&uuid).ok_or(gone)
+    }
+
+    fn vdi(&mut self, call: &'static str, uuid: Uuid) -> Answer<&mut Vdi> {
+        let gone = PoolError::new(call, Trouble::Gone, format!("UUID_INVALID(VDI, {uuid})"));
+        self.vdis.get_mut(&uuid).ok_or(gone)
+    }
+
+    /// A VDI with the content and marks of another one.
+    fn derive(&mut self, call: &'static str, from: Uuid, is_a_snapshot: bool) -> Answer<Uuid> {
+        let source = self.vdi(call, from)?.clone();
+        let sr_type = self.sr(call, source.sr_uuid)?.sr_type.clone();
+        if self.deep_types.contains(&sr_type) {
+            let text = "SR_BACKEND_FAILURE_109(, The VDI snapshot chain is too long, )";
+            return Err(PoolError::new(call, Trouble::TooDeep, text));
+        }
+        let uuid = self.fresh();
+        let derived = Vdi {
+            is_a_snapshot,
+            ..source
+        };
+        self.vdis.insert(uuid, derived);
+        Ok(uuid)
     }
 
     fn is_attached(&self, vdi: Uuid) -> bool {
@@ -221,7 +266,7 @@ impl Pool for FakePool {
                 .vdis
                 .values()
                 .filter(|vdi| vdi.sr_uuid == uuid)
-                .map(|vdi| vdi.spec.size_bytes)
+                .map(|vdi| vdi.size_bytes)
                 .sum();
             let sr = state.sr("SR.get_record", uuid)?;
             Ok(SrSpace {
@@ -246,7 +291,7 @@ impl Pool for FakePool {
             let labelled = state
                 .vdis
                 .iter()
-                .filter(|(_, vdi)| vdi.spec.volume == volume);
+                .filter(|(uuid, vdi)| vdi.owner(**uuid) == Some(VdiOwner::Volume(volume)));
             Ok(labelled.map(|(uuid, vdi)| found_vdi(*uuid, vdi)).collect())
         })
     }
@@ -274,6 +319,11 @@ impl Pool for FakePool {
             let vdi = Vdi {
                 sr_uuid: spec.sr_uuid,
                 spec: spec.clone(),
+                label: None,
+                making: None,
+                is_a_snapshot: false,
+                content: 0,
+                size_bytes: spec.size_bytes,
             };
             state.vdis.insert(uuid, vdi);
             Ok(uuid)
@@ -287,6 +337,104 @@ impl Pool for FakePool {
                 return Err(PoolError::new("VDI.destroy", Trouble::InUse, text));
             }
             state.vdis.remove(&uuid);
+            Ok(())
+        })
+    }
+
+    fn find_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Option<FoundVdi>> {
+        self.call("VDI.get_record", move |state| {
+            Ok(state.vdis.get(&uuid).map(|vdi| found_vdi(uuid, vdi)))
+        })
+    }
+
+    fn begin_making<'a>(
+        &'a self,
+        uuid: Uuid,
+        making: &'a Making,
+    ) -> PoolFuture<'a, Option<String>> {
+        self.call("VDI.add_to_other_config", move |state| {
+            let vdi = state.vdi("VDI.add_to_other_config", uuid)?;
+            if vdi.making.is_some() {
+                return Ok(vdi.making.clone());
+            }
+            vdi.making = Some(making.to_string());
+            Ok(None)
+        })
+    }
+
+    fn end_making(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+        self.call("VDI.remove_from_other_config", move |state| {
+            if let Some(vdi) = state.vdis.get_mut(&uuid) {
+                vdi.making = None;
+            }
+            Ok(())
+        })
+    }
+
+    fn snapshot_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Uuid> {
+        self.call("VDI.snapshot", move |state| {
+            state.derive("VDI.snapshot", uuid, true)
+        })
+    }
+
+    fn clone_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Uuid> {
+        self.call("VDI.clone", move |state| {
+            state.derive("VDI.clone", uuid, false)
+        })
+    }
+
+    fn copy_vdi(&self, from: Uuid, into: Uuid) -> PoolFuture<'_, ()> {
+        self.call("VDI.copy", move |state| {
+            if state.is_attached(from) {
+                let text = format!("VDI_IN_USE({from}, copy)");
+                return Err(PoolError::new("VDI.copy", Trouble::InUse, text));
+            }
+            let source = state.vdi("VDI.copy", from)?.clone();
+            let target = state.vdi("VDI.copy", into)?;
+            if target.size_bytes < source.size_bytes {
+                let text = format!("VDI_TOO_SMALL({into}, {})", source.size_bytes);
+                return Err(PoolError::new("VDI.copy", Trouble::Refused, text));
+            }
+            target.content = source.content;
+            Ok(())
+        })
+    }
+
+    fn label_vdi<'a>(&'a self, uuid: Uuid, marks: &'a VdiMarks) -> PoolFuture<'a, ()> {
+        self.call("VDI.set_other_config", move |state| {
+            let vdi = state.vdi("VDI.set_other_config", uuid)?;
+            vdi.label = Some((marks.owner, uuid));
+            vdi.making = None;
+            if let VdiOwner::Volume(volume) = marks.owner {
+                vdi.spec.volume = volume;
+            }
+            vdi.spec.operation = marks.operation;
+            vdi.spec.generation = marks.generation;
+            vdi.spec.deployment = marks.deployment;
+            Ok(())
+        })
+    }
+
+    fn resize_vdi(&self, uuid: Uuid, size_bytes: u64, how: Resize) -> PoolFuture<'_, ()> {
+        let name = match how {
+            Resize::Offline => "VDI.resize",
+            Resize::Online => "VDI.resize_online",
+        };
+        self.call(name, move |state| {
+            if how == Resize::Online && state.is_without_online_resize {
+                let text = "SR_OPERATION_NOT_SUPPORTED(sr)";
+                return Err(PoolError::new(name, Trouble::Unsupported, text));
+            }
+            if how == Resize::Offline && state.is_attached(uuid) {
+                let text = format!("VDI_IN_USE({uuid}, resize)");
+                return Err(PoolError::new(name, Trouble::InUse, text));
+            }
+            let vdi = state.vdi(name, uuid)?;
+            if vdi.size_bytes > size_bytes {
+                let text = "SR_BACKEND_FAILURE_79(, shrinking is not allowed, )";
+                return Err(PoolError::new(name, Trouble::Refused, text));
+            }
+            vdi.size_bytes = size_bytes;
             Ok(())
         })
     }
@@ -368,14 +516,24 @@ fn found_sr(uuid: Uuid, sr: &Sr) -> FoundSr {
 }
 
 fn found_vdi(uuid: Uuid, vdi: &Vdi) -> FoundVdi {
+    let owner = vdi.owner(uuid);
     FoundVdi {
         uuid,
-        volume: Some(vdi.spec.volume),
+        volume: match owner {
+            Some(VdiOwner::Volume(id)) => Some(id),
+            _ => None,
+        },
+        snapshot: match owner {
+            Some(VdiOwner::Snapshot(id)) => Some(id),
+            _ => None,
+        },
+        is_temporary: owner == Some(VdiOwner::Operation),
+        making: vdi.making.as_ref().and_then(|mark| mark.parse().ok()),
         deployment: Some(vdi.spec.deployment.0),
-        operation: Some(vdi.spec.operation),
+        operation: owner.map(|_| vdi.spec.operation),
         generation: vdi.spec.generation,
-        size_bytes: vdi.spec.size_bytes,
-        is_a_snapshot: false,
+        size_bytes: vdi.size_bytes,
+        is_a_snapshot: vdi.is_a_snapshot,
     }
 }
 

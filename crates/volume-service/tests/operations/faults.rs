@@ -17,10 +17,13 @@ const PASSING: [Fault; 4] = [
 /// Faults of calls that last until somebody repairs the pool.
 const LASTING: [Fault; 2] = [Fault::Refuse, Fault::Unreachable];
 
+/// Events at the beginning and at the end of a long wait that faults are made at.
+const WAIT_BEGINS: usize = 6;
+
 #[test]
 fn every_fault_at_every_step_on_sqlite() {
     on(Kind::Sqlite, |installation| async move {
-        for scenario in Scenario::ALL {
+        for scenario in Scenario::chosen() {
             every_fault(&installation, scenario).await;
         }
     });
@@ -29,7 +32,7 @@ fn every_fault_at_every_step_on_sqlite() {
 #[test]
 fn every_fault_at_every_step_on_postgresql() {
     on(Kind::Postgresql, |installation| async move {
-        for scenario in Scenario::ALL {
+        for scenario in Scenario::chosen() {
             every_fault(&installation, scenario).await;
         }
     });
@@ -42,12 +45,21 @@ async fn every_fault(installation: &Arc<Installation>, scenario: Scenario) {
         .filter(|event| matches!(event, Event::Call(_)))
         .count();
     let needs_no_pool = matches!(scenario, Scenario::AttachXenHost | Scenario::DeleteUnplaced);
-    let is_asked_before = scenario == Scenario::CreateUnwanted;
+    let is_asked_before = matches!(
+        scenario,
+        Scenario::CreateUnwanted | Scenario::SnapshotUnwanted
+    );
     assert!(
         calls > 0 || needs_no_pool || is_asked_before,
         "{scenario:?}: the pool is asked: {events:?}"
     );
     for (number, event) in events.iter().enumerate() {
+        // The tries in the middle of a long wait are all alike.
+        let is_in_the_middle =
+            (WAIT_BEGINS..events.len().saturating_sub(WAIT_BEGINS)).contains(&number);
+        if scenario == Scenario::SnapshotTooDeep && is_in_the_middle {
+            continue;
+        }
         let lasting = match event {
             Event::Call(_) => &LASTING[..],
             Event::Write(_) => &[],

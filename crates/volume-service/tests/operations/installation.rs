@@ -8,22 +8,29 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
-use volume_service::Context;
-use volume_service::app::Service;
+use volume_service::app::snapshots::{CreateSnapshot, InUse};
+use volume_service::app::volumes::{CreateVolume, VolumeSource};
+use volume_service::app::{self, Service};
 use volume_service::auth::vault::Vault;
 use volume_service::config::{Config, Endpoints, Limits, MasterKey, Secret};
 use volume_service::context::World;
 use volume_service::db::backends::NewBackend;
 use volume_service::db::operations::NewOperation;
-use volume_service::db::{Database, attachments, backends, flavors, operations, volumes};
+use volume_service::db::{
+    Database, attachments, backends, flavors, operations, snapshots, volumes,
+};
 use volume_service::model::attachment::{AttachMode, Attachment, AttachmentStatus};
 use volume_service::model::backend::Backend;
 use volume_service::model::flavor::Flavor;
-use volume_service::model::id::{AttachmentId, BackendId, FlavorId, OperationId, VolumeId};
+use volume_service::model::id::{
+    AttachmentId, BackendId, FlavorId, OperationId, SnapshotId, VolumeId,
+};
 use volume_service::model::operation::{Operation, OperationKind};
+use volume_service::model::snapshot::{Snapshot, SnapshotStatus};
 use volume_service::model::volume::{Volume, VolumeStatus};
 use volume_service::operation::{Engine, LEASE_US};
 use volume_service::reconcile::{self, Connections, Operations, Srs, Vdis};
+use volume_service::{Context, RequestContext};
 
 use crate::fake_pool::FakePool;
 use crate::gate::{Chance, Gate, WriteGate};
@@ -253,6 +260,79 @@ impl Site {
         });
         inserted.await.unwrap();
         id
+    }
+
+    /// Who asks.
+    pub fn requester(&self) -> RequestContext {
+        RequestContext {
+            request_id: "req-test".to_owned(),
+            user_id: "u".to_owned(),
+            project_id: "p".to_owned(),
+            roles: vec!["admin".to_owned()],
+        }
+    }
+
+    pub fn service(&self) -> &Service {
+        &self.installation.service
+    }
+
+    /// Asks for a volume with content.
+    pub async fn create_from(
+        &self,
+        source: VolumeSource,
+        size_gib: u64,
+    ) -> volume_service::error::Result<VolumeId> {
+        let wanted = CreateVolume {
+            source,
+            size_gib,
+            ..CreateVolume::default()
+        };
+        let made = app::volumes::create(self.service(), &self.requester(), wanted).await;
+        made.map(|volume| volume.id)
+    }
+
+    /// Asks for a snapshot of a volume, attached or not.
+    pub async fn create_snapshot(
+        &self,
+        volume_id: VolumeId,
+    ) -> volume_service::error::Result<SnapshotId> {
+        let wanted = CreateSnapshot {
+            volume_id,
+            name: String::new(),
+            description: String::new(),
+            metadata: BTreeMap::new(),
+            in_use: InUse::Allow,
+        };
+        let taken = app::snapshots::create(self.service(), &self.requester(), wanted).await;
+        taken.map(|snapshot| snapshot.id)
+    }
+
+    pub async fn snapshot(&self, id: SnapshotId) -> Option<Snapshot> {
+        let found = self.database().read(move |tx| snapshots::find(tx, id));
+        found.await.unwrap()
+    }
+
+    /// Every snapshot of the zone.
+    pub async fn snapshots(&self) -> Vec<Snapshot> {
+        let zone = self.zone.clone();
+        let found = self.database().read(move |tx| {
+            let mut all = Vec::new();
+            for status in SnapshotStatus::ALL {
+                all.extend(snapshots::in_status(tx, &zone, status, 1000)?);
+            }
+            Ok(all)
+        });
+        found.await.unwrap()
+    }
+
+    /// Marks a snapshot as deleted whatever is at work on it.
+    pub async fn force_delete_snapshot(&self, id: SnapshotId) {
+        let at_us = self.context().now_us();
+        let asked = self.database().write(move |tx| {
+            let all = SnapshotStatus::ALL;
+            snapshots::change_status(tx, id, &all, SnapshotStatus::Deleting, at_us)
+        });
+        assert!(asked.await.unwrap());
     }
 
     /// Asks for a volume's removal; false when its state does not allow it now.

@@ -10,7 +10,7 @@ use crate::scenarios::{Actors, Scenario, begin};
 #[test]
 fn a_late_worker_does_no_damage_on_sqlite() {
     on(Kind::Sqlite, |installation| async move {
-        for scenario in Scenario::ALL {
+        for scenario in Scenario::chosen() {
             late_at_every_event(&installation, scenario).await;
         }
     });
@@ -19,7 +19,7 @@ fn a_late_worker_does_no_damage_on_sqlite() {
 #[test]
 fn a_late_worker_does_no_damage_on_postgresql() {
     on(Kind::Postgresql, |installation| async move {
-        for scenario in Scenario::ALL {
+        for scenario in Scenario::chosen() {
             late_at_every_event(&installation, scenario).await;
         }
     });
@@ -27,6 +27,10 @@ fn a_late_worker_does_no_damage_on_postgresql() {
 
 async fn late_at_every_event(installation: &Arc<Installation>, scenario: Scenario) {
     for number in 0.. {
+        // A long wait goes on as it began.
+        if scenario == Scenario::SnapshotTooDeep && number > 6 {
+            return;
+        }
         if !late_at(installation, scenario, number).await {
             assert!(number > 0, "{scenario:?}: something passes the gate");
             return;

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use volume_service::db::{attachments, volumes};
+use volume_service::driver::VdiOwner;
 use volume_service::model::attachment::AttachmentStatus;
 use volume_service::model::backend::BackendState;
+use volume_service::model::snapshot::SnapshotStatus;
 use volume_service::model::volume::{Volume, VolumeStatus};
 
 use crate::installation::Site;
-use crate::scenarios::{Actors, Scenario};
+use crate::scenarios::{Actors, NOW, Scenario, THEN};
 
 /// Asserts that nothing is left over, nothing is doubled, and nothing is under way.
 pub async fn assert_nothing_is_leaked(site: &Site, story: &str) {
@@ -29,20 +31,33 @@ pub async fn assert_nothing_is_leaked(site: &Site, story: &str) {
     for volume in &volumes_left {
         assert_settled(site, volume, story).await;
         if let Some(vdi) = volume.vdi_uuid {
-            owned.insert(vdi, volume.id);
+            owned.insert(vdi, VdiOwner::Volume(volume.id));
+            assert_eq!(volume.extending_to_gib, None, "{story}: {volume:?}");
             // A removal that failed half way may have taken the VDI already.
             let may_be_gone = volume.status == VolumeStatus::ErrorDeleting;
             let is_there = state.vdis.contains_key(&vdi);
             assert!(is_there || may_be_gone, "{story}: VDI {vdi} is lost");
         }
     }
+    for snapshot in site.snapshots().await {
+        let status = snapshot.status;
+        assert!(!status.is_transitional(), "{story}: {snapshot:?} for ever");
+        if let Some(vdi) = snapshot.vdi_uuid {
+            owned.insert(vdi, VdiOwner::Snapshot(snapshot.id));
+            let may_be_gone = status == SnapshotStatus::ErrorDeleting;
+            let is_there = state.vdis.contains_key(&vdi);
+            assert!(is_there || may_be_gone, "{story}: VDI {vdi} is lost");
+        } else {
+            assert_ne!(status, SnapshotStatus::Available, "{story}");
+        }
+    }
     for (uuid, vdi) in &state.vdis {
-        let owner = owned.get(uuid);
-        assert_eq!(
-            owner,
-            Some(&vdi.spec.volume),
-            "{story}: VDI {uuid} is leaked"
+        let (owner, marked) = (owned.get(uuid).copied(), vdi.owner(*uuid));
+        assert!(
+            owner.is_some() && owner == marked,
+            "{story}: VDI {uuid} is leaked: {vdi:?}, owner {owner:?}"
         );
+        assert_eq!(vdi.making, None, "{story}: VDI {uuid} stays marked");
     }
     for (uuid, vbd) in &state.vbds {
         let row = site.attachment(vbd.spec.attachment).await;
@@ -202,5 +217,90 @@ pub async fn assert_ended_well(site: &Site, scenario: Scenario, actors: &Actors,
             assert!(attachment.is_none(), "{story}");
             assert_eq!(status, Some(VolumeStatus::Available), "{story}");
         }
+        _ => assert_content_ended_well(site, scenario, actors, story).await,
+    }
+}
+
+/// What a volume's VDI holds, and how large it is.
+async fn holds(site: &Site, volume: &Volume, story: &str) -> (u64, u64) {
+    let state = site.pool.state();
+    let uuid = volume.vdi_uuid.expect("a VDI");
+    let vdi = &state.vdis[&uuid];
+    assert!(!vdi.is_a_snapshot, "{story}");
+    assert_eq!(vdi.size_bytes, volume.size_gib << 30, "{story}");
+    (vdi.content, volume.size_gib)
+}
+
+async fn assert_content_ended_well(site: &Site, scenario: Scenario, actors: &Actors, story: &str) {
+    let volume = site.volume(actors.volume.unwrap()).await;
+    let snapshot = match actors.snapshot {
+        Some(id) => site.snapshot(id).await,
+        None => None,
+    };
+    let status = volume.as_ref().map(|volume| volume.status);
+    let is_available = status == Some(VolumeStatus::Available);
+    let is_in_use = status == Some(VolumeStatus::InUse);
+    match scenario {
+        Scenario::Snapshot | Scenario::SnapshotInUse => {
+            assert!(is_available || is_in_use, "{story}: {status:?}");
+            let snapshot = snapshot.unwrap();
+            let why = &snapshot.failure;
+            assert_eq!(snapshot.status, SnapshotStatus::Available, "{story}: {why}");
+            let state = site.pool.state();
+            let vdi = &state.vdis[&snapshot.vdi_uuid.unwrap()];
+            assert!(vdi.is_a_snapshot && vdi.content == THEN, "{story}: {vdi:?}");
+        }
+        Scenario::SnapshotTooDeep => {
+            let snapshot = snapshot.unwrap();
+            assert_eq!(snapshot.status, SnapshotStatus::Error, "{story}");
+            // Another trouble may have ended the last try.
+            let is_told = snapshot.failure.ends_with("; given up after 60 tries");
+            assert!(is_told, "{story}: {}", snapshot.failure);
+        }
+        Scenario::SnapshotUnwanted | Scenario::DeleteSnapshot => {
+            assert!(snapshot.is_none(), "{story}: {snapshot:?}");
+            assert!(is_available, "{story}");
+        }
+        Scenario::DeleteWithSnapshots => {
+            assert!(volume.is_none() && snapshot.is_none(), "{story}");
+        }
+        Scenario::FromSnapshot
+        | Scenario::FromSnapshotLarger
+        | Scenario::FromSnapshotElsewhere
+        | Scenario::FromVolume
+        | Scenario::FromVolumeElsewhere => {
+            let volume = volume.unwrap();
+            assert!(is_available, "{story}: {}", volume.failure);
+            let larger = scenario == Scenario::FromSnapshotLarger;
+            let expected = (THEN, if larger { 5 } else { 1 });
+            assert_eq!(holds(site, &volume, story).await, expected, "{story}");
+            let source = site.volume(actors.source.unwrap()).await.unwrap();
+            let is_elsewhere = matches!(
+                scenario,
+                Scenario::FromSnapshotElsewhere | Scenario::FromVolumeElsewhere
+            );
+            assert_eq!(source.backend_id != volume.backend_id, is_elsewhere);
+        }
+        Scenario::Extend | Scenario::ExtendInUse => {
+            let volume = volume.unwrap();
+            assert!(is_available || is_in_use, "{story}: {}", volume.failure);
+            assert_eq!(holds(site, &volume, story).await, (THEN, 3), "{story}");
+        }
+        Scenario::ExtendInUseRefused => {
+            let volume = volume.unwrap();
+            assert!(is_in_use, "{story}");
+            assert_eq!(volume.failure, "the storage cannot do this", "{story}");
+            assert_eq!(holds(site, &volume, story).await, (THEN, 1), "{story}");
+        }
+        Scenario::Revert | Scenario::RevertLarger => {
+            let volume = volume.unwrap();
+            assert!(is_available, "{story}: {}", volume.failure);
+            let larger = scenario == Scenario::RevertLarger;
+            let expected = (THEN, if larger { 2 } else { 1 });
+            assert_eq!(holds(site, &volume, story).await, expected, "{story}");
+            assert_ne!(THEN, NOW);
+            assert_eq!(snapshot.unwrap().status, SnapshotStatus::Available);
+        }
+        other => panic!("{other:?} ends elsewhere"),
     }
 }

@@ -2,8 +2,12 @@
 
 use serde_json::json;
 use uuid::Uuid;
-use volume_service::model::backend::BackendState;
-use volume_service::model::id::{AttachmentId, BackendId, VolumeId};
+use volume_service::app;
+use volume_service::app::snapshots::{DeleteMode as DeleteSnapshot, InUse};
+use volume_service::app::volumes::{DeleteMode, VolumeSource};
+use volume_service::db::backends;
+use volume_service::model::backend::{BackendState, BackendUse};
+use volume_service::model::id::{AttachmentId, BackendId, SnapshotId, VolumeId};
 use volume_service::model::volume::VolumeStatus;
 
 use crate::fake_pool::State;
@@ -42,10 +46,42 @@ pub enum Scenario {
     AttachWithoutNbd,
     /// The end of an attachment.
     Detach,
+    /// A snapshot of a volume.
+    Snapshot,
+    /// A snapshot of a volume that is in use.
+    SnapshotInUse,
+    /// A snapshot that the storage has no room in its chain for.
+    SnapshotTooDeep,
+    /// A snapshot that is deleted while it is being taken.
+    SnapshotUnwanted,
+    /// A snapshot goes.
+    DeleteSnapshot,
+    /// A volume from a snapshot.
+    FromSnapshot,
+    /// A volume from a snapshot, and larger.
+    FromSnapshotLarger,
+    /// A volume from a snapshot, on another backend.
+    FromSnapshotElsewhere,
+    /// A volume from a volume that is in use.
+    FromVolume,
+    /// A volume from a volume that is in use, on another backend.
+    FromVolumeElsewhere,
+    /// A volume goes with its snapshots.
+    DeleteWithSnapshots,
+    /// A volume becomes larger.
+    Extend,
+    /// A volume becomes larger while it is in use.
+    ExtendInUse,
+    /// The same, at a pool that cannot do that.
+    ExtendInUseRefused,
+    /// A volume goes back to its snapshot.
+    Revert,
+    /// A volume that was extended since goes back to its snapshot.
+    RevertLarger,
 }
 
 impl Scenario {
-    pub const ALL: [Scenario; 15] = [
+    pub const ALL: [Scenario; 31] = [
         Scenario::Create,
         Scenario::CreateOnNewBackend,
         Scenario::CreateOnSecond,
@@ -61,7 +97,37 @@ impl Scenario {
         Scenario::AttachXenHost,
         Scenario::AttachWithoutNbd,
         Scenario::Detach,
+        Scenario::Snapshot,
+        Scenario::SnapshotInUse,
+        Scenario::SnapshotTooDeep,
+        Scenario::SnapshotUnwanted,
+        Scenario::DeleteSnapshot,
+        Scenario::FromSnapshot,
+        Scenario::FromSnapshotLarger,
+        Scenario::FromSnapshotElsewhere,
+        Scenario::FromVolume,
+        Scenario::FromVolumeElsewhere,
+        Scenario::DeleteWithSnapshots,
+        Scenario::Extend,
+        Scenario::ExtendInUse,
+        Scenario::ExtendInUseRefused,
+        Scenario::Revert,
+        Scenario::RevertLarger,
     ];
+}
+
+impl Scenario {
+    /// Those of a run: all, or those that `XENSM_SCENARIOS` names, with commas between them.
+    pub fn chosen() -> Vec<Scenario> {
+        let chosen = std::env::var("XENSM_SCENARIOS").unwrap_or_default();
+        let is_chosen = |scenario: &Scenario| {
+            let name = format!("{scenario:?}");
+            chosen.is_empty() || chosen.split(',').any(|one| one == name)
+        };
+        let found: Vec<Scenario> = Scenario::ALL.into_iter().filter(is_chosen).collect();
+        assert!(!found.is_empty(), "XENSM_SCENARIOS={chosen} names none");
+        found
+    }
 }
 
 /// What a scenario is about.
@@ -70,7 +136,15 @@ pub struct Actors {
     pub volume: Option<VolumeId>,
     pub attachment: Option<AttachmentId>,
     pub backend: Option<BackendId>,
+    pub snapshot: Option<SnapshotId>,
+    /// The volume that another one is made from.
+    pub source: Option<VolumeId>,
 }
+
+/// What a volume holds when a snapshot of it is taken.
+pub const THEN: u64 = 7;
+/// What it holds afterwards.
+pub const NOW: u64 = 8;
 
 /// Brings a site to where the scenario begins, without faults, and asks for the scenario's operation.
 pub async fn begin(site: &Site, scenario: Scenario) -> Actors {
@@ -153,6 +227,7 @@ pub async fn begin(site: &Site, scenario: Scenario) -> Actors {
             actors.volume = Some(volume);
             actors.attachment = Some(attachment);
         }
+        _ => begin_content(site, scenario, &mut actors).await,
     }
     if scenario == Scenario::CreateUnwanted {
         site.force_delete(actors.volume.unwrap()).await;
@@ -177,4 +252,137 @@ async fn available(site: &Site) -> VolumeId {
     let row = site.volume(volume).await.unwrap();
     assert_eq!(row.status, VolumeStatus::Available, "{}", row.failure);
     volume
+}
+
+/// The scenarios of what has content.
+async fn begin_content(site: &Site, scenario: Scenario, actors: &mut Actors) {
+    let volume = available(site).await;
+    write(site, volume, THEN).await;
+    actors.volume = Some(volume);
+    let (service, requester) = (site.service(), site.requester());
+    let is_in_use = matches!(
+        scenario,
+        Scenario::SnapshotInUse
+            | Scenario::FromVolume
+            | Scenario::FromVolumeElsewhere
+            | Scenario::ExtendInUse
+            | Scenario::ExtendInUseRefused
+    );
+    if is_in_use {
+        actors.attachment = Some(used(site, volume).await);
+    }
+    match scenario {
+        Scenario::Snapshot
+        | Scenario::SnapshotInUse
+        | Scenario::SnapshotTooDeep
+        | Scenario::SnapshotUnwanted => {
+            site.pool.change(|state| {
+                if scenario == Scenario::SnapshotTooDeep {
+                    state.deep_types.insert("file".to_owned());
+                }
+            });
+            let snapshot = site.create_snapshot(volume).await.unwrap();
+            if scenario == Scenario::SnapshotUnwanted {
+                site.force_delete_snapshot(snapshot).await;
+            }
+            actors.snapshot = Some(snapshot);
+        }
+        Scenario::DeleteSnapshot => {
+            let snapshot = taken(site, volume).await;
+            let mode = DeleteSnapshot::Normal;
+            let asked = app::snapshots::delete(service, &requester, snapshot, mode).await;
+            asked.unwrap();
+            actors.snapshot = Some(snapshot);
+        }
+        Scenario::FromSnapshot
+        | Scenario::FromSnapshotLarger
+        | Scenario::FromSnapshotElsewhere
+        | Scenario::FromVolume
+        | Scenario::FromVolumeElsewhere => from_content(site, scenario, volume, actors).await,
+        Scenario::DeleteWithSnapshots => {
+            taken(site, volume).await;
+            actors.snapshot = Some(taken(site, volume).await);
+            let mode = DeleteMode::Cascade;
+            let asked = app::volumes::delete(service, &requester, volume, mode).await;
+            asked.unwrap();
+        }
+        Scenario::Extend | Scenario::ExtendInUse | Scenario::ExtendInUseRefused => {
+            site.pool.change(|state| {
+                state.is_without_online_resize = scenario == Scenario::ExtendInUseRefused;
+            });
+            let asked = app::volumes::extend(service, &requester, volume, 3, InUse::Allow).await;
+            assert_eq!(asked.unwrap().extending_to_gib, Some(3));
+        }
+        Scenario::Revert | Scenario::RevertLarger => {
+            let snapshot = taken(site, volume).await;
+            if scenario == Scenario::RevertLarger {
+                let in_use = InUse::Refuse;
+                let asked = app::volumes::extend(service, &requester, volume, 2, in_use).await;
+                asked.unwrap();
+                site.work(&site.engine().await).await;
+            }
+            let asked = app::volumes::revert(service, &requester, volume, snapshot).await;
+            asked.unwrap();
+            actors.snapshot = Some(snapshot);
+        }
+        other => panic!("{other:?} begins elsewhere"),
+    }
+}
+
+async fn from_content(site: &Site, scenario: Scenario, volume: VolumeId, actors: &mut Actors) {
+    let is_from_volume = matches!(
+        scenario,
+        Scenario::FromVolume | Scenario::FromVolumeElsewhere
+    );
+    let source = if is_from_volume {
+        VolumeSource::Volume(volume)
+    } else {
+        let snapshot = taken(site, volume).await;
+        actors.snapshot = Some(snapshot);
+        VolumeSource::Snapshot(snapshot)
+    };
+    if matches!(
+        scenario,
+        Scenario::FromSnapshotElsewhere | Scenario::FromVolumeElsewhere
+    ) {
+        let first = site.volume(volume).await.unwrap().backend_id.unwrap();
+        let second = site.add_backend("nfs", None).await;
+        site.connect(second).await;
+        site.work(&site.engine().await).await;
+        let disabled = site
+            .database()
+            .write(move |tx| backends::set_use(tx, first, BackendUse::Disabled));
+        assert!(disabled.await.unwrap());
+    }
+    let size_gib = match scenario {
+        Scenario::FromSnapshotLarger => 5,
+        _ => 0,
+    };
+    actors.source = Some(volume);
+    actors.volume = Some(site.create_from(source, size_gib).await.unwrap());
+}
+
+/// Changes what a volume holds.
+pub async fn write(site: &Site, volume: VolumeId, content: u64) {
+    let vdi = site.volume(volume).await.unwrap().vdi_uuid.unwrap();
+    site.pool.change(|state| {
+        state.vdis.get_mut(&vdi).unwrap().content = content;
+    });
+}
+
+/// A snapshot that is there, of a volume that has changed since.
+async fn taken(site: &Site, volume: VolumeId) -> SnapshotId {
+    let snapshot = site.create_snapshot(volume).await.unwrap();
+    site.work(&site.engine().await).await;
+    write(site, volume, NOW).await;
+    snapshot
+}
+
+/// Attaches a volume for good.
+async fn used(site: &Site, volume: VolumeId) -> AttachmentId {
+    let attachment = site.attach(volume, json!({"host": "h"})).await;
+    site.work(&site.engine().await).await;
+    let completed = app::attachments::complete(site.service(), &site.requester(), attachment).await;
+    completed.unwrap();
+    attachment
 }

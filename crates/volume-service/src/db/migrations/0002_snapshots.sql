@@ -58,6 +58,13 @@ CREATE TABLE IF NOT EXISTS volume_extensions (
     added_gib {int} NOT NULL CHECK (added_gib > 0)
 ) {strict};
 
+-- VDIs that a volume no longer has, to be destroyed in their pool.
+CREATE TABLE IF NOT EXISTS retired_vdis (
+    vdi_uuid {text} PRIMARY KEY NOT NULL,
+    zone {text} NOT NULL,
+    retired_at_us {int} NOT NULL
+) {strict};
+
 -- How many snapshots a project has. Their GiB are in project_usage beside those of the volumes, for they share a quota.
 CREATE TABLE IF NOT EXISTS snapshot_usage (
     project_id {text} PRIMARY KEY NOT NULL,

@@ -137,6 +137,11 @@ CREATE TABLE retired_srs (
     zone TEXT NOT NULL,
     retired_at_us INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE retired_vdis (
+    vdi_uuid TEXT PRIMARY KEY NOT NULL,
+    zone TEXT NOT NULL,
+    retired_at_us INTEGER NOT NULL
+) STRICT;
 CREATE TABLE revoked_tokens (
     audit_id TEXT PRIMARY KEY NOT NULL,
     expires_at_us INTEGER NOT NULL

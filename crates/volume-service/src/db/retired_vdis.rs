@@ -1,0 +1,33 @@
+//! VDIs that a volume no longer has: they are destroyed by the operation that retired them, or by a reconciler.
+
+use uuid::Uuid;
+
+use super::Transaction;
+use crate::error::Result;
+
+/// Says that a VDI is to be destroyed, whatever its marks say.
+pub fn insert(tx: &mut Transaction<'_>, vdi: Uuid, zone: &str, now_us: i64) -> Result<()> {
+    tx.execute(
+        "INSERT INTO retired_vdis (vdi_uuid, zone, retired_at_us) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        &[vdi.to_string().into(), zone.into(), now_us.into()],
+    )?;
+    Ok(())
+}
+
+/// Up to `limit` VDIs of a zone that are to be destroyed, those that waited longest first.
+pub fn list(tx: &mut Transaction<'_>, zone: &str, limit: usize) -> Result<Vec<Uuid>> {
+    tx.query(
+        "SELECT vdi_uuid FROM retired_vdis WHERE zone = ?1 ORDER BY retired_at_us LIMIT ?2",
+        &[zone.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
+        |row| row.parsed(0, |text| text.parse().ok()),
+    )
+}
+
+/// Such a VDI is destroyed.
+pub fn remove(tx: &mut Transaction<'_>, vdi: Uuid) -> Result<()> {
+    tx.execute(
+        "DELETE FROM retired_vdis WHERE vdi_uuid = ?1",
+        &[vdi.to_string().into()],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! Why no backend took a volume.
+
+use super::create_volume::Refused;
+use super::definition::Reason;
+use crate::model::id::BackendId;
+use crate::model::volume::Volume;
+use crate::scheduler::{Placement, SkipReason};
+
+/// Words for a volume that no backend took: every backend of the flavor with its reason.
+pub(super) fn reason(volume: &Volume, placement: &Placement, refused: &[Refused]) -> Reason {
+    let skipped = placement.skipped.iter().map(|skipped| {
+        let full = skipped.reason.to_string();
+        // What connecting failed with names servers and paths.
+        let public = match &skipped.reason {
+            SkipReason::Unreachable { since_us, .. } => SkipReason::Unreachable {
+                since_us: *since_us,
+                text: String::new(),
+            }
+            .to_string(),
+            _ => full.clone(),
+        };
+        (skipped.backend, Reason { public, full })
+    });
+    let refused = refused
+        .iter()
+        .map(|refused| (refused.backend, refused.reason.clone()));
+    let mut reasons: Vec<(BackendId, Reason)> = refused.collect();
+    for (backend, reason) in skipped {
+        if reasons.iter().all(|(known, _)| *known != backend) {
+            reasons.push((backend, reason));
+        }
+    }
+    let flavor = &volume.flavor_label;
+    if reasons.is_empty() {
+        return Reason::new(format!("flavor {flavor} has no backend"));
+    }
+    let worded = |text: fn(&Reason) -> &String| {
+        let list: Vec<String> = reasons
+            .iter()
+            .map(|(backend, reason)| format!("backend {backend}: {}", text(reason)))
+            .collect();
+        format!(
+            "no backend of flavor {flavor} can hold it: {}",
+            list.join("; ")
+        )
+    };
+    Reason {
+        public: worded(|reason| &reason.public),
+        full: worded(|reason| &reason.full),
+    }
+}
