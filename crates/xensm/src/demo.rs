@@ -1,6 +1,7 @@
 //! `xensm demo`: the whole story in front of the reader's eyes, in a temporary directory.
 
 mod ec2;
+mod snapshot;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -166,12 +167,7 @@ async fn tell_with(
             async {
                 let wanted = json!({"volume": {"name": "first", "size": 1, "volume_type": "gold"}});
                 let made = client.call(Method::POST, "/volumes", Some(&wanted)).await?;
-                wait_for(
-                    &client,
-                    made["volume"]["id"].as_str().unwrap_or_default(),
-                    Some("available"),
-                )
-                .await
+                wait_for(&client, "volume", &made["volume"], Some("available")).await
             },
         )
         .await?;
@@ -185,8 +181,8 @@ async fn tell_with(
             async {
                 let id = ec2.create_volume("gold", 1, ZONE).await?;
                 ui::result(format!("   {id}"));
-                let found = find_by_ec2_id(&client, &id).await?;
-                wait_for(&client, &found, Some("available")).await
+                let found = json!({"id": find_by_ec2_id(&client, &id).await?});
+                wait_for(&client, "volume", &found, Some("available")).await
             },
         )
         .await?;
@@ -204,9 +200,13 @@ async fn tell_with(
         .step(
             "... writes 4 MiB through NBD and reads them back",
             &format!("nbdcopy data.raw '{uri}'"),
-            async { write_and_read(&attachment) },
+            async {
+                write(&attachment, 1)?;
+                read_back(&attachment, 1)
+            },
         )
         .await?;
+    snapshot::tell(story, &client, &volume, &attachment).await?;
     story
         .step(
             "... detaches it",
@@ -224,10 +224,18 @@ async fn tell_with(
                 client
                     .call(Method::DELETE, &format!("/volumes/{id}"), None)
                     .await?;
-                wait_for(&client, id, None).await
+                wait_for(&client, "volume", volume, None).await
             })
             .await?;
     }
+    let backends = ["backend-a", "backend-b"].map(|name| root.join(name));
+    story
+        .step(
+            "The Storage Manager removes what snapshots left behind",
+            "ls backend-a backend-b",
+            snapshot::collected(&backends),
+        )
+        .await?;
     for (id, _) in backend_ids(common).await? {
         let command = SmCommand::BackendRemove {
             backend_id: id,
@@ -253,26 +261,24 @@ async fn tell_with(
         .await
 }
 
-/// Waits until a volume has a status, or (with none) until it is gone.
-async fn wait_for(client: &ApiClient, id: &str, status: Option<&str>) -> Result<Value> {
+/// Waits until a volume or snapshot has a status, or (with none) until it is gone.
+async fn wait_for(
+    client: &ApiClient,
+    kind: &str,
+    thing: &Value,
+    status: Option<&str>,
+) -> Result<Value> {
+    let id = thing["id"].as_str().unwrap_or_default();
+    let path = format!("/{kind}s/{id}");
     let started = Instant::now();
     loop {
-        match (
-            client
-                .call(Method::GET, &format!("/volumes/{id}"), None)
-                .await,
-            status,
-        ) {
-            (Ok(answer), Some(status)) if answer["volume"]["status"] == status => {
-                return Ok(answer["volume"].clone());
+        match (client.call(Method::GET, &path, None).await, status) {
+            (Ok(answer), Some(status)) if answer[kind]["status"] == status => {
+                return Ok(answer[kind].clone());
             }
-            (Ok(answer), _)
-                if answer["volume"]["status"]
-                    .as_str()
-                    .is_some_and(|now| now.starts_with("error")) =>
-            {
+            (Ok(answer), _) if says_error(&answer[kind]) => {
                 return Err(
-                    Failure::new(Exit::Failed, format!("volume {id} is in error")).hint(format!(
+                    Failure::new(Exit::Failed, format!("{kind} {id} is in error")).hint(format!(
                         "openstack volume message list --resource_uuid {id}"
                     )),
                 );
@@ -285,13 +291,18 @@ async fn wait_for(client: &ApiClient, id: &str, status: Option<&str>) -> Result<
             return Err(Failure::new(
                 Exit::Unavailable,
                 format!(
-                    "volume {id} did not get there within {} s",
+                    "{kind} {id} did not get there within {} s",
                     PATIENCE.as_secs()
                 ),
             ));
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+fn says_error(thing: &Value) -> bool {
+    let status = thing["status"].as_str();
+    status.is_some_and(|now| now.starts_with("error"))
 }
 
 /// Both APIs see the same volumes: the EC2 id is made of the volume id's first 17 digits.
@@ -314,9 +325,18 @@ async fn backend_ids(common: &CommonFlags) -> Result<Vec<(i64, String)>> {
     sm::backends_of(common, "gold").await
 }
 
-/// Writes a pattern through NBD, flushes, and compares what another connection reads.
-fn write_and_read(attachment: &Value) -> Result<()> {
-    const LENGTH: usize = 4 * 1024 * 1024;
+/// What the demo writes and reads, in bytes.
+const LENGTH: usize = 4 * 1024 * 1024;
+
+/// Bytes that tell where they belong, different for each seed.
+fn pattern(seed: usize) -> Vec<u8> {
+    (0..LENGTH)
+        .map(|index| ((index / 512 + seed * 97) % 251) as u8)
+        .collect()
+}
+
+/// Connects to an attachment's export, by its socket.
+fn connect(attachment: &Value) -> Result<nbd::Client> {
     let info = &attachment["connection_info"];
     let text = |key: &str| {
         info[key]
@@ -326,35 +346,37 @@ fn write_and_read(attachment: &Value) -> Result<()> {
             .to_owned()
     };
     let (socket, export) = (text("socket"), text("export"));
-    let failed = |what: &str| {
-        let what = format!("{what} {export} on {socket}");
-        move |cause: nbd::Error| Failure::failed(what, &cause)
-    };
-    let pattern: Vec<u8> = (0..LENGTH).map(|index| (index / 512 % 251) as u8).collect();
-    let connect = || {
-        nbd::Client::connect_unix(
-            Path::new(&socket),
-            &export,
-            &nbd::client::ClientOptions::default(),
-        )
-    };
-    let mut writer = connect().map_err(failed("open"))?;
-    writer.write(&pattern, 0).map_err(failed("write"))?;
-    writer.flush().map_err(failed("flush"))?;
-    writer.disconnect().map_err(failed("leave"))?;
-    let mut reader = connect().map_err(failed("open"))?;
+    nbd::Client::connect_unix(
+        Path::new(&socket),
+        &export,
+        &nbd::client::ClientOptions::default(),
+    )
+    .map_err(|cause| Failure::failed(format!("open {export} on {socket}"), &cause))
+}
+
+/// Writes a pattern through NBD and flushes it.
+fn write(attachment: &Value, seed: usize) -> Result<()> {
+    let failed = |cause: nbd::Error| Failure::failed("write through NBD", &cause);
+    let mut writer = connect(attachment)?;
+    writer.write(&pattern(seed), 0).map_err(failed)?;
+    writer.flush().map_err(failed)?;
+    writer.disconnect().map_err(failed)
+}
+
+/// Compares what another connection reads with a pattern.
+fn read_back(attachment: &Value, seed: usize) -> Result<()> {
+    let failed = |cause: nbd::Error| Failure::failed("read through NBD", &cause);
+    let mut reader = connect(attachment)?;
     let mut read = vec![0; LENGTH];
-    reader.read(&mut read, 0).map_err(failed("read"))?;
-    reader.disconnect().map_err(failed("leave"))?;
-    if read != pattern {
+    reader.read(&mut read, 0).map_err(failed)?;
+    reader.disconnect().map_err(failed)?;
+    if read != pattern(seed) {
         return Err(Failure::new(
             Exit::Failed,
             "what was read is not what was written",
         ));
     }
-    ui::result(format!(
-        "   {LENGTH} bytes written, flushed, read and compared"
-    ));
+    ui::result(format!("   {LENGTH} bytes read and compared"));
     Ok(())
 }
 

@@ -154,7 +154,8 @@ fn the_demo_tells_the_whole_story_and_leaves_nothing() {
         "openstack volume create --type gold",
         "aws ec2 create-volume --volume-type gold",
         "xensm attach first",
-        "written, flushed, read and compared",
+        "bytes read and compared",
+        "openstack volume snapshot create --volume first",
         "Nothing is left",
     ] {
         assert!(told.contains(part), "{part} is missing in:\n{told}");

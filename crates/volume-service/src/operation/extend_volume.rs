@@ -31,6 +31,11 @@ pub(super) struct Outputs {
     sr: SrName,
     size_bytes: u64,
     is_attached: bool,
+    /// For `app::modifications`, which tells the volume's story when it has its new size.
+    #[serde(default)]
+    original_gib: u64,
+    #[serde(default)]
+    target_gib: u64,
 }
 
 impl Definition for ExtendVolume {
@@ -67,6 +72,8 @@ impl Definition for ExtendVolume {
             vdi_uuid,
             sr: SrName::of(&backend),
             size_bytes: size_gib.saturating_mul(1 << 30),
+            original_gib: volume.size_gib,
+            target_gib: size_gib,
             is_attached: attachments::of_volume(at.transaction, id)?
                 .iter()
                 .any(|attachment| is_at_the_vdi(attachment.status)),
