@@ -177,7 +177,7 @@ impl ChangeLogs {
                 .try_publish()
                 .map_err(|source| log_file::io_error(&self.directory, "write", vdi, source)),
             None => match log_file::open(&self.directory, vdi)? {
-                Some((_, header)) if !header.consistent => {
+                Some((_, header)) if !header.consistent || header.size != size => {
                     self.complete(vdi, leaf, size, path, false).map(drop)
                 }
                 _ => Ok(()),

@@ -43,24 +43,28 @@ impl ChangeLogs {
         }
         self.remove_doubles(&mut headers)?;
         self.relink(&open, &headers)?;
-        for (vdi, _) in headers.iter().filter(|(_, header)| !header.consistent) {
+        for (vdi, header) in &headers {
             // `changed_blocks` refuses what stays open.
-            if let Err(error) = self.complete_left_open(*vdi, &image_of) {
+            if let Err(error) = self.complete_left_open(*vdi, header, &image_of) {
                 tracing::warn!(vdi.uuid = %vdi, error = %error.chain_text(), "could not complete a change-tracking log that was not closed");
             }
         }
         Ok(())
     }
 
+    /// Completes a log whose VDI was open, or was growing, when the process died.
     fn complete_left_open(
         &self,
         vdi: Uuid,
+        header: &Header,
         image_of: impl Fn(Uuid) -> Result<Option<LeafImage>>,
     ) -> Result<()> {
         match image_of(vdi)? {
+            Some(image) if header.consistent && header.size == image.size => Ok(()),
             Some(image) => self
                 .complete(vdi, Some(image.storage), image.size, &image.path, false)
                 .map(drop),
+            None if header.consistent => Ok(()),
             // Nothing is left that could tell what it lacks.
             None => Err(Error::LogInconsistent { vdi }),
         }
