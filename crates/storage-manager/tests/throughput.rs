@@ -4,9 +4,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use storage_manager::sr::{AttachedSr, FileSr, NewVdi, OpenMode, SnapshotKind, SrParams, SrType};
 use support::{Running, config, make_sr, vdi_record};
+use uuid::Uuid;
 use xenapi::Value;
 
 /// Calls of each client.
@@ -108,4 +112,106 @@ fn records_of_many_objects() {
         "SR.get_record with its round trip: {:?}",
         start.elapsed() / u32::try_from(some.len()).unwrap()
     );
+}
+
+/// An attached SR of type `file` without a server before it.
+fn file_sr(location: &std::path::Path) -> Arc<dyn AttachedSr> {
+    let params = SrParams {
+        sr_uuid: Uuid::from_u128(1),
+        device_config: [("location".to_owned(), location.to_str().unwrap().to_owned())].into(),
+        sm_config: BTreeMap::new(),
+    };
+    let driver = FileSr::default();
+    driver.create(&params).unwrap();
+    driver.attach(&params).unwrap()
+}
+
+fn create(sr: &dyn AttachedSr, uuid: u128, virtual_size: u64) {
+    let new = NewVdi {
+        uuid: Uuid::from_u128(uuid),
+        virtual_size,
+        sm_config: BTreeMap::new(),
+    };
+    sr.create_vdi(&new).unwrap();
+}
+
+/// Times snapshots of a VDI that was written before each; its chain grows.
+fn snapshots(sr: &dyn AttachedSr, vdi: u128, count: u128, attached: bool) -> Vec<Duration> {
+    let (vdi, mut times) = (Uuid::from_u128(vdi), Vec::new());
+    let open = || sr.open_vdi(vdi, OpenMode::ReadWrite).unwrap();
+    let mut consumer = attached.then(open);
+    for n in 0..count {
+        let writer = consumer.take().unwrap_or_else(open);
+        writer.write_at(&[n as u8; 4096], n as u64 * 4096).unwrap();
+        if attached {
+            consumer = Some(writer);
+        } else {
+            writer.close().unwrap();
+        }
+        let new = Uuid::from_u128(vdi.as_u128() << 64 | n);
+        let start = Instant::now();
+        sr.snapshot_vdi(vdi, new, SnapshotKind::Snapshot).unwrap();
+        times.push(start.elapsed());
+    }
+    times
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn snapshots_of_a_file_sr() {
+    let dir = tempfile::tempdir().unwrap();
+    let sr = file_sr(&dir.path().join("sr"));
+    for (index, size) in [1 << 30, 2040 << 30].into_iter().enumerate() {
+        for attached in [false, true] {
+            let (mut first, mut deep) = (Vec::new(), Vec::new());
+            for n in 0..8 {
+                let vdi = (index as u128 * 2 + u128::from(attached)) * 100 + n + 1;
+                create(&*sr, vdi, size);
+                let times = snapshots(&*sr, vdi, 27, attached);
+                first.push(times[0]);
+                deep.extend(&times[24..]);
+            }
+            println!(
+                "snapshot of {} GiB, consumer {attached}: depth 1 p50 {:?}, depth 25 to 27 p50 {:?} p99 {:?}",
+                size >> 30,
+                percentile(&mut first, 50),
+                percentile(&mut deep, 50),
+                percentile(&mut deep, 99),
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn a_file_sr_of_many_vdis() {
+    let dir = tempfile::tempdir().unwrap();
+    let sr = file_sr(&dir.path().join("sr"));
+    let mut made = 0;
+    for many in [1, 10_000] {
+        while made < many {
+            made += 1;
+            create(&*sr, made, 1 << 30);
+        }
+        let start = Instant::now();
+        let found = sr.scan().unwrap().vdis.len();
+        println!("SR.scan of {found} VDIs: {:?}", start.elapsed());
+        let mut times: Vec<Duration> = (0..100)
+            .map(|n| {
+                let start = Instant::now();
+                create(&*sr, 1 << 100 | many << 20 | n, 1 << 30);
+                start.elapsed()
+            })
+            .collect();
+        println!(
+            "create beside {many} VDIs: p50 {:?}",
+            percentile(&mut times, 50)
+        );
+        let mut times = snapshots(&*sr, 1, 13, true);
+        println!(
+            "snapshot beside {many} VDIs: p50 {:?}",
+            percentile(&mut times, 50)
+        );
+        (0..13).for_each(|n| sr.delete_vdi(Uuid::from_u128(1 << 64 | n)).unwrap());
+    }
 }

@@ -42,6 +42,8 @@ pub enum Command {
     VdiClone,
     /// `VDI.revert`.
     VdiRevert,
+    /// `VDI.resize` and `VDI.resize_online`.
+    VdiResize,
 }
 
 impl Command {
@@ -61,6 +63,7 @@ impl Command {
             }
             Command::VdiSnapshot | Command::VdiRevert => (82, "Snapshot error"),
             Command::VdiClone => (81, "Clone error"),
+            Command::VdiResize => (110, "VDI resize failed"),
         }
     }
 
@@ -71,6 +74,7 @@ impl Command {
             Command::VdiSnapshot => "snapshot",
             Command::VdiClone => "clone",
             Command::VdiRevert => "revert_to",
+            Command::VdiResize => "resize",
             _ => "attach",
         }
     }

@@ -38,6 +38,8 @@ static INFO: DriverInfo = DriverInfo {
         "VDI_DEACTIVATE",
         "VDI_DELETE",
         "VDI_DETACH",
+        "VDI_RESIZE",
+        "VDI_RESIZE_ONLINE",
         "VDI_REVERT",
         "VDI_SNAPSHOT",
     ],
@@ -348,6 +350,10 @@ impl AttachedSr for AttachedFileSr {
         let command = Command::VdiRevert;
         let branched = self.with_images(command, |images| images.revert(vdi, snapshot))?;
         report(command, branched)
+    }
+
+    fn resize_vdi(&self, uuid: Uuid, size: u64) -> Result<FoundVdi, Failure> {
+        self.with_images(Command::VdiResize, |images| images.resize(uuid, size))
     }
 
     fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn nbd::Export>, Failure> {

@@ -278,7 +278,7 @@ impl VhdDirectory {
             timestamp: link.timestamp,
         };
         let mut sibling = self.prepare_sibling(&parent, source, name)?;
-        let named = self.while_held_off(source.name, &mut |_| {
+        let named = self.while_held_off(source.name, Use::Read, &mut |_| {
             if !self
                 .look_at_source(source.name.uuid, "snapshotted")?
                 .is_empty
@@ -316,7 +316,7 @@ impl VhdDirectory {
             return Err(Error::ChainFull { uuid, depth, limit });
         }
         let mut files = self.prepare_branch(source, second)?;
-        let swapped = self.while_held_off(source.name, &mut |paused| {
+        let swapped = self.while_held_off(source.name, Use::Read, &mut |paused| {
             self.seal_log(source.name)?;
             self.swap(paused, &mut files, second)?;
             self.hand_over_log(source.name, second);
@@ -347,10 +347,11 @@ impl VhdDirectory {
     }
 
     /// Runs `change` while nobody writes to the image: in a pause of the consumer that has it open for writing, or with
-    /// nobody having it so.
-    fn while_held_off<T>(
+    /// nobody having it so; it is then held for the use that is wanted.
+    pub(super) fn while_held_off<T>(
         &self,
         name: ImageName,
+        wanted: Use,
         change: &mut dyn FnMut(Option<&mut Paused<'_>>) -> Result<T>,
     ) -> Result<T> {
         for image in self.open.of(name.uuid) {
@@ -370,7 +371,7 @@ impl VhdDirectory {
                 changed => return changed,
             }
         }
-        let hold = self.open.hold_within(name, Use::Read, CLOSE_LIMIT);
+        let hold = self.open.hold_within(name, wanted, CLOSE_LIMIT);
         let _nobody_writes = hold.ok_or(Error::InUse { uuid: name.uuid })?;
         change(None)
     }

@@ -85,6 +85,45 @@ impl<'a> Paused<'a> {
         outcome
     }
 
+    /// Closes the chain, lets `change` work on the image's file, and opens it again, also when `change` failed.
+    ///
+    /// # Errors
+    /// Those of `change`; when the image cannot be opened again, which the error then says, it stays closed.
+    pub fn rebuild(
+        &mut self,
+        change: impl FnOnce(&Arc<PositionalFile>) -> Result<()>,
+        open: impl FnOnce(Arc<PositionalFile>) -> Result<(vhd::Chain, Vec<Hold>)>,
+    ) -> Result<()> {
+        let close_error = |source| Error::Image {
+            action: "close",
+            path: self.path.to_owned(),
+            source,
+        };
+        if let Some(chain) = self.chain() {
+            chain.close().map_err(close_error)?;
+        }
+        let Some(backing) = self.backing.take() else {
+            return Ok(());
+        };
+        let (leaf, hold) = (backing.leaf.clone(), backing.hold);
+        drop((backing.format, backing.parents));
+        let changed = change(&leaf);
+        let opened = open(leaf.clone());
+        // What could not be changed explains more than that it cannot be opened now.
+        let (chain, parents) = match (opened, &changed) {
+            (Ok(opened), _) => opened,
+            (Err(_), Err(_)) => return changed,
+            (Err(error), Ok(())) => return Err(error),
+        };
+        *self.backing = Some(Backing {
+            format: Format::Vhd(chain),
+            leaf,
+            hold,
+            parents,
+        });
+        changed
+    }
+
     /// Notes that the chain has got a new leaf, kept in this file, and that the leaf that it had is its parent, held as
     /// `base`. The old leaf's flock lets readers in.
     pub fn push_leaf(&mut self, leaf: Arc<PositionalFile>, base: Option<Hold>) {

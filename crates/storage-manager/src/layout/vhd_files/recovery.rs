@@ -8,7 +8,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::inspect::inspect;
-use super::names::{EntryKind, ImageName, classify, new_base, new_leaf, resize_journal};
+use super::names::{EntryKind, ImageName, classify, new_base, new_leaf};
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
 use crate::io::positional::PositionalFile;
@@ -165,11 +165,6 @@ impl VhdDirectory {
             .map_err(|source| self.io_error("look for links of", Some(&file_name), source))?;
         let others = others.iter().map(|name| name.to_string_lossy());
         Ok(others.filter_map(|name| ImageName::parse(&name)).collect())
-    }
-
-    fn recover_resize(&self, uuid: Uuid) -> Result<()> {
-        let found = resize_journal(uuid);
-        Err(Error::Unfinished { uuid, found })
     }
 
     fn remove_file(&self, name: &str) -> Result<()> {

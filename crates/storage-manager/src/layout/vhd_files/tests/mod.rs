@@ -3,8 +3,10 @@
 mod branch;
 mod branch_crash;
 mod create;
+mod model;
 mod open;
 mod remove;
+mod resize;
 mod scan;
 
 use std::io;
