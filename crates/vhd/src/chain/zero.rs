@@ -1,5 +1,7 @@
 //! Writing zeros and discarding.
 
+use std::sync::atomic::Ordering;
+
 use crate::SECTOR_SIZE;
 use crate::chain::access::Chain;
 use crate::chain::map::LEAF;
@@ -40,17 +42,23 @@ impl Chain {
     ///
     /// # Errors
     /// As [`Chain::write_at`].
+    ///
+    /// # Durability
+    /// As [`Chain::write_at`]: what reads as zeros at a flush reads as zeros after a crash.
     pub fn discard(&self, offset: u64, length: u64) -> Result<()> {
-        self.require_writer("discard")?;
+        let writer = self.require_writer("discard")?;
         self.require_range(offset, length)?;
         let end = (offset + length) - (offset + length) % SECTOR_SIZE;
         let start = offset.next_multiple_of(SECTOR_SIZE).min(end);
-        match &self.mirror {
+        let discarded = match &self.mirror {
             None => self.discard_leaf(start, end - start),
             Some(mirror) => mirror.discard(start, end - start, |offset, length| {
                 self.discard_leaf(offset, length)
             }),
-        }
+        };
+        // The next flush has something to do, also when part of it failed.
+        writer.writes.fetch_add(1, Ordering::Release);
+        discarded
     }
 
     /// Discards whole sectors.
