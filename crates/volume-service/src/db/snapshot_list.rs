@@ -25,6 +25,13 @@ pub struct Decided {
 /// # Errors
 /// `Invalid` when the marker does not exist in the project.
 pub fn page(tx: &mut Transaction<'_>, decided: &Decided) -> Result<Vec<Snapshot>> {
+    let (sql, params) = statement(tx, decided)?;
+    let mut found = tx.query(&sql, &params, from_row)?;
+    snapshot_metadata::fill(tx, &mut found)?;
+    Ok(found)
+}
+
+fn statement(tx: &mut Transaction<'_>, decided: &Decided) -> Result<(String, Vec<Param>)> {
     let sort = full_sort(&decided.query.sort);
     let columns: Vec<(&str, SortDirection)> = sort
         .iter()
@@ -45,9 +52,7 @@ pub fn page(tx: &mut Transaction<'_>, decided: &Decided) -> Result<Vec<Snapshot>
         let offset = select.param(count(decided.query.offset));
         sql.push_str(&format!(" OFFSET {offset}"));
     }
-    let mut found = tx.query(&sql, &select.params, from_row)?;
-    snapshot_metadata::fill(tx, &mut found)?;
-    Ok(found)
+    Ok((sql, select.params))
 }
 
 /// How many match, markers and limits aside.
@@ -161,5 +166,64 @@ fn column(key: SnapshotSortKey) -> &'static str {
         SnapshotSortKey::Status => "s.status",
         SnapshotSortKey::Volume => "s.volume_id",
         SnapshotSortKey::Id => "s.id",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::migrate;
+    use crate::model::id::VolumeId;
+
+    /// Every page is read in the order of an index: it costs the same however many snapshots there are.
+    #[test]
+    fn no_page_scans_the_table_or_sorts() {
+        let mut connection = rusqlite::Connection::open_in_memory().expect("a database");
+        migrate::sqlite(&mut connection).expect("a schema");
+        let mut tx = Transaction::on_sqlite(&connection);
+        for key in [
+            SnapshotSortKey::CreatedAt,
+            SnapshotSortKey::UpdatedAt,
+            SnapshotSortKey::Name,
+            SnapshotSortKey::Size,
+            SnapshotSortKey::Status,
+            SnapshotSortKey::Volume,
+            SnapshotSortKey::Id,
+        ] {
+            for direction in [SortDirection::Ascending, SortDirection::Descending] {
+                let query = SnapshotQuery {
+                    sort: vec![(key, direction)],
+                    ..SnapshotQuery::default()
+                };
+                assert_plan_is_cheap(&mut tx, Some("p"), query);
+            }
+        }
+        let of_volume = SnapshotQuery {
+            volume_ids: vec![VolumeId(uuid::Uuid::nil())],
+            ..SnapshotQuery::default()
+        };
+        assert_plan_is_cheap(&mut tx, None, of_volume);
+        assert_plan_is_cheap(&mut tx, None, SnapshotQuery::default());
+    }
+
+    fn assert_plan_is_cheap(
+        tx: &mut Transaction<'_>,
+        project_id: Option<&str>,
+        query: SnapshotQuery,
+    ) {
+        let decided = Decided {
+            project_id: project_id.map(str::to_owned),
+            limit: 100,
+            query,
+        };
+        let (sql, params) = statement(tx, &decided).expect("a statement");
+        let plan = tx
+            .query(&format!("EXPLAIN QUERY PLAN {sql}"), &params, |row| {
+                row.text(3)
+            })
+            .expect("a plan")
+            .join("; ");
+        assert!(plan.contains("INDEX"), "{decided:?}: {plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{decided:?}: {plan}");
     }
 }

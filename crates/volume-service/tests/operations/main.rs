@@ -8,6 +8,7 @@ mod faults;
 mod gate;
 mod installation;
 mod late_worker;
+mod offspring;
 mod outcomes;
 mod reconcilers;
 mod restored;

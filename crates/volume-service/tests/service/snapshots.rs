@@ -500,3 +500,46 @@ fn a_volume_takes_size_flavor_and_zone_of_its_source() {
         }
     });
 }
+
+#[test]
+fn ten_thousand_snapshots_are_walked_by_pages() {
+    const SNAPSHOTS: usize = 10_000;
+    on_each(|bench| async move {
+        flavor(&bench, "gold").await;
+        let alice = requester("alice", "member");
+        let volume = available(&bench, &alice, "gold").await;
+        let first = taken(&bench, &alice, volume).await;
+        let first = snapshots::get(&bench.service, &alice, first).await.unwrap();
+        let row = first.clone();
+        let filled = bench.service.database.write(move |tx| {
+            for number in 1..SNAPSHOTS {
+                let mut snapshot = row.clone();
+                snapshot.id = SnapshotId(uuid::Uuid::new_v4());
+                snapshot.ec2_id = snapshot.id.ec2_id();
+                snapshot.created_at_us += (number % 100) as i64;
+                assert!(db::snapshots::insert(tx, &snapshot)?);
+            }
+            Ok(())
+        });
+        filled.await.unwrap();
+        let mut found = std::collections::BTreeSet::new();
+        let mut query = SnapshotQuery {
+            with_total: true,
+            ..SnapshotQuery::default()
+        };
+        loop {
+            let page = snapshots::list(&bench.service, &alice, query.clone()).await;
+            let page = page.unwrap();
+            assert_eq!(page.total, Some(SNAPSHOTS as u64));
+            query.marker = page.items.last().map(|snapshot| snapshot.id);
+            found.extend(page.items.into_iter().map(|snapshot| snapshot.id));
+            if !page.has_more {
+                break;
+            }
+        }
+        assert_eq!(found.len(), SNAPSHOTS);
+        let usage = overview::usage(&bench.service, &alice).await.unwrap();
+        assert_eq!(usage.snapshots, SNAPSHOTS as u64);
+        assert_eq!(usage.gigabytes, SNAPSHOTS as u64 + 1);
+    });
+}
