@@ -9,7 +9,7 @@ use crate::config::{CommonFlags, ServeFlags, Severity};
 use crate::failure::{Exit, Failure, Result};
 use crate::serve::Roles;
 use crate::ui::Format;
-use crate::{attach, config, demo, serve, sm, ui};
+use crate::{attach, config, demo, serve, sm, ui, vdi};
 
 /// Block storage as a service for Xen pools.
 #[derive(Parser)]
@@ -66,6 +66,12 @@ enum XensmCommand {
     #[command(after_help = "Example:
   xensm detach myvolume")]
     Detach(attach::DetachArguments),
+    /// VDIs of a storage manager, and their content to and from files.
+    #[command(after_help = "Examples:
+  xensm vdi list
+  xensm vdi export myvdi backup.vhd
+  xensm vdi import backup.vhd --sr mysr --name restored")]
+    Vdi(vdi::VdiArguments),
     /// Prints an example configuration or judges one.
     Config {
         #[command(subcommand)]
@@ -131,6 +137,7 @@ pub fn run_xensm() -> ExitCode {
         XensmCommand::Sm(arguments) => sm::run(&common, arguments.command, arguments.format),
         XensmCommand::Attach(arguments) => attach::attach(&common, &arguments),
         XensmCommand::Detach(arguments) => attach::detach(&common, &arguments),
+        XensmCommand::Vdi(arguments) => vdi::run(&common, &arguments),
         XensmCommand::Config { command } => run_config(command),
     })
 }

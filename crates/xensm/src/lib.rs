@@ -16,3 +16,4 @@ pub mod service_config;
 pub mod sm;
 pub mod tls;
 pub mod ui;
+pub mod vdi;

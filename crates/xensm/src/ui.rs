@@ -39,6 +39,13 @@ pub fn talk(line: impl AsRef<str>) {
     let _ = writeln!(std::io::stderr().lock(), "{}", line.as_ref());
 }
 
+/// Writes over the line that says how far something is.
+pub fn status(line: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "\r{line}\x1b[K");
+    let _ = stderr.flush();
+}
+
 /// True when somebody watches stderr.
 pub fn is_watched() -> bool {
     std::io::stderr().is_terminal()
