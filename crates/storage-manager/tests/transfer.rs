@@ -600,6 +600,50 @@ fn a_delta_against_any_base_holds_every_difference() {
 }
 
 #[test]
+fn a_delta_against_a_snapshot_has_the_blocks_that_changed_since() {
+    let mut pool = Pool::start();
+    let vdi = pool.vdi(16 * MIB);
+    let old = sample(16 * MIB);
+    let answer = pool.import(&vdi, "", &old);
+    pool.succeeded(&answer);
+    let one_block = 2048 + 512 + 512 + 2 * MIB + 512;
+    let mut base = String::new();
+    let mut new = old.clone();
+    // First by the images that only one of both has, then by what was tracked.
+    for (round, tracked) in [(0, false), (1, true)] {
+        if tracked {
+            pool.client
+                .call("VDI.enable_cbt", [vdi.as_str().into()])
+                .unwrap();
+        }
+        let before = new.clone();
+        let made = pool
+            .client
+            .call("VDI.snapshot", [vdi.as_str().into(), support::texts(&[])])
+            .unwrap();
+        base = made.as_str().unwrap().to_owned();
+        new[(6 + 4 * round) * MIB + 700] ^= 0xff;
+        let at = (6 + 4 * round) * MIB;
+        let mut chunk = (at as u64).to_le_bytes().to_vec();
+        chunk.extend_from_slice(&4096u32.to_le_bytes());
+        chunk.extend_from_slice(&new[at..at + 4096]);
+        chunk.extend_from_slice(&[0; 12]);
+        let answer = pool.import(&vdi, "&chunked", &chunk);
+        pool.succeeded(&answer);
+        let delta = pool.content(&vdi, &format!("&format=vhd&base={base}"));
+        assert_eq!(delta.len(), one_block, "tracked: {tracked}");
+        let copy = pool.vdi(16 * MIB);
+        for (more, body) in [("", &before), ("&format=vhd", &delta)] {
+            let answer = pool.import(&copy, more, body);
+            pool.succeeded(&answer);
+        }
+        assert!(pool.content(&copy, "") == new, "tracked: {tracked}");
+    }
+    assert!(pool.content(&vdi, "") == new);
+    assert!(pool.content(&base, "") != new);
+}
+
+#[test]
 fn bodies_that_do_not_fit_are_refused() {
     let mut pool = Pool::start();
     let (small, large) = (pool.vdi(2 * MIB), pool.vdi(4 * MIB));

@@ -98,7 +98,7 @@ impl Manager {
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
         assert!(
-            told.starts_with("error: ") && told.contains("hint: "),
+            told.contains("error: ") && told.contains("hint: "),
             "{told}"
         );
         told

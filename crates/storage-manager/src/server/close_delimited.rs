@@ -13,7 +13,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How a line begins that is put right.
-const MADE: &[u8] = b"HTTP/1.0 200";
+const MADE: &[u8] = b"HTTP/1.0 ";
+
+/// What may stand in front of it, for a client that asked.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Where the letter is.
 const MINOR_AT: usize = 7;
@@ -32,11 +35,13 @@ impl<S> CloseDelimited<S> {
 
     /// The bytes to write in place of these, if it is them.
     fn mended(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        if !self.expected.load(Ordering::Acquire) || !bytes.starts_with(MADE) {
+        let line = bytes.strip_prefix(CONTINUE).unwrap_or(bytes);
+        if !self.expected.load(Ordering::Acquire) || !line.starts_with(MADE) {
             return None;
         }
+        let line_at = bytes.len() - line.len();
         let mut mended = bytes.to_vec();
-        mended[MINOR_AT] = b'1';
+        mended[line_at + MINOR_AT] = b'1';
         Some(mended)
     }
 }

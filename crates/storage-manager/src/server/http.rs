@@ -15,6 +15,7 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use xenapi::wire::Limits;
 use xenapi::{Failure, jsonrpc, xmlrpc};
 
@@ -49,7 +50,9 @@ pub async fn handle(
             return Ok(page.map(Either::Left));
         }
     };
-    if matches!(transferred.body(), Either::Right(_)) {
+    // A real pool says HTTP/1.0 where it knows nothing better than 404.
+    let is_streamed = matches!(transferred.body(), Either::Right(_));
+    if is_streamed && transferred.status() != StatusCode::NOT_FOUND {
         connection.ends_with_answer.store(true, Ordering::Release);
     }
     Ok(transferred)
@@ -83,10 +86,10 @@ async fn answer_call(
             "403 forbidden",
             "Access to the requested resource is forbidden.",
         ),
-        _ => page(
+        method => page(
             StatusCode::NOT_IMPLEMENTED,
             "501 Method Not Implemented",
-            "The method is not supported by this server.",
+            &format!("<p>Unknown {method} not supported.<br /></p>"),
         ),
     }
 }
@@ -189,6 +192,13 @@ fn page(status: StatusCode, title: &str, text: &str) -> Response<Page> {
         "<html><body><h1>HTTP {title}</h1>{text}</body></html>"
     )));
     *response.status_mut() = status;
+    // The words of a real pool.
+    let reason = match status {
+        StatusCode::INTERNAL_SERVER_ERROR => Some(ReasonPhrase::from_static(b"Internal Error")),
+        StatusCode::NOT_IMPLEMENTED => Some(ReasonPhrase::from_static(b"Method not implemented")),
+        _ => None,
+    };
+    reason.map(|reason| response.extensions_mut().insert(reason));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
     headers.insert(

@@ -131,8 +131,11 @@ pub fn create(server: &Server, label: &str, description: &str) -> Result<String,
 pub fn finish(server: &Server, task: &str, result: &Result<Value, Failure>) {
     let result_text = result
         .as_ref()
-        .ok()
         .map(|value| xmlrpc::write_value(value).unwrap_or_default());
+    finish_with_text(server, task, result_text);
+}
+
+fn finish_with_text(server: &Server, task: &str, result: Result<String, &Failure>) {
     let written = server.database.write_volatile(|transaction| {
         let Some(object) = transaction.find("task", task) else {
             return Ok(());
@@ -145,8 +148,8 @@ pub fn finish(server: &Server, task: &str, result: &Result<Value, Failure>) {
             object.put("finished", Value::DateTime(now()));
             object.put("progress", Value::Float(1.0));
             match result {
-                Ok(_) => {
-                    object.put("result", result_text.unwrap_or_default().into());
+                Ok(text) => {
+                    object.put("result", text.into());
                     object.put("status", "success".into());
                 }
                 Err(failure) => {
@@ -166,15 +169,20 @@ pub fn finish(server: &Server, task: &str, result: &Result<Value, Failure>) {
     }
 }
 
-/// Notes how a task ended that is still pending; its owner may have ended it himself.
-pub fn finish_pending(server: &Server, task: &str, result: &Result<Value, Failure>) {
+/// Notes how the task of an import or export ended; its owner may have ended it himself. Without a value there is no text of
+/// one either, other than in the task of a call.
+pub fn finish_transfer(server: &Server, task: &str, result: &Result<Value, Failure>) {
     let is_pending = {
         let objects = server.database.read();
         let object = objects.find("task", task);
         object.is_some_and(|object| object.text("status") == "pending")
     };
     if is_pending {
-        finish(server, task, result);
+        let text = result.as_ref().map(|value| match value {
+            Value::Nil => String::new(),
+            value => xmlrpc::write_value(value).unwrap_or_default(),
+        });
+        finish_with_text(server, task, text);
     }
 }
 

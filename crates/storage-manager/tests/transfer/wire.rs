@@ -32,6 +32,19 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Sends a head as it is, and a body beside, as far as the server takes it.
+    pub fn raw(address: SocketAddr, head: &[u8], body: Vec<u8>) -> Exchange {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        (&stream).write_all(head).unwrap();
+        let mut sender = stream.try_clone().unwrap();
+        // It ends with the body, or with the connection.
+        std::thread::spawn(move || sender.write_all(&body).is_ok());
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Exchange { stream, reader }
+    }
+
     /// Sends a head; `line` and each header without its line end.
     pub fn begin(address: SocketAddr, line: &str, headers: &[&str]) -> Exchange {
         let stream = TcpStream::connect(address).unwrap();

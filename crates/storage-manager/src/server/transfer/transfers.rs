@@ -129,7 +129,7 @@ impl Job {
         if let Err(failure) = result {
             tracing::warn!(%failure, task.reference = self.task, "a transfer failed");
         }
-        tasks::finish_pending(&self.server, &self.task, result);
+        tasks::finish_transfer(&self.server, &self.task, result);
     }
 }
 
