@@ -5,6 +5,10 @@ use libfuzzer_sys::fuzz_target;
 
 #[path = "../../crates/vhd/tests/engine/disk.rs"]
 mod disk;
+#[path = "../../crates/vhd/tests/engine/merges.rs"]
+mod merges;
+#[path = "../../crates/vhd/tests/engine/recovery.rs"]
+mod recovery;
 #[path = "../../crates/vhd/tests/engine/truth.rs"]
 mod truth;
 #[path = "../../crates/vhd/tests/engine/world.rs"]

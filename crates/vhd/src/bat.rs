@@ -49,6 +49,37 @@ pub struct Limits {
 
 /// Every rule that a table breaks; `entries` are those that the virtual size needs.
 pub fn validate(entries: &[u32], limits: &Limits) -> Vec<Defect> {
+    if is_sound(entries, limits) {
+        return Vec::new();
+    }
+    every_defect(entries, limits)
+}
+
+/// Tells in one pass over the table, and one over the file in steps of a block, whether anything is wrong.
+fn is_sound(entries: &[u32], limits: &Limits) -> bool {
+    let span = (BITMAP_SIZE + u64::from(limits.block_size)) / SECTOR_SIZE;
+    let end = limits.data_end.min(limits.file_length) / SECTOR_SIZE;
+    let starts = limits.metadata_end.div_ceil(SECTOR_SIZE)..=end.saturating_sub(span);
+    // A file with far more room than blocks is not worth a slot for each place.
+    let slot_count = end / span + 1;
+    if end < span || slot_count > 2 * MAX_BLOCKS || limits.metadata_end == 0 {
+        return entries.iter().all(|entry| *entry == UNALLOCATED);
+    }
+    let mut slots = vec![0u32; slot_count as usize];
+    for entry in entries.iter().filter(|entry| **entry != UNALLOCATED) {
+        let slot = *entry / span as u32;
+        if !starts.contains(&u64::from(*entry)) || slots[slot as usize] != 0 {
+            return false;
+        }
+        slots[slot as usize] = *entry;
+    }
+    // Two blocks in slots that are no neighbours cannot overlap.
+    slots
+        .windows(2)
+        .all(|pair| pair[0] == 0 || pair[1] == 0 || u64::from(pair[1] - pair[0]) >= span)
+}
+
+fn every_defect(entries: &[u32], limits: &Limits) -> Vec<Defect> {
     let mut defects = Vec::new();
     let mut broken = |rule, found, expected| {
         defects.push(Defect {
@@ -90,6 +121,8 @@ pub fn validate(entries: &[u32], limits: &Limits) -> Vec<Defect> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const LIMITS: Limits = Limits {
@@ -123,5 +156,24 @@ mod tests {
         assert_eq!(rules(&[7 + 4104, 7 + 8]), [Rule::BlockOverlap]);
         assert_eq!(rules(&[7, 7]), [Rule::BlockOverlap]);
         assert_eq!(rules(&[7 + 4104 + 100]), [Rule::BlockInFooter]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_is_sound_when_it_has_no_defect(
+            entries in prop::collection::vec(prop_oneof![
+                3 => (0u32..12, 0u32..3).prop_map(|(place, shift)| 7 + place * 4097 + shift * 8),
+                1 => (0u32..12).prop_map(|place| 7 + place * 4104),
+                2 => Just(UNALLOCATED),
+                1 => 0u32..60_000,
+            ], 0..6),
+            data_end in 3000u64..(14 * (2 << 20)),
+            footer in 0u64..1024,
+        ) {
+            let limits = Limits { data_end, file_length: data_end + footer, ..LIMITS };
+            let defects = every_defect(&entries, &limits);
+            prop_assert!(defects.is_empty() || !is_sound(&entries, &limits));
+            prop_assert_eq!(validate(&entries, &limits), defects);
+        }
     }
 }

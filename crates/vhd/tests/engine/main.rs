@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod disk;
+mod merges;
+mod recovery;
 mod truth;
 mod world;
 

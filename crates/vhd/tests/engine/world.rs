@@ -1,13 +1,12 @@
 //! Virtual disks under every operation of the engine, with crashes between and inside them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
-use vhd::check::{CheckOptions, Depth, PrimaryFooter, check};
 use vhd::image::{self, NewImage, NewParent};
-use vhd::merge::{Control, LiveMerge, RateLimit, Target, merge};
-use vhd::{Access, Chain, ParentLink, ParentStack, ParentStorage, Part, Result};
+use vhd::merge::LiveMerge;
+use vhd::{Access, Chain, ParentLink, ParentStorage, Result};
 
 use super::disk::{Choices, Disk, Power};
 use super::truth::Truth;
@@ -18,26 +17,26 @@ const MAX_IMAGES: usize = 12;
 /// Sizes in blocks to which a disk grows: within the tables, in the gap behind them, and over the first block.
 const SIZES: [u64; 7] = [5, 128, 129, 300, 900, 2000, 4100];
 
-struct Vdi {
-    leaf: u128,
-    truth: Truth,
+pub struct Vdi {
+    pub leaf: u128,
+    pub truth: Truth,
 }
 
 /// Everything that survives a crash, and the chain that does not.
 pub struct World<'a> {
-    choices: &'a mut dyn Choices,
-    power: Arc<Power>,
-    images: BTreeMap<u128, Arc<Disk>>,
-    vdis: Vec<Vdi>,
+    pub choices: &'a mut dyn Choices,
+    pub power: Arc<Power>,
+    pub images: BTreeMap<u128, Arc<Disk>>,
+    pub vdis: Vec<Vdi>,
     /// Image that is being resized, and the journal.
-    journal: Option<(u128, Arc<Disk>)>,
+    pub journal: Option<(u128, Arc<Disk>)>,
     /// Image whose children get another parent, and this parent.
-    relink: Option<(u128, u128)>,
-    last: u128,
+    pub relink: Option<(u128, u128)>,
+    pub last: u128,
     /// The open virtual disk.
-    current: usize,
-    chain: Option<Chain>,
-    live: Option<(LiveMerge, u128)>,
+    pub current: usize,
+    pub chain: Option<Chain>,
+    pub live: Option<(LiveMerge, u128)>,
     /// Crashes survived.
     pub crashes: usize,
 }
@@ -80,21 +79,21 @@ pub fn play(choices: &mut dyn Choices, operations: usize) -> usize {
 }
 
 impl World<'_> {
-    fn find(&self, link: &ParentLink) -> ParentStorage {
+    pub fn find(&self, link: &ParentLink) -> ParentStorage {
         ParentStorage::Vhd(self.images[&link.uuid.as_u128()].clone())
     }
 
-    fn open(&self, leaf: u128, access: Access) -> Result<Chain> {
+    pub fn open(&self, leaf: u128, access: Access) -> Result<Chain> {
         let find = |link: &ParentLink| Ok(self.find(link));
         Chain::open(self.images[&leaf].clone(), &find, access)
     }
 
-    fn parent_of(&self, image: u128) -> Result<Option<u128>> {
+    pub fn parent_of(&self, image: u128) -> Result<Option<u128>> {
         let link = image::parent_link(&*self.images[&image])?;
         Ok(link.map(|link| link.uuid.as_u128()))
     }
 
-    fn children_of(&self, parent: u128) -> Result<Vec<u128>> {
+    pub fn children_of(&self, parent: u128) -> Result<Vec<u128>> {
         let mut children = Vec::new();
         for image in self.images.keys() {
             if self.parent_of(*image)? == Some(parent) {
@@ -125,7 +124,7 @@ impl World<'_> {
         Ok(self.chain.as_ref().expect("opened above"))
     }
 
-    fn take_chain(&mut self) -> Result<Chain> {
+    pub fn take_chain(&mut self) -> Result<Chain> {
         self.chain()?;
         if let (Some((live, _)), Some(chain)) = (self.live.take(), &mut self.chain) {
             live.stop(chain);
@@ -133,7 +132,7 @@ impl World<'_> {
         Ok(self.chain.take().expect("opened above"))
     }
 
-    fn close(&mut self) -> Result<()> {
+    pub fn close(&mut self) -> Result<()> {
         self.take_chain()?.close()?;
         self.vdis[self.current].truth.flushed();
         Ok(())
@@ -248,7 +247,7 @@ impl World<'_> {
         self.grow(leaf, blocks * BLOCK)
     }
 
-    fn grow(&mut self, number: u128, size: u64) -> Result<()> {
+    pub fn grow(&mut self, number: u128, size: u64) -> Result<()> {
         let disk = self.images[&number].clone();
         if image::inspect(&*disk)?.virtual_size >= size {
             return Ok(());
@@ -257,128 +256,6 @@ impl World<'_> {
         self.journal = Some((number, journal.clone()));
         assert_eq!(image::grow(&*disk, &*journal, size)?, size);
         self.journal = None;
-        Ok(())
-    }
-
-    /// The leaf's parent into its own parent, when it is the only child of that; the consumer's chain stays open.
-    fn merge_inner(&mut self) -> Result<()> {
-        let leaf = self.vdis[self.current].leaf;
-        let Some(middle) = self.parent_of(leaf)? else {
-            return Ok(());
-        };
-        let Some(parent) = self.parent_of(middle)? else {
-            return Ok(());
-        };
-        if self.children_of(parent)? != [middle] {
-            return Ok(());
-        }
-        let size = image::inspect(&*self.images[&middle])?.virtual_size;
-        if image::inspect(&*self.images[&parent])?.virtual_size < size {
-            // Blocks may move, so nobody has it open.
-            self.close()?;
-            self.grow(parent, size)?;
-        }
-        self.merge(middle, parent)?;
-        let chain = self.take_chain()?;
-        self.relink = Some((middle, parent));
-        self.finish_relink()?;
-        let info = image::inspect(&*self.images[&leaf])?;
-        let find = |link: &ParentLink| Ok(self.find(link));
-        let stack = ParentStack::open(&info, &find)?;
-        let replaced = chain.replace_parents(stack);
-        self.chain = Some(replaced.map_err(|(_, error)| error)?);
-        self.vdis[self.current].truth.flushed();
-        Ok(())
-    }
-
-    /// Gives every child of an image that was merged into its parent this parent, and forgets the image.
-    fn finish_relink(&mut self) -> Result<()> {
-        let Some((middle, parent)) = self.relink else {
-            return Ok(());
-        };
-        let (old, new) = (named(middle), named(parent));
-        for (number, disk) in &self.images {
-            let Some(link) = image::parent_link(&**disk)? else {
-                continue;
-            };
-            // A crash may have left the old uuid with the new name.
-            let is_child = link.uuid == old.uuid || link.names().any(|name| name == old.path);
-            if is_child && ![middle, parent].contains(number) {
-                image::reparent(&**disk, &new)?;
-            }
-        }
-        self.relink = None;
-        self.images.remove(&middle);
-        Ok(())
-    }
-
-    fn merge(&mut self, child: u128, parent: u128) -> Result<()> {
-        let target = Target::vhd(self.images[&parent].clone())?;
-        let control = Control::new(Arc::new(RateLimit::default()));
-        merge(self.images[&child].clone(), &target, &control)?;
-        Ok(())
-    }
-
-    /// The parent that only this disk's leaf has, if it is large enough.
-    fn own_parent(&mut self) -> Result<Option<u128>> {
-        let leaf = self.vdis[self.current].leaf;
-        let Some(parent) = self.parent_of(leaf)? else {
-            return Ok(None);
-        };
-        let inspect = |number| image::inspect(&*self.images[&number]);
-        let fits = inspect(parent)?.virtual_size == inspect(leaf)?.virtual_size;
-        Ok((fits && self.children_of(parent)? == [leaf]).then_some(parent))
-    }
-
-    fn merge_leaf(&mut self) -> Result<()> {
-        let Some(parent) = self.own_parent()? else {
-            return Ok(());
-        };
-        self.close()?;
-        let leaf = self.vdis[self.current].leaf;
-        self.merge(leaf, parent)?;
-        self.vdis[self.current].leaf = parent;
-        self.images.remove(&leaf);
-        Ok(())
-    }
-
-    fn merge_live(&mut self) -> Result<()> {
-        let Some(parent) = self.own_parent()? else {
-            return Ok(());
-        };
-        let mut chain = self.take_chain()?;
-        let target = Target::vhd(self.images[&parent].clone())?;
-        self.live = Some((LiveMerge::start(&mut chain, target)?, parent));
-        self.chain = Some(chain);
-        Ok(())
-    }
-
-    /// Goes on with a live merge: some chunks at a time, so that other operations come between.
-    fn step_live(&mut self) -> Result<()> {
-        let (Some((live, parent)), Some(chain)) = (&mut self.live, &self.chain) else {
-            return Ok(());
-        };
-        let parent = *parent;
-        for _ in 0..4 {
-            if !live.step(chain)?.finished {
-                continue;
-            }
-            live.equal(chain)?;
-            live.begin_commit(chain)?;
-            chain.flush()?;
-            let (live, _) = self.live.take().expect("looked at above");
-            let chain = self.chain.take().expect("looked at above");
-            let merged = live.into_chain(chain).map_err(|(_, error)| error)?;
-            let find = |link: &ParentLink| Ok(self.find(link));
-            let stack = ParentStack::open(merged.info(), &find)?;
-            let replaced = merged.replace_parents(stack);
-            self.chain = Some(replaced.map_err(|(_, error)| error)?);
-            let vdi = &mut self.vdis[self.current];
-            vdi.truth.flushed();
-            self.images.remove(&vdi.leaf);
-            vdi.leaf = parent;
-            break;
-        }
         Ok(())
     }
 
@@ -400,62 +277,9 @@ impl World<'_> {
         }
         Ok(())
     }
-
-    /// Removes images that an interrupted operation made for nobody.
-    fn forget_orphans(&mut self) -> Result<()> {
-        let mut needed = BTreeSet::new();
-        for vdi in &self.vdis {
-            let mut next = Some(vdi.leaf);
-            while let Some(image) = next.filter(|image| needed.insert(*image)) {
-                next = self.parent_of(image)?;
-            }
-        }
-        self.images.retain(|image, _| needed.contains(image));
-        Ok(())
-    }
-
-    /// The power fails and comes back: every disk recovers and holds what was flushed.
-    fn crash(&mut self) {
-        self.crashes += 1;
-        (self.chain, self.live) = (None, None);
-        for disk in self
-            .images
-            .values()
-            .chain(self.journal.iter().map(|(_, disk)| disk))
-        {
-            disk.crash(self.choices);
-        }
-        self.power.set(u64::MAX);
-        if let Some((number, journal)) = self.journal.take() {
-            image::revert(&*self.images[&number], &*journal).expect("a journal can be used");
-        }
-        self.finish_relink().expect("a relink can be finished");
-        self.forget_orphans().expect("every image names its parent");
-        let lenient = CheckOptions {
-            primary_footer: PrimaryFooter::MayBeMissing,
-            ..CheckOptions::default()
-        };
-        for (number, disk) in &self.images {
-            let mut defects = check(&**disk, &lenient).expect("an image is found");
-            defects
-                .retain(|defect| defect.part != Part::Batmap && defect.part != Part::BackupFooter);
-            assert_eq!(defects, [], "image {number}");
-        }
-        for index in 0..self.vdis.len() {
-            let leaf = self.vdis[index].leaf;
-            let chain = self.open(leaf, Access::ReadWrite).expect("a disk opens");
-            let recovered = self.vdis[index].truth.recover(&chain);
-            recovered.expect("a disk can be read");
-            let strict = CheckOptions {
-                depth: Depth::Bitmaps,
-                ..CheckOptions::default()
-            };
-            assert_eq!(check(&*self.images[&leaf], &strict).expect("found"), []);
-        }
-    }
 }
 
-fn named(number: u128) -> NewParent {
+pub fn named(number: u128) -> NewParent {
     NewParent {
         uuid: Uuid::from_u128(number),
         timestamp: number as u32,
