@@ -197,7 +197,8 @@ fn a_death_at_any_step_loses_nothing_and_leaves_nothing() {
 
 #[test]
 fn a_recovery_that_dies_is_done_by_the_next() {
-    for operation in ALL {
+    // The others leave no more than a file to be removed.
+    for operation in [Operation::Snapshot, Operation::RevertToData] {
         let (_, steps) = cut(operation, true, None);
         for step in 0..steps {
             let (left, _) = cut(operation, true, Some(step));
