@@ -10,9 +10,13 @@
 
 #[path = "golden/compare.rs"]
 mod compare;
+#[path = "support/consumer.rs"]
+mod consumer;
 #[path = "golden/exceptions.rs"]
 mod exceptions;
 mod support;
+#[path = "golden/writes.rs"]
+mod writes;
 
 use std::path::PathBuf;
 
@@ -20,13 +24,15 @@ use compare::{Answer, Mapping};
 use exceptions::{DIFFERENT, NOT_REPLAYED};
 use support::{Address, Client, Running, config};
 
-/// The recordings that are replayed, in the order in which they were made. The others show snapshots, clones, copies and
-/// changed block tracking only, which come later.
-const RECORDINGS: [&str; 9] = [
+/// The recordings, in the order in which they were made.
+const RECORDINGS: [&str; 12] = [
     "01-session",
     "02-fresh-pool",
     "03-sr",
     "04-vdi-create",
+    "05-vdi-snapshot-clone-copy",
+    "06-vdi-chain-with-data",
+    "07-vdi-cbt",
     "08-vbd",
     "09-tasks",
     "10-events",
@@ -142,6 +148,10 @@ fn replay(
         mapping.learn(&session, &Client::login(address.clone()).session);
     }
     let mut request = mapping.apply(&step.request);
+    if let Some(write) = writes::before(&step.scenario, step.step) {
+        let vdi = compare::parameter(&request, &step.protocol, write.parameter);
+        write.make(client, &vdi);
+    }
     if step.method == "event.from" {
         // What was waited for there for seconds is here at once, or never comes.
         for seconds in ["1.0", "2.0", "5.0"] {
@@ -153,7 +163,7 @@ fn replay(
         }
     }
     if step.what.contains("when it ended") {
-        let task = compare::second_parameter(&request, &step.protocol);
+        let task = compare::parameter(&request, &step.protocol, 1);
         support::wait_for("the task ends", || {
             client
                 .call("task.get_status", [task.as_str().into()])

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests fail the test
 
+#[path = "support/fake.rs"]
+mod fake;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +19,9 @@ use xenapi::Value;
 
 /// Set for the child: the directory of the test.
 const CHILD: &str = "XENSM_TEST_KILL_DIR";
+
+/// Set for the child: it has the SR type of the tests, whose reads hang.
+const HANGING_READS: &str = "XENSM_TEST_KILL_HANGING_READS";
 
 /// How often the child is killed.
 const ROUNDS: u32 = 8;
@@ -31,8 +36,14 @@ fn serves_as_a_child() {
         return;
     };
     let config = support::config(Path::new(&dir));
-    let manager = storage_manager::StorageManager::open(config)
-        .unwrap_or_else(|error| panic!("{}", error.detail()));
+    let opened = if std::env::var_os(HANGING_READS).is_some() {
+        let fake = fake::FakeSr::default();
+        fake.switches.reads.close();
+        storage_manager::StorageManager::open_with(config, vec![std::sync::Arc::new(fake)])
+    } else {
+        storage_manager::StorageManager::open(config)
+    };
+    let manager = opened.unwrap_or_else(|error| panic!("{}", error.detail()));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -54,9 +65,14 @@ struct Server {
 
 impl Server {
     fn start(dir: &Path) -> Server {
+        Server::start_with(dir, &[])
+    }
+
+    fn start_with(dir: &Path, variables: &[(&str, &str)]) -> Server {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "serves_as_a_child", "--nocapture"])
             .env(CHILD, dir)
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -122,18 +138,27 @@ fn work(
             .nth(usize::try_from(random.below(16)).unwrap())
             .cloned();
         let label = format!("{name}-{number}");
-        let (method, params) = match (random.below(4), picked) {
-            (0, Some(vdi)) => {
+        let (method, params) = match (random.below(10), picked) {
+            (0 | 1, Some(vdi)) => {
                 known.maybe_gone = Some(vdi.clone());
                 ("VDI.destroy", vec![vdi.into()])
             }
-            (1, Some(vdi)) => {
+            (2, Some(vdi)) => {
                 known.maybe_named = Some((vdi.clone(), label.clone()));
                 (
                     "VDI.set_name_label",
                     vec![vdi.into(), label.as_str().into()],
                 )
             }
+            // What is made of another VDI has its label.
+            (number @ 3..=5, Some(vdi)) => {
+                known.maybe_made = known.vdis.get(&vdi).cloned();
+                let method =
+                    ["VDI.snapshot", "VDI.clone", "VDI.copy"][usize::try_from(number - 3).unwrap()];
+                let sr = (method == "VDI.copy").then(|| Value::from(sr.as_str()));
+                (method, std::iter::once(vdi.into()).chain(sr).collect())
+            }
+            (6, Some(vdi)) => ("VDI.resize", vec![vdi.into(), Value::Int(size_of(number))]),
             _ => {
                 known.maybe_made = Some(label.clone());
                 ("VDI.create", vec![vdi_record(&sr, &label, 1 << 21)])
@@ -154,6 +179,8 @@ fn work(
                         .insert(result.as_str().unwrap().to_owned(), label);
                 }
             }
+            // Sizes only grow, so one that was drawn may be too small.
+            Ok(Err(failure)) if failure.code == "SR_BACKEND_FAILURE_79" => {}
             Ok(Err(failure)) => panic!("{method}: {failure}"),
             Err(_) => return known,
         }
@@ -161,17 +188,51 @@ fn work(
     known
 }
 
+/// One of a few sizes.
+fn size_of(number: u32) -> i64 {
+    (i64::from(number % 4) + 1) << 21
+}
+
+fn text(record: &Value, field: &str) -> String {
+    let fields = record.as_struct().unwrap();
+    fields[field].as_str().unwrap().to_owned()
+}
+
+/// Waits until the records are those of the images on the medium: hidden parents come and go behind.
+fn agree(client: &mut Client, sr: &str, medium: &Path) {
+    let mut seen = (BTreeSet::new(), BTreeSet::new());
+    let agrees = || {
+        client.call("SR.scan", [sr.into()]).unwrap();
+        let records = client.call("VDI.get_all_records", []).unwrap();
+        let recorded = records.as_struct().unwrap().values();
+        let recorded: BTreeSet<String> = recorded.map(|record| text(record, "uuid")).collect();
+        let names = std::fs::read_dir(medium)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let images = names
+            .filter_map(|name| name.strip_suffix(".vhd").map(str::to_owned))
+            .collect();
+        seen = (recorded, images);
+        seen.0 == seen.1
+    };
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        wait_for("records and medium agree", agrees);
+    }));
+    assert!(result.is_ok(), "records and images differ: {seen:?}");
+}
+
 /// Compares what the server says with what clients know; returns what is settled now.
-fn check(client: &mut Client, known: Vec<Known>, medium: &Path) -> Vec<Known> {
+fn check(client: &mut Client, known: Vec<Known>, sr: &str, medium: &Path) -> Vec<Known> {
+    agree(client, sr, medium);
     let records = client.call("VDI.get_all_records", []).unwrap();
     let records = records.as_struct().unwrap();
-    let text = |record: &Value, field: &str| {
-        record.as_struct().unwrap()[field]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
-    let mut unclaimed: BTreeSet<&String> = records.keys().collect();
+    // Hidden parents belong to nobody.
+    let is_visible = |record: &Value| record.as_struct().unwrap()["managed"] == true.into();
+    let mut unclaimed: BTreeSet<&String> = records
+        .iter()
+        .filter(|(_, record)| is_visible(record))
+        .map(|(vdi, _)| vdi)
+        .collect();
     let mut settled = Vec::new();
     for client in known {
         let mut now = Known::default();
@@ -194,28 +255,17 @@ fn check(client: &mut Client, known: Vec<Known>, medium: &Path) -> Vec<Known> {
             now.vdis.insert(vdi.clone(), found);
         }
         if let Some(label) = &client.maybe_made {
-            let made = records
-                .iter()
-                .find(|(_, record)| text(record, "name_label") == *label);
-            if let Some((vdi, _)) = made {
-                unclaimed.remove(vdi);
-                now.vdis.insert(vdi.clone(), label.clone());
+            // Labels are of one client, so what bears one and is not known is what was not answered.
+            let mut made = unclaimed.iter().copied();
+            let made = made.find(|vdi| text(&records[*vdi], "name_label") == *label);
+            if let Some(vdi) = made.cloned() {
+                unclaimed.remove(&vdi);
+                now.vdis.insert(vdi, label.clone());
             }
         }
         settled.push(now);
     }
     assert!(unclaimed.is_empty(), "VDIs that nobody made: {unclaimed:?}");
-    let recorded: BTreeSet<String> = records
-        .values()
-        .map(|record| text(record, "uuid"))
-        .collect();
-    let names = std::fs::read_dir(medium)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let images: BTreeSet<String> = names
-        .filter_map(|name| name.strip_suffix(".vhd").map(str::to_owned))
-        .collect();
-    assert_eq!(recorded, images, "records and medium differ");
     settled
 }
 
@@ -250,9 +300,37 @@ fn what_was_answered_survives_kill_9() {
             .map(|client| client.join().unwrap())
             .collect();
         server = Server::start(dir.path());
-        known = check(&mut server.login(), known, &medium);
+        known = check(&mut server.login(), known, &sr, &medium);
         let after: usize = known.iter().map(|client| client.vdis.len()).sum();
         answered += after.abs_diff(before);
     }
     assert!(answered > 0, "no call was answered in any round");
+}
+
+#[test]
+fn a_copy_that_was_cut_off_leaves_no_vdi_and_no_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let medium = dir.path().join("sr");
+    let images = || std::fs::read_dir(&medium).unwrap().count();
+    let hanging = [(HANGING_READS, "1")];
+    let mut server = Server::start_with(dir.path(), &hanging);
+    let mut client = server.login();
+    let sr = make_sr(&mut client, &medium, "fake");
+    let vdi = client.call("VDI.create", [vdi_record(&sr, "source", 1 << 21)]);
+    let vdi = vdi.unwrap();
+    client
+        .call("Async.VDI.copy", [vdi.clone(), sr.as_str().into()])
+        .unwrap();
+    wait_for("the image of the copy is there", || images() == 2);
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    assert_eq!(images(), 2);
+    server = Server::start_with(dir.path(), &hanging);
+    let mut client = server.login();
+    wait_for("the half copy is deleted", || images() == 1);
+    client.call("SR.scan", [sr.as_str().into()]).unwrap();
+    assert_eq!(
+        client.call("VDI.get_all", []).unwrap(),
+        Value::Array(vec![vdi])
+    );
 }

@@ -156,7 +156,7 @@ const VDI_RULES: [Rule; 14] = [
 /// Checks whether an operation is possible with a VDI as things are.
 ///
 /// # Errors
-/// `HANDLE_INVALID`, `VDI_IN_USE [vdi, operation]`, `SR_OPERATION_NOT_SUPPORTED [sr]`,
+/// `HANDLE_INVALID`, `VDI_IN_USE [vdi, operation]`, `SR_HAS_NO_PBDS [sr]`, `SR_OPERATION_NOT_SUPPORTED [sr]`,
 /// `VDI_INCOMPATIBLE_TYPE [vdi, "CBT metadata"]`, `VDI_NOT_MANAGED [vdi]` and `VDI_IS_SHARABLE [vdi]`.
 pub fn check_vdi(objects: &Objects, vdi: &str, operation: &str) -> Result<(), Failure> {
     let record = objects.get("VDI", vdi)?;
@@ -169,6 +169,9 @@ pub fn check_vdi(objects: &Objects, vdi: &str, operation: &str) -> Result<(), Fa
     };
     if !is_free(objects, record, rule.live) {
         return Err(Failure::new("VDI_IN_USE", [vdi, operation]));
+    }
+    if operation == "resize" && !is_attached(objects, record.text("SR")) {
+        return Err(Failure::new("SR_HAS_NO_PBDS", [record.text("SR")]));
     }
     if let Some(capability) = rule.capability {
         let sr = objects.get("SR", record.text("SR"))?;

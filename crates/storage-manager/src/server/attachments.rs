@@ -14,6 +14,7 @@ use super::call::Call;
 use super::context::Home;
 use super::operations::{self, Sharing};
 use super::storage;
+use super::vdi_records::{self, CONTENT_ID};
 use crate::database::{Object, Objects, Transaction};
 use crate::export::{Endpoint, Error as ExportError, ReaderGate};
 use crate::sr::OpenMode;
@@ -189,6 +190,10 @@ fn note_plugged(
         EXPORT,
         Some(&endpoint.export_name),
     )?;
+    if attachable.mode == OpenMode::ReadWrite {
+        // From now on its content may be another at any time.
+        transaction.set_entry("VDI", &attachable.vdi, "other_config", CONTENT_ID, None)?;
+    }
     transaction.touch("VDI", &attachable.vdi);
     transaction.drop_intent(attachable.uuid);
     Ok(())
@@ -241,12 +246,28 @@ pub async fn unplug(call: &Call, vbd: &str, operation: &str) -> Result<(), Failu
     };
     let written = server.database.write(|transaction| {
         note_unplugged(transaction, vbd)?;
+        if is_last {
+            name_content(transaction, &vdi_reference)?;
+        }
         transaction.touch("VDI", &vdi_reference);
         Ok(())
     });
     written.await?;
     tracing::info!(vdi.uuid = %uuid, "the VDI is detached");
     closed
+}
+
+/// Gives the content of a VDI that nobody can write any more a name, unless it has one: whoever copies it takes the name along.
+fn name_content(transaction: &mut Transaction<'_>, vdi: &str) -> Result<(), Failure> {
+    if transaction
+        .get("VDI", vdi)?
+        .entry("other_config", CONTENT_ID)
+        .is_some()
+    {
+        return Ok(());
+    }
+    let id = vdi_records::fresh_content_id();
+    transaction.set_entry("VDI", vdi, "other_config", CONTENT_ID, Some(&id))
 }
 
 /// Notes that a VBD is not plugged.

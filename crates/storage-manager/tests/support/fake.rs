@@ -1,6 +1,7 @@
 //! An SR type whose medium is a directory of plain files and that hangs or fails when a test says so.
 
 #![allow(clippy::unwrap_used)] // a test helper fails its test
+#![allow(dead_code)] // each test file uses its own part
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

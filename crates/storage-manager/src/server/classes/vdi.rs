@@ -84,6 +84,20 @@ fn refuse(call: &Call, name: &str, vdi: &str, sr: &str) -> Result<Value, Failure
         // VDIs are migrated with the VM that uses them, and no VM runs here.
         "pool_migrate" => Err(Failure::new("VDI_NEEDS_VM_FOR_MIGRATE", [vdi])),
         "read_database_pool_uuid" => Ok("".into()),
+        // No VDI here holds the metadata of a pool. A real pool writes the type with a capital letter.
+        "open_database" => {
+            let mut kind = call
+                .server
+                .database
+                .read()
+                .get("VDI", vdi)?
+                .text("type")
+                .to_owned();
+            if let Some(first) = kind.get_mut(..1) {
+                first.make_ascii_uppercase();
+            }
+            Err(Failure::new("VDI_INCOMPATIBLE_TYPE", [vdi, &kind]))
+        }
         _ => {
             // Whatever needs the VDI unplugged says so first, as on a real pool.
             allowed::check_vdi(&call.server.database.read(), vdi, name)?;
