@@ -215,3 +215,67 @@ fn a_file_sr_of_many_vdis() {
         (0..13).for_each(|n| sr.delete_vdi(Uuid::from_u128(1 << 64 | n)).unwrap());
     }
 }
+
+/// Reads an answer to its end; says how many bytes came.
+fn drained(mut stream: std::net::TcpStream) -> usize {
+    use std::io::Read;
+    let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        bytes += count;
+    }
+    bytes
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn import_and_export_beside_a_copy_of_a_file() {
+    use std::io::Write;
+    const SIZE: usize = 1 << 30;
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(config(dir.path()), None);
+    let mut client = running.unix();
+    let sr = make_sr(&mut client, &dir.path().join("sr"), "file");
+    let vdi = client
+        .call("VDI.create", [vdi_record(&sr, "v", SIZE as i64)])
+        .unwrap();
+    let vdi = vdi.as_str().unwrap();
+    let address = running.addresses.http.unwrap();
+    let content: Vec<u8> = (0..SIZE)
+        .map(|at| (at as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] | 1)
+        .collect();
+    let source = dir.path().join("source");
+    std::fs::write(&source, &content).unwrap();
+    let rate = |what: &str, start: Instant, bytes: usize| {
+        let rate = bytes as f64 / start.elapsed().as_secs_f64() / f64::from(1 << 20);
+        println!("{what}: {rate:.0} MiB/s");
+    };
+    let session = client.session.clone();
+    let send = |head: String| {
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        (&stream).write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    for _ in 0..2 {
+        let start = Instant::now();
+        std::fs::copy(&source, dir.path().join("copy")).unwrap();
+        let copy = std::fs::File::open(dir.path().join("copy")).unwrap();
+        copy.sync_all().unwrap();
+        rate("cp and sync", start, SIZE);
+        let start = Instant::now();
+        let stream = send(format!(
+            "PUT /import_raw_vdi?session_id={session}&vdi={vdi} HTTP/1.1\r\nHost: x\r\nContent-Length: {SIZE}\r\n\r\n"
+        ));
+        (&stream).write_all(&content).unwrap();
+        drained(stream);
+        rate("import raw, flushed", start, SIZE);
+        for format in ["raw", "vhd"] {
+            let start = Instant::now();
+            let stream = send(format!(
+                "GET /export_raw_vdi?session_id={session}&vdi={vdi}&format={format} HTTP/1.1\r\nHost: x\r\n\r\n"
+            ));
+            let bytes = drained(stream);
+            assert!(bytes > SIZE, "{bytes} bytes came");
+            rate(&format!("export {format}"), start, bytes);
+        }
+    }
+}

@@ -173,6 +173,14 @@ fn what_was_imported_is_exported_raw_and_as_a_vhd() {
     pool.succeeded(&answer);
     assert!(pool.content(&third, "") == content);
     let length = std::fs::metadata(pool.image(&third)).unwrap().len();
+    let used = pool
+        .client
+        .call("VDI.get_physical_utilisation", [third.as_str().into()]);
+    assert_eq!(
+        used.unwrap().as_int(),
+        Some(length as i64),
+        "the record is up to date at once"
+    );
     assert!(length < 9 * MIB as u64, "zeros took {length} bytes");
     // What is there goes, also where the new content is zeros.
     let answer = pool.import(&third, "", &vec![0; 12 * MIB]);
@@ -547,6 +555,8 @@ fn who_uses_a_vdi_keeps_others_off() {
     let head = download.head();
     download.read(512);
     assert_eq!(pool.content(&vdi, "&format=vhd").len(), 3072);
+    let snapshot = [vdi.as_str().into(), support::texts(&[])];
+    pool.client.call("VDI.snapshot", snapshot).unwrap();
     let task = pool.task("refused");
     let answer = exchange(
         pool.address(),

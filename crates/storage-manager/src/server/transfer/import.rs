@@ -23,7 +23,7 @@ use crate::server::classes;
 use crate::server::connection::Connection;
 use crate::server::http::Body;
 use crate::server::operations::{self, Operation, Sharing};
-use crate::server::{Server, allowed, storage};
+use crate::server::{Server, allowed, storage, vdi_records};
 use crate::sr::OpenMode;
 
 /// What a real pool calls the task of an import, and the realm.
@@ -146,12 +146,13 @@ async fn run(
     let _ = tell.send(head);
     let result = match opened {
         Some(opened) => {
-            let vdi = opened.vdi.reference.clone();
+            let vdi = opened.vdi.clone();
             let transferred = transfer(server, &mut job, opened, wanted, body).await;
-            if transferred.is_err() && matches!(wanted.target, Target::New { .. }) {
-                discard(&call, &vdi).await;
+            match (&transferred, &wanted.target) {
+                (Err(_), Target::New { .. }) => discard(&call, &vdi.reference).await,
+                _ => refresh(server, &vdi).await,
             }
-            transferred.map(|()| Value::from(vdi))
+            transferred.map(|()| Value::from(vdi.reference))
         }
         None => Err(Failure::new(
             "VDI_IO_ERROR",
@@ -252,6 +253,24 @@ async fn make(call: &Call, sr: &str, size: u64) -> Result<Vdi, Failure> {
     let made = classes::vdi::run(call, "create", Args(vec![Value::Struct(record)])).await?;
     let reference = made.as_str().unwrap_or_default();
     request::find_vdi(&call.server.database.read(), reference)
+}
+
+/// Records how much space the VDI takes now. Should that fail, the next scan does it.
+async fn refresh(server: &Arc<Server>, vdi: &Vdi) {
+    let uuid = vdi.uuid;
+    let found = storage::on_sr(server, &vdi.sr, move |driver| driver.stat_vdi(uuid)).await;
+    let refreshed = match found {
+        Ok(found) => {
+            let written = server
+                .database
+                .write(|transaction| vdi_records::refresh(transaction, &vdi.reference, &found));
+            written.await
+        }
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = refreshed {
+        tracing::debug!(%failure, vdi.uuid = %uuid, "the size of an imported VDI could not be noted");
+    }
 }
 
 /// Removes a VDI that was made for an import which failed: nobody knows of it.
