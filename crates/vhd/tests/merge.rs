@@ -287,7 +287,7 @@ fn a_live_merge_leaves_what_the_consumers_wrote() {
         });
         live.begin_commit(&chain).unwrap();
         let before = content(&chain);
-        let merged = live.into_chain(chain).map_err(|(_, error)| error).unwrap();
+        let (merged, _) = live.into_chain(chain).map_err(|failed| failed.1).unwrap();
         assert_eq!(content(&merged), before, "the parent is the image");
         merged.close().unwrap();
         assert_sound(&*parent);

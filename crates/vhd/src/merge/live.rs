@@ -9,6 +9,9 @@ use super::{CHUNK, FLUSH_BYTES};
 use crate::chain::Chain;
 use crate::error::{Error, Result};
 
+/// Chunks without a block of the child that one step passes over at most.
+const CHUNKS_LOOKED_AT: u32 = 4096;
+
 /// What one step of the walk did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -25,8 +28,8 @@ pub struct Step {
 /// 1. [`LiveMerge::start`] with the image paused: from here on writes may go to both.
 /// 2. [`LiveMerge::step`] until it says that it has finished. Crash: the child has everything.
 /// 3. [`LiveMerge::equal`]: both are equal from here on, and each flush of the consumer flushes both.
-/// 4. [`LiveMerge::begin_commit`]: from here on a write or flush that the parent fails is failed to the consumer, so that
-///    the caller may make the parent the image on the medium. Crash: either of both may be taken for the image.
+/// 4. [`LiveMerge::begin_commit`], after which a crash may leave the parent as the image: from here on a write or flush that
+///    the parent fails is failed to the consumer.
 /// 5. [`LiveMerge::into_chain`] with the image paused: the parent is the image.
 ///
 /// [`LiveMerge::stop`] ends it before 4. A child that gets another leaf on top, as by a snapshot, drops the mirroring by
@@ -68,21 +71,24 @@ impl LiveMerge {
     pub fn step(&mut self, chain: &Chain) -> Result<Step> {
         self.require_mirrored(chain)?;
         self.mirror.require_sound()?;
-        let at = self.mirror.mark();
-        let length = CHUNK.min(chain.size() - at);
-        let chunk = Chunk { offset: at, length };
-        let mut done = 0;
-        let mut copied = 0;
-        if length > 0 {
+        let (mut done, mut copied) = (0, 0);
+        let mut at = self.mirror.mark();
+        for _ in 0..CHUNKS_LOOKED_AT {
+            let length = CHUNK.min(chain.size() - at);
+            if length == 0 || done > 0 {
+                break;
+            }
+            let chunk = Chunk { offset: at, length };
             let _chunk = self.mirror.lock(at);
             if chain.has_leaf_block(at, length) {
                 done = length;
                 copied = copy_chunk(chain, &self.mirror.target, chunk, &mut self.buffer)?;
             }
-            self.mirror.set_mark(at + length);
+            at += length;
+            self.mirror.set_mark(at);
         }
         self.unflushed += copied;
-        let finished = at + length == chain.size();
+        let finished = at == chain.size();
         if self.unflushed >= FLUSH_BYTES {
             self.mirror.target.flush()?;
             self.unflushed = 0;
@@ -126,30 +132,40 @@ impl LiveMerge {
     }
 
     /// Goes back to writing the child alone, with the image paused. What the parent got it keeps, unseen.
-    pub fn stop(self, chain: &mut Chain) {
+    pub fn stop(&self, chain: &mut Chain) {
         if self.require_mirrored(chain).is_ok() {
             chain.mirror = None;
         }
     }
 
-    /// Turns the parent into the image, with the child paused; nothing is read or written. The parent's own parents are
-    /// for the caller to put below it.
+    /// Leaves the parent sound after [`LiveMerge::stop`], or after the child was closed.
+    ///
+    /// # Errors
+    /// As [`Chain::flush`].
+    pub fn abandon(self) -> Result<()> {
+        self.mirror.target.flush()
+    }
+
+    /// Turns the parent into the image, with the child paused; nothing is read or written. Answers the new chain and the
+    /// old one, which is to be dropped when the consumer goes on.
     ///
     /// # Errors
     /// `Closed` as [`LiveMerge::step`], `Unsupported` when the parent is raw: the chain is given back as it was.
-    #[expect(clippy::result_large_err, reason = "the chain goes back to its owner")]
-    pub fn into_chain(self, mut chain: Chain) -> std::result::Result<Chain, (Chain, Error)> {
+    pub fn into_chain(
+        self,
+        mut chain: Chain,
+    ) -> std::result::Result<(Chain, Chain), Box<(Chain, Error)>> {
         if let Err(error) = self.require_mirrored(&chain) {
-            return Err((chain, error));
+            return Err(Box::new((chain, error)));
         }
         if let Image::Raw { size, .. } = self.mirror.target.image {
             let what = "a live merge into a raw image";
-            return Err((chain, Error::Unsupported { what, found: size }));
+            return Err(Box::new((chain, Error::Unsupported { what, found: size })));
         }
         chain.mirror = None;
         match Arc::into_inner(self.mirror).map(|mirror| mirror.target.image) {
-            Some(Image::Vhd(target)) => Ok(target),
-            _ => Err((chain, Error::Closed)),
+            Some(Image::Vhd(target)) => Ok((target, chain)),
+            _ => Err(Box::new((chain, Error::Closed))),
         }
     }
 }

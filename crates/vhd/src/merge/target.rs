@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::chain::Chain;
-use crate::chain::Payload;
+use crate::chain::{Chain, ParentResolver, Payload};
 use crate::error::Result;
 use crate::storage::{self, Storage};
 
-/// A parent opened for writing by itself: what lies below it is neither read nor known.
+/// A parent opened for writing, by itself unless it is to be served later.
 ///
 /// Others may have it open as a parent: what a merge changes in it they read from the child. Their lock on it is no
 /// obstacle therefore; that no child but the merged one exists is the caller's to see to.
@@ -30,6 +29,15 @@ impl Target {
     /// As [`Chain::open`].
     pub fn vhd(storage: Arc<dyn Storage>) -> Result<Self> {
         let image = Image::Vhd(Chain::open_alone(storage, crate::Access::ReadWrite)?);
+        Ok(Self { image })
+    }
+
+    /// Opens a VHD together with its parents, so that it can be served when the merge is done.
+    ///
+    /// # Errors
+    /// As [`Chain::open`].
+    pub fn chain(storage: Arc<dyn Storage>, parents: &dyn ParentResolver) -> Result<Self> {
+        let image = Image::Vhd(Chain::open(storage, parents, crate::Access::ReadWrite)?);
         Ok(Self { image })
     }
 
