@@ -8,6 +8,7 @@ mod copy;
 mod database;
 mod error;
 pub mod export;
+pub mod gc;
 pub mod io;
 pub mod layout;
 pub mod medium;

@@ -51,6 +51,11 @@ impl PositionalFile {
         let _ = super::lock::try_lock(&self.file, super::lock::LockMode::Shared);
     }
 
+    /// Changes the lock that it has; false when another holder excludes it.
+    pub fn try_lock(&self, mode: super::lock::LockMode) -> io::Result<bool> {
+        super::lock::try_lock(&self.file, mode)
+    }
+
     /// Length of the file in bytes.
     pub fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())

@@ -147,6 +147,9 @@ pub enum Error {
     /// Two images have one uuid.
     #[error("there is a .vhd of the same uuid, which is used; rename or remove one of them")]
     Duplicate,
+    /// An image may be based on any other, for what it says of itself cannot be read.
+    #[error("an image of the SR cannot be read and may be based on any other; repair or remove it")]
+    Unreadable,
     /// An earlier flush of the image failed.
     #[error(
         "an earlier flush of the image of VDI {uuid} failed, so what of the last writes is on the medium is not known; detach the VDI and attach it again"

@@ -4,13 +4,14 @@
 //! `vhd_directory` keeps the whole and lets operations take turns (`tree_locks`), `create`, `branch`, `resize` and `remove` are
 //! the operations, `recovery` ends what a crash interrupted; `open_image` serves one opened VDI, `paused` replaces what is behind it,
 //! `open_images` knows who has which image, `differing` which blocks two VDIs may have different, `flusher` writes back behind them.
-//! `cbt` keeps the change-tracking logs, `change_tracking` shows them with their VDIs.
+//! `coalesce` merges images that no VDI needs as they are, `cbt` keeps the change-tracking logs, `change_tracking` shows them with their VDIs.
 //! Which write comes before which, and what a crash leaves: `docs/internals/durability.md`.
 
 mod branch;
 mod branch_files;
 pub mod cbt;
 mod change_tracking;
+mod coalesce;
 mod collector;
 mod create;
 mod differing;
@@ -23,6 +24,7 @@ mod open_image;
 mod open_images;
 mod parents;
 mod paused;
+mod pauses;
 mod recovery;
 mod remove;
 mod resize;
@@ -35,6 +37,7 @@ mod vhd_directory;
 mod tests;
 
 pub use branch::{Branched, SNAPSHOT_DEPTH};
+pub use coalesce::FileChains;
 pub use collector::Collector;
 pub use create::NewImage;
 pub use error::{Error, Result};

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
 
 use nbd::{BlockStatus, ContextExtent, Export, Extent};
 use uuid::Uuid;
@@ -29,6 +30,7 @@ use crate::sr::OpenMode;
 #[derive(Debug)]
 pub struct OpenImage {
     name: ImageName,
+    images: Arc<OpenImages>,
     path: PathBuf,
     size: AtomicU64,
     read_only: bool,
@@ -115,6 +117,7 @@ impl OpenImage {
         };
         Ok(OpenImage {
             name,
+            images: images.clone(),
             path,
             size: AtomicU64::new(size),
             read_only: mode == OpenMode::ReadOnly,
@@ -154,6 +157,7 @@ impl OpenImage {
         }
         self.flush().map_err(flush_failed)?;
         let _no_flush = self.flushes.write().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
         let mut backing = self.backing.write().unwrap_or_else(PoisonError::into_inner);
         let paused = backing.as_mut().ok_or_else(closed)?;
         if self.dirty.swap(false, Ordering::AcqRel) {
@@ -167,7 +171,50 @@ impl OpenImage {
         {
             self.size.store(size, Ordering::Release);
         }
+        drop(backing);
+        self.images.pauses().add(begun.elapsed());
         outcome
+    }
+
+    /// Holds off the consumer for a change that needs no flush: nothing is read or written for the pause itself.
+    ///
+    /// # Errors
+    /// Those of `change`; `Closed`.
+    pub fn hold_off<T>(&self, change: impl FnOnce(&mut Paused<'_>) -> Result<T>) -> Result<T> {
+        let _no_flush = self.flushes.write().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
+        let mut backing = self.backing.write().unwrap_or_else(PoisonError::into_inner);
+        if backing.is_none() {
+            return Err(Error::Closed {
+                uuid: self.name.uuid,
+            });
+        }
+        let outcome = change(&mut Paused::new(&mut backing, &self.path));
+        drop(backing);
+        self.images.pauses().add(begun.elapsed());
+        outcome
+    }
+
+    /// Looks at the chain while the consumer goes on; none for a raw image and once it is closed.
+    pub fn with_chain<T>(&self, look: impl FnOnce(&vhd::Chain) -> T) -> Option<T> {
+        let backing = self.backing.read().unwrap_or_else(PoisonError::into_inner);
+        match &backing.as_ref()?.format {
+            Format::Vhd(chain) => Some(look(chain)),
+            Format::Raw => None,
+        }
+    }
+
+    /// The file of the image that is served; none once it is closed.
+    pub fn leaf_file(&self) -> Option<Arc<PositionalFile>> {
+        let backing = self.backing.read().unwrap_or_else(PoisonError::into_inner);
+        Some(backing.as_ref()?.leaf.clone())
+    }
+
+    /// True when it reads through this image.
+    pub fn has_parent(&self, name: ImageName) -> bool {
+        let backing = self.backing.read().unwrap_or_else(PoisonError::into_inner);
+        let parents = backing.as_ref().map(|backing| &backing.parents);
+        parents.is_some_and(|parents| parents.iter().any(|hold| hold.name() == name))
     }
 
     fn flush_backing(&self, backing: &Backing) -> io::Result<()> {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::names::ImageName;
 use super::open_image::OpenImage;
+use super::pauses::Pauses;
 
 /// What somebody does with an image while he holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub enum Use {
 #[derive(Debug, Default)]
 pub struct OpenImages {
     state: Mutex<State>,
+    pauses: Pauses,
     released: Condvar,
 }
 
@@ -152,6 +154,11 @@ impl OpenImages {
     /// True when an open image is this one or is based on it, or somebody works on it.
     pub fn is_held(&self, name: ImageName) -> bool {
         self.lock().held.contains_key(&name)
+    }
+
+    /// How long the consumers of these images were held off.
+    pub fn pauses(&self) -> &Pauses {
+        &self.pauses
     }
 
     /// Lists an image until it is closed or dropped.

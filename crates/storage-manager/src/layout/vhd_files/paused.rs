@@ -28,6 +28,14 @@ impl<'a> Paused<'a> {
         }
     }
 
+    /// The chain that is served, to be changed in place; none for a raw image.
+    pub fn chain_mut(&mut self) -> Option<&mut vhd::Chain> {
+        match &mut self.backing.as_mut()?.format {
+            Format::Vhd(chain) => Some(chain),
+            Format::Raw => None,
+        }
+    }
+
     /// The file of the image that is served, with its flock.
     pub fn leaf(&self) -> Option<&Arc<PositionalFile>> {
         Some(&self.backing.as_ref()?.leaf)
@@ -83,6 +91,11 @@ impl<'a> Paused<'a> {
             parents,
         });
         outcome
+    }
+
+    /// Takes another file as the one that the image is kept in; the old one is given back with its flock.
+    pub fn replace_leaf(&mut self, leaf: Arc<PositionalFile>) -> Option<Arc<PositionalFile>> {
+        Some(std::mem::replace(&mut self.backing.as_mut()?.leaf, leaf))
     }
 
     /// Closes the chain, lets `change` work on the image's file, and opens it again, also when `change` failed.

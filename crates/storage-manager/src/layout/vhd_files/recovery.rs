@@ -31,8 +31,9 @@ impl VhdDirectory {
     /// 2. `<vdi>.vhd.new`, of a snapshot here or by XenServer: if its parent is the VDI's own file under a second name, or
     ///    the VDI's file is gone, the snapshot is finished: it is renamed over the VDI, whose file is then hidden.
     ///    Otherwise it and the second name are removed.
-    /// 3. A base that a snapshot here was making is hidden, or its name is removed if the file has the VDI's name still.
-    /// 4. `.journal-<vdi>`, of a resize here or by XenServer: the image gets its old size back.
+    /// 3. What was being coalesced is finished or undone, see `coalesce`.
+    /// 4. A base that a snapshot here was making is hidden, or its name is removed if the file has the VDI's name still.
+    /// 5. `.journal-<vdi>`, of a resize here or by XenServer: the image gets its old size back.
     pub(super) fn recover(&self) -> Result<()> {
         let found = self.leftovers()?;
         for name in &found.temporaries {
@@ -42,6 +43,7 @@ impl VhdDirectory {
             );
             self.remove_file(name)?;
         }
+        super::coalesce::recover(self)?;
         for name in found.new_leaves {
             self.attempt("finish the interrupted snapshot of", name.uuid, || {
                 self.recover_new_leaf(name)

@@ -55,6 +55,11 @@ impl ImageTree {
         tree
     }
 
+    /// True when some image could not be read, so that the children of no image are known for certain.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
     /// All images.
     pub fn nodes(&self) -> &BTreeMap<ImageName, Node> {
         &self.nodes

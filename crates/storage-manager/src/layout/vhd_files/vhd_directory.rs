@@ -8,6 +8,7 @@ use std::sync::{
 use uuid::Uuid;
 
 use super::cbt::ChangeLogs;
+use super::coalesce::leaf_journal;
 use super::collector::Collector;
 use super::flusher::{FLUSH_INTERVAL, Flusher};
 use super::inspect::inspect;
@@ -208,14 +209,16 @@ impl VhdDirectory {
     /// Refuses an image that must not be written: what the recovery at attach could not finish.
     pub(super) fn require_finished(&self, name: ImageName) -> Result<()> {
         let file_name = name.file_name();
-        let journal = resize_journal(name.uuid);
         let unfinished = |found: String| Error::Unfinished {
             uuid: name.uuid,
             found,
         };
-        let has_journal = self.directory.contains(&journal);
-        if has_journal.map_err(|source| self.io_error("look for", Some(&journal), source))? {
-            return Err(unfinished(journal));
+        // With the second one it is not known which of two files is the image.
+        for journal in [resize_journal(name.uuid), leaf_journal(name.uuid)] {
+            let has_journal = self.directory.contains(&journal);
+            if has_journal.map_err(|source| self.io_error("look for", Some(&journal), source))? {
+                return Err(unfinished(journal));
+            }
         }
         let others = self.directory.other_names(&file_name);
         let others = others

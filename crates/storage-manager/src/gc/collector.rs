@@ -1,0 +1,529 @@
+//! The collector of one SR: plans, runs steps on threads of its own, tries again, and tells.
+//!
+//! ```text
+//! layout --Wakeup--> dispatcher thread --plan--> a thread for each step, one per tree, at most TREES_AT_ONCE
+//!                         |                              |
+//!                         +--- Owners: what the records say, tasks, state ---+
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+use vhd::merge::{Control, Progress, RateLimit};
+
+use super::plan::{LeafPolicy, Plan, Reason, SrPolicy, Work, plan};
+use super::store::{ImageStore, Outcome, PauseCounts, StepError};
+
+/// Trees of one SR that are worked on at the same time.
+pub const TREES_AT_ONCE: usize = 2;
+
+/// Tries of a step that fails, before somebody has to ask for it or attach the SR anew.
+pub const MAX_TRIES: u32 = 10;
+
+/// Wait after the first failure of a step; doubled after each, up to [`LONGEST_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_secs(10);
+
+/// Longest wait between two tries, and between two looks for room on the medium.
+const LONGEST_RETRY: Duration = Duration::from_secs(600);
+
+/// Wait after a step was cancelled by a call on its image.
+const AFTER_CANCEL: Duration = Duration::from_secs(5);
+
+/// Time between two looks at an SR in which nothing happens, for what nobody tells: a reader has gone, room was made.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Time between two reports of progress.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the records of an SR say about coalescing.
+#[derive(Clone, Debug, Default)]
+pub struct SrWishes {
+    /// Whether at all.
+    pub policy: SrPolicy,
+    /// Bytes per second of all steps together; 0 for no limit.
+    pub bytes_per_second: u64,
+    /// The VDIs that are not [`LeafPolicy::Allowed`].
+    pub leaves: BTreeMap<Uuid, LeafPolicy>,
+}
+
+/// Who owns the SR: says what is wished, and is told what happens. Called on the collector's threads.
+pub trait Owners: Send + Sync {
+    /// What the records say now.
+    fn wishes(&self) -> SrWishes;
+
+    /// A step begins; answers the name under which the next two calls tell of it.
+    fn began(&self, work: &Work) -> String;
+
+    /// A step has come this far; false when it is to be cancelled.
+    fn progressed(&self, task: &str, progress: Progress) -> bool;
+
+    /// A step has ended.
+    fn ended(&self, task: &str, work: &Work, result: &Result<Outcome, StepError>);
+
+    /// The state has changed.
+    fn changed(&self, status: &Status);
+}
+
+/// What a collector is doing, for people and metrics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// True while everything is paused.
+    pub paused: bool,
+    /// The VDIs whose steps are paused.
+    pub paused_vdis: BTreeSet<Uuid>,
+    /// Images that are to go, and their bytes.
+    pub backlog: BTreeMap<Uuid, u64>,
+    /// Images that stay, and why.
+    pub left: BTreeMap<Uuid, Reason>,
+    /// Steps under way.
+    pub running: Vec<RunningStep>,
+    /// What keeps images from being looked at, or the last failure of a step that was not followed by a success.
+    pub last_error: Option<String>,
+    /// True while a step waits for room on the medium.
+    pub no_space: bool,
+    /// What was done since the SR was attached.
+    pub totals: Totals,
+    /// How long consumers were held off.
+    pub pauses: PauseCounts,
+}
+
+/// A step under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunningStep {
+    /// The step.
+    pub work: Work,
+    /// How far it has come.
+    pub progress: Progress,
+    /// For how long it has been running.
+    pub elapsed: Duration,
+}
+
+/// What was done since the SR was attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Steps that came to their end.
+    pub done: u64,
+    /// Steps that failed.
+    pub failed: u64,
+    /// Steps that were cancelled.
+    pub cancelled: u64,
+    /// Bytes written to parents.
+    pub copied_bytes: u64,
+}
+
+/// The collector of an attached SR. Dropping it stops it.
+pub struct Collector {
+    shared: Arc<Shared>,
+    dispatcher: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    store: Arc<dyn ImageStore>,
+    owners: Arc<dyn Owners>,
+    limit: Arc<RateLimit>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    stop: bool,
+    paused: bool,
+    paused_vdis: BTreeSet<Uuid>,
+    running: BTreeMap<Uuid, Running>,
+    waiting: BTreeMap<Uuid, Waiting>,
+    plan: Plan,
+    last_error: Option<String>,
+    totals: Totals,
+}
+
+struct Running {
+    work: Work,
+    control: Arc<Control>,
+    task: String,
+    since: Instant,
+}
+
+/// A step that is not to be tried before a time.
+struct Waiting {
+    until: Instant,
+    tries: u32,
+    no_space: bool,
+}
+
+impl Collector {
+    /// Starts the collector of an SR.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(store: Arc<dyn ImageStore>, owners: Arc<dyn Owners>) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            store,
+            owners,
+            limit: Arc::default(),
+            state: Mutex::default(),
+        });
+        let mine = shared.clone();
+        let dispatcher = std::thread::Builder::new()
+            .name("sr-collector".to_owned())
+            .spawn(move || mine.dispatch())?;
+        Ok(Collector {
+            shared,
+            dispatcher: Some(dispatcher),
+        })
+    }
+
+    /// What it is doing.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// The images that it looks after.
+    pub fn store(&self) -> &Arc<dyn ImageStore> {
+        &self.shared.store
+    }
+
+    /// Lets steps stand still: those of a VDI, or all. Steps under way keep what they have copied.
+    pub fn pause(&self, vdi: Option<Uuid>) {
+        let mut state = self.shared.lock();
+        let was_paused = match vdi {
+            Some(vdi) => !state.paused_vdis.insert(vdi),
+            None => std::mem::replace(&mut state.paused, true),
+        };
+        if !was_paused {
+            state
+                .running_of(vdi)
+                .for_each(|running| running.control.pause());
+        }
+        drop(state);
+        self.shared.store.wakeup().notify();
+    }
+
+    /// Takes a pause back.
+    pub fn resume(&self, vdi: Option<Uuid>) {
+        let mut state = self.shared.lock();
+        let was_paused = match vdi {
+            Some(vdi) => state.paused_vdis.remove(&vdi),
+            None => std::mem::replace(&mut state.paused, false),
+        };
+        if was_paused {
+            state
+                .running_of(vdi)
+                .for_each(|running| running.control.resume());
+        }
+        drop(state);
+        self.shared.store.wakeup().notify();
+    }
+
+    /// Cancels the step of a VDI, or all; they are tried again later. Answers how many there were.
+    pub fn cancel(&self, vdi: Option<Uuid>) -> usize {
+        let state = self.shared.lock();
+        state
+            .running_of(vdi)
+            .inspect(|running| running.control.cancel())
+            .count()
+    }
+
+    /// Tries at once what waits after a failure.
+    pub fn retry_now(&self) {
+        self.shared.lock().waiting.clear();
+        self.shared.store.wakeup().notify();
+    }
+
+    /// Cancels every step and ends. Steps that are under way in the kernel end behind.
+    pub fn stop(&self) {
+        let mut state = self.shared.lock();
+        state.stop = true;
+        state
+            .running
+            .values()
+            .for_each(|running| running.control.cancel());
+        drop(state);
+        self.shared.store.wakeup().notify();
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.dispatcher.take() {
+            // A panic of the thread was printed where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl State {
+    fn running_of(&self, vdi: Option<Uuid>) -> impl Iterator<Item = &Running> {
+        self.running
+            .iter()
+            .filter(move |(of, _)| vdi.is_none_or(|vdi| vdi == **of))
+            .map(|(_, running)| running)
+    }
+
+    fn may_begin(&self, work: &Work, now: Instant) -> bool {
+        let vdi = work.vdi();
+        !self.paused
+            && !self.paused_vdis.contains(&vdi)
+            && self.running.len() < TREES_AT_ONCE
+            && self
+                .waiting
+                .get(&vdi)
+                .is_none_or(|waiting| waiting.until <= now && waiting.tries < MAX_TRIES)
+    }
+
+    /// Notes how a step ended.
+    fn end(&mut self, vdi: Uuid, result: &Result<Outcome, StepError>) {
+        let Some(running) = self.running.remove(&vdi) else {
+            return;
+        };
+        self.totals.copied_bytes += running.control.progress().copied;
+        let now = Instant::now();
+        let tries = self.waiting.get(&vdi).map_or(0, |waiting| waiting.tries);
+        let wait = |until, tries, no_space| Waiting {
+            until: now + until,
+            tries,
+            no_space,
+        };
+        let waiting = match result {
+            Ok(Outcome::Done) => {
+                self.totals.done += 1;
+                self.last_error = None;
+                self.waiting.remove(&vdi);
+                return;
+            }
+            Ok(Outcome::Cancelled) => {
+                self.totals.cancelled += 1;
+                wait(AFTER_CANCEL, tries, false)
+            }
+            Ok(Outcome::Overtaken) => wait(TICK, tries, false),
+            Err(error) => {
+                self.totals.failed += 1;
+                self.last_error = Some(format!("{}: {}", running.work, chain_text(error)));
+                match error {
+                    StepError::NoSpace { .. } => wait(IDLE, 0, true),
+                    _ => {
+                        let delay = FIRST_RETRY * 2u32.saturating_pow(tries.min(16));
+                        wait(delay.min(LONGEST_RETRY), tries + 1, false)
+                    }
+                }
+            }
+        };
+        self.waiting.insert(vdi, waiting);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self) -> Status {
+        let state = self.lock();
+        let running = state.running.values().map(|running| RunningStep {
+            work: running.work,
+            progress: running.control.progress(),
+            elapsed: running.since.elapsed(),
+        });
+        Status {
+            paused: state.paused,
+            paused_vdis: state.paused_vdis.clone(),
+            backlog: state.plan.backlog.clone(),
+            left: state.plan.left.clone(),
+            running: running.collect(),
+            last_error: state.last_error.clone(),
+            no_space: state.waiting.values().any(|waiting| waiting.no_space),
+            totals: state.totals,
+            pauses: self.store.pauses(),
+        }
+    }
+
+    fn dispatch(self: &Arc<Self>) {
+        let mut told = None;
+        loop {
+            let seen = self.store.wakeup().count();
+            if self.lock().stop {
+                break;
+            }
+            let begun = Instant::now();
+            self.begin_steps();
+            self.tell(&mut told);
+            // Never more than a fifth of the time is spent on planning, however often things change.
+            let rest = begun.elapsed() * 4;
+            if !rest.is_zero() {
+                self.wait_unless_stopped(rest.min(LONGEST_RETRY));
+            }
+            self.store.wakeup().wait(seen, self.next_look());
+        }
+        // Steps hold the store; they end at their next chunk.
+        while !self.lock().running.is_empty() {
+            let seen = self.store.wakeup().count();
+            if self.lock().running.is_empty() {
+                break;
+            }
+            self.store.wakeup().wait(seen, TICK);
+        }
+    }
+
+    fn wait_unless_stopped(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        loop {
+            let seen = self.store.wakeup().count();
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.lock().stop {
+                return;
+            }
+            self.store.wakeup().wait(seen, left);
+        }
+    }
+
+    fn next_look(&self) -> Duration {
+        let state = self.lock();
+        if !state.running.is_empty() {
+            return TICK;
+        }
+        let now = Instant::now();
+        let next = state
+            .waiting
+            .values()
+            .filter(|waiting| waiting.tries < MAX_TRIES);
+        let next = next
+            .map(|waiting| waiting.until.saturating_duration_since(now))
+            .min();
+        next.unwrap_or(IDLE).clamp(Duration::from_millis(10), IDLE)
+    }
+
+    fn begin_steps(self: &Arc<Self>) {
+        let wishes = self.owners.wishes();
+        self.limit.set(wishes.bytes_per_second);
+        let mut images = match self.store.images() {
+            Ok(images) => images,
+            Err(error) => {
+                let mut state = self.lock();
+                state.last_error = Some(chain_text(&error));
+                state.plan = Plan::default();
+                return;
+            }
+        };
+        for image in &mut images {
+            image.leaf = wishes.leaves.get(&image.uuid).copied().unwrap_or_default();
+        }
+        let busy: BTreeSet<Uuid> = self.lock().running.keys().copied().collect();
+        let plan = plan(&images, wishes.policy, &busy);
+        let now = Instant::now();
+        let mut chosen = Vec::new();
+        {
+            let mut state = self.lock();
+            state
+                .waiting
+                .retain(|vdi, _| plan.backlog.contains_key(vdi));
+            for work in &plan.work {
+                if state.may_begin(work, now) && !state.stop {
+                    let control = Arc::new(Control::new(self.limit.clone()));
+                    let running = Running {
+                        work: *work,
+                        control: control.clone(),
+                        task: String::new(),
+                        since: now,
+                    };
+                    state.running.insert(work.vdi(), running);
+                    chosen.push((*work, control));
+                }
+            }
+            state.plan = plan;
+        }
+        for (work, control) in chosen {
+            self.spawn(work, control);
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, work: Work, control: Arc<Control>) {
+        let task = self.owners.began(&work);
+        if let Some(running) = self.lock().running.get_mut(&work.vdi()) {
+            running.task = task.clone();
+        }
+        let shared = self.clone();
+        let name = "sr-coalesce".to_owned();
+        let told = task.clone();
+        let spawned = std::thread::Builder::new().name(name).spawn(move || {
+            let step = std::panic::AssertUnwindSafe(|| shared.store.run(&work, &control));
+            let result = std::panic::catch_unwind(step).unwrap_or_else(|_| {
+                Err(StepError::Layout("the step panicked; see the log".into()))
+            });
+            shared.end(&told, &work, &result);
+        });
+        if let Err(error) = spawned {
+            self.end(&task, &work, &Err(StepError::Layout(Box::new(error))));
+        }
+    }
+
+    fn end(&self, task: &str, work: &Work, result: &Result<Outcome, StepError>) {
+        let progress = self
+            .lock()
+            .running
+            .get(&work.vdi())
+            .map(|r| r.control.progress());
+        match result {
+            Ok(Outcome::Done) => {
+                let copied_bytes = progress.unwrap_or_default().copied;
+                tracing::info!(%work, copied_bytes, "coalesced");
+            }
+            Ok(outcome) => tracing::debug!(%work, ?outcome, "a step of coalescing ended early"),
+            Err(error) => {
+                tracing::warn!(%work, error = chain_text(error), "a step of coalescing failed")
+            }
+        }
+        // Told first: who sees that it has ended finds the records changed.
+        self.owners.ended(task, work, result);
+        self.lock().end(work.vdi(), result);
+        self.store.wakeup().notify();
+    }
+
+    fn tell(&self, told: &mut Option<Status>) {
+        let status = self.status();
+        for step in &status.running {
+            let running = self
+                .lock()
+                .running
+                .get(&step.work.vdi())
+                .map(|running| (running.task.clone(), running.control.clone()));
+            if let Some((task, control)) = running
+                && !self.owners.progressed(&task, step.progress)
+            {
+                control.cancel();
+            }
+        }
+        // What a report says of progress is told by the tasks.
+        let mut known = status.clone();
+        known.running.iter_mut().for_each(|step| {
+            step.progress = Progress::default();
+            step.elapsed = Duration::ZERO;
+        });
+        known.pauses = PauseCounts::default();
+        if told.as_ref() != Some(&known) {
+            self.owners.changed(&status);
+            *told = Some(known);
+        }
+    }
+}
+
+/// An error and its causes on one line, each told once.
+fn chain_text(error: &StepError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "collector_tests.rs"]
+mod tests;

@@ -1,0 +1,135 @@
+//! Growing a parent that is smaller than the image that is merged into it.
+
+use std::sync::Arc;
+
+use vhd::chain::ParentStack;
+
+use super::super::names::{ImageFormat, ImageName};
+use super::super::open_image::OpenImage;
+use super::super::parents::SrParents;
+use super::super::vhd_directory::VhdDirectory;
+use super::super::{Error, Result};
+use super::chains::FileChains;
+use super::inner::point;
+use super::pair::Pair;
+use crate::io::positional::PositionalFile;
+use crate::medium::directory::Access;
+
+/// The file that keeps what growing overwrites. Source: XenServer's garbage collector names it by the uuid alone.
+fn journal_name(name: ImageName) -> String {
+    name.uuid.to_string()
+}
+
+impl FileChains {
+    /// Makes the parent as large as the child.
+    ///
+    /// Its table may need more room, and then its first blocks are moved: consumers that read it are held off meanwhile,
+    /// and get its new table. That is the one pause that lasts for data: the blocks in the table's way.
+    pub(super) fn grow_parent(&self, pair: &Pair) -> Result<()> {
+        let failed = |source| self.image_error("read", pair.child, source);
+        let wanted = vhd::image::inspect(&*pair.child_file)
+            .map_err(failed)?
+            .virtual_size;
+        if pair.parent.format == ImageFormat::Raw {
+            let io_error = |source| self.io_error("grow", pair.parent, source);
+            if pair.parent_file.size().map_err(io_error)? < wanted {
+                pair.parent_file.set_len(wanted).map_err(io_error)?;
+                pair.parent_file.sync_data().map_err(io_error)?;
+            }
+            return Ok(());
+        }
+        let failed = |source| self.image_error("read", pair.parent, source);
+        let parent = vhd::image::inspect(&*pair.parent_file).map_err(failed)?;
+        if parent.virtual_size >= wanted {
+            return Ok(());
+        }
+        let grow = || grow_image(self.images(), pair.parent, &pair.parent_file, wanted);
+        if vhd::image::grows_in_place(&*pair.parent_file, wanted).map_err(failed)? {
+            return grow();
+        }
+        let mut readers = self.images().open.all();
+        readers.retain(|image| image.has_parent(pair.parent));
+        self.grow_paused(&readers, &grow)
+    }
+
+    fn grow_paused(&self, readers: &[Arc<OpenImage>], grow: &dyn Fn() -> Result<()>) -> Result<()> {
+        let Some((image, others)) = readers.split_first() else {
+            point("LVHDRT_resizing_while_vdis_are_paused")?;
+            return grow();
+        };
+        let images = self.images();
+        let name = ImageName::vhd(image.uuid());
+        let failed = |source| self.image_error("open the parents of", name, source);
+        let mut held = Vec::new();
+        image.with_paused(|paused| {
+            self.grow_paused(others, grow)?;
+            let Some(leaf) = paused.leaf() else {
+                return Ok(());
+            };
+            let info = vhd::image::inspect(&**leaf).map_err(failed)?;
+            let resolver = SrParents::new(images.directory.clone(), images.open.clone());
+            let stack = ParentStack::open(&info, &resolver).map_err(failed)?;
+            held = resolver.into_holds();
+            paused.replace_chain("grow a parent of", |chain| {
+                chain.replace_parents(stack).map_err(Box::new)
+            })?;
+            if let Some(parents) = paused.parents() {
+                std::mem::swap(parents, &mut held);
+            }
+            Ok(())
+        })
+    }
+}
+
+fn grow_image(
+    images: &VhdDirectory,
+    name: ImageName,
+    file: &PositionalFile,
+    size: u64,
+) -> Result<()> {
+    let journal = journal_name(name);
+    let io_error = |action, source| images.io_error(action, Some(&journal), source);
+    let made = images.directory.create_file(&journal);
+    let storage = PositionalFile::new(made.map_err(|source| io_error("create", source))?);
+    images.sync_directory(&journal)?;
+    let grown = vhd::image::grow(file, &storage, size);
+    let failed = |action, source| Error::Image {
+        action,
+        path: images.path_of(&name.file_name()),
+        source,
+    };
+    if let Err(source) = grown {
+        vhd::image::revert(file, &storage)
+            .map_err(|source| failed("put back what growing moved in", source))?;
+        remove_journal(images, &journal)?;
+        return Err(failed("grow", source));
+    }
+    remove_journal(images, &journal)
+}
+
+fn remove_journal(images: &VhdDirectory, journal: &str) -> Result<()> {
+    let removed = images.directory.remove(journal);
+    removed.map_err(|source| images.io_error("remove", Some(journal), source))?;
+    images.sync_directory(journal)
+}
+
+/// Puts back what growing an image has moved when its process died.
+pub(super) fn recover_grown(images: &VhdDirectory, name: ImageName) -> Result<()> {
+    let journal = journal_name(name);
+    let open = |file: &str, access| {
+        let opened = images.directory.open_file(file, access);
+        opened.map_err(|source| images.io_error("open", Some(file), source))
+    };
+    let storage = PositionalFile::new(open(&journal, Access::ReadWrite)?);
+    let file_name = name.file_name();
+    let found = images.directory.contains(&file_name);
+    if found.map_err(|source| images.io_error("look for", Some(&file_name), source))? {
+        let file = PositionalFile::new(open(&file_name, Access::ReadWrite)?);
+        vhd::image::revert(&file, &storage).map_err(|source| Error::Image {
+            action: "put back what growing moved in",
+            path: images.path_of(&file_name),
+            source,
+        })?;
+    }
+    remove_journal(images, &journal)
+}

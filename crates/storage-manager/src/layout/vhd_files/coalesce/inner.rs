@@ -1,0 +1,113 @@
+//! Merging an inner image: hidden, the only child of its parent, with children of its own.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+use vhd::merge::{Control, End, Target, merge};
+
+use super::super::Result;
+use super::super::names::ImageFormat;
+use super::chains::FileChains;
+use super::journal::{Journal, Kind};
+use super::pair::{Pair, Place, is_in_place};
+use crate::gc::{Outcome, StepError};
+use crate::io::fault;
+
+impl FileChains {
+    /// Merges a hidden image into its parent, gives its children that parent, and removes it. Consumers go on.
+    ///
+    /// Write order, and what a crash leaves in each gap:
+    /// 1. Journal `coalesce_<vdi>`. Crash: it is removed at the next attach, here and in 2 to 4.
+    /// 2. The parent is grown, if it is smaller. Crash: its own journal is rolled back.
+    /// 3. What the image has is copied into the parent, which is flushed. Crash: the image hides what the parent got.
+    /// 4. Journal `relink_<vdi>` is written and `coalesce_<vdi>` removed. Crash: what follows is finished.
+    /// 5. Each child is given the parent. Crash: some read through the image, which hides the same bytes in the parent.
+    /// 6. Chains of consumers are given the parents that their headers name now; nothing is written.
+    /// 7. `relink_<vdi>` is removed. Crash: a hidden image without children, which is pruned.
+    /// 8. The image is removed.
+    ///
+    /// `coalesce/tests.rs` fails and dies at each of them.
+    pub(super) fn merge_inner(
+        &self,
+        vdi: Uuid,
+        parent: Uuid,
+        control: &Arc<Control>,
+    ) -> std::result::Result<Outcome, StepError> {
+        point("LVHDRT_finding_a_suitable_pair")?;
+        let Some(pair) = self.pair(vdi, parent, Place::Inner, control)? else {
+            return Ok(Outcome::Overtaken);
+        };
+        self.require_sound(&pair)?;
+        let coalesce = Journal {
+            kind: Kind::Coalesce,
+            vdi,
+        };
+        coalesce.write(&self.images().directory, "1")?;
+        let merged = self.copy(&pair, control);
+        let ended = match merged {
+            Ok(End::Complete) => None,
+            Ok(End::Cancelled) => Some(Ok(Outcome::Cancelled)),
+            Err(error) => Some(Err(error)),
+        };
+        if let Some(ended) = ended {
+            // Of no consequence when it stays: it is removed at the next attach.
+            let _ = coalesce.remove(&self.images().directory);
+            return ended;
+        }
+        self.relink_children(&pair, coalesce)
+    }
+
+    fn copy(&self, pair: &Pair, control: &Control) -> std::result::Result<End, StepError> {
+        self.grow_parent(pair)?;
+        point("LVHDRT_coalescing_VHD_data")?;
+        let failed = |source| self.image_error("merge into", pair.parent, source);
+        let file = pair.parent_file.clone();
+        let target = match pair.parent.format {
+            ImageFormat::Vhd => Target::vhd(file),
+            ImageFormat::Raw => Target::raw(file),
+        };
+        let target = target.map_err(failed)?;
+        Ok(merge(pair.child_file.clone(), &target, control).map_err(failed)?)
+    }
+
+    /// Steps 4 to 8.
+    fn relink_children(
+        &self,
+        pair: &Pair,
+        coalesce: Journal,
+    ) -> std::result::Result<Outcome, StepError> {
+        let images = self.images();
+        point("LVHDRT_before_create_relink_journal")?;
+        pair.claim.park();
+        let change = images.change(&[pair.child])?;
+        pair.claim.unpark();
+        let fits = images.with_tree(|tree| {
+            // It may have lost its children meanwhile; then it is pruned.
+            is_in_place(tree, pair.child, pair.parent, Place::Inner)
+        })?;
+        if !fits {
+            coalesce.remove(&images.directory)?;
+            return Ok(Outcome::Overtaken);
+        }
+        let relink = Journal {
+            kind: Kind::Relink,
+            vdi: pair.child.uuid,
+        };
+        relink.write(&images.directory, "1")?;
+        coalesce.remove(&images.directory)?;
+        self.relink(pair.child, pair.parent)?;
+        self.swap_consumers(pair.child);
+        relink.remove(&images.directory)?;
+        drop(change);
+        Ok(Outcome::Done)
+    }
+}
+
+/// A fault point of XenServer's garbage collector, by its name there.
+pub(super) fn point(name: &'static str) -> Result<()> {
+    fault::point(name).map_err(|source| super::super::Error::Io {
+        action: name,
+        path: std::path::PathBuf::new(),
+        source,
+    })
+}
