@@ -16,7 +16,7 @@ use crate::server::attachments::Door;
 use crate::server::context::Credentials;
 use crate::server::listen::{self, Listeners};
 use crate::server::transfer::Transfers;
-use crate::server::{Server, allowed, auto_scan, first_start, recovery, tasks};
+use crate::server::{Server, allowed, auto_scan, coalesce, first_start, recovery, tasks};
 use crate::sr::SrType;
 use crate::{Error, sr};
 
@@ -98,6 +98,7 @@ impl StorageManager {
             sessions: Default::default(),
             operations: Default::default(),
             cancellations: Default::default(),
+            coalescing: Default::default(),
             scan_wanted: Default::default(),
             transfers: Transfers::new(config.transfer_patience),
             unresolved: std::sync::Mutex::new(intents),
@@ -178,6 +179,7 @@ async fn close(server: &Arc<Server>, deadline: Duration) {
         tracing::error!(%error, "an export did not close cleanly");
     }
     for sr in server.storage.attached() {
+        coalesce::stop(server, &sr);
         let state = server.storage.state(&sr);
         let Some(driver) = state.sr() else { continue };
         match state.threads().run(DETACH, move || driver.detach()).await {

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::coalesce::Coalescing;
 use super::operations::Operations;
 use super::sessions::Sessions;
 use super::storage::Storage;
@@ -35,6 +36,8 @@ pub struct Server {
     pub operations: Operations,
     /// How the tasks that run are asked to stop.
     pub cancellations: Cancellations,
+    /// What merges images in the background.
+    pub coalescing: Coalescing,
     /// Told when an SR shall be scanned soon, see `auto_scan`.
     pub scan_wanted: Notify,
     /// Imports and exports under way.

@@ -22,6 +22,7 @@ use xenapi::{Failure, jsonrpc, xmlrpc};
 use super::Server;
 use super::connection::Connection;
 use super::dispatch::{self, Origin};
+use super::metrics;
 use super::transfer::{self, body::StreamBody};
 
 /// The body of an answer: whole, or made while it is sent.
@@ -67,6 +68,8 @@ async fn answer_call(
     let path = parts.uri.path();
     match parts.method {
         Method::GET if path == "/healthz" => health(&server),
+        // Over TCP it would tell anybody of the SRs: there a proxy that may read the socket serves it.
+        Method::GET if path == "/metrics" && origin == Origin::UnixSocket => measured(&server),
         Method::POST => {
             let limited = Limited::new(body, Limits::CALL.body_bytes);
             let body = match tokio::time::timeout(BODY_DEADLINE, limited.collect()).await {
@@ -152,6 +155,13 @@ fn health(server: &Server) -> Response<Page> {
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+fn measured(server: &Server) -> Response<Page> {
+    let mut response = Response::new(Page::from(metrics::text(server)));
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 

@@ -11,7 +11,7 @@ use super::Server;
 use super::call::Call;
 use super::dispatch::Origin;
 use super::operations::{self, Sharing};
-use super::{attachments, storage, vdi_records};
+use super::{attachments, coalesce, storage, vdi_records};
 use crate::database::{IntendedWork, Intent};
 
 /// Longest time for which the start waits for media. An SR that takes longer goes on behind; calls on it wait.
@@ -66,6 +66,7 @@ async fn recover_sr(server: &Arc<Server>, pbd: &str, sr: &str) -> Result<(), Fai
     }
     resolve_intents(server, sr).await;
     attachments::republish(server, sr).await;
+    coalesce::start(server, sr);
     // A snapshot that was cut off changed its source, and the driver may have finished or undone what it found half done.
     storage::want_scan(server, sr);
     Ok(())

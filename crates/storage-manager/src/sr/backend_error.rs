@@ -18,6 +18,8 @@ pub enum Command {
     SrCreate,
     /// `PBD.plug`.
     SrAttach,
+    /// `PBD.unplug`.
+    SrDetach,
     /// `SR.destroy`.
     SrDelete,
     /// `SR.scan` and `SR.update`.
@@ -50,6 +52,7 @@ impl Command {
     fn number_and_text(self) -> (u16, &'static str) {
         match self {
             Command::SrCreate | Command::SrAttach => (61, "File SR creation error"),
+            Command::SrDetach => (16, "The SR is currently being used"),
             Command::SrDelete => (63, "Unable to delete the file SR"),
             Command::SrScan => (40, "The SR scan failed"),
             Command::VdiCreate => (78, "VDI Creation failed"),

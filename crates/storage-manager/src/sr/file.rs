@@ -15,10 +15,13 @@ use super::{
     AttachedSr, DriverInfo, FoundVdi, NewVdi, OpenMode, ScanReport, SnapshotKind, SnapshotReport,
     SrParams, SrSpace, SrType,
 };
+use crate::gc::ImageStore;
 use crate::io::durable::create_directories;
 use crate::io::lock::LockFile;
 use crate::layout::vhd_files::names::{EntryKind, ImageFormat, ImageName, LOCK_NAME, classify};
-use crate::layout::vhd_files::{Branched, Error as LayoutError, NewImage, VhdDirectory};
+use crate::layout::vhd_files::{
+    Branched, Error as LayoutError, FileChains, NewImage, VhdDirectory,
+};
 use crate::medium::directory::Directory;
 
 /// What the SM record says; the texts are XenServer's.
@@ -68,7 +71,8 @@ pub struct AttachedFileSr {
 
 #[derive(Debug)]
 struct Served {
-    images: VhdDirectory,
+    images: Arc<VhdDirectory>,
+    chains: Arc<FileChains>,
     /// Kept for its lock; declared last, so that it is released after everything else.
     _lock: LockFile,
 }
@@ -136,8 +140,10 @@ impl SrType for FileSr {
         })?;
         let lock = take_lock(params, &location, Command::SrAttach)?;
         let images = VhdDirectory::new(directory)
+            .map(Arc::new)
             .map_err(|error| backend::layout(Command::SrAttach, params.sr_uuid, &error))?;
         let served = RwLock::new(Some(Served {
+            chains: FileChains::new(images.clone()),
             images,
             _lock: lock,
         }));
@@ -256,8 +262,21 @@ impl AttachedSr for AttachedFileSr {
                 [image.uuid().to_string(), "detach".to_owned()],
             ));
         }
+        // A step that does not end keeps the directory from being another's.
+        if let Some(served) = served.as_ref()
+            && !served.chains.close()
+        {
+            served.chains.reopen();
+            let detail = "a merge of images did not end in time; try again";
+            return Err(backend::failed(Command::SrDetach, detail));
+        }
         *served = None;
         Ok(())
+    }
+
+    fn chains(&self) -> Option<Arc<dyn ImageStore>> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        Some(served.as_ref()?.chains.clone())
     }
 
     fn scan(&self) -> Result<ScanReport, Failure> {

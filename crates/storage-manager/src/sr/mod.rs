@@ -234,6 +234,11 @@ pub trait AttachedSr: Send + Sync {
         Err(not_supported())
     }
 
+    /// What coalesces the images of the SR; none where VDIs have no chains.
+    fn chains(&self) -> Option<Arc<dyn crate::gc::ImageStore>> {
+        None
+    }
+
     /// Opens a VDI for a consumer. The export keeps the image open (and, read-write, locked) until it is dropped;
     /// `close` on it reports what a drop would have to swallow.
     fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn nbd::Export>, Failure>;

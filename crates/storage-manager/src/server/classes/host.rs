@@ -3,6 +3,7 @@
 use xenapi::{Failure, Value};
 
 use crate::server::call::{Args, Call, not_implemented};
+use crate::server::coalesce_plugin;
 use crate::server::context::now;
 
 /// Runs a message of the class.
@@ -25,6 +26,9 @@ pub async fn run(call: &Call, name: &str, args: &Args) -> Result<Value, Failure>
             let endpoint =
                 endpoint.ok_or_else(|| not_implemented("host.get_server_certificate"))?;
             return Ok(endpoint.certificate_pem.as_str().into());
+        }
+        "call_plugin" if args.text(1) == coalesce_plugin::PLUGIN => {
+            return coalesce_plugin::run(&call.server, args.text(2), &args.texts(3)).await;
         }
         "call_plugin" => return Err(Failure::new("XENAPI_MISSING_PLUGIN", [args.text(1)])),
         "set_iscsi_iqn" => {

@@ -8,7 +8,7 @@ use xenapi::{Failure, Value};
 use crate::database::{Objects, Transaction, text_map};
 use crate::server::call::{Args, Call, not_implemented};
 use crate::server::operations::{self, Operation, Sharing};
-use crate::server::{allowed, attachments, reconcile, recovery, storage};
+use crate::server::{allowed, attachments, coalesce, reconcile, recovery, storage};
 
 /// Suffix of the keys that are passwords.
 const PASSWORD: &str = "password";
@@ -262,6 +262,7 @@ pub async fn plug(call: &Call, pbd: &str) -> Result<(), Failure> {
         });
         noted.await?;
     }
+    coalesce::start(server, &sr);
     // What was plugged when an earlier start could not attach the SR; else nothing is.
     attachments::republish(server, &sr).await;
     Ok(())
@@ -294,7 +295,9 @@ async fn unplug(call: &Call, pbd: &str) -> Result<Value, Failure> {
     attachments::withdraw_unplugged(server, &sr, vdis).await?;
     let state = server.storage.state(&sr);
     if let Some(driver) = state.sr() {
-        storage::on_threads(server, &sr, move || driver.detach()).await?;
+        coalesce::stop(server, &sr);
+        let detached = storage::on_threads(server, &sr, move || driver.detach()).await;
+        detached.inspect_err(|_| coalesce::start(server, &sr))?;
     }
     state.set_sr(None);
     let written = server.database.write(|transaction| {
