@@ -9,7 +9,7 @@ use crate::config::{CommonFlags, ServeFlags, Severity};
 use crate::failure::{Exit, Failure, Result};
 use crate::serve::Roles;
 use crate::ui::Format;
-use crate::{attach, config, demo, serve, sm, ui, vdi};
+use crate::{attach, chain, config, demo, serve, sm, ui, vdi};
 
 /// Block storage as a service for Xen pools.
 #[derive(Parser)]
@@ -72,11 +72,22 @@ enum XensmCommand {
   xensm vdi export myvdi backup.vhd
   xensm vdi import backup.vhd --sr mysr --name restored")]
     Vdi(vdi::VdiArguments),
+    /// Chains of images: what waits to be merged and why, checks, pause and resume.
+    Chain(ChainArguments),
     /// Prints an example configuration or judges one.
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+}
+
+#[derive(clap::Args)]
+struct ChainArguments {
+    /// How results are written.
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    format: Format,
+    #[command(subcommand)]
+    command: chain::ChainCommand,
 }
 
 #[derive(Subcommand)]
@@ -138,6 +149,7 @@ pub fn run_xensm() -> ExitCode {
         XensmCommand::Attach(arguments) => attach::attach(&common, &arguments),
         XensmCommand::Detach(arguments) => attach::detach(&common, &arguments),
         XensmCommand::Vdi(arguments) => vdi::run(&common, &arguments),
+        XensmCommand::Chain(arguments) => chain::run(&common, arguments.command, arguments.format),
         XensmCommand::Config { command } => run_config(command),
     })
 }

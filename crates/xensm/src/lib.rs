@@ -3,6 +3,7 @@
 
 pub mod api_client;
 pub mod attach;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod credentials;
@@ -14,6 +15,7 @@ pub mod logging;
 pub mod serve;
 pub mod service_config;
 pub mod sm;
+pub mod sm_client;
 pub mod tls;
 pub mod ui;
 pub mod vdi;
