@@ -1,9 +1,10 @@
-//! What CI and developers run: `cargo xtask ci | test | setup | tidy | fuzz | bench`.
+//! What CI and developers run: `cargo xtask ci | test | setup | tidy | fuzz | bench | soak`.
 
 mod bench;
 mod ci;
 mod fuzz;
 mod setup;
+mod soak;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +44,8 @@ enum Command {
     },
     /// Measures xensm, beside its peers where they are named, and prints the tables of docs/benchmarks.md.
     Bench(bench::Options),
+    /// Kills a storage manager again and again while a disk is used, and looks for every flushed byte.
+    Soak(soak::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -57,5 +60,6 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(&root),
         Command::Fuzz { seconds, target } => fuzz::run(&root, seconds, target.as_deref()),
         Command::Bench(options) => bench::run(&root, &options),
+        Command::Soak(options) => soak::run(&root, &options),
     }
 }

@@ -116,7 +116,7 @@ impl World<'_> {
             chain.flush()?;
             let (live, _) = self.live.take().expect("looked at above");
             let chain = self.chain.take().expect("looked at above");
-            let merged = live.into_chain(chain).map_err(|(_, error)| error)?;
+            let (merged, _) = live.into_chain(chain).map_err(|failed| failed.1)?;
             let find = |link: &ParentLink| Ok(self.find(link));
             let stack = ParentStack::open(merged.info(), &find)?;
             let replaced = merged.replace_parents(stack);

@@ -199,10 +199,12 @@ impl FileChains {
             .begin(images)
             .and_then(|()| live.set_parent_hidden(false).map_err(failed))
             .and_then(|()| names.exchange(images))
-            .and_then(|()| match image.with_chain(|chain| live.begin_commit(chain)) {
-                None => Err(closed(pair.child)),
-                Some(begun) => begun.map_err(failed),
-            });
+            .and_then(
+                |()| match image.with_chain(|chain| live.begin_commit(chain)) {
+                    None => Err(closed(pair.child)),
+                    Some(begun) => begun.map_err(failed),
+                },
+            );
         let settled = exchanged
             .map_err(|error| (error, false))
             .and_then(|()| names.settle(images));
@@ -220,7 +222,9 @@ impl FileChains {
             Err((error, false)) => {
                 // The journal makes the leaf the image, under whatever name; it is written alone from here on.
                 self.stop(pair, image, live);
-                let undone = self.hide_parent(pair, true).and_then(|()| names.undo(images));
+                let undone = self
+                    .hide_parent(pair, true)
+                    .and_then(|()| names.undo(images));
                 self.log_undo(pair, undone.as_ref().err());
                 return Err(error.into());
             }
