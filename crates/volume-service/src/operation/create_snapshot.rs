@@ -43,7 +43,8 @@ impl Definition for CreateSnapshot {
     const STEPS: &'static [Step] = &[Step::Take];
 
     fn attempts_max(_: Step) -> u32 {
-        6
+        // Half a minute: a VDI that is being plugged or unplugged is busy that long.
+        12
     }
 
     fn begin(

@@ -45,7 +45,8 @@ impl Definition for ExtendVolume {
     const STEPS: &'static [Step] = &[Step::Resize];
 
     fn attempts_max(_: Step) -> u32 {
-        6
+        // Half a minute: a VDI that is being plugged or unplugged is busy that long.
+        12
     }
 
     fn begin(

@@ -53,7 +53,8 @@ impl Definition for RevertVolume {
     const STEPS: &'static [Step] = &[Step::Clone, Step::Swap];
 
     fn attempts_max(_: Step) -> u32 {
-        6
+        // Half a minute: a VDI that is being plugged or unplugged is busy that long.
+        12
     }
 
     fn begin(at: &mut StepTransaction<'_, '_>, step: Step, outputs: &mut Outputs) -> Result<Begin> {
