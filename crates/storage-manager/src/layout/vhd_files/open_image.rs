@@ -443,7 +443,7 @@ impl Export for OpenImage {
         };
         // While the image is still locked: the next opener must find the log closed.
         if let Some(tracker) = &self.tracker {
-            tracker.close(closed.is_ok());
+            self.logs.close(tracker, closed.is_ok());
         }
         drop(backing);
         drop(open);

@@ -81,6 +81,16 @@ impl ChangeLogs {
         Ok(tracker)
     }
 
+    /// Ends the tracking of a VDI: its log is closed, and from here on the file is what counts.
+    pub fn close(&self, tracker: &Arc<ChangeTracker>, image_is_clean: bool) {
+        let mut open = self.lock();
+        tracker.close(image_is_clean);
+        let is_this = |listed: &Weak<ChangeTracker>| Weak::as_ptr(listed) == Arc::as_ptr(tracker);
+        if open.get(&tracker.vdi()).is_some_and(is_this) {
+            open.remove(&tracker.vdi());
+        }
+    }
+
     /// Completes a log that was not closed cleanly, fits it to the VDI's size, and notes that it is open or closed.
     ///
     /// One that another storage manager left open is dropped: it may lack bits that no leaf knows of any more.

@@ -12,7 +12,7 @@ use crate::layout::cbt_log::{BLOCK_SIZE, ChainError, ChangeLog};
 use crate::layout::vhd_files::names::{ImageName, cbt_log_name};
 use crate::layout::vhd_files::{Error, NewImage, VhdDirectory};
 use crate::medium::directory::Directory;
-use crate::sr::OpenMode;
+use crate::sr::{OpenMode, SnapshotKind};
 
 const MIB: u64 = 1 << 20;
 /// 128 blocks of a log in 4 blocks of a VHD.
@@ -355,6 +355,30 @@ fn tracking_begins_and_ends_while_the_vdi_is_open() {
     image.close().unwrap();
     assert!(!dir.path().join(cbt_log_name(vdi(1))).exists());
     assert_eq!(log(dir.path(), 2).header.child, None);
+}
+
+#[test]
+fn a_vdi_that_grows_under_its_consumer_stays_tracked() {
+    let (dir, images) = directory(&[1]);
+    images.enable_cbt(vdi(1)).unwrap();
+    let image = images.open(vdi(1), OpenMode::ReadWrite).unwrap();
+    image.write_at(&[1; 512], 0).unwrap();
+    images
+        .snapshot(vdi(1), vdi(2), SnapshotKind::Snapshot)
+        .unwrap();
+    image.write_at(&[1; 512], 3 * BLOCK_SIZE).unwrap();
+    assert!(images.resize(vdi(1), 2 * SIZE).unwrap().cbt_enabled);
+    image.write_at(&[1; 512], SIZE).unwrap();
+    assert_eq!(
+        changed(&images, 2, 1).unwrap(),
+        [3, SIZE / BLOCK_SIZE].into()
+    );
+    image.close().unwrap();
+    assert_links_agree(dir.path(), &[1, 2]);
+    assert_eq!(
+        changed(&images, 2, 1).unwrap(),
+        [3, SIZE / BLOCK_SIZE].into()
+    );
 }
 
 #[test]
