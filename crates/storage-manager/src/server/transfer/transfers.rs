@@ -55,6 +55,8 @@ impl Transfers {
     pub async fn place(&self, sr: &str) -> Result<OwnedSemaphorePermit, Failure> {
         let places = {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever has a place, or waits for one, holds the semaphore too; SRs without are dropped.
+            places.retain(|_, places| Arc::strong_count(places) > 1);
             let fresh = || Arc::new(Semaphore::new(TRANSFERS_PER_SR));
             places.entry(sr.to_owned()).or_insert_with(fresh).clone()
         };
