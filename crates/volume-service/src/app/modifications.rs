@@ -41,7 +41,13 @@ pub enum ModificationState {
     Failed,
 }
 
-/// What the operation notes in its first step.
+/// What `operation/extend_volume.rs` notes among the outputs of its step.
+#[derive(serde::Deserialize)]
+struct Noted {
+    steps: Sizes,
+}
+
+/// A volume's size before and after, in GiB.
 #[derive(serde::Deserialize)]
 struct Sizes {
     original_gib: u64,
@@ -84,9 +90,9 @@ fn modification(volume: Volume, operation: Operation) -> Option<Modification> {
         OperationState::Failed => ModificationState::Failed,
     };
     // Before its first step the operation says nothing, but then the volume does.
-    let said: Option<Sizes> = serde_json::from_value(operation.outputs).ok();
-    let (original_gib, target_gib) = match (said, volume.extending_to_gib) {
-        (Some(said), _) => (said.original_gib, said.target_gib),
+    let noted: Option<Noted> = serde_json::from_value(operation.outputs).ok();
+    let (original_gib, target_gib) = match (noted, volume.extending_to_gib) {
+        (Some(noted), _) => (noted.steps.original_gib, noted.steps.target_gib),
         (None, Some(target_gib)) => (volume.size_gib, target_gib),
         (None, None) => return None,
     };
