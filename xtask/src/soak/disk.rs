@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
-use super::manager::{Manager, text};
+use super::process::{Manager, text};
 
 const MIB: u64 = 1 << 20;
 /// What is written at once; each has one byte all over.

@@ -8,7 +8,7 @@
 
 mod disk;
 mod ext4;
-mod manager;
+mod process;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +19,7 @@ use anyhow::{Context, ensure};
 use crate::ci::checked;
 use disk::{Disk, Random};
 use ext4::Ext4;
-use manager::Manager;
+use process::Manager;
 
 /// What to run, and for how long.
 #[derive(clap::Args)]

@@ -4,6 +4,7 @@
 //! plan         pure: the tree of images and what their owners say -> ordered steps, and reasons
 //! store        what a layout does for it: list the images, run a step, check a chain
 //! collector    the threads of one SR: plan, run, retry, tell; paused, resumed, cancelled
+//! status       what the collector tells of itself
 //! wakeup       how a layout says that something changed
 //! ```
 //!
@@ -11,10 +12,12 @@
 
 pub mod collector;
 pub mod plan;
+pub mod status;
 pub mod store;
 pub mod wakeup;
 
 pub use collector::{Collector, Owners, SrWishes};
 pub use plan::{Consumers, Image, LeafPolicy, Plan, Reason, SrPolicy, Work, plan};
+pub use status::Status;
 pub use store::{CheckedImage, ImageStore, Outcome, StepError};
 pub use wakeup::Wakeup;

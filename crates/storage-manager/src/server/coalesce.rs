@@ -15,8 +15,9 @@ use super::Server;
 use super::storage;
 use super::tasks::{self, Cancellable};
 use crate::database::{Objects, Transaction};
-use crate::gc::collector::Status;
-use crate::gc::{Collector, LeafPolicy, Outcome, Owners, SrPolicy, SrWishes, StepError, Work};
+use crate::gc::{
+    Collector, LeafPolicy, Outcome, Owners, SrPolicy, SrWishes, Status, StepError, Work,
+};
 
 /// Key in `SR.other_config`: bytes per second that coalescing may copy; absent or 0 for no limit.
 pub const RATE: &str = "xensm:coalesce-rate";

@@ -11,8 +11,7 @@ use xenapi::{Failure, Value};
 
 use super::Server;
 use super::storage;
-use crate::gc::collector::Status;
-use crate::gc::{Collector, Image, ImageStore, StepError};
+use crate::gc::{Collector, Image, ImageStore, Status, StepError};
 
 /// The plugin's name.
 pub const PLUGIN: &str = "xensm-chain";

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Server;
-use crate::gc::collector::Status;
+use crate::gc::Status;
 use crate::gc::store::PAUSE_BUCKETS_US;
 
 /// Everything that is measured now.
