@@ -2,8 +2,10 @@
 //!
 //! Each prints the rows of a table of docs/benchmarks.md. Compare figures of one run only: machines differ and drift.
 
+mod chains;
 mod control_plane;
 mod executor;
+mod fio;
 mod http;
 mod nbd;
 mod server;
@@ -38,6 +40,8 @@ enum Part {
     ControlPlane,
     /// NBD on a dynamic VHD beside qemu-nbd on the same image and nbdkit on a raw file.
     Nbd,
+    /// Reads from chains of images.
+    Chains,
     /// Ways to issue file I/O, by fio alone.
     Executor,
     /// Chains, snapshots, coalescing, scans: the benchmarks of the crates.
@@ -48,7 +52,7 @@ enum Part {
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let binary = root.join("target/release/xensm");
     let wanted = |part| options.only.is_none_or(|only| only == part);
-    if wanted(Part::ControlPlane) || wanted(Part::Nbd) {
+    if wanted(Part::ControlPlane) || wanted(Part::Nbd) || wanted(Part::Chains) {
         checked(
             Command::new("cargo")
                 .args(["build", "--release", "--package", "xensm", "--bins"])
@@ -61,6 +65,9 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     if wanted(Part::Nbd) {
         nbd::run(&binary, options.seconds)?;
     }
+    if wanted(Part::Chains) {
+        chains::run(&binary, options.seconds)?;
+    }
     if wanted(Part::Executor) {
         executor::run(&root.join("target/bench/executor"), options.seconds)?;
     }
@@ -72,11 +79,26 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
 
 /// Runs the benchmarks that the crates keep beside their code.
 fn storage(root: &Path) -> anyhow::Result<()> {
-    let crates = ["vhd", "storage-manager"];
-    for name in crates {
+    for name in ["vhd", "storage-manager"] {
         checked(
             Command::new("cargo")
                 .args(["bench", "--package", name])
+                .current_dir(root),
+        )?;
+    }
+    for test in ["throughput", "many_vdis"] {
+        checked(
+            Command::new("cargo")
+                .args([
+                    "test",
+                    "--release",
+                    "--package",
+                    "storage-manager",
+                    "--test",
+                    test,
+                    "--",
+                ])
+                .args(["--ignored", "--nocapture", "--test-threads=1"])
                 .current_dir(root),
         )?;
     }

@@ -2,13 +2,13 @@
 //! any server, in turns in one run.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use serde_json::Value;
 
+use super::fio::{self, Load, Target};
 use super::server::{Endpoint, Server};
 use super::statistics::median;
 use crate::ci::checked;
@@ -45,13 +45,6 @@ impl Drop for Peer {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// What fio puts its load on.
-enum Target {
-    Nbd(String),
-    /// A file through io_uring with `O_DIRECT`: what the machine can do.
-    DirectFile(PathBuf),
 }
 
 /// Measures and prints a table of operations per second and ratios.
@@ -166,13 +159,16 @@ fn first_touch(
     Ok(())
 }
 
-fn create(endpoint: &Endpoint, name: &str) -> anyhow::Result<()> {
-    endpoint.connect()?.expect(
+/// Makes a volume of 1 GiB; answers its id.
+pub fn create(endpoint: &Endpoint, name: &str) -> anyhow::Result<String> {
+    let answer = endpoint.connect()?.expect(
         "POST",
         &format!("{}/volumes", endpoint.path),
         &serde_json::json!({"volume": {"name": name, "size": 1}}).to_string(),
     )?;
-    Ok(())
+    let body: serde_json::Value = serde_json::from_str(&answer.body)?;
+    let id = body["volume"]["id"].as_str().context("a volume's id")?;
+    Ok(id.to_owned())
 }
 
 /// Bytes that the images below the data directory take on the medium.
@@ -216,7 +212,8 @@ fn serve_vhd(path: &Path, socket: &Path) -> anyhow::Result<Peer> {
     )
 }
 
-fn attach(binary: &Path, data_dir: &Path, volume: &str) -> anyhow::Result<String> {
+/// Attaches a volume as soon as it is there; answers its NBD URI.
+pub fn attach(binary: &Path, data_dir: &Path, volume: &str) -> anyhow::Result<String> {
     let started = Instant::now();
     loop {
         let output = Command::new(binary)
@@ -261,45 +258,18 @@ fn fio(
     depth: u32,
     seconds: Option<u32>,
 ) -> anyhow::Result<f64> {
-    let mut command = Command::new("fio");
-    command.args([
-        "--name=x",
-        "--output-format=json",
-        "--invalidate=0",
-        "--randrepeat=0",
-    ]);
-    match target {
-        Target::Nbd(uri) => command.arg("--ioengine=nbd").arg(format!("--uri={uri}")),
-        Target::DirectFile(path) => command
-            .args(["--ioengine=io_uring", "--direct=1"])
-            .arg(format!("--filename={}", path.display())),
-    };
-    command
-        .arg(format!("--rw={rw}"))
-        .arg(format!("--bs={block}"));
-    command
-        .arg(format!("--iodepth={depth}"))
-        .arg(format!("--size={REGION}"));
+    let mut more = vec![format!("--size={REGION}")];
     if let Some(seconds) = seconds {
-        command
-            .arg("--time_based")
-            .arg(format!("--runtime={seconds}"));
+        more.extend(["--time_based".to_owned(), format!("--runtime={seconds}")]);
     }
-    let output = command.output().context("start fio")?;
-    ensure!(
-        output.status.success(),
-        "fio: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout)?;
-    let json = &text[text.find('{').context("fio prints JSON")?..];
-    let report: Value = serde_json::from_str(json)?;
-    let side = if rw.ends_with("read") {
-        "read"
-    } else {
-        "write"
-    };
-    report["jobs"][0][side]["iops"]
-        .as_f64()
-        .context("fio tells iops")
+    let more = &more;
+    fio::run(
+        target,
+        &Load {
+            rw,
+            block,
+            depth,
+            more,
+        },
+    )
 }
