@@ -82,6 +82,9 @@ pub async fn delete(
         .await
 }
 
+/// Snapshots that go with a volume at most: each costs a few statements of the request's transaction, and a call of the operation.
+pub const CASCADE_MAX: usize = 1000;
+
 /// The states that a volume is deleted from without force.
 const DELETABLE: [VolumeStatus; 3] = [
     VolumeStatus::Available,
@@ -91,6 +94,10 @@ const DELETABLE: [VolumeStatus; 3] = [
 
 /// Marks the volume's snapshots for the operation that removes the volume, which removes them before it.
 fn take_snapshots_along(tx: &mut Transaction<'_>, id: VolumeId, now_us: i64) -> Result<()> {
+    if snapshots::count_of_volume(tx, id, CASCADE_MAX + 1)? > CASCADE_MAX {
+        let why = format!("it has more than {CASCADE_MAX} snapshots; delete some of them first");
+        return Err(refused(id, &why));
+    }
     for snapshot in snapshots::of_volume(tx, id)? {
         snapshots_app::check_unused(tx, &snapshot)?;
         let (from, to) = (SnapshotStatus::DELETABLE, SnapshotStatus::Deleting);

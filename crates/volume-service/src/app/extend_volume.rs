@@ -54,6 +54,10 @@ pub async fn extend(
             if snapshots::exist_in(tx, id, SnapshotStatus::Creating)? {
                 return Err(refused(id, "a snapshot of it is being taken"));
             }
+            if volumes::is_being_cloned(tx, id)? {
+                // The clone would be larger than what it was asked and counted for, and a copy would not fit.
+                return Err(refused(id, "a volume is being cloned from it"));
+            }
             if !volume_extensions::insert(tx, &volume, new_size_gib)? {
                 return Err(refused(id, "it is being extended"));
             }

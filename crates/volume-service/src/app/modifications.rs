@@ -10,6 +10,7 @@ use crate::db::operations;
 use crate::error::Result;
 use crate::model::operation::{Operation, OperationKind, OperationState};
 use crate::model::volume::Volume;
+use crate::operation::failure_for_tenants;
 
 /// The latest extension of a volume.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub struct Modification {
     pub original_gib: u64,
     /// The size that was asked for, in GiB.
     pub target_gib: u64,
-    /// Why it failed; empty when it did not.
+    /// Why it failed, in words for tenants; empty when it did not.
     pub failure: String,
     /// Microseconds since 1970.
     pub started_at_us: i64,
@@ -89,6 +90,12 @@ fn modification(volume: Volume, operation: Operation) -> Option<Modification> {
         OperationState::Succeeded => ModificationState::Completed,
         OperationState::Failed => ModificationState::Failed,
     };
+    let failure = match state {
+        ModificationState::Failed => failure_for_tenants(&operation)
+            .unwrap_or_else(|| "the volume could not be extended".to_owned()),
+        // What stood in the way of a step that is tried again is nobody's concern yet.
+        ModificationState::Modifying | ModificationState::Completed => String::new(),
+    };
     // Before its first step the operation says nothing, but then the volume does.
     let noted: Option<Noted> = serde_json::from_value(operation.outputs).ok();
     let (original_gib, target_gib) = match (noted, volume.extending_to_gib) {
@@ -101,7 +108,7 @@ fn modification(volume: Volume, operation: Operation) -> Option<Modification> {
         state,
         original_gib,
         target_gib,
-        failure: operation.failure,
+        failure,
         started_at_us: operation.created_at_us,
         ended_at_us: (state != ModificationState::Modifying).then_some(operation.updated_at_us),
     })

@@ -47,8 +47,7 @@ pub async fn revert(
                 return Err(refused(id, &why));
             }
             // The volume's row is locked now: no snapshot is added behind this.
-            let latest = snapshots::of_volume(tx, id)?.into_iter().next();
-            if latest.as_ref().map(|latest| latest.id) != Some(snapshot_id) {
+            if snapshots::latest_of_volume(tx, id)? != Some(snapshot_id) {
                 return Err(Error::invalid(format!(
                     "Snapshot {snapshot_id} is not the latest one of volume {id}: a volume is reverted to its latest \
                      snapshot only."

@@ -17,7 +17,7 @@ use crate::model::id::{OperationId, VolumeId};
 use crate::model::operation::OperationKind;
 use crate::model::volume::{Volume, VolumeStatus};
 
-pub use super::delete_volume::{DeleteMode, delete};
+pub use super::delete_volume::{CASCADE_MAX, DeleteMode, delete};
 pub use super::extend_volume::extend;
 pub use super::revert_volume::revert;
 pub use super::volume_source::VolumeSource;

@@ -86,6 +86,50 @@ pub fn of_volume(tx: &mut Transaction<'_>, volume_id: VolumeId) -> Result<Vec<Sn
     Ok(found)
 }
 
+/// The newest snapshot of a volume.
+pub fn latest_of_volume(
+    tx: &mut Transaction<'_>,
+    volume_id: VolumeId,
+) -> Result<Option<SnapshotId>> {
+    tx.query_first(
+        "SELECT id FROM snapshots WHERE volume_id = ?1 ORDER BY created_at_us DESC, id DESC LIMIT 1",
+        &[volume_id.into()],
+        |row| row.parsed(0, |text| text.parse().ok()),
+    )
+}
+
+/// How many snapshots a volume has; counted up to `most`.
+pub fn count_of_volume(
+    tx: &mut Transaction<'_>,
+    volume_id: VolumeId,
+    most: usize,
+) -> Result<usize> {
+    let found = tx.query_first(
+        "SELECT COUNT(*) FROM (SELECT id FROM snapshots WHERE volume_id = ?1 LIMIT ?2) AS counted",
+        &[
+            volume_id.into(),
+            i64::try_from(most).unwrap_or(i64::MAX).into(),
+        ],
+        |row| row.int(0),
+    )?;
+    Ok(usize::try_from(found.unwrap_or(0)).unwrap_or(0))
+}
+
+/// A snapshot of the volume in this state, without its metadata.
+pub fn find_in(
+    tx: &mut Transaction<'_>,
+    volume_id: VolumeId,
+    status: SnapshotStatus,
+) -> Result<Option<Snapshot>> {
+    tx.query_first(
+        &format!(
+            "SELECT {COLUMNS} FROM snapshots s WHERE s.volume_id = ?1 AND s.status = ?2 LIMIT 1"
+        ),
+        &[volume_id.into(), status.as_str().into()],
+        from_row,
+    )
+}
+
 /// True while a snapshot of the volume exists.
 pub fn exist(tx: &mut Transaction<'_>, volume_id: VolumeId) -> Result<bool> {
     let found = tx.query(

@@ -37,4 +37,5 @@ mod worker;
 
 pub use engine::{Checkpoint, Claimed, Ended, Engine, Place};
 pub use lease::{LEASE_MARGIN_US, LEASE_US};
+pub use progress::failure_for_tenants;
 pub use worker::Worker;

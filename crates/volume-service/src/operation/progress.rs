@@ -239,6 +239,8 @@ fn settle_undo<D: Definition>(
         go_to(operation, step_before::<D>(operation));
     }
     let reason = failure_of(operation);
+    // With the reason for tenants, which is told after the end.
+    store(transaction, around, operation, &outputs)?;
     let mut at = StepTransaction {
         transaction,
         operation,
@@ -419,6 +421,13 @@ fn set_reason(operation: &mut Operation, reason: &Reason) {
 
 fn to_value(whole: &Document) -> Value {
     serde_json::to_value(whole).unwrap_or(Value::Null)
+}
+
+/// Why an operation was undone, in words for tenants; none when it was not, or when nobody noted that. `Operation::failure` is for
+/// operators: it names SRs, references and calls.
+pub fn failure_for_tenants(operation: &Operation) -> Option<String> {
+    let reason = document(operation).ok()?.reason?;
+    Some(bounded(reason.public))
 }
 
 fn failure_of(operation: &Operation) -> Reason {

@@ -125,9 +125,7 @@ fn read(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begin
     let Some(volume) = found.filter(|row| row.status == VolumeStatus::Reverting) else {
         return Ok(Begin::Undo(Reason::new("the volume is not being reverted")));
     };
-    let restoring = snapshots::of_volume(at.transaction, id)?
-        .into_iter()
-        .find(|snapshot| snapshot.status == SnapshotStatus::Restoring);
+    let restoring = snapshots::find_in(at.transaction, id, SnapshotStatus::Restoring)?;
     let Some(snapshot) = restoring else {
         return Ok(Begin::Undo(Reason::new("the snapshot is gone")));
     };

@@ -340,6 +340,20 @@ fn states_that_stand_in_the_way() {
         assert!(refused.is_err());
         work_on_volumes(&bench).await;
 
+        // A volume that is being cloned keeps its size: the clone was asked for, and counted, with that.
+        let clone = CreateVolume {
+            source: VolumeSource::Volume(volume),
+            ..CreateVolume::default()
+        };
+        volumes::create(s, &alice, clone).await.unwrap();
+        assert_eq!(extend().await, of_volume);
+        let shown = volumes::get(s, &alice, volume).await.unwrap();
+        assert_eq!(
+            (shown.status, shown.extending_to_gib),
+            (VolumeStatus::Available, None)
+        );
+        work_on_volumes(&bench).await;
+
         // With a snapshot, only together with it.
         let refused = volumes::delete(s, &alice, volume, volumes::DeleteMode::Normal).await;
         assert_eq!(about(&refused.unwrap_err()), of_volume);
@@ -370,6 +384,43 @@ fn states_that_stand_in_the_way() {
             ErrorKind::Invalid,
             "not the latest"
         );
+    });
+}
+
+#[test]
+fn a_cascade_takes_a_bounded_number_of_snapshots_along() {
+    on_each(|bench| async move {
+        flavor(&bench, "gold").await;
+        let alice = requester("alice", "member");
+        let s = &bench.service;
+        let volume = available(&bench, &alice, "gold").await;
+        let first = taken(&bench, &alice, volume).await;
+        let pattern = snapshots::get(s, &alice, first).await.unwrap();
+        let inserted = s.database.write(move |tx| {
+            for _ in 0..volumes::CASCADE_MAX {
+                let id = SnapshotId(uuid::Uuid::new_v4());
+                let another = Snapshot {
+                    id,
+                    ec2_id: id.ec2_id(),
+                    ..pattern.clone()
+                };
+                assert!(db::snapshots::insert(tx, &another)?);
+            }
+            Ok(())
+        });
+        inserted.await.unwrap();
+        let cascade = async || {
+            let mode = volumes::DeleteMode::Cascade;
+            volumes::delete(s, &alice, volume, mode).await
+        };
+        let refused = cascade().await.unwrap_err();
+        assert_eq!(about(&refused), (ErrorKind::Conflict, Subject::Volume));
+        assert!(refused.public.contains("more than 1000"), "{refused}");
+        snapshots::delete(s, &alice, first, DeleteMode::Normal)
+            .await
+            .unwrap();
+        work_on_volumes(&bench).await;
+        cascade().await.unwrap();
     });
 }
 

@@ -112,6 +112,10 @@ fn in_the_way(snapshot: &Snapshot) -> Ec2Fault {
                 "The snapshot '{ec2_id}' is currently in use: its volume is being reverted to it."
             ),
         ),
+        SnapshotStatus::Available => Ec2Fault::coded(
+            Code::InvalidSnapshotInUse,
+            format!("The snapshot '{ec2_id}' is currently in use: a volume is being made from it."),
+        ),
         status => Ec2Fault::coded(
             Code::IncorrectState,
             format!(
