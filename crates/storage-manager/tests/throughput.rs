@@ -135,8 +135,14 @@ fn create(sr: &dyn AttachedSr, uuid: u128, virtual_size: u64) {
     sr.create_vdi(&new).unwrap();
 }
 
-/// Times snapshots of a VDI that was written before each; its chain grows.
-fn snapshots(sr: &dyn AttachedSr, vdi: u128, count: u128, attached: bool) -> Vec<Duration> {
+/// Times snapshots of a VDI that was written before each; its chain grows. Between two of them is `rest`.
+fn snapshots(
+    sr: &dyn AttachedSr,
+    vdi: u128,
+    count: u128,
+    attached: bool,
+    rest: Duration,
+) -> Vec<Duration> {
     let (vdi, mut times) = (Uuid::from_u128(vdi), Vec::new());
     let open = || sr.open_vdi(vdi, OpenMode::ReadWrite).unwrap();
     let mut consumer = attached.then(open);
@@ -148,6 +154,7 @@ fn snapshots(sr: &dyn AttachedSr, vdi: u128, count: u128, attached: bool) -> Vec
         } else {
             writer.close().unwrap();
         }
+        std::thread::sleep(rest);
         let new = Uuid::from_u128(vdi.as_u128() << 64 | n);
         let start = Instant::now();
         sr.snapshot_vdi(vdi, new, SnapshotKind::Snapshot).unwrap();
@@ -161,18 +168,21 @@ fn snapshots(sr: &dyn AttachedSr, vdi: u128, count: u128, attached: bool) -> Vec
 fn snapshots_of_a_file_sr() {
     let dir = tempfile::tempdir().unwrap();
     let sr = file_sr(&dir.path().join("sr"));
-    for (index, size) in [1 << 30, 2040 << 30].into_iter().enumerate() {
+    // In a row, and with time in which the files for the next snapshot of a large image are made.
+    let cases = [(1 << 30, 0), (2040 << 30, 0), (2040 << 30, 200)];
+    for (index, (size, rest_ms)) in cases.into_iter().enumerate() {
+        let rest = Duration::from_millis(rest_ms);
         for attached in [false, true] {
             let (mut first, mut deep) = (Vec::new(), Vec::new());
-            for n in 0..8 {
+            for n in 0..3 {
                 let vdi = (index as u128 * 2 + u128::from(attached)) * 100 + n + 1;
                 create(&*sr, vdi, size);
-                let times = snapshots(&*sr, vdi, 27, attached);
+                let times = snapshots(&*sr, vdi, 27, attached, rest);
                 first.push(times[0]);
                 deep.extend(&times[24..]);
             }
             println!(
-                "snapshot of {} GiB, consumer {attached}: depth 1 p50 {:?}, depth 25 to 27 p50 {:?} p99 {:?}",
+                "snapshot of {} GiB, consumer {attached}, every {rest:?}: depth 1 p50 {:?}, depth 25 to 27 p50 {:?} p99 {:?}",
                 size >> 30,
                 percentile(&mut first, 50),
                 percentile(&mut deep, 50),
@@ -207,7 +217,7 @@ fn a_file_sr_of_many_vdis() {
             "create beside {many} VDIs: p50 {:?}",
             percentile(&mut times, 50)
         );
-        let mut times = snapshots(&*sr, 1, 13, true);
+        let mut times = snapshots(&*sr, 1, 13, true, Duration::ZERO);
         println!(
             "snapshot beside {many} VDIs: p50 {:?}",
             percentile(&mut times, 50)

@@ -92,6 +92,68 @@ fn a_child_shows_its_parent_and_keeps_it_unchanged() {
 }
 
 #[test]
+fn an_image_on_a_prepared_storage_is_the_same_byte_for_byte() {
+    let link = |name: &str| NewParent {
+        uuid: Uuid::from_u128(1),
+        timestamp: 7,
+        path: name.to_owned(),
+    };
+    for size in [1, 2 << 20, (130 << 30) + 1, vhd::size::MAX_VIRTUAL_SIZE] {
+        let new = NewImage {
+            timestamp: 9,
+            ..NewImage::new(size, Uuid::from_u128(2))
+        };
+        for path in ["parent.vhd", &format!("./{}", "x".repeat(250))] {
+            let (at_once, prepared) = (MemoryStorage::new(), MemoryStorage::new());
+            let made = image::create_differencing(&at_once, &new, &link(path)).unwrap();
+            image::prepare_differencing(&prepared, size).unwrap();
+            let error = image::inspect(&prepared).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotVhd);
+            assert_eq!(
+                image::create_prepared(&prepared, &new, &link(path)).unwrap(),
+                made
+            );
+            assert!(at_once.to_vec() == prepared.to_vec(), "{size} {path}");
+            assert!(!image::has_blocks(&prepared).unwrap());
+        }
+    }
+}
+
+#[test]
+fn only_a_storage_that_was_prepared_for_the_size_is_taken() {
+    let link = NewParent {
+        uuid: Uuid::from_u128(1),
+        timestamp: 7,
+        path: "parent.vhd".into(),
+    };
+    let new = NewImage::new(600 << 20, Uuid::from_u128(2));
+    let kind = |storage: &MemoryStorage| {
+        let before = storage.to_vec();
+        let error = image::create_prepared(storage, &new, &link).unwrap_err();
+        assert!(storage.to_vec() == before);
+        error.kind()
+    };
+    let prepared = |size| {
+        let storage = MemoryStorage::new();
+        image::prepare_differencing(&storage, size).unwrap();
+        storage
+    };
+    assert_eq!(kind(&MemoryStorage::new()), ErrorKind::OutOfRange);
+    assert_eq!(kind(&prepared(10 << 20)), ErrorKind::OutOfRange);
+    let length = prepared(new.virtual_size).to_vec().len();
+    // As long, and without a table.
+    assert_eq!(
+        kind(&MemoryStorage::from(vec![0; length])),
+        ErrorKind::Corrupt
+    );
+    let used = prepared(new.virtual_size);
+    image::create_prepared(&used, &new, &link).unwrap();
+    assert_eq!(kind(&used), ErrorKind::OutOfRange);
+    used.set_len(length as u64).unwrap();
+    assert_eq!(kind(&used), ErrorKind::Corrupt);
+}
+
+#[test]
 fn a_fixed_image_is_its_bytes_and_a_footer() {
     let storage = Arc::new(MemoryStorage::new());
     image::create_fixed(&*storage, &NewImage::new(3 << 20, Uuid::from_u128(3))).unwrap();

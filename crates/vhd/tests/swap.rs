@@ -75,11 +75,13 @@ fn read(chain: &Chain, offset: u64) -> u8 {
 #[test]
 fn swaps_read_no_table_of_a_parent() {
     let size = 2040 << 30;
-    let (old, new) = (root(size), child(2, 1, size));
-    let counting = Arc::new(Counting {
-        bytes: old,
-        read: AtomicU64::new(0),
-    });
+    let count = |bytes| {
+        Arc::new(Counting {
+            bytes,
+            read: AtomicU64::new(0),
+        })
+    };
+    let (counting, new) = (count(root(size)), count(child(2, 1, size)));
     let chain = Chain::open(counting.clone(), &NoParents, Access::ReadWrite).unwrap();
     chain.write_at(&[1; 512], 5 * BLOCK).unwrap();
     chain.write_at(&[2; 512], size - 512).unwrap();
@@ -90,6 +92,11 @@ fn swaps_read_no_table_of_a_parent() {
         .map_err(|(_, error)| error)
         .unwrap();
     assert_eq!(counting.read.load(Ordering::Relaxed), 0);
+    let read_of_new = new.read.load(Ordering::Relaxed);
+    assert!(
+        read_of_new < 8192,
+        "{read_of_new} bytes, of a table without blocks"
+    );
     assert_eq!((read(&chain, 5 * BLOCK), read(&chain, size - 512)), (1, 2));
     chain.write_at(&[3; 512], 5 * BLOCK).unwrap();
     chain.flush().unwrap();

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -110,6 +110,37 @@ impl Directory {
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let descriptor: OwnedFd = rustix::fs::openat(&self.handle, name, flags, FILE_MODE)?;
         Ok(File::from(descriptor))
+    }
+
+    /// Makes a file without a name, open for reading and writing, which is gone with its last descriptor: no crash leaves
+    /// anything of it. [`Directory::name_file`] names it.
+    ///
+    /// # Errors
+    /// Of the kind `Unsupported` where the file system knows no such files.
+    pub fn create_unnamed_file(&self) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.handle, ".", flags, FILE_MODE) {
+            Ok(descriptor) => Ok(File::from(descriptor)),
+            // The second is what a kernel says that does not know the flag.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR) => Err(io::ErrorKind::Unsupported.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives a file without a name one, which must be free; false where that is not possible.
+    ///
+    /// # Durability
+    /// None before [`Directory::sync`].
+    pub fn name_file(&self, file: &File, name: &str) -> io::Result<bool> {
+        fault::point("directory: name file")?;
+        // The way that needs no privilege; it needs /proc.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let flags = AtFlags::SYMLINK_FOLLOW;
+        match rustix::fs::linkat(rustix::fs::CWD, path, &self.handle, name, flags) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT | Errno::PERM | Errno::OPNOTSUPP | Errno::XDEV) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Gives a file its final name, which must be free; `AlreadyExists` otherwise.
@@ -277,6 +308,20 @@ mod tests {
         assert_eq!(directory.entries().unwrap(), ["b"]);
         // A listing starts from the beginning each time.
         assert_eq!(directory.entries().unwrap(), ["b"]);
+    }
+
+    #[test]
+    fn a_file_without_a_name_gets_one_that_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let file = directory.create_unnamed_file().unwrap();
+        assert!(directory.entries().unwrap().is_empty());
+        directory.create_file("taken").unwrap();
+        let error = directory.name_file(&file, "taken").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert!(directory.name_file(&file, "free").unwrap());
+        assert!(directory.names("free", &file).unwrap());
+        assert!(directory.other_names("free").unwrap().is_empty());
     }
 
     #[test]

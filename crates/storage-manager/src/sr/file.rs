@@ -270,6 +270,9 @@ impl AttachedSr for AttachedFileSr {
             let detail = "a merge of images did not end in time; try again";
             return Err(backend::failed(Command::SrDetach, detail));
         }
+        if let Some(served) = served.as_ref() {
+            served.images.stop_spares();
+        }
         *served = None;
         Ok(())
     }

@@ -81,7 +81,15 @@ pub(crate) struct OpenedLeaf {
 
 impl OpenedLeaf {
     pub fn new(found: FoundImage, access: Access) -> Result<Self> {
-        let checked = found.check()?;
+        Self::of(found.check()?, access)
+    }
+
+    /// A leaf that was just made, whose table is not read if the image has no room for a block.
+    pub fn just_made(found: FoundImage, access: Access) -> Result<Self> {
+        Self::of(found.check_new()?, access)
+    }
+
+    fn of(checked: CheckedImage, access: Access) -> Result<Self> {
         Ok(match access {
             Access::ReadOnly => Self {
                 checked,

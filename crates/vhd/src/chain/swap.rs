@@ -18,7 +18,8 @@ impl Chain {
     ///
     /// The new leaf is a differencing image made on the old one; it may be larger. The chain has the same access as
     /// before. The caller lets no other call run meanwhile, and has flushed before if the consumer's pause is to be
-    /// short. It costs one look at each entry in memory and the new leaf's own table: no table of a parent is read. A
+    /// short. It costs one look at each entry in memory: no table of a parent is read, and that of the new leaf only
+    /// if it is long enough to have a block. A
     /// [`crate::merge::LiveMerge`] of the old leaf ends.
     ///
     /// # Errors
@@ -86,7 +87,7 @@ impl Chain {
             true => Access::ReadOnly,
             false => Access::ReadWrite,
         };
-        let leaf = OpenedLeaf::new(found, access)?;
+        let leaf = OpenedLeaf::just_made(found, access)?;
         self.settle()?;
         Ok((info, leaf))
     }

@@ -4,8 +4,9 @@ use uuid::Uuid;
 
 use crate::SECTOR_SIZE;
 use crate::bat::table_bytes;
-use crate::batmap::BatmapHeader;
-use crate::error::{Error, Result};
+use crate::batmap::{self, BatmapHeader};
+use crate::big_endian::u64_at;
+use crate::error::{Defect, Error, Part, Result, Rule};
 use crate::footer::{FOOTER_SIZE, Footer, ImageType};
 use crate::header::{HEADER_OFFSET, Header, PARENT_NAME_SIZE};
 use crate::layout::Layout;
@@ -84,7 +85,7 @@ pub fn create_differencing(
 /// # Durability
 /// As [`create_dynamic`]. Space for the data is not allocated.
 pub fn create_fixed(storage: &dyn Storage, new: &NewImage) -> Result<u64> {
-    require_empty(storage)?;
+    require_length(storage, 0)?;
     let size = round_virtual_size(new.virtual_size)?;
     storage::set_length(storage, size + FOOTER_SIZE as u64)?;
     storage::write(
@@ -96,46 +97,119 @@ pub fn create_fixed(storage: &dyn Storage, new: &NewImage) -> Result<u64> {
     Ok(size)
 }
 
-fn create_sparse(storage: &dyn Storage, new: &NewImage, parent: Option<&NewParent>) -> Result<u64> {
-    require_empty(storage)?;
-    let size = round_virtual_size(new.virtual_size)?;
-    let capacity = round_virtual_size(new.capacity.max(size))?;
-    let entries = (capacity / BLOCK_SIZE) as u32;
+/// Writes on an empty storage what a differencing image of this size has whoever its parent is: the table and the batmap,
+/// which are most of the bytes of a large one. What is there is no image yet: [`create_prepared`] makes it one.
+///
+/// # Errors
+/// As [`create_dynamic`].
+///
+/// # Durability
+/// What was written is on stable storage at return.
+pub fn prepare_differencing(storage: &dyn Storage, virtual_size: u64) -> Result<()> {
+    require_length(storage, 0)?;
+    let size = round_virtual_size(virtual_size)?;
+    let entries = (size / BLOCK_SIZE) as u32;
     let layout = Layout::new(entries);
-    let mut header = Header::new(layout.table_offset, entries);
-    let locators = match parent {
-        Some(parent) => name_parent(&mut header, parent, layout.batmap_end)?,
-        None => Vec::new(),
-    };
-    let image_type = if parent.is_some() {
-        ImageType::Differencing
-    } else {
-        ImageType::Dynamic
-    };
-    let footer = Footer::new(image_type, size, new.uuid, new.timestamp).to_bytes();
-    let metadata_end = header
-        .locators
-        .iter()
-        .map(Locator::end)
-        .max()
-        .unwrap_or(0)
-        .max(layout.batmap_end);
+    storage::set_length(storage, layout.batmap_end)?;
+    write_empty_tables(storage, &layout, entries)?;
+    storage::flush(storage)
+}
 
-    storage::set_length(storage, metadata_end + FOOTER_SIZE as u64)?;
-    storage::write(storage, &footer, 0)?;
-    storage::write(storage, &header.to_bytes(), HEADER_OFFSET)?;
-    write_empty_table(storage, &layout, entries)?;
-    storage::write(
-        storage,
-        &BatmapHeader::new(layout.map_offset, layout.map_sectors).to_bytes(),
-        layout.batmap_offset,
-    )?;
-    for (locator, data) in &locators {
-        storage::write(storage, data, locator.data_offset)?;
+/// Makes a differencing image on a storage that [`prepare_differencing`] has prepared for its size; returns its virtual
+/// size as rounded. The bytes are those that [`create_differencing`] writes.
+///
+/// # Errors
+/// As [`create_differencing`], and `OutOfRange` or `Corrupt` for a storage that was not prepared, or for another size, or
+/// that is an image already.
+///
+/// # Durability
+/// As [`create_dynamic`].
+pub fn create_prepared(storage: &dyn Storage, new: &NewImage, parent: &NewParent) -> Result<u64> {
+    let plan = Plan::new(new, Some(parent))?;
+    require_length(storage, plan.layout.batmap_end)?;
+    let mut found = [0; batmap::HEADER_SIZE];
+    for (offset, part, expected) in [
+        (0, Part::BackupFooter, [0; batmap::HEADER_SIZE]),
+        (
+            plan.layout.batmap_offset,
+            Part::Batmap,
+            batmap_header(&plan.layout),
+        ),
+    ] {
+        storage::read(storage, &mut found, offset)?;
+        if found != expected {
+            return Err(Defect {
+                part,
+                rule: Rule::Cookie,
+                found: u64_at(&found, 0),
+                expected: u64_at(&expected, 0),
+            }
+            .into());
+        }
     }
-    storage::write(storage, &footer, metadata_end)?;
+    storage::set_length(storage, plan.end + FOOTER_SIZE as u64)?;
+    plan.write_headers(storage)?;
     storage::flush(storage)?;
-    Ok(size)
+    Ok(plan.size)
+}
+
+fn create_sparse(storage: &dyn Storage, new: &NewImage, parent: Option<&NewParent>) -> Result<u64> {
+    require_length(storage, 0)?;
+    let plan = Plan::new(new, parent)?;
+    storage::set_length(storage, plan.end + FOOTER_SIZE as u64)?;
+    write_empty_tables(storage, &plan.layout, plan.header.entry_count)?;
+    plan.write_headers(storage)?;
+    storage::flush(storage)?;
+    Ok(plan.size)
+}
+
+/// What a new image's headers say.
+struct Plan {
+    /// Virtual size as rounded.
+    size: u64,
+    layout: Layout,
+    header: Header,
+    locators: Vec<(Locator, Vec<u8>)>,
+    footer: Footer,
+    /// First byte behind the metadata, where the footer lies.
+    end: u64,
+}
+
+impl Plan {
+    fn new(new: &NewImage, parent: Option<&NewParent>) -> Result<Self> {
+        let size = round_virtual_size(new.virtual_size)?;
+        let capacity = round_virtual_size(new.capacity.max(size))?;
+        let entries = (capacity / BLOCK_SIZE) as u32;
+        let layout = Layout::new(entries);
+        let mut header = Header::new(layout.table_offset, entries);
+        let (image_type, locators) = match parent {
+            Some(parent) => {
+                let locators = name_parent(&mut header, parent, layout.batmap_end)?;
+                (ImageType::Differencing, locators)
+            }
+            None => (ImageType::Dynamic, Vec::new()),
+        };
+        let locators_end = header.locators.iter().map(Locator::end).max();
+        Ok(Plan {
+            size,
+            footer: Footer::new(image_type, size, new.uuid, new.timestamp),
+            end: locators_end.unwrap_or(0).max(layout.batmap_end),
+            layout,
+            header,
+            locators,
+        })
+    }
+
+    /// Writes everything but the table and the batmap.
+    fn write_headers(&self, storage: &dyn Storage) -> Result<()> {
+        let footer = self.footer.to_bytes();
+        storage::write(storage, &footer, 0)?;
+        storage::write(storage, &self.header.to_bytes(), HEADER_OFFSET)?;
+        for (locator, data) in &self.locators {
+            storage::write(storage, data, locator.data_offset)?;
+        }
+        storage::write(storage, &footer, self.end)
+    }
 }
 
 /// Fills in the header's parent fields; returns the locators with their data, which lie from `at` on.
@@ -199,7 +273,12 @@ pub(crate) fn parent_path(parent: &NewParent) -> Result<String> {
     Ok(path)
 }
 
-fn write_empty_table(storage: &dyn Storage, layout: &Layout, entries: u32) -> Result<()> {
+fn batmap_header(layout: &Layout) -> [u8; batmap::HEADER_SIZE] {
+    BatmapHeader::new(layout.map_offset, layout.map_sectors).to_bytes()
+}
+
+/// Writes a table without blocks, and the batmap, whose bits are zeros already.
+fn write_empty_tables(storage: &dyn Storage, layout: &Layout, entries: u32) -> Result<()> {
     static UNALLOCATED: [u8; 64 * 1024] = [0xff; 64 * 1024];
     let used = u64::from(entries) * crate::bat::ENTRY_SIZE;
     debug_assert!(used <= table_bytes(entries));
@@ -213,17 +292,17 @@ fn write_empty_table(storage: &dyn Storage, layout: &Layout, entries: u32) -> Re
         )?;
         done += step;
     }
-    Ok(())
+    storage::write(storage, &batmap_header(layout), layout.batmap_offset)
 }
 
-fn require_empty(storage: &dyn Storage) -> Result<()> {
+fn require_length(storage: &dyn Storage, expected: u64) -> Result<()> {
     match storage::length(storage)? {
-        0 => Ok(()),
+        found if found == expected => Ok(()),
         found => Err(Error::Limit {
             what: "length of the storage for a new image",
             found,
-            minimum: 0,
-            maximum: 0,
+            minimum: expected,
+            maximum: expected,
         }),
     }
 }

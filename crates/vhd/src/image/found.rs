@@ -108,9 +108,57 @@ impl FoundImage {
             tables,
         })
     }
+
+    /// As [`FoundImage::check`] for an image that was just made: one that is too short for a block has none, and its table
+    /// is not read.
+    pub(crate) fn check_new(self) -> Result<CheckedImage> {
+        match Tables::without_blocks(&*self.storage, &self.headers)? {
+            Some(tables) => Ok(CheckedImage {
+                found: self,
+                tables,
+            }),
+            None => self.check(),
+        }
+    }
 }
 
 impl Tables {
+    /// The tables of an image that has no room for a block; `entries` stays empty. None when it must be read to be known.
+    fn without_blocks(storage: &dyn Storage, headers: &Headers) -> Result<Option<Self>> {
+        let Headers { length, footer, .. } = headers;
+        let Some(header) = headers.header.as_ref() else {
+            return Ok(None);
+        };
+        let block_count = footer.current_size.div_ceil(header.block_size.into());
+        let fits = block_count <= u64::from(header.entry_count) && block_count <= MAX_BLOCKS;
+        if !fits || !headers.is_too_short_for_a_block() {
+            return Ok(None);
+        }
+        let Some(Ok((batmap, header_offset))) =
+            read_batmap_header(storage, footer, header, *length)?
+        else {
+            return Ok(None);
+        };
+        let metadata_start = header_offset + batmap::HEADER_SIZE as u64;
+        let bits = vec![0; (batmap::map_sectors(block_count) * SECTOR_SIZE) as usize];
+        let is_sound = batmap
+            .validate(block_count, metadata_start, *length)
+            .is_empty();
+        if !is_sound || !batmap.checksum_fits(&bits) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            entries: Vec::new(),
+            metadata_end: metadata_end(header, Some(&batmap)),
+            batmap: Some(Batmap {
+                header: batmap,
+                header_offset,
+                bits,
+                damaged: false,
+            }),
+        }))
+    }
+
     /// Reads the tables and checks them as [`FoundImage::check`] says.
     pub fn read(storage: &dyn Storage, headers: &Headers) -> Result<Self> {
         let Headers {
@@ -202,6 +250,17 @@ impl CheckedImage {
 }
 
 impl Headers {
+    /// True when no block lies in the file, whatever the table says: between the table and the end is no room for one.
+    pub fn is_too_short_for_a_block(&self) -> bool {
+        self.header.as_ref().is_some_and(|header| {
+            let table_end = header
+                .table_offset
+                .saturating_add(bat::table_bytes(header.entry_count));
+            let block = BITMAP_SIZE + u64::from(header.block_size);
+            (table_end..table_end.saturating_add(block)).contains(&self.length)
+        })
+    }
+
     pub fn read(storage: &dyn Storage) -> Result<Self> {
         let length = storage::length(storage)?;
         let (primary, backup) = read_footers(storage, length)?;
@@ -347,6 +406,25 @@ pub(crate) fn read_table(
     block_count: u64,
     length: u64,
 ) -> Result<Vec<u32>> {
+    let mut entries = Vec::new();
+    read_entries(storage, header, block_count, length, |chunk| {
+        if entries.is_empty() {
+            entries.reserve_exact(block_count as usize);
+        }
+        entries.extend_from_slice(chunk);
+        true
+    })?;
+    Ok(entries)
+}
+
+/// Reads the entries that `block_count` blocks need, piece by piece, until `look` has seen enough.
+pub(crate) fn read_entries(
+    storage: &dyn Storage,
+    header: &Header,
+    block_count: u64,
+    length: u64,
+    mut look: impl FnMut(&[u32]) -> bool,
+) -> Result<()> {
     const CHUNK: usize = 64 * 1024;
     if block_count > MAX_BLOCKS {
         return Err(Error::Unsupported {
@@ -376,18 +454,25 @@ pub(crate) fn read_table(
         }
         .into());
     }
-    let mut entries = Vec::with_capacity(block_count as usize);
     let mut chunk = vec![0; CHUNK.min(block_count as usize * 4)];
-    while entries.len() < block_count as usize {
-        let step = chunk.len().min((block_count as usize - entries.len()) * 4);
+    let mut entries = Vec::with_capacity(chunk.len() / 4);
+    let mut done = 0;
+    while done < block_count as usize {
+        let step = chunk.len().min((block_count as usize - done) * 4);
+        let bytes = &mut chunk[..step];
         storage::read(
             storage,
-            &mut chunk[..step],
-            header.table_offset + entries.len() as u64 * bat::ENTRY_SIZE,
+            bytes,
+            header.table_offset + done as u64 * bat::ENTRY_SIZE,
         )?;
-        entries.extend(bat::parse(&chunk[..step]));
+        entries.clear();
+        entries.extend(bat::parse(bytes));
+        if !look(&entries) {
+            break;
+        }
+        done += entries.len();
     }
-    Ok(entries)
+    Ok(())
 }
 
 /// The header of the batmap, unless the creator wrote none; the outer error is the storage's.

@@ -6,7 +6,7 @@ use crate::bat::UNALLOCATED;
 use crate::error::{Defect, Part, Result, Rule};
 use crate::footer::ImageType;
 use crate::header::Header;
-use crate::image::found::{Headers, read_table};
+use crate::image::found::{Headers, read_entries, read_table};
 use crate::size::BLOCK_SIZE;
 use crate::storage::{self, Storage};
 
@@ -117,6 +117,32 @@ pub fn allocated_blocks(storage: &dyn Storage) -> Result<Vec<u8>> {
         bits[block as usize / 8] |= 0x80 >> (block % 8);
     }
     Ok(bits)
+}
+
+/// Tells whether the image itself has any block; a fixed image has. It reads the table up to the first block.
+///
+/// It works while the image is open elsewhere, and then tells what was published.
+///
+/// # Errors
+/// As [`allocated_blocks`].
+pub fn has_blocks(storage: &dyn Storage) -> Result<bool> {
+    let headers = Headers::read(storage)?;
+    let Some(header) = &headers.header else {
+        return Ok(true);
+    };
+    if headers.is_too_short_for_a_block() {
+        return Ok(false);
+    }
+    let block_count = headers
+        .footer
+        .current_size
+        .div_ceil(header.block_size.into());
+    let mut has_blocks = false;
+    read_entries(storage, header, block_count, headers.length, |entries| {
+        has_blocks = entries.iter().any(|entry| *entry != UNALLOCATED);
+        !has_blocks
+    })?;
+    Ok(has_blocks)
 }
 
 pub(crate) fn info(storage: &dyn Storage, headers: &Headers) -> ImageInfo {

@@ -19,11 +19,14 @@ mod journal;
 mod reparent;
 mod writable;
 
-pub use create::{NewImage, NewParent, create_differencing, create_dynamic, create_fixed};
+pub use create::{
+    NewImage, NewParent, create_differencing, create_dynamic, create_fixed, create_prepared,
+    prepare_differencing,
+};
 pub use found::{CheckedImage, FoundImage};
 pub use grow::{grow, grows_in_place};
 pub use hidden::set_hidden;
-pub use info::{ImageInfo, ParentLink, allocated_blocks, inspect, parent_link};
+pub use info::{ImageInfo, ParentLink, allocated_blocks, has_blocks, inspect, parent_link};
 pub use journal::revert;
 pub use reparent::reparent;
 pub use writable::WritableImage;

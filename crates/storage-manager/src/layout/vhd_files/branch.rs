@@ -187,6 +187,7 @@ impl VhdDirectory {
             self.prune()?;
         }
         drop(change);
+        self.spares.want(source.inspected.virtual_size);
         self.kick();
         self.show(branched?)
     }
@@ -227,7 +228,8 @@ impl VhdDirectory {
         if info.hidden {
             return Err(Error::Hidden { uuid });
         }
-        let is_empty = info.parent.is_some() && has_no_data(&file, &info).map_err(image_error)?;
+        let is_empty =
+            info.parent.is_some() && !vhd::image::has_blocks(&file).map_err(image_error)?;
         Ok(Source {
             name,
             uuid: info.uuid,
@@ -448,14 +450,4 @@ impl VhdDirectory {
             base,
         })
     }
-}
-
-/// True when the image has no block; asks the table only if the file is long enough for one.
-fn has_no_data(file: &PositionalFile, info: &vhd::ImageInfo) -> vhd::Result<bool> {
-    let table = info.capacity / vhd::size::BLOCK_SIZE * vhd::bat::ENTRY_SIZE;
-    if info.physical_size < table + vhd::size::BLOCK_SIZE {
-        return Ok(true);
-    }
-    let blocks = vhd::image::allocated_blocks(file)?;
-    Ok(blocks.iter().all(|bits| *bits == 0))
 }

@@ -256,11 +256,6 @@ impl VhdDirectory {
         made: &mut Vec<String>,
     ) -> Result<(PositionalFile, Inspected)> {
         let path = self.path_of(&file_name);
-        let name = ImageName::vhd(Uuid::nil());
-        let file = self.make_file(file_name.clone(), made)?;
-        try_lock(&file, LockMode::Exclusive)
-            .map_err(|error| self.io_error("lock", Some(&file_name), error))?;
-        let file = PositionalFile::locked(file);
         let new = vhd::image::NewImage {
             timestamp: timestamp(SystemTime::now()),
             ..vhd::image::NewImage::new(virtual_size, Uuid::new_v4())
@@ -270,14 +265,58 @@ impl VhdDirectory {
             timestamp: parent.timestamp,
             path: parent.name.file_name(),
         };
-        let created = vhd::image::create_differencing(&file, &new, &link);
-        created.map_err(|source| Error::Image {
+        let image_error = |source| Error::Image {
             action: "create",
             path: path.clone(),
             source,
-        })?;
-        let inspected = inspect_file(&file, name, &path)?;
+        };
+        let spare = self.make_child_of_spare(&file_name, &new, &link, made)?;
+        let file = match spare {
+            Some(file) => file,
+            None => {
+                let file = self.make_file(file_name.clone(), made)?;
+                let file = self.lock_child(file, &file_name)?;
+                vhd::image::create_differencing(&file, &new, &link).map_err(image_error)?;
+                file
+            }
+        };
+        let inspected = inspect_file(&file, ImageName::vhd(Uuid::nil()), &path)?;
         Ok((file, inspected))
+    }
+
+    /// The same of a file that was prepared for it, which gets its name when it is whole. None when there is no such file.
+    fn make_child_of_spare(
+        &self,
+        file_name: &str,
+        new: &vhd::image::NewImage,
+        link: &vhd::image::NewParent,
+        made: &mut Vec<String>,
+    ) -> Result<Option<PositionalFile>> {
+        let Some(spare) = self.spares.take(new.virtual_size) else {
+            return Ok(None);
+        };
+        let named = spare.try_clone();
+        let named = named.map_err(|error| self.io_error("create", Some(file_name), error))?;
+        let file = self.lock_child(spare, file_name)?;
+        let created = vhd::image::create_prepared(&file, new, link);
+        created.map_err(|source| Error::Image {
+            action: "create",
+            path: self.path_of(file_name),
+            source,
+        })?;
+        let has_name = self.directory.name_file(&named, file_name);
+        if !has_name.map_err(|error| self.io_error("create", Some(file_name), error))? {
+            self.spares.give_up("files without a name cannot be named");
+            return Ok(None);
+        }
+        made.push(file_name.to_owned());
+        Ok(Some(file))
+    }
+
+    fn lock_child(&self, file: File, file_name: &str) -> Result<PositionalFile> {
+        try_lock(&file, LockMode::Exclusive)
+            .map_err(|error| self.io_error("lock", Some(file_name), error))?;
+        Ok(PositionalFile::locked(file))
     }
 
     fn make_file(&self, file_name: String, made: &mut Vec<String>) -> Result<File> {

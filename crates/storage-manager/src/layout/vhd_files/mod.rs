@@ -3,7 +3,8 @@
 //! `names` says what a file is by its name, `inspect` what is in it, `tree` which images are parents of which;
 //! `vhd_directory` keeps the whole and lets operations take turns (`tree_locks`), `create`, `branch`, `resize` and `remove` are
 //! the operations, `recovery` ends what a crash interrupted; `open_image` serves one opened VDI, `paused` replaces what is behind it,
-//! `open_images` knows who has which image, `differing` which blocks two VDIs may have different, `flusher` writes back behind them.
+//! `open_images` knows who has which image, `differing` which blocks two VDIs may have different, `flusher` writes back behind them,
+//! `spares` keeps files that snapshots of large images need.
 //! `coalesce` merges images that no VDI needs as they are, `cbt` keeps the change-tracking logs, `change_tracking` shows them with their VDIs.
 //! Which write comes before which, and what a crash leaves: `docs/internals/durability.md`.
 
@@ -29,6 +30,7 @@ mod recovery;
 mod remove;
 mod resize;
 mod scan;
+mod spares;
 mod tree;
 mod tree_locks;
 mod vhd_directory;

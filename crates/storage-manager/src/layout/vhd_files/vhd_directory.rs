@@ -5,6 +5,7 @@ use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
 
+use nbd::Export;
 use uuid::Uuid;
 
 use super::cbt::ChangeLogs;
@@ -13,10 +14,11 @@ use super::collector::Collector;
 use super::flusher::{FLUSH_INTERVAL, Flusher};
 use super::inspect::inspect;
 use super::known_tree::{Change, KnownTree};
-use super::names::{ImageName, resize_journal};
+use super::names::{ImageFormat, ImageName, resize_journal};
 use super::open_image::OpenImage;
 use super::open_images::OpenImages;
 use super::scan::{Listing, Survey, found_vdi};
+use super::spares::Spares;
 use super::tree::ImageTree;
 use super::tree_locks::{LockedTrees, TreeLocks};
 use super::{Error, Result};
@@ -39,6 +41,7 @@ pub struct VhdDirectory {
     scanning: Mutex<()>,
     collector: OnceLock<Weak<dyn Collector>>,
     flusher: Flusher,
+    pub(super) spares: Spares,
 }
 
 /// The right to change some trees of images.
@@ -56,8 +59,9 @@ impl VhdDirectory {
         let directory = Arc::new(directory);
         let images = VhdDirectory {
             logs: Arc::new(ChangeLogs::new(directory.clone())),
-            directory,
             flusher: Flusher::new(FLUSH_INTERVAL, open.clone()),
+            spares: Spares::new(directory.clone(), open.clone()),
+            directory,
             open,
             tree: Mutex::default(),
             trees: TreeLocks::default(),
@@ -78,6 +82,11 @@ impl VhdDirectory {
     /// The images that are open, and what is held of each image.
     pub fn open_images(&self) -> &Arc<OpenImages> {
         &self.open
+    }
+
+    /// Ends what is made ahead of need; the SR is about to be detached.
+    pub fn stop_spares(&self) {
+        self.spares.stop();
     }
 
     /// Names who merges and removes images in the background; the first one stays.
@@ -191,6 +200,9 @@ impl VhdDirectory {
         drop(change);
         if mode == OpenMode::ReadWrite {
             self.flusher.start();
+            if name.format == ImageFormat::Vhd {
+                self.spares.want(image.size());
+            }
         }
         Ok(image)
     }

@@ -330,3 +330,79 @@ fn threads_snapshot_write_remove_and_scan_side_by_side() {
     }
     check_directory(dir.path(), &images);
 }
+
+/// What a snapshot writes into a file that was prepared for it is what it writes into a new one.
+#[test]
+fn files_that_were_made_ahead_become_the_same_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = with_data(dir.path());
+    let made = snapshot(&images, uuid(1), uuid(2)).unwrap();
+    write(&images, uuid(1), b"second", 3 * MIB);
+    images.spares.fill(10 * MIB);
+    let count = || images.spares.count(10 * MIB);
+    assert_eq!(
+        (count(), names(dir.path()).len()),
+        (4, 3),
+        "they have no names"
+    );
+    let from_spares = snapshot(&images, uuid(1), uuid(3)).unwrap();
+    assert_eq!(count(), 2);
+    let utilisation = |branched: &Branched| {
+        let new = branched.new.as_ref().unwrap();
+        (
+            new.physical_utilisation,
+            branched.source.physical_utilisation,
+        )
+    };
+    assert_eq!(utilisation(&made), utilisation(&from_spares));
+    assert_eq!(bytes_at(&images, 2, 3 << 20, 6), b"before");
+    assert_eq!(bytes_at(&images, 3, 3 << 20, 6), b"second");
+    // A sibling of an image without data needs one; another size none of these.
+    snapshot(&images, uuid(3), uuid(4)).unwrap();
+    assert_eq!(count(), 1);
+    // One is not enough: the other file is made at once.
+    write(&images, uuid(1), b"third!", 3 * MIB);
+    snapshot(&images, uuid(1), uuid(5)).unwrap();
+    assert_eq!(count(), 0);
+    assert_eq!(bytes_at(&images, 5, 3 << 20, 6), b"third!");
+    check_directory(dir.path(), &images);
+    images.stop_spares();
+    snapshot(&images, uuid(1), uuid(6)).unwrap();
+    check_directory(dir.path(), &images);
+}
+
+/// The thread makes files for large images that are open for writing or were branched, and no more of them than it may.
+#[test]
+fn files_for_snapshots_of_large_images_are_made_ahead() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = open(dir.path());
+    let size = 128 << 30;
+    let name = ImageName::vhd(uuid(1));
+    let new = NewImage {
+        name,
+        virtual_size: size,
+    };
+    images.create(&new).unwrap();
+    create(&images, 2);
+    let wait_for_spares = || {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while images.spares.count(size) < 4 {
+            assert!(std::time::Instant::now() < deadline, "no files were made");
+            std::thread::yield_now();
+        }
+    };
+    images.open(uuid(1), OpenMode::ReadOnly).unwrap();
+    assert_eq!(images.spares.count(size), 0);
+    let consumer = images.open(uuid(1), OpenMode::ReadWrite).unwrap();
+    wait_for_spares();
+    consumer.write_at(b"before", 3 * MIB).unwrap();
+    snapshot(&images, uuid(1), uuid(3)).unwrap();
+    wait_for_spares();
+    images.open(uuid(2), OpenMode::ReadWrite).unwrap();
+    assert_eq!(images.spares.count(10 * MIB), 0);
+    consumer.write_at(b"after!", 3 * MIB).unwrap();
+    consumer.close().unwrap();
+    check_directory(dir.path(), &images);
+    images.stop_spares();
+    assert_eq!(images.spares.count(size), 0);
+}

@@ -56,8 +56,11 @@ impl Operation {
     }
 }
 
+/// With and without a consumer, and with the files of the new images made ahead or not.
+const CASES: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
+
 /// SOURCE holds "source", OTHER "other!", SIBLING "common" through the parent that it shares with SOURCE and OTHER.
-fn prepare(path: &Path) -> VhdDirectory {
+fn prepare(path: &Path, spares: bool) -> VhdDirectory {
     let images = open(path);
     create(&images, 1);
     write(&images, SOURCE, b"common", AT);
@@ -65,6 +68,9 @@ fn prepare(path: &Path) -> VhdDirectory {
     snapshot(&images, SOURCE, SIBLING).unwrap();
     write(&images, SOURCE, b"source", AT);
     write(&images, OTHER, b"other!", AT);
+    if spares {
+        images.spares.fill(10 * MIB);
+    }
     images
 }
 
@@ -160,9 +166,13 @@ fn verify(path: &Path, operation: Operation, attached: bool, done: bool, context
 }
 
 /// Runs the operation in a fresh directory up to the point with this index; what is then on the medium.
-fn cut(operation: Operation, attached: bool, step: Option<usize>) -> (tempfile::TempDir, usize) {
+fn cut(
+    operation: Operation,
+    (attached, spares): (bool, bool),
+    step: Option<usize>,
+) -> (tempfile::TempDir, usize) {
     let dir = tempfile::tempdir().unwrap();
-    let images = prepare(dir.path());
+    let images = prepare(dir.path(), spares);
     let image = consumer(&images, operation, attached);
     let mut points = 0;
     match step {
@@ -177,8 +187,9 @@ fn cut(operation: Operation, attached: bool, step: Option<usize>) -> (tempfile::
 #[test]
 fn a_death_at_any_step_loses_nothing_and_leaves_nothing() {
     for operation in ALL {
-        for attached in [false, true] {
-            let (left, steps) = cut(operation, attached, None);
+        for (attached, spares) in CASES {
+            let case = (attached, spares);
+            let (left, steps) = cut(operation, case, None);
             verify(
                 left.path(),
                 operation,
@@ -187,8 +198,9 @@ fn a_death_at_any_step_loses_nothing_and_leaves_nothing() {
                 &format!("{operation:?}"),
             );
             for step in 0..steps {
-                let context = format!("{operation:?}, consumer {attached}, step {step}");
-                let (left, _) = cut(operation, attached, Some(step));
+                let context =
+                    format!("{operation:?}, consumer {attached}, spares {spares}, step {step}");
+                let (left, _) = cut(operation, case, Some(step));
                 verify(left.path(), operation, attached, false, &context);
             }
         }
@@ -199,9 +211,9 @@ fn a_death_at_any_step_loses_nothing_and_leaves_nothing() {
 fn a_recovery_that_dies_is_done_by_the_next() {
     // The others leave no more than a file to be removed.
     for operation in [Operation::Snapshot, Operation::RevertToData] {
-        let (_, steps) = cut(operation, true, None);
+        let (_, steps) = cut(operation, (true, true), None);
         for step in 0..steps {
-            let (left, _) = cut(operation, true, Some(step));
+            let (left, _) = cut(operation, (true, true), Some(step));
             let recovery = copy_directory(left.path());
             let recovery = fault::count(|| drop(open(recovery.path()))).len();
             for death in 0..recovery {
@@ -218,12 +230,14 @@ fn a_recovery_that_dies_is_done_by_the_next() {
 fn an_error_at_any_step_leaves_the_source_as_it_was() {
     let full = rustix::io::Errno::NOSPC.raw_os_error();
     for operation in ALL {
-        for attached in [false, true] {
-            let (_, steps) = cut(operation, attached, None);
+        for (attached, spares) in CASES {
+            let case = (attached, spares);
+            let (_, steps) = cut(operation, case, None);
             for step in 0..steps {
-                let context = format!("{operation:?}, consumer {attached}, step {step}");
+                let context =
+                    format!("{operation:?}, consumer {attached}, spares {spares}, step {step}");
                 let dir = tempfile::tempdir().unwrap();
-                let images = prepare(dir.path());
+                let images = prepare(dir.path(), spares);
                 let image = consumer(&images, operation, attached);
                 let failed = fault::fail_at(step, full, || operation.run(&images));
                 // Only the last step, tidying up, may fail unnoticed.
