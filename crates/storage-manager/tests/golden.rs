@@ -8,6 +8,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests fail the test, and say what they skip
 
+#[path = "golden/coalescing.rs"]
+mod coalescing;
 #[path = "golden/compare.rs"]
 mod compare;
 #[path = "support/consumer.rs"]
@@ -152,6 +154,7 @@ fn replay(
         let vdi = compare::parameter(&request, &step.protocol, write.parameter);
         write.make(client, &vdi);
     }
+    coalescing::before(&step.scenario, step.step, client);
     if step.method == "event.from" {
         // What was waited for there for seconds is here at once, or never comes.
         for seconds in ["1.0", "2.0", "5.0"] {

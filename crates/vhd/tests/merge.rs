@@ -319,3 +319,138 @@ fn a_live_merge_that_is_stopped_leaves_the_child_as_the_image() {
         expected
     );
 }
+
+/// A storage whose flush can be made to fail.
+struct Failing {
+    inner: Arc<MemoryStorage>,
+    fails: AtomicBool,
+}
+
+impl Storage for Failing {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.inner.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> std::io::Result<()> {
+        self.inner.write_at(data, offset)
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn set_len(&self, length: u64) -> std::io::Result<()> {
+        self.inner.set_len(length)
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        match self.fails.load(Ordering::Relaxed) {
+            true => Err(std::io::Error::from_raw_os_error(5)),
+            false => self.inner.flush(),
+        }
+    }
+}
+
+/// What of a poisoned image is true nobody knows, so it must not come out of a merge as a sound one.
+#[test]
+fn an_image_that_is_poisoned_is_merged_no_further() {
+    for poisoned_after in 0..3 {
+        let (parent, child) = (root(), child_of(1, 2));
+        let failing = Arc::new(Failing {
+            inner: child.clone(),
+            fails: AtomicBool::new(false),
+        });
+        let parents = parent.clone();
+        let resolver = move |_: &ParentLink| Ok(ParentStorage::Vhd(parents.clone()));
+        let mut chain = Chain::open(failing.clone(), &resolver, Access::ReadWrite).unwrap();
+        chain.write_at(&vec![1; SIZE as usize], 0).unwrap();
+        let target = Target::vhd(parent.clone()).unwrap();
+        let mut live = LiveMerge::start(&mut chain, target).unwrap();
+        let poison = |chain: &Chain| {
+            chain.write_at(&[3; 512], 0).unwrap();
+            failing.fails.store(true, Ordering::Relaxed);
+            assert_eq!(chain.flush().unwrap_err().kind(), ErrorKind::Io);
+            failing.fails.store(false, Ordering::Relaxed);
+        };
+        live.step(&chain).unwrap();
+        if poisoned_after == 0 {
+            poison(&chain);
+            assert_eq!(live.step(&chain).unwrap_err().kind(), ErrorKind::Poisoned);
+        }
+        while poisoned_after > 0 && !live.step(&chain).unwrap().finished {}
+        if poisoned_after == 1 {
+            poison(&chain);
+        }
+        if poisoned_after < 2 {
+            assert_eq!(live.equal(&chain).unwrap_err().kind(), ErrorKind::Poisoned);
+        } else {
+            live.equal(&chain).unwrap();
+            poison(&chain);
+        }
+        let begun = live.begin_commit(&chain);
+        assert_eq!(begun.unwrap_err().kind(), ErrorKind::Poisoned);
+    }
+}
+
+/// A parent that grows between two reads of whoever opens it.
+struct Growing {
+    inner: Arc<MemoryStorage>,
+    grow: std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Storage for Growing {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        // Behind the header: the table.
+        if (1536..SIZE / 8).contains(&offset) {
+            let grow = self.grow.lock().unwrap().take();
+            grow.into_iter().for_each(|grow| grow());
+        }
+        self.inner.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn set_len(&self, _: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_chain_can_be_opened_while_its_parent_is_merged_into() {
+    let (parent, middle) = (root(), child_of(1, 2));
+    let leaf = child_of(2, 3);
+    open(&[&parent], Access::ReadWrite).close().unwrap();
+    let chain = open(&[&middle, &parent], Access::ReadWrite);
+    chain.write_at(&vec![5; SIZE as usize], 0).unwrap();
+    chain.close().unwrap();
+    let before = content(&open(&[&leaf, &middle, &parent], Access::ReadOnly));
+    let (child, target) = (middle.clone(), parent.clone());
+    let grow = move || {
+        let target = Target::vhd(target).unwrap();
+        let merged = merge(child, &target, &Control::default()).unwrap();
+        assert_eq!(merged, End::Complete);
+    };
+    let growing = Arc::new(Growing {
+        inner: parent,
+        grow: std::sync::Mutex::new(Some(Box::new(grow))),
+    });
+    let resolver = |link: &ParentLink| -> vhd::Result<ParentStorage> {
+        Ok(ParentStorage::Vhd(match link.uuid.as_u128() {
+            2 => middle.clone(),
+            _ => growing.clone(),
+        }))
+    };
+    let chain = Chain::open(leaf.clone(), &resolver, Access::ReadOnly).unwrap();
+    assert!(growing.grow.lock().unwrap().is_none(), "it has grown");
+    assert!(content(&chain) == before);
+}

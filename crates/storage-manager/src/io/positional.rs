@@ -51,6 +51,11 @@ impl PositionalFile {
         let _ = super::lock::try_lock(&self.file, super::lock::LockMode::Shared);
     }
 
+    /// Releases its lock before it is closed.
+    pub fn unlock(&self) {
+        super::lock::unlock(&self.file);
+    }
+
     /// Changes the lock that it has; false when another holder excludes it.
     pub fn try_lock(&self, mode: super::lock::LockMode) -> io::Result<bool> {
         super::lock::try_lock(&self.file, mode)

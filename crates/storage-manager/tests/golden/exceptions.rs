@@ -123,11 +123,6 @@ pub const DIFFERENT: &[Exception] = &[
         "VDI.checksum is a hidden call of a pool to itself",
     ),
     steps(
-        "destroy-and-coalesce",
-        &[7..=7, 9..=10],
-        "the recorded collector had merged parents by then; ours waits for its own time",
-    ),
-    steps(
         "cbt-data-destroy",
         &[11..=11],
         "the recorded pool takes the size of the log for that of the VDI; here it keeps the size that its bitmap is of",

@@ -14,6 +14,9 @@ use crate::locator::Locator;
 use crate::size::MAX_VIRTUAL_SIZE;
 use crate::storage::{self, Storage};
 
+/// How often an image is read again that has grown meanwhile. Whoever merges into it adds a block in the time of some reads.
+const MAX_READS: usize = 16;
+
 /// A footer in its place.
 #[derive(Clone, Debug)]
 pub(crate) struct PlacedFooter {
@@ -100,8 +103,21 @@ impl FoundImage {
     /// # Errors
     /// `Corrupt` with the first rule that makes the image unsafe to read: a block in the metadata, past the end or over
     /// another one. What does no harm (geometry, timestamps, a damaged batmap or locator) is left to
-    /// [`crate::check::check`]. `Unsupported` for absurd tables, `Io`.
-    pub fn check(self) -> Result<CheckedImage> {
+    /// [`crate::check::check`]. `Unsupported` for absurd tables, `Io`. An image that has grown since it was looked at, as
+    /// a parent does while a child is merged into it, is read again, a stated number of times.
+    pub fn check(mut self) -> Result<CheckedImage> {
+        for _ in 1..MAX_READS {
+            match Tables::read(&*self.storage, &self.headers) {
+                Err(Error::Corrupt(_)) if self.has_changed_length()? => {
+                    self.headers = Headers::read(&*self.storage)?;
+                }
+                tables => {
+                    let tables = tables?;
+                    let found = self;
+                    return Ok(CheckedImage { found, tables });
+                }
+            }
+        }
         let tables = Tables::read(&*self.storage, &self.headers)?;
         Ok(CheckedImage {
             found: self,
@@ -119,6 +135,10 @@ impl FoundImage {
             }),
             None => self.check(),
         }
+    }
+
+    fn has_changed_length(&self) -> Result<bool> {
+        Ok(storage::length(&*self.storage)? != self.headers.length)
     }
 }
 

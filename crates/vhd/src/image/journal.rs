@@ -235,6 +235,17 @@ pub(crate) fn finish(journal: &dyn Storage, uuid: Uuid, footer_offset: u64) -> R
     storage::set_length(journal, HEADER_SIZE as u64)
 }
 
+/// Tells whether a file is a journal, or one that was not yet written to the end: its header is written last.
+///
+/// # Errors
+/// `Io`.
+pub fn is_journal(journal: &dyn Storage) -> Result<bool> {
+    let length = storage::length(journal)?.min(HEADER_SIZE as u64);
+    let mut bytes = vec![0; length as usize];
+    storage::read(journal, &mut bytes, 0)?;
+    Ok(bytes.starts_with(COOKIE) || bytes.iter().all(|byte| *byte == 0))
+}
+
 /// Refuses a journal that still has to be used.
 pub(crate) fn require_unused(journal: &dyn Storage) -> Result<()> {
     let Some(header) = JournalHeader::read(journal)? else {

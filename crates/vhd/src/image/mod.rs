@@ -27,7 +27,7 @@ pub use found::{CheckedImage, FoundImage};
 pub use grow::{grow, grows_in_place};
 pub use hidden::set_hidden;
 pub use info::{ImageInfo, ParentLink, allocated_blocks, has_blocks, inspect, parent_link};
-pub use journal::revert;
+pub use journal::{is_journal, revert};
 pub use reparent::reparent;
 pub use writable::WritableImage;
 

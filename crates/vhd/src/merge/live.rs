@@ -64,12 +64,19 @@ impl LiveMerge {
         }
     }
 
+    /// Refuses a child of which nobody knows what is true, too: the parent must not take over its bytes as sound ones.
+    fn require_usable(&self, chain: &Chain) -> Result<()> {
+        self.require_mirrored(chain)?;
+        chain.usable()
+    }
+
     /// Copies the next chunk; consumers go on, and wait only where they write to that chunk.
     ///
     /// # Errors
-    /// A failure of the parent, also one that a consumer's write met. `Closed` when the chain is mirrored no more.
+    /// A failure of the parent, also one that a consumer's write met. `Closed` when the chain is mirrored no more,
+    /// `Poisoned` when a flush of it has failed.
     pub fn step(&mut self, chain: &Chain) -> Result<Step> {
-        self.require_mirrored(chain)?;
+        self.require_usable(chain)?;
         self.mirror.require_sound()?;
         let (mut done, mut copied) = (0, 0);
         let mut at = self.mirror.mark();
@@ -105,7 +112,7 @@ impl LiveMerge {
     /// # Errors
     /// As [`LiveMerge::step`].
     pub fn equal(&self, chain: &Chain) -> Result<()> {
-        self.require_mirrored(chain)?;
+        self.require_usable(chain)?;
         self.mirror.set_phase(Phase::Equal)?;
         // A flush that is under way and goes to the child alone covers writes that came before: so does this one.
         self.mirror.target.flush()
@@ -116,7 +123,7 @@ impl LiveMerge {
     /// # Errors
     /// As [`LiveMerge::step`].
     pub fn begin_commit(&self, chain: &Chain) -> Result<()> {
-        self.require_mirrored(chain)?;
+        self.require_usable(chain)?;
         self.mirror.set_phase(Phase::Committing)
     }
 

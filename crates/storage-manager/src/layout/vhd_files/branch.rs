@@ -133,7 +133,7 @@ impl VhdDirectory {
     /// # Durability
     /// On return the VDI has its new content for good.
     pub fn revert(&self, vdi: Uuid, snapshot: Uuid) -> Result<Branched> {
-        let (name, _) = self.find(vdi, Access::Read)?;
+        let name = self.name_now(vdi)?;
         if name.format == ImageFormat::Raw {
             let (uuid, action) = (vdi, "reverted");
             return Err(Error::Raw { uuid, action });
@@ -151,7 +151,7 @@ impl VhdDirectory {
     }
 
     fn branch(&self, source: Uuid, second: Second, action: &'static str) -> Result<Branched> {
-        let (name, _) = self.find(source, Access::Read)?;
+        let name = self.name_now(source)?;
         // Most of what a consumer has written goes out before anybody waits for it.
         for image in self.open.of(source) {
             let flushed = image.flush();

@@ -24,6 +24,8 @@ impl VhdDirectory {
     /// # Errors
     /// `Missing`; `Image` with `Unsupported` for raw images above what both share, and for blocks of another size.
     pub fn differing_blocks(&self, from: Uuid, to: Uuid) -> Result<Vec<u8>> {
+        // While they are opened none gets another name.
+        let change = self.change(&[ImageName::vhd(from), ImageName::vhd(to)])?;
         let unshared = self.with_tree(|tree| {
             let chain = |uuid| {
                 let vhd = ImageName::vhd(uuid);
@@ -44,6 +46,7 @@ impl VhdDirectory {
             })?;
             files.push((path, Arc::new(PositionalFile::locked(file))));
         }
+        drop(change);
         let mut map = Vec::new();
         for (path, file) in files {
             let blocks = blocks_of(file).map_err(|source| Error::Image {

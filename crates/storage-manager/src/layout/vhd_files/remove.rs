@@ -30,10 +30,7 @@ impl VhdDirectory {
             Error::Missing { .. } => self.sync_directory(&ImageName::vhd(uuid).file_name()),
             error => Err(error),
         };
-        let name = match self.find(uuid, Access::Read) {
-            Ok((name, _)) => name,
-            Err(error) => return gone(error),
-        };
+        let name = self.name_now(uuid)?;
         let change = self.change(&[name])?;
         change.release(name);
         let (name, file) = match self.find(uuid, Access::Read) {

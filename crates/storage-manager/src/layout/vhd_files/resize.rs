@@ -41,7 +41,7 @@ impl VhdDirectory {
             found: size,
             maximum,
         })?;
-        let (name, _) = self.find(uuid, Access::Read)?;
+        let name = self.name_now(uuid)?;
         if name.format == ImageFormat::Raw {
             let action = "resized";
             return Err(Error::Raw { uuid, action });
@@ -67,6 +67,7 @@ impl VhdDirectory {
             // What a scan has read of it is out of date.
             change.tell(&[Change::Made(name, found.node())]);
         }
+        drop(change);
         self.stat(uuid)
     }
 

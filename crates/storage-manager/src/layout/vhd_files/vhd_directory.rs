@@ -130,9 +130,17 @@ impl VhdDirectory {
         }
     }
 
-    /// Reads the state of one VDI.
+    /// Reads the state of one VDI. The caller has no tree locked.
     pub fn stat(&self, uuid: Uuid) -> Result<FoundVdi> {
-        let name = match self.find(uuid, Access::Read) {
+        let found = self.find(uuid, Access::Read).or_else(|error| match error {
+            // It may be getting another file at this moment.
+            Error::Missing { .. } => {
+                let _change = self.change(&[ImageName::vhd(uuid)])?;
+                self.find(uuid, Access::Read)
+            }
+            error => Err(error),
+        });
+        let name = match found {
             Ok((name, _)) => name,
             Err(Error::Missing { .. }) => return self.stat_log(uuid),
             Err(error) => return Err(error),
@@ -185,7 +193,7 @@ impl VhdDirectory {
             OpenMode::ReadOnly => Access::Read,
             OpenMode::ReadWrite => Access::ReadWrite,
         };
-        let (name, _) = self.find(uuid, access)?;
+        let name = self.name_now(uuid)?;
         let change = self.change(&[name])?;
         change.release(name);
         // Opened again: the name may have gone to another file while we waited.
@@ -255,6 +263,16 @@ impl VhdDirectory {
             }
         }
         Err(self.missing(uuid))
+    }
+
+    /// The name by which a VDI's tree is to be locked. Between the two renames that end the merge of a leaf it has no file:
+    /// whether there is one shows under the lock.
+    pub(super) fn name_now(&self, uuid: Uuid) -> Result<ImageName> {
+        match self.find(uuid, Access::Read) {
+            Ok((name, _)) => Ok(name),
+            Err(Error::Missing { .. }) => Ok(ImageName::vhd(uuid)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Refuses a uuid that an image has, in whichever format.

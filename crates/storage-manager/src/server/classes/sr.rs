@@ -24,6 +24,10 @@ pub async fn run(call: &Call, name: &str, args: Args) -> Result<Value, Failure> 
             let sr = args.text(0);
             let _operation = operations::begin(call, "SR", sr, "scan", Sharing::Exclusive).await?;
             reconcile::scan(&call.server, sr).await?;
+            // As in XenServer: who scans wants to see the garbage go, also what has failed too often.
+            if let Some(collector) = call.server.coalescing.of(sr) {
+                collector.retry_now();
+            }
             Ok(Value::Nil)
         }
         "update" => update(call, args.text(0)).await,

@@ -58,17 +58,15 @@ impl FileChains {
         work: &Work,
         control: &Arc<vhd::merge::Control>,
     ) -> Result<Outcome, StepError> {
-        for names in std::mem::take(&mut *self.leftovers()) {
-            self.remove_old(names);
-        }
+        self.remove_leftovers(control);
         let outcome = match *work {
-            Work::Prune { vdi } => self.prune(vdi),
+            Work::Prune { vdi } => self.prune(vdi, control),
             Work::Inner { vdi, parent } => self.merge_inner(vdi, parent, control),
             Work::Leaf { vdi, parent } => self.merge_leaf(vdi, parent, control),
         };
-        if matches!(work, Work::Inner { .. }) && matches!(outcome, Ok(Outcome::Done)) {
+        if let (Work::Inner { vdi, .. }, Ok(Outcome::Done)) = (work, &outcome) {
             // The image is hidden and has no children now.
-            self.images.prune()?;
+            self.prune(*vdi, control)?;
         }
         self.wakeup.notify();
         outcome
@@ -80,7 +78,24 @@ impl FileChains {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn prune(&self, vdi: uuid::Uuid) -> Result<Outcome, StepError> {
+    fn remove_leftovers(&self, control: &Arc<vhd::merge::Control>) {
+        for names in std::mem::take(&mut *self.leftovers()) {
+            match self.claims.take([names.child], control) {
+                Some(_claim) => self.remove_old(names),
+                None => self.leftovers().push(names),
+            }
+        }
+    }
+
+    /// Removes what nobody needs, unless the SR is being detached: the directory may be another's then.
+    fn prune(
+        &self,
+        vdi: uuid::Uuid,
+        control: &Arc<vhd::merge::Control>,
+    ) -> Result<Outcome, StepError> {
+        let Some(_claim) = self.claims.take([ImageName::vhd(vdi)], control) else {
+            return Ok(Outcome::Overtaken);
+        };
         let is_there = |images: &VhdDirectory| {
             images.with_tree(|tree| tree.nodes().keys().any(|name| name.uuid == vdi))
         };

@@ -21,7 +21,27 @@ fn journal_name(name: ImageName) -> String {
 }
 
 impl FileChains {
-    /// Makes the parent as large as the child.
+    /// True when [`FileChains::grow_parent`] has something to do.
+    pub(super) fn is_parent_smaller(&self, pair: &Pair) -> Result<bool> {
+        let child = vhd::image::inspect(&*pair.child_file)
+            .map_err(|source| self.image_error("read", pair.child, source))?;
+        let size = match pair.parent.format {
+            ImageFormat::Raw => pair
+                .parent_file
+                .size()
+                .map_err(|source| self.io_error("get the length of", pair.parent, source))?,
+            ImageFormat::Vhd => {
+                let parent = vhd::image::inspect(&*pair.parent_file);
+                parent
+                    .map_err(|source| self.image_error("read", pair.parent, source))?
+                    .virtual_size
+            }
+        };
+        Ok(size < child.virtual_size)
+    }
+
+    /// Makes the parent as large as the child. Nobody opens an image above the parent meanwhile: the caller has the tree, or
+    /// has claimed the only image above it.
     ///
     /// Its table may need more room, and then its first blocks are moved: consumers that read it are held off meanwhile,
     /// and get its new table. That is the one pause that lasts for data: the blocks in the table's way.
@@ -62,21 +82,27 @@ impl FileChains {
         let failed = |source| self.image_error("open the parents of", name, source);
         let mut held = Vec::new();
         image.with_paused(|paused| {
-            self.grow_paused(others, grow)?;
+            let grown = self.grow_paused(others, grow);
             let Some(leaf) = paused.leaf() else {
-                return Ok(());
+                return grown;
             };
-            let info = vhd::image::inspect(&**leaf).map_err(failed)?;
             let resolver = SrParents::new(images.directory.clone(), images.open.clone());
-            let stack = ParentStack::open(&info, &resolver).map_err(failed)?;
-            held = resolver.into_holds();
-            paused.replace_chain("grow a parent of", |chain| {
-                chain.replace_parents(stack).map_err(Box::new)
-            })?;
-            if let Some(parents) = paused.parents() {
+            let opened = vhd::image::inspect(&**leaf)
+                .and_then(|info| ParentStack::open(&info, &resolver))
+                .map_err(failed);
+            let swapped = opened.and_then(|stack| {
+                held = resolver.into_holds();
+                paused.replace_chain("grow a parent of", |chain| {
+                    chain.replace_parents(stack).map_err(Box::new)
+                })
+            });
+            if swapped.is_err() {
+                // Its consumer would read blocks where they are no longer.
+                paused.close();
+            } else if let Some(parents) = paused.parents() {
                 std::mem::swap(parents, &mut held);
             }
-            Ok(())
+            grown.and(swapped)
         })
     }
 }
@@ -113,7 +139,8 @@ fn remove_journal(images: &VhdDirectory, journal: &str) -> Result<()> {
     images.sync_directory(journal)
 }
 
-/// Puts back what growing an image has moved when its process died.
+/// Puts back what growing an image has moved when its process died. A file that is no journal is left alone: its name says
+/// nothing more than a uuid.
 pub(super) fn recover_grown(images: &VhdDirectory, name: ImageName) -> Result<()> {
     let journal = journal_name(name);
     let open = |file: &str, access| {
@@ -121,6 +148,19 @@ pub(super) fn recover_grown(images: &VhdDirectory, name: ImageName) -> Result<()
         opened.map_err(|source| images.io_error("open", Some(file), source))
     };
     let storage = PositionalFile::new(open(&journal, Access::ReadWrite)?);
+    let is_journal = vhd::image::is_journal(&storage);
+    let failed = |source| Error::Image {
+        action: "read the journal",
+        path: images.path_of(&journal),
+        source,
+    };
+    if !is_journal.map_err(failed)? {
+        tracing::warn!(
+            file.name = journal,
+            "leave a file alone that has the name of a journal and is none"
+        );
+        return Ok(());
+    }
     let file_name = name.file_name();
     let found = images.directory.contains(&file_name);
     if found.map_err(|source| images.io_error("look for", Some(&file_name), source))? {

@@ -18,7 +18,8 @@ impl FileChains {
     ///
     /// Write order, and what a crash leaves in each gap:
     /// 1. Journal `coalesce_<vdi>`. Crash: it is removed at the next attach, here and in 2 to 4.
-    /// 2. The parent is grown, if it is smaller. Crash: its own journal is rolled back.
+    /// 2. The parent is grown, if it is smaller, while nobody opens an image of the tree. Crash: its own journal is rolled
+    ///    back.
     /// 3. What the image has is copied into the parent, which is flushed. Crash: the image hides what the parent got.
     /// 4. Journal `relink_<vdi>` is written and `coalesce_<vdi>` removed. Crash: what follows is finished.
     /// 5. Each child is given the parent. Crash: some read through the image, which hides the same bytes in the parent.
@@ -58,7 +59,9 @@ impl FileChains {
     }
 
     fn copy(&self, pair: &Pair, control: &Control) -> std::result::Result<End, StepError> {
-        self.grow_parent(pair)?;
+        if !self.grow_in_tree(pair)? {
+            return Ok(End::Cancelled);
+        }
         point("LVHDRT_coalescing_VHD_data")?;
         let failed = |source| self.image_error("merge into", pair.parent, source);
         let file = pair.parent_file.clone();
@@ -68,6 +71,24 @@ impl FileChains {
         };
         let target = target.map_err(failed)?;
         Ok(merge(pair.child_file.clone(), &target, control).map_err(failed)?)
+    }
+
+    /// Grows the parent, if it is smaller, while nobody opens an image above it: who reads a table that is being moved gets
+    /// the wrong blocks, and is in no list of readers yet. False when the pair is not as planned any more.
+    fn grow_in_tree(&self, pair: &Pair) -> Result<bool> {
+        if !self.is_parent_smaller(pair)? {
+            return Ok(true);
+        }
+        pair.claim.park();
+        let _change = self.images().change(&[pair.child])?;
+        pair.claim.unpark();
+        let fits = self
+            .images()
+            .with_tree(|tree| is_in_place(tree, pair.child, pair.parent, Place::Inner))?;
+        if fits {
+            self.grow_parent(pair)?;
+        }
+        Ok(fits)
     }
 
     /// Steps 4 to 8.

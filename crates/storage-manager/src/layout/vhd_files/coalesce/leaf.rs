@@ -67,7 +67,7 @@ impl FileChains {
         point("LVHDRT_coaleaf_after_coalesce")?;
         let images = self.images();
         // Who has the tree and wants the image gets it; it is asked for again below.
-        pair.child_hold = None;
+        pair.let_go_of_child();
         pair.claim.park();
         let _change = images.change(&[pair.child])?;
         pair.claim.unpark();
@@ -77,6 +77,10 @@ impl FileChains {
         let Some(_hold) = self.hold_in_place(&pair, Use::Exclusive)? else {
             return Ok(Outcome::Overtaken);
         };
+        let locked = pair.child_file.try_lock(LockMode::Shared);
+        if !locked.map_err(|source| self.io_error("lock", pair.child, source))? {
+            return Ok(Outcome::Overtaken);
+        }
         let names = pair.names();
         names.begin(images)?;
         let exchanged = self

@@ -35,7 +35,7 @@ pub struct Pair {
     pub child: ImageName,
     /// What it is merged into.
     pub parent: ImageName,
-    /// Open for reading.
+    /// Open for reading, with a shared flock unless a consumer has it.
     pub child_file: Arc<PositionalFile>,
     /// Open for writing.
     pub parent_file: Arc<PositionalFile>,
@@ -45,6 +45,15 @@ pub struct Pair {
     pub _parent_hold: Hold,
     /// Last.
     pub claim: Claim,
+}
+
+impl Pair {
+    /// Lets others have the child: its flock and its hold are let go of.
+    pub fn let_go_of_child(&mut self) {
+        // Before the hold: who waits for that finds the file free.
+        self.child_file.unlock();
+        self.child_hold = None;
+    }
 }
 
 /// Tells whether `tree` still has the pair as it was planned.

@@ -575,3 +575,6 @@ fn a_merge_without_room_says_what_it_needs() {
     // The union has few blocks, so there is room.
     assert_eq!(run(&chains, &work).unwrap(), Outcome::Done);
 }
+
+#[path = "tests/races.rs"]
+mod races;
