@@ -34,10 +34,17 @@ pub struct Options {
     /// what was not synced is lost. Needs root.
     #[arg(long)]
     ext4: bool,
+    /// Stories of the engine of images that are played first, each of 150 operations with a loss of power at every
+    /// tenth or so.
+    #[arg(long, default_value_t = ENGINE_SEEDS)]
+    engine_seeds: u64,
     /// The binary; built with the release profile when it is not named.
     #[arg(long)]
     binary: Option<PathBuf>,
 }
+
+/// Stories of the engine in a run; the tests play 8.
+const ENGINE_SEEDS: u64 = 200;
 
 /// The most snapshots that are kept at a time.
 const SNAPSHOTS: usize = 6;
@@ -47,6 +54,12 @@ const LONGEST_LIFE_MS: u64 = 4000;
 
 /// Runs until the time is over or something is lost.
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
+    if options.engine_seeds > 0 {
+        let mut engine = Command::new("cargo");
+        engine.args(["test", "--release", "--package", "vhd", "--test", "engine"]);
+        engine.env("XENSM_ENGINE_SEEDS", options.engine_seeds.to_string());
+        checked(engine.current_dir(root))?;
+    }
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => {
@@ -79,7 +92,7 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
             )
         })?;
         println!(
-            "round {round}: {} batches, {} snapshots, {} MiB, {} steps merged in this life",
+            "round {round}: {} batches, {} snapshots, {} MiB, {} steps merged",
             disk.batches,
             disk.snapshots.len(),
             disk.size() >> 20,
@@ -109,11 +122,19 @@ fn run_round(
     let life = Duration::from_millis(200 + random.below(LONGEST_LIFE_MS));
     let killer = manager.kill_after(life, ext4.map(Ext4::stopper));
     // Every call after the kill fails; which one was under way then is what the disk remembers.
-    while let Ok(()) = disk.one_operation(&manager, random, SNAPSHOTS) {}
+    let failure = loop {
+        if let Err(error) = disk.one_operation(&manager, random, SNAPSHOTS) {
+            break error;
+        }
+    };
+    let was_doomed = manager.is_doomed();
     killer
         .join()
         .map_err(|_| anyhow::anyhow!("the killing thread failed"))??;
     manager.reap()?;
+    if !was_doomed {
+        return Err(failure.context("an operation failed before the kill"));
+    }
     if let Some(ext4) = ext4 {
         ext4.remount()?;
     }

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ pub struct Manager {
     child: Arc<Mutex<Child>>,
     socket: PathBuf,
     session: String,
+    doomed: Arc<AtomicBool>,
 }
 
 impl Manager {
@@ -33,6 +35,7 @@ impl Manager {
             .arg("storage-manager")
             .arg("--data-dir")
             .arg(&data)
+            .args(["--listen-xenapi", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -42,6 +45,7 @@ impl Manager {
             child: Arc::new(Mutex::new(child)),
             socket: data.join("xenapi.sock"),
             session: String::new(),
+            doomed: Arc::default(),
         };
         let until = Instant::now() + PATIENCE;
         loop {
@@ -54,9 +58,22 @@ impl Manager {
                 Err(error) if Instant::now() > until => {
                     return Err(error.context("the storage manager does not answer"));
                 }
+                Err(_) if manager.has_ended()? => {
+                    bail!("the storage manager has ended; its log says why");
+                }
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
+    }
+
+    fn has_ended(&self) -> anyhow::Result<bool> {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(child.try_wait()?.is_some())
+    }
+
+    /// True once it is being killed, or what it works on is.
+    pub fn is_doomed(&self) -> bool {
+        self.doomed.load(Ordering::Acquire)
     }
 
     /// Calls a method with the session in front.
@@ -102,9 +119,10 @@ impl Manager {
         life: Duration,
         first: Option<Box<dyn FnOnce() -> anyhow::Result<()> + Send>>,
     ) -> JoinHandle<anyhow::Result<()>> {
-        let child = self.child.clone();
+        let (child, doomed) = (self.child.clone(), self.doomed.clone());
         std::thread::spawn(move || {
             std::thread::sleep(life);
+            doomed.store(true, Ordering::Release);
             let first = first.map_or(Ok(()), |first| first());
             child
                 .lock()
