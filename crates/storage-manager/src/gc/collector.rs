@@ -6,7 +6,7 @@
 //!                         +--- Owners: what the records say, tasks, state ---+
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,59 +14,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 use vhd::merge::{Control, Progress, RateLimit};
 
-use super::plan::{LeafPolicy, Plan, SrPolicy, Work, plan};
-use super::status::{RunningStep, Status, Totals};
-use super::store::{ImageStore, Outcome, PauseCounts, StepError};
-
-/// Trees of one SR that are worked on at the same time.
-pub const TREES_AT_ONCE: usize = 2;
-
-/// Tries of a step that fails, before somebody has to ask for it or attach the SR anew.
-pub const MAX_TRIES: u32 = 10;
-
-/// Wait after the first failure of a step; doubled after each, up to [`LONGEST_RETRY`].
-const FIRST_RETRY: Duration = Duration::from_secs(10);
-
-/// Longest wait between two tries, and between two looks for room on the medium.
-const LONGEST_RETRY: Duration = Duration::from_secs(600);
-
-/// Wait after a step was cancelled by a call on its image.
-const AFTER_CANCEL: Duration = Duration::from_secs(5);
-
-/// Time between two looks at an SR in which nothing happens, for what nobody tells: a reader has gone, room was made.
-const IDLE: Duration = Duration::from_secs(60);
-
-/// Time between two reports of progress.
-const TICK: Duration = Duration::from_secs(1);
-
-/// What the records of an SR say about coalescing.
-#[derive(Clone, Debug, Default)]
-pub struct SrWishes {
-    /// Whether at all.
-    pub policy: SrPolicy,
-    /// Bytes per second of all steps together; 0 for no limit.
-    pub bytes_per_second: u64,
-    /// The VDIs that are not [`LeafPolicy::Allowed`].
-    pub leaves: BTreeMap<Uuid, LeafPolicy>,
-}
-
-/// Who owns the SR: says what is wished, and is told what happens. Called on the collector's threads.
-pub trait Owners: Send + Sync {
-    /// What the records say now.
-    fn wishes(&self) -> SrWishes;
-
-    /// A step begins; answers the name under which the next two calls tell of it.
-    fn began(&self, work: &Work) -> String;
-
-    /// A step has come this far; false when it is to be cancelled.
-    fn progressed(&self, task: &str, progress: Progress) -> bool;
-
-    /// A step has ended.
-    fn ended(&self, task: &str, work: &Work, result: &Result<Outcome, StepError>);
-
-    /// The state has changed.
-    fn changed(&self, status: &Status);
-}
+use super::owners::Owners;
+use super::plan::{Plan, Work, plan};
+use super::status::{RunningStep, Status};
+use super::steps::{IDLE, LONGEST_RETRY, MAX_TRIES, Running, State, TICK};
+use super::store::{ImageStore, Outcome, PauseCounts, StepError, chain_text};
 
 /// The collector of an attached SR. Dropping it stops it.
 pub struct Collector {
@@ -79,32 +31,6 @@ struct Shared {
     owners: Arc<dyn Owners>,
     limit: Arc<RateLimit>,
     state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    stop: bool,
-    paused: bool,
-    paused_vdis: BTreeSet<Uuid>,
-    running: BTreeMap<Uuid, Running>,
-    waiting: BTreeMap<Uuid, Waiting>,
-    plan: Plan,
-    last_error: Option<String>,
-    totals: Totals,
-}
-
-struct Running {
-    work: Work,
-    control: Arc<Control>,
-    task: String,
-    since: Instant,
-}
-
-/// A step that is not to be tried before a time.
-struct Waiting {
-    until: Instant,
-    tries: u32,
-    no_space: bool,
 }
 
 impl Collector {
@@ -206,66 +132,6 @@ impl Drop for Collector {
             // A panic of the thread was printed where it happened.
             let _ = thread.join();
         }
-    }
-}
-
-impl State {
-    fn running_of(&self, vdi: Option<Uuid>) -> impl Iterator<Item = &Running> {
-        self.running
-            .iter()
-            .filter(move |(of, _)| vdi.is_none_or(|vdi| vdi == **of))
-            .map(|(_, running)| running)
-    }
-
-    fn may_begin(&self, work: &Work, now: Instant) -> bool {
-        let vdi = work.vdi();
-        !self.paused
-            && !self.paused_vdis.contains(&vdi)
-            && self.running.len() < TREES_AT_ONCE
-            && self
-                .waiting
-                .get(&vdi)
-                .is_none_or(|waiting| waiting.until <= now && waiting.tries < MAX_TRIES)
-    }
-
-    /// Notes how a step ended.
-    fn end(&mut self, vdi: Uuid, result: &Result<Outcome, StepError>) {
-        let Some(running) = self.running.remove(&vdi) else {
-            return;
-        };
-        self.totals.copied_bytes += running.control.progress().copied;
-        let now = Instant::now();
-        let tries = self.waiting.get(&vdi).map_or(0, |waiting| waiting.tries);
-        let wait = |until, tries, no_space| Waiting {
-            until: now + until,
-            tries,
-            no_space,
-        };
-        let waiting = match result {
-            Ok(Outcome::Done) => {
-                self.totals.done += 1;
-                self.last_error = None;
-                self.waiting.remove(&vdi);
-                return;
-            }
-            Ok(Outcome::Cancelled) => {
-                self.totals.cancelled += 1;
-                wait(AFTER_CANCEL, tries, false)
-            }
-            Ok(Outcome::Overtaken) => wait(TICK, tries, false),
-            Err(error) => {
-                self.totals.failed += 1;
-                self.last_error = Some(format!("{}: {}", running.work, chain_text(error)));
-                match error {
-                    StepError::NoSpace { .. } => wait(IDLE, 0, true),
-                    _ => {
-                        let delay = FIRST_RETRY * 2u32.saturating_pow(tries.min(16));
-                        wait(delay.min(LONGEST_RETRY), tries + 1, false)
-                    }
-                }
-            }
-        };
-        self.waiting.insert(vdi, waiting);
     }
 }
 
@@ -461,21 +327,6 @@ impl Shared {
             *told = Some(known);
         }
     }
-}
-
-/// An error and its causes on one line, each told once.
-fn chain_text(error: &StepError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use std::sync::Condvar;
 
-use super::super::plan::{Consumers, Image};
+use super::super::owners::SrWishes;
+use super::super::plan::{Consumers, Image, LeafPolicy};
+use super::super::steps::TREES_AT_ONCE;
 use super::super::store::CheckedImage;
 use super::super::wakeup::Wakeup;
 use super::*;

@@ -1,6 +1,7 @@
 //! What a layout does for the collector.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -77,6 +78,22 @@ pub enum StepError {
     Layout(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl StepError {
+    /// True when the medium is full: it was seen beforehand, or while the step wrote.
+    pub fn is_no_space(&self) -> bool {
+        if matches!(self, StepError::NoSpace { .. }) {
+            return true;
+        }
+        let first: &(dyn std::error::Error + 'static) = self;
+        std::iter::successors(Some(first), |error| error.source())
+            .filter_map(|error| error.downcast_ref::<io::Error>())
+            .any(|error| {
+                let kind = error.kind();
+                kind == io::ErrorKind::StorageFull || kind == io::ErrorKind::QuotaExceeded
+            })
+    }
+}
+
 /// What a check found in one image of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedImage {
@@ -110,4 +127,19 @@ impl fmt::Display for Work {
             Work::Leaf { vdi, parent } => write!(f, "merge VDI {vdi} into its parent {parent}"),
         }
     }
+}
+
+/// An error and its causes on one line, each told once.
+pub(super) fn chain_text(error: &StepError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
 }
