@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use support::{Client, Running, make_sr, texts, vbd_record, vdi_record, wait_for};
-use xenapi::Value;
+use xenapi::{Failure, Value};
 
 const MIB: u64 = 1 << 20;
 const SIZE: i64 = 64 << 20;
@@ -74,6 +74,15 @@ impl Scene {
     }
 
     fn plugin(&mut self, function: &str, arguments: &[(&str, &str)]) -> Json {
+        let answer = self.ask_plugin(function, arguments).unwrap();
+        serde_json::from_str(answer.as_str().unwrap()).unwrap()
+    }
+
+    fn ask_plugin(
+        &mut self,
+        function: &str,
+        arguments: &[(&str, &str)],
+    ) -> Result<Value, Failure> {
         let hosts = self.client.call("host.get_all", []).unwrap();
         let host = hosts.as_array().unwrap()[0].clone();
         let params = [
@@ -82,8 +91,7 @@ impl Scene {
             function.into(),
             texts(arguments),
         ];
-        let answer = self.client.call("host.call_plugin", params).unwrap();
-        serde_json::from_str(answer.as_str().unwrap()).unwrap()
+        self.client.call("host.call_plugin", params)
     }
 
     fn sr_uuid(&mut self) -> String {
@@ -122,6 +130,10 @@ fn deleted_snapshots_are_merged_under_a_consumer_and_told() {
     let mut scene = Scene::new();
     scene.write(1, 0, 8 * MIB);
     let sr_uuid = scene.sr_uuid();
+    // A slip of the pen holds nothing, and says so.
+    let nobody = uuid::Uuid::new_v4().to_string();
+    let refused = scene.ask_plugin("pause", &[("sr", &sr_uuid), ("vdi", &nobody)]);
+    assert_eq!(refused.unwrap_err().code, "UUID_INVALID");
     scene.plugin("pause", &[("sr", &sr_uuid)]);
     let mut snapshots = Vec::new();
     for round in 0..4_u8 {

@@ -42,7 +42,7 @@ pub enum ChainCommand {
   xensm chain pause my-sr              everything on the SR
   xensm chain pause my-sr --vdi 8b9f6b2e-...")]
     Pause(Target),
-    /// Goes on after a pause.
+    /// Goes on after a pause; without --vdi every pause on the SR ends.
     #[command(after_help = "Example:
   xensm chain resume my-sr")]
     Resume(Target),
@@ -177,7 +177,11 @@ fn show(manager: &Manager, sr: &str, format: Format) -> Result<()> {
     let header = [
         "image", "name", "depth", "kind", "size", "used", "open for", "coalesce",
     ];
-    ui::table(&header, rows.collect());
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        ui::talk("no image of this SR has a parent: there is no chain");
+    }
+    ui::table(&header, rows);
     ui::talk(format!(
         "{} images to go with {}; {}",
         shown["backlog_images"],

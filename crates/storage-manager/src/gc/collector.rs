@@ -81,16 +81,21 @@ impl Collector {
         self.shared.store.wakeup().notify();
     }
 
-    /// Takes a pause back.
+    /// Takes back the pause of a VDI, or every pause.
     pub fn resume(&self, vdi: Option<Uuid>) {
         let mut state = self.shared.lock();
-        let was_paused = match vdi {
-            Some(vdi) => state.paused_vdis.remove(&vdi),
-            None => std::mem::replace(&mut state.paused, false),
-        };
-        if was_paused {
+        let mut ended: Vec<Option<Uuid>> = Vec::new();
+        match vdi {
+            Some(vdi) => ended.extend(state.paused_vdis.take(&vdi).map(Some)),
+            None => {
+                ended.extend(std::mem::take(&mut state.paused_vdis).into_iter().map(Some));
+                // Last: a step is held by each pause for itself.
+                ended.extend(std::mem::replace(&mut state.paused, false).then_some(None));
+            }
+        }
+        for pause in ended {
             state
-                .running_of(vdi)
+                .running_of(pause)
                 .for_each(|running| running.control.resume());
         }
         drop(state);

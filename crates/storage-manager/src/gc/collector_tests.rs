@@ -200,6 +200,21 @@ fn a_paused_vdi_keeps_no_other_back() {
 }
 
 #[test]
+fn resuming_everything_ends_the_pauses_of_vdis_too() {
+    let (store, _, collector) = scene();
+    wait_until("steps begin", || {
+        collector.status().running.len() == TREES_AT_ONCE
+    });
+    let vdi = collector.status().running[0].work.vdi();
+    collector.pause(Some(vdi));
+    collector.pause(None);
+    collector.resume(None);
+    assert!(collector.status().paused_vdis.is_empty());
+    store.open_gate();
+    wait_until("all are gone", || collector.status().totals.done == 3);
+}
+
+#[test]
 fn a_failure_is_told_and_tried_again() {
     let (store, _, collector) = scene();
     let no_space = StepError::NoSpace {

@@ -84,6 +84,9 @@ pub async fn run(
             check(server, &sr, collector.store().clone(), vdi).await?
         }
         "pause" => {
+            if let Some(vdi) = vdi {
+                check_known(server, &sr, &collector, vdi).await?;
+            }
             collector.pause(vdi);
             status(sr_uuid, &name, &collector.status())
         }
@@ -100,6 +103,25 @@ pub async fn run(
         _ => return Err(refused("UnknownFunction", "there is no such function")),
     };
     Ok(answer.to_string().into())
+}
+
+/// Refuses the name of no image: a pause of that would hold nothing, and look as if it did.
+async fn check_known(
+    server: &Arc<Server>,
+    sr: &str,
+    collector: &Arc<Collector>,
+    vdi: Uuid,
+) -> Result<(), Failure> {
+    let text = vdi.to_string();
+    if server.database.read().find_by_uuid("VDI", &text).is_some() {
+        return Ok(());
+    }
+    let store = collector.store().clone();
+    let images = storage::on_threads(server, sr, move || store.images().map_err(failure)).await?;
+    match images.iter().any(|image| image.uuid == vdi) {
+        true => Ok(()),
+        false => Err(Failure::new("UUID_INVALID", ["VDI", text.as_str()])),
+    }
 }
 
 fn status(uuid: &str, name: &str, status: &Status) -> Json {

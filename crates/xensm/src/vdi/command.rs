@@ -115,7 +115,7 @@ struct ExportArguments {
     /// Only what differs from this VDI, as a VHD.
     #[arg(long, value_name = "VDI")]
     base: Option<String>,
-    /// Replaces a file that exists.
+    /// Replaces a file that exists, once the new image is whole: until then both take room.
     #[arg(long)]
     overwrite: bool,
 }
@@ -244,12 +244,23 @@ async fn export(pool: &Pool, arguments: &ExportArguments) -> Result<()> {
     let size = number(&record, "virtual_size");
     let mut output = Output::create(&arguments.file, overwrite)?;
     let base_reference = base.as_ref().map(|(reference, _)| reference.as_str());
-    let moved = transfer::export(pool, &vdi, format, base_reference, size, &mut output).await;
-    if moved.is_err() && matches!(output, Output::Sparse { .. }) {
-        // Half an image is of no use, and could be taken for a whole one.
-        let _ = std::fs::remove_file(&arguments.file);
-    }
-    let moved = moved?;
+    let moved = transfer::export(
+        pool,
+        &vdi,
+        &text(&record, "uuid"),
+        format,
+        base_reference,
+        size,
+        &mut output,
+    )
+    .await;
+    let moved = match moved {
+        Ok(moved) => moved,
+        Err(failure) => {
+            output.discard();
+            return Err(failure);
+        }
+    };
     let result = json!({
         "vdi": text(&record, "uuid"),
         "base": base.map(|(_, record)| text(&record, "uuid")),
@@ -291,7 +302,7 @@ async fn import(pool: &Pool, arguments: &ImportArguments) -> Result<()> {
             (vdi, uuid)
         }
     };
-    let moved = transfer::import(pool, &vdi, format, source.input, source.length).await;
+    let moved = transfer::import(pool, &vdi, &uuid, format, source.input, source.length).await;
     if moved.is_err() && arguments.sr.is_some() {
         // It was made for this, and nobody knows of it. If it cannot be removed, the failure that is told is the import's.
         let _ = pool.call("VDI.destroy", &[json!(vdi)]).await;

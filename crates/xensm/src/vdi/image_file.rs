@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure, Result};
 
@@ -65,12 +65,16 @@ pub fn vhd_size(file: &File, length: u64) -> Option<u64> {
 
 /// What an export is written to.
 pub enum Output {
-    /// A new file: zeros are left out.
+    /// A new file: zeros are left out. It gets its name when it is whole, so that what had the name before is there until then.
     Sparse {
         /// The file.
         file: File,
         /// Where the next byte belongs.
         at: u64,
+        /// Its name until it is whole.
+        part: PathBuf,
+        /// Its name from then on.
+        path: PathBuf,
     },
     /// Stdout, a pipe or a device: every byte is written.
     Whole(Box<dyn Write>),
@@ -111,25 +115,49 @@ impl Output {
             )
             .hint("name another file, or say --overwrite to lose what is in this one"));
         }
-        let is_device = found.is_some_and(|found| !found.is_file());
-        let file = OpenOptions::new()
-            .write(true)
-            .create(!is_device)
-            .truncate(!is_device)
-            .open(path)
-            .map_err(|cause| Failure::failed(attempt(), &cause))?;
-        Ok(if is_device {
-            Output::Whole(Box::new(file))
-        } else {
-            Output::Sparse { file, at: 0 }
-        })
+        let failed = |cause: std::io::Error| Failure::failed(attempt(), &cause);
+        if found.as_ref().is_some_and(|found| !found.is_file()) {
+            let device = OpenOptions::new().write(true).open(path).map_err(failed)?;
+            return Ok(Output::Whole(Box::new(device)));
+        }
+        // A link stays one: what it leads to is replaced.
+        let path = match &found {
+            Some(_) => std::fs::canonicalize(path).map_err(failed)?,
+            None => path.to_owned(),
+        };
+        let mut part = path.clone().into_os_string();
+        part.push(format!(".{}.part", std::process::id()));
+        let part = PathBuf::from(part);
+        let file = OpenOptions::new().write(true).create_new(true).open(&part);
+        let file = file.map_err(failed)?;
+        let output = Output::Sparse {
+            file,
+            at: 0,
+            part,
+            path,
+        };
+        if let (Output::Sparse { file, .. }, Some(found)) = (&output, found)
+            && let Err(cause) = file.set_permissions(found.permissions())
+        {
+            output.discard();
+            return Err(failed(cause));
+        }
+        Ok(output)
+    }
+
+    /// Removes what was written of an image that will not be whole; what had its name before stays.
+    pub fn discard(self) {
+        if let Output::Sparse { part, .. } = self {
+            // One that stays has a name that says what it is.
+            let _ = std::fs::remove_file(part);
+        }
     }
 
     /// Writes the next bytes.
     pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match self {
             Output::Whole(writer) => writer.write_all(bytes),
-            Output::Sparse { file, at } => {
+            Output::Sparse { file, at, .. } => {
                 let mut rest = bytes;
                 while !rest.is_empty() {
                     let step = (HOLE - *at % HOLE).min(rest.len() as u64) as usize;
@@ -145,13 +173,23 @@ impl Output {
         }
     }
 
-    /// Puts everything on stable storage.
+    /// Puts everything on stable storage, and gives a new file its name.
     pub fn finish(&mut self) -> std::io::Result<()> {
         match self {
             Output::Whole(writer) => writer.flush(),
-            Output::Sparse { file, at } => {
+            Output::Sparse {
+                file,
+                at,
+                part,
+                path,
+            } => {
                 file.set_len(*at)?;
-                file.sync_all()
+                file.sync_all()?;
+                std::fs::rename(part, &*path)?;
+                let directory = path
+                    .parent()
+                    .filter(|parent| !parent.as_os_str().is_empty());
+                File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
             }
         }
     }
@@ -180,7 +218,24 @@ mod tests {
         assert!(std::fs::metadata(&path).unwrap().blocks() * 512 < 1 << 20);
         let refused = Output::create(&path, Overwrite::Refuse).err().unwrap();
         assert_eq!(refused.exit, Exit::Conflict);
-        Output::create(&path, Overwrite::Allow).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_replaced_by_a_whole_one_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("backup.vhd");
+        std::fs::write(&path, b"of yesterday").unwrap();
+        let mut output = Output::create(&path, Overwrite::Allow).unwrap();
+        output.write(b"half of today's").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"of yesterday");
+        output.discard();
+        assert_eq!(std::fs::read(&path).unwrap(), b"of yesterday");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        let mut output = Output::create(&path, Overwrite::Allow).unwrap();
+        output.write(b"of today").unwrap();
+        output.finish().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"of today");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]

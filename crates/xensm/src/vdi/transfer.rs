@@ -36,12 +36,13 @@ pub struct Moved {
 pub async fn export(
     pool: &Pool,
     vdi: &str,
+    uuid: &str,
     format: ImageFormat,
     base: Option<&str>,
     raw_size: u64,
     output: &mut Output,
 ) -> Result<Moved> {
-    let attempt = format!("export of VDI {vdi}");
+    let attempt = format!("export of VDI {uuid}");
     let task = begin_task(pool, &attempt).await?;
     let mut query = format!("?vdi={vdi}&format={}&task_id={task}", format.name());
     if let Some(base) = base {
@@ -87,11 +88,12 @@ pub async fn export(
 pub async fn import(
     pool: &Pool,
     vdi: &str,
+    uuid: &str,
     format: ImageFormat,
     input: Box<dyn Read + Send>,
     length: Option<u64>,
 ) -> Result<Moved> {
-    let attempt = format!("import into VDI {vdi}");
+    let attempt = format!("import into VDI {uuid}");
     let task = begin_task(pool, &attempt).await?;
     let query = format!("?vdi={vdi}&format={}&task_id={task}", format.name());
     let (send, mut pieces) = mpsc::channel(PIECES);
