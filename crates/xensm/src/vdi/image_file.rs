@@ -185,6 +185,10 @@ impl Output {
             } => {
                 file.set_len(*at)?;
                 file.sync_all()?;
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "its directory is synced right behind"
+                )]
                 std::fs::rename(part, &*path)?;
                 let directory = path
                     .parent()
