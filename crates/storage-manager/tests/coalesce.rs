@@ -78,11 +78,7 @@ impl Scene {
         serde_json::from_str(answer.as_str().unwrap()).unwrap()
     }
 
-    fn ask_plugin(
-        &mut self,
-        function: &str,
-        arguments: &[(&str, &str)],
-    ) -> Result<Value, Failure> {
+    fn ask_plugin(&mut self, function: &str, arguments: &[(&str, &str)]) -> Result<Value, Failure> {
         let hosts = self.client.call("host.get_all", []).unwrap();
         let host = hosts.as_array().unwrap()[0].clone();
         let params = [

@@ -62,6 +62,20 @@ impl Listing {
         }
     }
 
+    /// Looks again at what could not be read or has a foreign name: it may have been seen in the middle of a change that no image's
+    /// place in the tree tells of, as a merge that makes its target larger, or exchanges names.
+    ///
+    /// Of use only while nothing can change.
+    pub fn read_doubtful_again(&mut self, directory: &Directory) {
+        let unread = self.read.iter().filter(|(_, read)| read.is_err());
+        let names: Vec<ImageName> = unread.map(|(name, _)| *name).collect();
+        for name in names {
+            self.read_again(directory, name);
+        }
+        self.misnamed
+            .retain(|name| directory.contains(name).unwrap_or(true));
+    }
+
     /// Tells what can be served.
     pub fn survey(self) -> Survey {
         let mut damaged = Vec::new();

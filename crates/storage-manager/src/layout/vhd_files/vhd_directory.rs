@@ -130,6 +130,13 @@ impl VhdDirectory {
         }
     }
 
+    /// Keeps a scan from looking until it is dropped: for changes of an image that leave its place in its tree.
+    ///
+    /// Taken before consumers are held off, like a [`TreeChange`], and by nobody who has one.
+    pub(super) fn hold_scans(&self) -> RwLockReadGuard<'_, ()> {
+        self.changing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads the state of one VDI. The caller has no tree locked.
     pub fn stat(&self, uuid: Uuid) -> Result<FoundVdi> {
         let found = self.find(uuid, Access::Read).or_else(|error| match error {
@@ -181,6 +188,7 @@ impl VhdDirectory {
                 listing = Listing::read(&self.directory)?;
             }
         }
+        listing.read_doubtful_again(&self.directory);
         Ok((listing.survey(), quiet))
     }
 

@@ -42,7 +42,11 @@ impl FileChains {
             return Ok(Outcome::Overtaken);
         };
         self.require_sound(&pair)?;
-        self.grow_parent(&pair)?;
+        {
+            // A scan in the middle would take the image for a damaged one, and nothing of the SR would be merged or removed.
+            let _scans = self.images().hold_scans();
+            self.grow_parent(&pair)?;
+        }
         point("LVHDRT_coaleaf_before_coalesce")?;
         if pair.child_hold.is_some() {
             return self.merge_at_rest(pair, control);

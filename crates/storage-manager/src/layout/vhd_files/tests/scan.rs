@@ -1,6 +1,32 @@
 //! Damaged and foreign images in a directory.
 
+use super::super::scan::Listing;
 use super::*;
+
+/// A scan that read them in the middle of a merge: an image that is being made larger, and one whose name is being exchanged.
+#[test]
+fn what_was_read_in_the_middle_of_a_change_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = open(dir.path());
+    create(&images, 1);
+    create(&images, 2);
+    let file = |n: u128| {
+        dir.path()
+            .join(ImageName::vhd(Uuid::from_u128(n)).file_name())
+    };
+    let old = dir.path().join("OLD_x.vhd");
+    let whole = std::fs::read(file(1)).unwrap();
+    std::fs::write(file(1), b"half").unwrap();
+    std::fs::write(&old, b"x").unwrap();
+    let mut listing = Listing::read(&images.directory).unwrap();
+    std::fs::write(file(1), whole).unwrap();
+    std::fs::remove_file(old).unwrap();
+    listing.read_doubtful_again(&images.directory);
+    let survey = listing.survey();
+    assert!(survey.damaged.is_empty(), "{:?}", survey.damaged);
+    assert!(!survey.tree.is_incomplete());
+    assert_eq!(survey.images.len(), 2);
+}
 
 #[test]
 fn one_damaged_image_hides_no_other() {
