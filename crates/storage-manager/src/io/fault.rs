@@ -12,7 +12,7 @@ pub(crate) fn point(_name: &'static str) -> io::Result<()> {
 }
 
 #[cfg(test)]
-pub(crate) use armed::{count, crash_at, fail_at, point};
+pub(crate) use armed::{count, crash_at, fail_at, point, try_crash_at};
 
 #[cfg(test)]
 mod armed {
@@ -82,9 +82,11 @@ mod armed {
 
     /// Runs `action` until the point with this index, where it dies.
     pub(crate) fn crash_at<T>(index: usize, action: impl FnOnce() -> T) {
-        assert!(
-            run(Some((index, Effect::Crash)), action).is_none(),
-            "point {index} was not reached"
-        );
+        assert!(try_crash_at(index, action), "point {index} was not reached");
+    }
+
+    /// As [`crash_at`]; false when `action` came to its end before that point.
+    pub(crate) fn try_crash_at<T>(index: usize, action: impl FnOnce() -> T) -> bool {
+        run(Some((index, Effect::Crash)), action).is_none()
     }
 }

@@ -27,7 +27,7 @@ impl FileChains {
     /// 7. `relink_<vdi>` is removed. Crash: a hidden image without children, which is pruned.
     /// 8. The image is removed.
     ///
-    /// `coalesce/tests.rs` fails and dies at each of them.
+    /// `coalesce/tests/faults.rs` fails and dies at each of them, `coalesce/tests/grow.rs` in 2.
     pub(super) fn merge_inner(
         &self,
         vdi: Uuid,

@@ -35,7 +35,7 @@ impl FileChains {
     /// 6. The consumer is held off for a moment, and goes on with the parent alone; nothing is read or written.
     /// 7. What was the image is removed. Crash: removed at the next attach.
     ///
-    /// `coalesce/tests.rs` fails and dies at each of them, with a consumer and without.
+    /// `coalesce/tests/faults.rs` fails and dies at each of them, with a consumer and without.
     pub(super) fn merge_leaf(&self, vdi: Uuid, parent: Uuid, control: &Arc<Control>) -> StepResult {
         point("LVHDRT_finding_a_suitable_pair")?;
         let Some(pair) = self.pair(vdi, parent, Place::Leaf, control)? else {

@@ -67,6 +67,11 @@ fn make(dir: &Path, n: u128, parent: Option<u128>, hidden: bool, size: u64) {
     chain
         .write_at(&[n as u8; 5000], 6 * MIB + n as u64 * 1000)
         .unwrap();
+    if size > SIZE {
+        chain
+            .write_at(&[n as u8; 5000], size - MIB + n as u64 * 1000)
+            .unwrap();
+    }
     chain.close().unwrap();
     image::set_hidden(&storage(dir, &file_name(n)), hidden).unwrap();
 }
@@ -96,15 +101,30 @@ const LEAF: Work = Work::Leaf {
     parent: Uuid::from_u128(2),
 };
 
+/// A directory in memory where there is one: what counts is what is written, and in which order.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 fn attach(dir: &Path) -> Arc<FileChains> {
     FileChains::new(Arc::new(
         VhdDirectory::new(Directory::open(dir).unwrap()).unwrap(),
     ))
 }
 
+/// What an image holds; of a large one the first [`SIZE`] bytes and its end, where the tests write.
 fn content(image: &OpenImage) -> Vec<u8> {
-    let mut bytes = vec![0; image.size() as usize];
-    image.read_at(&mut bytes, 0).unwrap();
+    let end = match image.size() {
+        size if size <= 2 * SIZE => 0..size,
+        size => size - MIB..size,
+    };
+    let begin = 0..SIZE.min(end.start);
+    let mut bytes = Vec::new();
+    for range in [begin, end] {
+        let start = bytes.len();
+        bytes.resize(start + (range.end - range.start) as usize, 0);
+        image.read_at(&mut bytes[start..], range.start).unwrap();
+    }
     bytes
 }
 
@@ -331,136 +351,6 @@ fn a_call_on_the_vdi_cancels_a_merge_of_its_leaf() {
     assert!(read(&chains, 4) == before);
 }
 
-/// Runs a step with an error, and with a death, at each of its points in turn.
-fn at_every_point(scene: fn(&Path), work: Work, with_consumer: bool) -> Vec<&'static str> {
-    let vdis = |dir: &Path| -> Vec<u128> {
-        let visible = [4, 5, 9].into_iter();
-        visible
-            .filter(|n| dir.join(file_name(*n)).exists())
-            .collect()
-    };
-    let step = |chains: &Arc<FileChains>, run: &mut dyn FnMut()| {
-        let consumer = with_consumer.then(|| Consumer::new(chains, 4));
-        match &consumer {
-            Some(consumer) => consumer.beside(run),
-            None => run(),
-        }
-        consumer
-    };
-    let mut points = Vec::new();
-    let dir = tempfile::tempdir().unwrap();
-    scene(dir.path());
-    let chains = attach(dir.path());
-    step(&chains, &mut || {
-        points = fault::count(|| {
-            assert_eq!(run(&chains, &work).unwrap(), Outcome::Done);
-        });
-    });
-    for (index, name) in points.iter().enumerate() {
-        for death in [false, true] {
-            let context = format!("{work} at {index} {name}, death: {death}");
-            let dir = tempfile::tempdir().unwrap();
-            scene(dir.path());
-            let chains = attach(dir.path());
-            let before: Vec<_> = vdis(dir.path())
-                .into_iter()
-                .map(|n| (n, read(&chains, n)))
-                .collect();
-            let consumer = step(&chains, &mut || {
-                if death {
-                    fault::crash_at(index, || run(&chains, &work));
-                } else {
-                    // An error that has no consequence is no failure of the step.
-                    let _ = fault::fail_at(index, 5, || run(&chains, &work));
-                }
-            });
-            let assert_content = |chains: &FileChains, context: &str| {
-                for (n, before) in &before {
-                    let found = read(chains, *n);
-                    match &consumer {
-                        Some(consumer) if *n == 4 => consumer.assert_kept(&found, before, context),
-                        _ => assert!(found == *before, "{context}: {n}"),
-                    }
-                }
-            };
-            // What a killed process leaves: neither flushed nor closed.
-            let left = tempfile::tempdir().unwrap();
-            copy(dir.path(), left.path());
-            if death {
-                let recovered = attach(left.path());
-                assert_content(&recovered, &context);
-                coalesce_all(&recovered);
-                // The first open for writing puts the footer where the killed consumer had left none.
-                let repaired = recovered.images().open(uuid(4), OpenMode::ReadWrite);
-                repaired.unwrap().close().unwrap();
-                assert_content(&recovered, &context);
-                assert_sound(&recovered);
-                assert!(
-                    names(left.path()).len() <= 3,
-                    "{context}: {:?}",
-                    names(left.path())
-                );
-                continue;
-            }
-            if let Some(consumer) = &consumer {
-                let mut byte = [0];
-                if consumer.image.read_at(&mut byte, 0).is_ok() {
-                    consumer.assert_kept(&content(&consumer.image), &before[0].1, &context);
-                }
-                let _ = consumer.image.close();
-            }
-            chains.close();
-            drop(chains);
-            let again = attach(dir.path());
-            assert_content(&again, &context);
-            coalesce_all(&again);
-            assert_content(&again, &context);
-            assert_sound(&again);
-        }
-    }
-    points
-}
-
-#[test]
-fn an_inner_step_that_fails_or_dies_anywhere_loses_nothing() {
-    let points = at_every_point(inner_scene, INNER, false);
-    for expected in [
-        "LVHDRT_finding_a_suitable_pair",
-        "LVHDRT_coalescing_VHD_data",
-        "LVHDRT_before_create_relink_journal",
-        "LVHDRT_relinking_grandchildren",
-    ] {
-        assert!(points.contains(&expected), "{expected} in {points:?}");
-    }
-}
-
-#[test]
-fn an_inner_step_under_a_consumer_that_fails_or_dies_anywhere_loses_nothing() {
-    at_every_point(inner_scene, INNER, true);
-}
-
-#[test]
-fn a_leaf_step_that_fails_or_dies_anywhere_loses_nothing() {
-    let points = at_every_point(leaf_scene, LEAF, false);
-    for expected in [
-        "LVHDRT_coaleaf_before_coalesce",
-        "LVHDRT_coaleaf_after_coalesce",
-        "LVHDRT_coaleaf_one_renamed",
-        "LVHDRT_coaleaf_both_renamed",
-        "LVHDRT_coaleaf_before_remove_j",
-        "LVHDRT_coaleaf_before_delete",
-        "LVHDRT_coaleaf_after_delete",
-    ] {
-        assert!(points.contains(&expected), "{expected} in {points:?}");
-    }
-}
-
-#[test]
-fn a_leaf_step_under_a_consumer_that_fails_or_dies_anywhere_loses_nothing() {
-    let points = at_every_point(leaf_scene, LEAF, true);
-    assert!(points.contains(&"LVHDRT_coaleaf_after_vdirec"));
-}
-
 /// The states in which XenServer's garbage collector can leave the two images, and ours.
 #[test]
 fn a_leaf_journal_is_undone_while_there_is_what_to_undo() {
@@ -572,21 +462,11 @@ fn stale_journals_and_old_images_are_swept() {
     assert_eq!(names(dir.path()), expected);
 }
 
-#[test]
-fn a_merge_without_room_says_what_it_needs() {
-    let dir = tempfile::tempdir().unwrap();
-    let huge = vhd::size::MAX_VIRTUAL_SIZE;
-    make(dir.path(), 1, None, true, huge);
-    make(dir.path(), 2, Some(1), true, huge);
-    make(dir.path(), 4, Some(2), false, huge);
-    let chains = attach(dir.path());
-    let work = Work::Inner {
-        vdi: uuid(2),
-        parent: uuid(1),
-    };
-    // The union has few blocks, so there is room.
-    assert_eq!(run(&chains, &work).unwrap(), Outcome::Done);
-}
-
+#[path = "tests/faults.rs"]
+mod faults;
+#[path = "tests/grow.rs"]
+mod grow;
 #[path = "tests/races.rs"]
 mod races;
+#[path = "tests/space.rs"]
+mod space;
