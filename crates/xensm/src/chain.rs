@@ -109,11 +109,14 @@ impl Manager {
                 Failure::new(Exit::NotFound, format!("there is no {class} {wanted}"))
                     .hint("`xensm chain show` lists the SRs, `xensm chain show SR` their images"),
             ),
-            _ => Err(Failure::new(
-                Exit::Usage,
-                format!("there are {} {class}s named {wanted}", matching.len()),
-            )
-            .hint("name it by its uuid")),
+            _ => {
+                let uuids: Vec<String> = matching.iter().map(|it| text(&it["uuid"])).collect();
+                Err(Failure::new(
+                    Exit::Usage,
+                    format!("there are {} {class}s named {wanted}", matching.len()),
+                )
+                .hint(format!("name it by its uuid: {}", uuids.join(", "))))
+            }
         }
     }
 
@@ -171,7 +174,12 @@ fn show(manager: &Manager, sr: &str, format: Format) -> Result<()> {
                 bytes(&image["virtual_size"]),
                 bytes(&image["physical_size"]),
                 text(&image["consumers"]).replace("none", ""),
-                text(&image["coalesce"]),
+                match text(&image["coalesce"]) {
+                    waits if waits == "waits" && is_paused(&shown, &image["vdi"]) => {
+                        "paused".to_owned()
+                    }
+                    other => other,
+                },
             ]
         });
     let header = [
@@ -182,12 +190,15 @@ fn show(manager: &Manager, sr: &str, format: Format) -> Result<()> {
         ui::talk("no image of this SR has a parent: there is no chain");
     }
     ui::table(&header, rows);
-    ui::talk(format!(
-        "{} images to go with {}; {}",
-        shown["backlog_images"],
-        bytes(&shown["backlog_bytes"]),
-        state(&shown)
-    ));
+    let backlog = match shown["backlog_images"].as_u64().unwrap_or(0) {
+        0 => "nothing to merge".to_owned(),
+        images => format!(
+            "{} to go with {}",
+            count(images, "image"),
+            bytes(&shown["backlog_bytes"])
+        ),
+    };
+    ui::talk(format!("{backlog}; {}", state(&shown)));
     if let Some(error) = shown["last_error"].as_str() {
         ui::talk(format!("last error: {error}"));
     }
@@ -235,13 +246,31 @@ fn act(manager: &Manager, function: &str, target: &Target, format: Format) -> Re
     let (uuid, _) = manager.find("SR", &target.sr)?;
     let mut arguments = json!({"sr": uuid});
     if let Some(vdi) = &target.vdi {
+        let shown = manager.plugin("show", arguments.clone())?;
+        let mut images = shown["images"].as_array().into_iter().flatten();
+        if !images.any(|image| image["vdi"] == vdi.as_str()) {
+            return Err(Failure::new(
+                Exit::NotFound,
+                format!("there is no image {vdi} in a chain of SR {}", target.sr),
+            )
+            .hint(format!(
+                "`xensm chain show {}` lists them; name it by its uuid",
+                target.sr
+            )));
+        }
         arguments["vdi"] = json!(vdi);
     }
     let answer = manager.plugin(function, arguments)?;
     match format {
         Format::Json => ui::json(&answer),
         Format::Table if function == "cancel" => {
-            ui::result(format!("{} cancelled", answer["cancelled"]));
+            ui::result(match answer["cancelled"].as_u64().unwrap_or(0) {
+                0 => "nothing was being merged".to_owned(),
+                steps => format!(
+                    "{} cancelled; begun again in a few seconds, unless it is paused",
+                    count(steps, "merge")
+                ),
+            });
         }
         Format::Table => ui::result(state(&answer)),
     }
@@ -280,7 +309,24 @@ fn state(status: &Value) -> String {
     if status["no_space"] == true {
         return "waits for room on the medium".to_owned();
     }
-    if backlog > 0 { "waits" } else { "idle" }.to_owned()
+    let paused = status["paused_vdis"].as_array().map_or(0, Vec::len) as u64;
+    match (backlog, paused) {
+        (0, _) => "idle".to_owned(),
+        (_, 0) => "waits".to_owned(),
+        _ => format!("waits; {} paused", count(paused, "image")),
+    }
+}
+
+fn is_paused(status: &Value, vdi: &Value) -> bool {
+    let paused = status["paused_vdis"].as_array();
+    status["paused"] == true || paused.is_some_and(|paused| paused.contains(vdi))
+}
+
+fn count(number: u64, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -316,6 +362,9 @@ mod tests {
         assert_eq!(state(&status), "idle");
         status["backlog_images"] = json!(2);
         assert_eq!(state(&status), "waits");
+        status["paused_vdis"] = json!(["a"]);
+        assert_eq!(state(&status), "waits; 1 image paused");
+        assert!(is_paused(&status, &json!("a")) && !is_paused(&status, &json!("b")));
         status["running"] = json!([{"work": "merge a into b", "done_bytes": 50, "total_bytes": 200, "left_s": 3.4}]);
         assert_eq!(state(&status), "merge a into b (25 %, 3 s left)");
         assert_eq!(bytes(&json!(5 << 20)), "5.0 MiB");
