@@ -11,6 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use uuid::Uuid;
 use xenapi::{Failure, NULL_REF, Value};
 
 use super::vdi_records::{self, size};
@@ -45,7 +46,7 @@ pub async fn scan(server: &Arc<Server>, sr: &str) -> Result<(), Failure> {
         .database
         .write(|transaction| {
             refuse_nothing(transaction, sr, &report)?;
-            apply(transaction, sr, &report)
+            apply(transaction, sr, &report, &unrecorded)
         })
         .await
 }
@@ -82,9 +83,18 @@ pub async fn refresh_space(server: &Arc<Server>, sr: &str) -> Result<(), Failure
         .await
 }
 
-fn apply(transaction: &mut Transaction<'_>, sr: &str, report: &ScanReport) -> Result<(), Failure> {
+/// What was `unrecorded` when the medium was looked at is neither introduced nor forgotten: a copy that was under way then may
+/// have been recorded since.
+fn apply(
+    transaction: &mut Transaction<'_>,
+    sr: &str,
+    report: &ScanReport,
+    unrecorded: &HashSet<Uuid>,
+) -> Result<(), Failure> {
+    let unrecorded: HashSet<String> = unrecorded.iter().map(Uuid::to_string).collect();
     let recorded: HashMap<String, String> = transaction
         .pointing_at("VDI", "SR", sr)
+        .filter(|vdi| !unrecorded.contains(vdi.uuid()))
         .map(|vdi| (vdi.text("location").to_owned(), vdi.reference.to_string()))
         .collect();
     for found in &report.vdis {
