@@ -9,6 +9,10 @@ fuzz_target!(|text: &str| {
     let _ = Paging::parse(text);
     if let Ok(version) = Microversion::parse(text) {
         let again = Microversion::parse(&format!("volume {version}"));
-        assert_eq!(again, Ok(version), "a version that was read is one that is spoken");
+        assert_eq!(
+            again,
+            Ok(version),
+            "a version that was read is one that is spoken"
+        );
     }
 });
