@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::fio::{self, Load, Target};
+use super::fio::{self, Target};
 use super::nbd::{attach, create};
 use super::server::{Endpoint, Server};
 use super::statistics::median;
@@ -53,17 +53,9 @@ pub fn run(binary: &Path, seconds: u32) -> anyhow::Result<()> {
         let mut rounds: [Vec<f64>; 3] = Default::default();
         for _ in 0..ROUNDS {
             for (target, figures) in targets.iter().zip(&mut rounds) {
-                figures.push(load(
-                    target,
-                    "randread",
-                    "4k",
-                    depth,
-                    &[
-                        format!("--size={REGION}"),
-                        "--time_based".to_owned(),
-                        format!("--runtime={seconds}"),
-                    ],
-                )?);
+                let mut more = vec![format!("--size={REGION}")];
+                more.extend(fio::for_seconds(seconds));
+                figures.push(fio::run(target, "randread", "4k", depth, &more)?);
             }
         }
         let [one, empty, mixed] = rounds.map(median);
@@ -86,21 +78,21 @@ fn volume(
 ) -> anyhow::Result<Target> {
     let id = create(endpoint, name)?;
     let target = Target::Nbd(attach(binary, &server.data_dir, name)?);
-    load(&target, "write", "1m", 8, &[format!("--size={REGION}")])?;
+    fio::run(&target, "write", "1m", 8, &[format!("--size={REGION}")])?;
     let Some(above) = above else {
         return Ok(target);
     };
     for level in 1..DEPTH {
         snapshot(endpoint, &id)?;
         match above {
-            Above::Nothing => load(
+            Above::Nothing => fio::run(
                 &target,
                 "write",
                 "4k",
                 1,
                 &["--offset=700m".to_owned(), "--size=4k".to_owned()],
             )?,
-            Above::SomeOfEveryBlock => load(
+            Above::SomeOfEveryBlock => fio::run(
                 &target,
                 "write:2032k",
                 "16k",
@@ -114,24 +106,6 @@ fn volume(
         };
     }
     Ok(target)
-}
-
-fn load(
-    target: &Target,
-    rw: &str,
-    block: &str,
-    depth: u32,
-    more: &[String],
-) -> anyhow::Result<f64> {
-    fio::run(
-        target,
-        &Load {
-            rw,
-            block,
-            depth,
-            more,
-        },
-    )
 }
 
 fn snapshot(endpoint: &Endpoint, volume: &str) -> anyhow::Result<()> {

@@ -2,11 +2,8 @@
 //! choice of the executor.
 
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, ensure};
-use serde_json::Value;
-
+use super::fio::{self, Target};
 use super::statistics::median;
 
 /// Loads: name, fio's `rw`, block size, operations in flight.
@@ -44,14 +41,7 @@ pub fn run(directory: &Path, seconds: u32) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)?;
     let file = directory.join("executor.raw");
     let _ = std::fs::remove_file(&file);
-    fio(
-        &file,
-        Way::IoUring { direct: false },
-        "write",
-        "1m",
-        4,
-        None,
-    )?;
+    load(&file, WAYS[1], "write", "1m", 4, &[])?;
     println!(
         "\n| load on a file | threads, cached | io_uring, cached | threads, O_DIRECT | io_uring, O_DIRECT |\n|---|---|---|---|---|"
     );
@@ -59,7 +49,14 @@ pub fn run(directory: &Path, seconds: u32) -> anyhow::Result<()> {
         let mut rounds: [Vec<f64>; 4] = Default::default();
         for _ in 0..ROUNDS {
             for (way, figures) in WAYS.into_iter().zip(&mut rounds) {
-                figures.push(fio(&file, way, rw, block, in_flight, Some(seconds))?);
+                figures.push(load(
+                    &file,
+                    way,
+                    rw,
+                    block,
+                    in_flight,
+                    &fio::for_seconds(seconds),
+                )?);
             }
         }
         let [a, b, c, d] = rounds.map(median);
@@ -70,56 +67,30 @@ pub fn run(directory: &Path, seconds: u32) -> anyhow::Result<()> {
 }
 
 /// Operations per second.
-fn fio(
+fn load(
     file: &Path,
     way: Way,
     rw: &str,
     block: &str,
     in_flight: u32,
-    seconds: Option<u32>,
+    time: &[String],
 ) -> anyhow::Result<f64> {
-    let mut command = Command::new("fio");
-    command.args(["--name=x", "--output-format=json", "--invalidate=0"]);
-    command.args(["--randrepeat=0", "--group_reporting", "--thread"]);
-    command.arg(format!("--filename={}", file.display()));
-    command.args([format!("--rw={rw}"), format!("--bs={block}")]);
-    command.arg(format!("--size={SIZE}"));
-    let direct = match way {
-        Way::Threads { direct } => {
-            let threads = in_flight.min(THREADS);
-            command.args([
-                "--ioengine=psync".to_owned(),
-                format!("--numjobs={threads}"),
-            ]);
-            direct
-        }
-        Way::IoUring { direct } => {
-            command.args([
-                "--ioengine=io_uring".to_owned(),
-                format!("--iodepth={in_flight}"),
-            ]);
-            direct
-        }
+    // A thread has one operation in flight, a ring has as many as its depth.
+    let (engine, direct, threads, depth) = match way {
+        Way::Threads { direct } => ("psync", direct, in_flight.min(THREADS), 1),
+        Way::IoUring { direct } => ("io_uring", direct, 1, in_flight),
     };
-    command.arg(format!("--direct={}", u8::from(direct)));
-    if let Some(seconds) = seconds {
-        command.args(["--time_based".to_owned(), format!("--runtime={seconds}")]);
-    }
-    let output = command.output().context("start fio")?;
-    ensure!(
-        output.status.success(),
-        "fio: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout)?;
-    let json = &text[text.find('{').context("fio prints JSON")?..];
-    let report: Value = serde_json::from_str(json)?;
-    let side = if rw.ends_with("read") {
-        "read"
-    } else {
-        "write"
+    let target = Target::File {
+        path: file.to_owned(),
+        engine,
+        direct,
     };
-    report["jobs"][0][side]["iops"]
-        .as_f64()
-        .context("fio tells iops")
+    let mut more = vec![
+        "--group_reporting".to_owned(),
+        "--thread".to_owned(),
+        format!("--numjobs={threads}"),
+        format!("--size={SIZE}"),
+    ];
+    more.extend_from_slice(time);
+    fio::run(&target, rw, block, depth, &more)
 }

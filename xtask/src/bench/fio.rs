@@ -10,20 +10,30 @@ use serde_json::Value;
 pub enum Target {
     /// An export.
     Nbd(String),
-    /// A file through io_uring with `O_DIRECT`: what the machine can do.
-    DirectFile(PathBuf),
+    /// A plain file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// fio's engine: `io_uring` or `psync`.
+        engine: &'static str,
+        /// Past the page cache, with `O_DIRECT`.
+        direct: bool,
+    },
 }
 
-/// A load: fio's `rw`, block size, queue depth, and what else fio is told.
-pub struct Load<'a> {
-    pub rw: &'a str,
-    pub block: &'a str,
-    pub depth: u32,
-    pub more: &'a [String],
+/// What ends a load after this time, whatever its size.
+pub fn for_seconds(seconds: u32) -> [String; 2] {
+    ["--time_based".to_owned(), format!("--runtime={seconds}")]
 }
 
-/// Operations per second.
-pub fn run(target: &Target, load: &Load<'_>) -> anyhow::Result<f64> {
+/// Operations per second of a load: fio's `rw`, block size, queue depth, and what else fio is told.
+pub fn run(
+    target: &Target,
+    rw: &str,
+    block: &str,
+    depth: u32,
+    more: &[String],
+) -> anyhow::Result<f64> {
     let mut command = Command::new("fio");
     command.args([
         "--name=x",
@@ -33,15 +43,20 @@ pub fn run(target: &Target, load: &Load<'_>) -> anyhow::Result<f64> {
     ]);
     match target {
         Target::Nbd(uri) => command.arg("--ioengine=nbd").arg(format!("--uri={uri}")),
-        Target::DirectFile(path) => command
-            .args(["--ioengine=io_uring", "--direct=1"])
+        Target::File {
+            path,
+            engine,
+            direct,
+        } => command
+            .arg(format!("--ioengine={engine}"))
+            .arg(format!("--direct={}", u8::from(*direct)))
             .arg(format!("--filename={}", path.display())),
     };
     command
-        .arg(format!("--rw={}", load.rw))
-        .arg(format!("--bs={}", load.block))
-        .arg(format!("--iodepth={}", load.depth))
-        .args(load.more);
+        .arg(format!("--rw={}", rw))
+        .arg(format!("--bs={}", block))
+        .arg(format!("--iodepth={}", depth))
+        .args(more);
     let output = command.output().context("start fio")?;
     ensure!(
         output.status.success(),
@@ -51,7 +66,7 @@ pub fn run(target: &Target, load: &Load<'_>) -> anyhow::Result<f64> {
     let text = String::from_utf8(output.stdout)?;
     let json = &text[text.find('{').context("fio prints JSON")?..];
     let report: Value = serde_json::from_str(json)?;
-    let side = if load.rw.ends_with("read") {
+    let side = if rw.ends_with("read") {
         "read"
     } else {
         "write"

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use super::fio::{self, Load, Target};
+use super::fio::{self, Target};
 use super::server::{Endpoint, Server};
 use super::statistics::median;
 use crate::ci::checked;
@@ -77,10 +77,14 @@ pub fn run(binary: &Path, seconds: u32) -> anyhow::Result<()> {
         Target::Nbd(ours),
         Target::Nbd(uri(&sockets[0])),
         Target::Nbd(uri(&sockets[1])),
-        Target::DirectFile(plain),
+        Target::File {
+            path: plain,
+            engine: "io_uring",
+            direct: true,
+        },
     ];
     for target in &targets {
-        fio(target, "write", "1m", 8, None)?;
+        load(target, "write", "1m", 8, None)?;
     }
     println!(
         "\n| load | xensm, dynamic VHD | qemu-nbd, dynamic VHD | nbdkit, raw file | raw file, io_uring and O_DIRECT | against qemu-nbd | against nbdkit | against the file |\n|---|---|---|---|---|---|---|---|"
@@ -90,7 +94,7 @@ pub fn run(binary: &Path, seconds: u32) -> anyhow::Result<()> {
         let mut rounds: [Vec<f64>; 4] = Default::default();
         for _ in 0..ROUNDS {
             for (target, figures) in targets.iter().zip(&mut rounds) {
-                figures.push(fio(target, rw, block, depth, Some(seconds))?);
+                figures.push(load(target, rw, block, depth, Some(seconds))?);
             }
         }
         let [ours, qemu, nbdkit, file] = rounds.map(median);
@@ -129,7 +133,7 @@ fn first_touch(
             create(endpoint, &volume)?;
             let before = images_space(&server.data_dir)?;
             let ours = Target::Nbd(attach(binary, &server.data_dir, &volume)?);
-            rounds[0].push(fio(&ours, rw, block, depth, time)?);
+            rounds[0].push(load(&ours, rw, block, depth, time)?);
             space[0] = images_space(&server.data_dir)? - before;
 
             let vhd = directory.join(format!("{volume}.vhd"));
@@ -137,7 +141,7 @@ fn first_touch(
             let socket = directory.join("touch.sock");
             let before = std::fs::metadata(&vhd)?.blocks();
             let peer = serve_vhd(&vhd, &socket)?;
-            rounds[1].push(fio(&Target::Nbd(uri(&socket)), rw, block, depth, time)?);
+            rounds[1].push(load(&Target::Nbd(uri(&socket)), rw, block, depth, time)?);
             drop(peer);
             space[1] = (std::fs::metadata(&vhd)?.blocks() - before) * 512;
             std::fs::remove_file(&vhd)?;
@@ -250,8 +254,8 @@ fn start(command: &mut Command, socket: &Path) -> anyhow::Result<Peer> {
     Ok(peer)
 }
 
-/// Operations per second.
-fn fio(
+/// Operations per second on the region.
+fn load(
     target: &Target,
     rw: &str,
     block: &str,
@@ -259,17 +263,6 @@ fn fio(
     seconds: Option<u32>,
 ) -> anyhow::Result<f64> {
     let mut more = vec![format!("--size={REGION}")];
-    if let Some(seconds) = seconds {
-        more.extend(["--time_based".to_owned(), format!("--runtime={seconds}")]);
-    }
-    let more = &more;
-    fio::run(
-        target,
-        &Load {
-            rw,
-            block,
-            depth,
-            more,
-        },
-    )
+    more.extend(seconds.into_iter().flat_map(fio::for_seconds));
+    fio::run(target, rw, block, depth, &more)
 }

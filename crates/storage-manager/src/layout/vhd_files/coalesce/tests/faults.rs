@@ -58,11 +58,11 @@ pub(super) fn at_every_point_until(
                     let _ = fault::fail_at(index, 5, || run(&chains, &work));
                 }
             });
-            let assert_content = |chains: &FileChains, context: &str| {
+            let assert_content = |chains: &FileChains| {
                 for (n, before) in &before {
                     let found = read(chains, *n);
                     match &consumer {
-                        Some(consumer) if *n == 4 => consumer.assert_kept(&found, before, context),
+                        Some(consumer) if *n == 4 => consumer.assert_kept(&found, before, &context),
                         _ => assert!(found == *before, "{context}: {n}"),
                     }
                 }
@@ -70,15 +70,17 @@ pub(super) fn at_every_point_until(
             // What a killed process leaves: neither flushed nor closed.
             let left = scratch();
             copy(dir.path(), left.path());
-            if death {
-                let recovered = attach(left.path());
-                assert_content(&recovered, &context);
-                coalesce_all(&recovered);
-                // The first open for writing puts the footer where the killed consumer had left none.
-                let repaired = recovered.images().open(uuid(4), OpenMode::ReadWrite);
+            let assert_recovers = |chains: &FileChains| {
+                assert_content(chains);
+                coalesce_all(chains);
+                // The first open for writing puts the footer where a consumer that was killed or failed had left none.
+                let repaired = chains.images().open(uuid(4), OpenMode::ReadWrite);
                 repaired.unwrap().close().unwrap();
-                assert_content(&recovered, &context);
-                assert_sound(&recovered);
+                assert_content(chains);
+                assert_sound(chains);
+            };
+            if death {
+                assert_recovers(&attach(left.path()));
                 assert!(
                     names(left.path()).len() <= 3,
                     "{context}: {:?}",
@@ -95,11 +97,7 @@ pub(super) fn at_every_point_until(
             }
             chains.close();
             drop(chains);
-            let again = attach(dir.path());
-            assert_content(&again, &context);
-            coalesce_all(&again);
-            assert_content(&again, &context);
-            assert_sound(&again);
+            assert_recovers(&attach(dir.path()));
         }
     }
     points
