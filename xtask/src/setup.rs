@@ -14,12 +14,23 @@ use crate::ci::checked;
 /// Debian packages, each with a file that shows that it is there.
 const DEBIAN: &[(&str, &str)] = &[
     ("fio", "/usr/bin/fio"),
+    ("istgt", "/usr/sbin/istgt"),
+    ("libiscsi-bin", "/usr/bin/iscsi-perf"),
     ("libnbd-bin", "/usr/bin/nbdinfo"),
+    ("libnfs-utils", "/usr/bin/nfs-ls"),
+    ("lvm2", "/usr/sbin/lvm"),
     ("nbdkit", "/usr/bin/nbdkit"),
+    ("nfs-ganesha", "/usr/bin/ganesha.nfsd"),
+    (
+        "nfs-ganesha-vfs",
+        "/usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so",
+    ),
     ("python3-libnbd", "/usr/lib/python3/dist-packages/nbd.py"),
     ("python3-venv", "/usr/lib/python3.11/ensurepip/__init__.py"),
     ("postgresql", "/usr/lib/postgresql"),
     ("qemu-utils", "/usr/bin/qemu-img"),
+    ("rpcbind", "/usr/sbin/rpcbind"),
+    ("tgt", "/usr/sbin/tgtd"),
     ("zstd", "/usr/bin/zstd"),
 ];
 

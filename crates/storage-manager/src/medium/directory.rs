@@ -16,10 +16,9 @@ use rustix::io::Errno;
 
 use crate::io::fault;
 use crate::io::group_sync::GroupSync;
+pub use crate::medium::files::Access;
+use crate::medium::files::MAX_ENTRIES;
 use crate::sr::SrSpace;
-
-/// Most entries that a listing takes; a directory with more is refused rather than read for ever.
-pub const MAX_ENTRIES: usize = 1 << 18;
 
 /// Mode of the files that are made: tenants' bytes are nobody else's business.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -30,15 +29,6 @@ pub struct Directory {
     path: PathBuf,
     handle: File,
     sync: GroupSync,
-}
-
-/// How a file is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Reads.
-    Read,
-    /// Reads and writes.
-    ReadWrite,
 }
 
 impl Directory {
