@@ -1,13 +1,16 @@
 //! The storage manager as a whole: open, serve, close.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::database::Database;
@@ -16,7 +19,7 @@ use crate::server::attachments::Door;
 use crate::server::context::Credentials;
 use crate::server::listen::{self, Listeners};
 use crate::server::transfer::Transfers;
-use crate::server::{Server, allowed, auto_scan, coalesce, first_start, recovery, tasks};
+use crate::server::{Server, allowed, auto_scan, coalesce, first_start, health, recovery, tasks};
 use crate::sr::SrType;
 use crate::{Error, sr};
 
@@ -25,6 +28,9 @@ const SWEEP: Duration = Duration::from_secs(60);
 
 /// Longest wait for one SR when it is detached at a shutdown.
 const DETACH: Duration = Duration::from_secs(5);
+
+/// Longest wait for the exports of one SR to be flushed and closed at a shutdown, and then for their server to stop.
+const CLOSE_EXPORTS: Duration = Duration::from_secs(15);
 
 /// Where a running storage manager listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,9 +144,11 @@ impl StorageManager {
         recovery::run(&server).await;
         let sweeper = tokio::spawn(sweep(server.clone()));
         let scanner = tokio::spawn(auto_scan::run(server.clone()));
+        let watcher = tokio::spawn(health::watch(server.clone()));
         let served = listen::serve(server.clone(), listeners, shutdown, shutdown_deadline).await;
         sweeper.abort();
         scanner.abort();
+        watcher.abort();
         close(&server, shutdown_deadline).await;
         if let Err(error) = std::fs::remove_file(&addresses.unix_socket) {
             tracing::debug!(%error, "the unix socket was not there any more");
@@ -173,27 +181,79 @@ async fn close(server: &Arc<Server>, deadline: Duration) {
             "some calls did not end in time; the next start resolves what they left"
         );
     }
-    let exports = server.clone();
-    let closed = tokio::task::spawn_blocking(move || exports.exports.shutdown()).await;
-    if let Ok(Err(error)) = closed {
-        tracing::error!(%error, "an export did not close cleanly");
-    }
+    withdraw_exports(server).await;
+    let mut detaching = JoinSet::new();
     for sr in server.storage.attached() {
-        coalesce::stop(server, &sr);
-        let state = server.storage.state(&sr);
-        let Some(driver) = state.sr() else { continue };
-        match state.threads().run(DETACH, move || driver.detach()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(failure)) => {
-                tracing::warn!(%failure, sr.reference = sr, "an SR did not detach cleanly")
-            }
-            Err(reason) => {
-                tracing::warn!(?reason, sr.reference = sr, "an SR did not detach in time")
-            }
-        }
-        state.set_sr(None);
+        let server = server.clone();
+        detaching.spawn(async move { detach(&server, &sr).await });
     }
+    while detaching.join_next().await.is_some() {}
     server.database.close();
+}
+
+/// Flushes and closes all exports, those of each SR on a thread of their own: a medium that hangs keeps those of no other SR
+/// open, and no thread of the runtime.
+async fn withdraw_exports(server: &Arc<Server>) {
+    let mut of_sr: BTreeMap<String, Vec<Uuid>> = BTreeMap::new();
+    {
+        let objects = server.database.read();
+        for vdi in server.exports.published() {
+            let record = objects.find_by_uuid("VDI", &vdi.to_string());
+            let sr = record.map_or_else(String::new, |record| record.text("SR").to_owned());
+            of_sr.entry(sr).or_default().push(vdi);
+        }
+    }
+    let mut closing = JoinSet::new();
+    for (sr, vdis) in of_sr {
+        let server = server.clone();
+        closing.spawn(async move {
+            let closed = on_a_thread(CLOSE_EXPORTS, move || {
+                for vdi in vdis {
+                    if let Err(error) = server.exports.withdraw(vdi) {
+                        tracing::error!(%error, vdi.uuid = %vdi, "an export did not close cleanly");
+                    }
+                }
+            });
+            if closed.await.is_none() {
+                tracing::error!(sr.reference = sr, "the exports of an SR did not close in time; what their consumers had flushed is on the medium");
+            }
+        });
+    }
+    while closing.join_next().await.is_some() {}
+    let exports = server.clone();
+    match on_a_thread(CLOSE_EXPORTS, move || exports.exports.stop()).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::error!(%error, "the exports did not stop cleanly"),
+        None => tracing::error!("the exports did not stop in time"),
+    }
+}
+
+/// Runs work on a thread that nobody waits for when the deadline has passed.
+async fn on_a_thread<T: Send + 'static>(
+    deadline: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (send, answer) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = send.send(work());
+    });
+    tokio::time::timeout(deadline, answer).await.ok()?.ok()
+}
+
+async fn detach(server: &Arc<Server>, sr: &str) {
+    coalesce::stop(server, sr);
+    let state = server.storage.state(sr);
+    let Some(driver) = state.sr() else { return };
+    match state.threads().run(DETACH, move || driver.detach()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => {
+            tracing::warn!(%failure, sr.reference = sr, "an SR did not detach cleanly")
+        }
+        Err(reason) => {
+            tracing::warn!(?reason, sr.reference = sr, "an SR did not detach in time")
+        }
+    }
+    state.set_sr(None);
 }
 
 fn make_data_dir(path: &Path) -> Result<(), Error> {

@@ -309,28 +309,40 @@ impl VdiExports {
             .map_err(|source| Error::Close { vdi, source })
     }
 
+    /// The VDIs that are published.
+    pub fn published(&self) -> Vec<Uuid> {
+        self.table.published().keys().copied().collect()
+    }
+
     /// Withdraws everything and stops listening.
     ///
     /// # Errors
     /// The first error of those that [`VdiExports::withdraw`] gave; the others are withdrawn all the same.
     pub fn shutdown(&self) -> Result<(), Error> {
-        let vdis: Vec<Uuid> = self.table.published().keys().copied().collect();
         let mut outcome = Ok(());
-        for vdi in vdis {
+        for vdi in self.published() {
             let withdrawn = self.withdraw(vdi);
             if outcome.is_ok() {
                 outcome = withdrawn;
             }
         }
+        outcome.and(self.stop())
+    }
+
+    /// Stops listening. What is still published stays open, for a medium that does not let go of it.
+    ///
+    /// # Errors
+    /// `Server` when a consumer does not leave.
+    pub fn stop(&self) -> Result<(), Error> {
         let stopped = self.server.shutdown(WITHDRAW_PATIENCE);
         if self.is_temporary_dir {
             // Leaving an empty directory behind is not worth an error.
             let _ = std::fs::remove_dir(&self.socket_dir);
         }
-        outcome.and(stopped.map_err(|source| Error::Server {
+        stopped.map_err(|source| Error::Server {
             action: "stop the NBD server",
             source,
-        }))
+        })
     }
 }
 

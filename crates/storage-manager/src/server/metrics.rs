@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use super::Server;
+use super::health::HEALTH;
+use crate::database::Objects;
 use crate::gc::Status;
 use crate::gc::store::PAUSE_BUCKETS_US;
 
@@ -20,8 +22,9 @@ pub fn text(server: &Server) -> String {
             ))
         })
         .collect();
-    drop(objects);
     let mut text = String::new();
+    write_health(&mut text, &objects);
+    drop(objects);
     let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Status) -> f64| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (sr, status) in &all {
@@ -84,6 +87,22 @@ pub fn text(server: &Server) -> String {
     );
     write_pauses(&mut text, &all);
     text
+}
+
+fn write_health(text: &mut String, objects: &Objects) {
+    let name = "xensm_sr_healthy";
+    let help =
+        "1 while the SR works as it should, 0 while other_config of it says why it does not.";
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+    for sr in objects.all("SR") {
+        let is_healthy = sr.entry("other_config", HEALTH).is_none();
+        let _ = writeln!(
+            text,
+            "{name}{{sr=\"{}\"}} {}",
+            sr.uuid(),
+            u8::from(is_healthy)
+        );
+    }
 }
 
 fn write_pauses(text: &mut String, all: &[(String, Status)]) {

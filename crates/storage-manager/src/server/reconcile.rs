@@ -15,9 +15,9 @@ use uuid::Uuid;
 use xenapi::{Failure, NULL_REF, Value};
 
 use super::vdi_records::{self, size};
-use super::{Server, storage};
+use super::{Server, config_changes, labels, storage};
 use crate::database::Transaction;
-use crate::sr::{ScanReport, SrSpace};
+use crate::sr::{KeptLabels, ScanReport, SrSpace};
 
 /// Key in `SR.other_config`: the locations of damaged images, joined by commas. Absent when there are none.
 pub const DAMAGED: &str = "xensm:damaged";
@@ -32,7 +32,11 @@ const DAMAGED_LISTED: usize = 32;
 pub async fn scan(server: &Arc<Server>, sr: &str) -> Result<(), Failure> {
     // Asked before the medium is: an image that its maker deletes meanwhile is still named here.
     let unrecorded = server.storage.state(sr).unrecorded();
-    let mut report = storage::on_sr(server, sr, |driver| driver.scan()).await?;
+    let driver = storage::attached(server, sr)?;
+    let scanner = Arc::clone(&driver);
+    let patience = storage::patience_of(server, sr);
+    let scanned = storage::on_threads_within(server, sr, patience, move || scanner.scan());
+    let mut report = scanned.await?;
     report.vdis.retain(|vdi| !unrecorded.contains(&vdi.uuid));
     for image in &report.damaged {
         tracing::warn!(
@@ -42,13 +46,36 @@ pub async fn scan(server: &Arc<Server>, sr: &str) -> Result<(), Failure> {
             "an image of an SR is damaged"
         );
     }
-    server
-        .database
-        .write(|transaction| {
+    let found: Vec<Uuid> = report.vdis.iter().map(|vdi| vdi.uuid).collect();
+    let kept = labels::for_scan(server, sr, &found).await;
+    let written = server.database.write(|transaction| {
+        if driver.takes_vdis() {
+            keep_managed(transaction, sr, &mut report);
+        } else {
             refuse_nothing(transaction, sr, &report)?;
-            apply(transaction, sr, &report, &unrecorded)
-        })
-        .await
+        }
+        apply(transaction, sr, &report, &unrecorded, kept.as_ref())?;
+        config_changes::record(transaction, sr, &driver.config_changes())
+    });
+    written.await?;
+    if let Some(kept) = &kept {
+        labels::settle(server, sr, kept).await;
+    }
+    Ok(())
+}
+
+/// Where VDIs are taken into use rather than made, the records alone say which are, and those are what is used of the medium.
+fn keep_managed(transaction: &Transaction<'_>, sr: &str, report: &mut ScanReport) {
+    report.space.physical_utilisation = 0;
+    for found in &mut report.vdis {
+        found.managed = transaction
+            .find_by_uuid("VDI", &found.uuid.to_string())
+            .is_some_and(|vdi| vdi.text("SR") == sr && vdi.flag("managed"));
+        if found.managed {
+            let used = &mut report.space.physical_utilisation;
+            *used = used.saturating_add(found.virtual_size);
+        }
+    }
 }
 
 /// A medium on which every image vanished at once is more likely one that is not there: a directory whose file system is not
@@ -90,6 +117,7 @@ fn apply(
     sr: &str,
     report: &ScanReport,
     unrecorded: &HashSet<Uuid>,
+    kept: Option<&KeptLabels>,
 ) -> Result<(), Failure> {
     let unrecorded: HashSet<String> = unrecorded.iter().map(Uuid::to_string).collect();
     let recorded: HashMap<String, String> = transaction
@@ -97,11 +125,18 @@ fn apply(
         .filter(|vdi| !unrecorded.contains(vdi.uuid()))
         .map(|vdi| (vdi.text("location").to_owned(), vdi.reference.to_string()))
         .collect();
+    let mut new = Vec::new();
     for found in &report.vdis {
         match recorded.get(&found.location) {
             Some(reference) => vdi_records::refresh(transaction, reference, found)?,
-            None => vdi_records::insert_found(transaction, sr, found),
+            None => {
+                vdi_records::insert_found(transaction, sr, found);
+                new.push(found.uuid);
+            }
         }
+    }
+    if let Some(kept) = kept {
+        labels::take(transaction, sr, kept, &new)?;
     }
     let found: HashSet<&str> = report
         .vdis

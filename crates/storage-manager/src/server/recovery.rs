@@ -11,7 +11,7 @@ use super::Server;
 use super::call::Call;
 use super::dispatch::Origin;
 use super::operations::{self, Sharing};
-use super::{attachments, coalesce, storage, vdi_records};
+use super::{attachments, coalesce, config_changes, health, storage, vdi_records};
 use crate::database::{IntendedWork, Intent};
 
 /// Longest time for which the start waits for media. An SR that takes longer goes on behind; calls on it wait.
@@ -82,9 +82,13 @@ async fn attach(server: &Arc<Server>, pbd: &str, sr: &str) -> Result<(), Failure
         (objects.get("PBD", pbd)?.texts("device_config"), sr_type)
     };
     let params = storage::params(server, sr, &device_config)?;
-    let attached = storage::on_threads(server, sr, move || sr_type.attach(&params)).await?;
-    server.storage.state(sr).set_sr(Some(attached));
-    Ok(())
+    let attached = storage::attach(server, sr, &sr_type, params).await?;
+    let written = server.database.write(|transaction| {
+        // What the last run noted of its health may not hold any more.
+        transaction.set_entry("SR", sr, "other_config", health::HEALTH, None)?;
+        config_changes::record(transaction, sr, &attached.config_changes())
+    });
+    written.await
 }
 
 /// Drops the intents of SRs that are gone: their reserve was refilled while they went.

@@ -3,20 +3,28 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use xenapi::Failure;
 
 use super::Server;
+use super::health;
 use super::sr_threads::{NoAnswer, SrThreads};
-use crate::sr::{AttachedSr, SrParams};
-
-/// Key in `SR.other_config` that says why an SR does not answer; absent while it does.
-pub const HEALTH: &str = "xensm:health";
+use crate::sr::{AttachedSr, SrParams, SrType};
 
 /// The code of the failure of a call whose driver gave no answer.
 pub const UNHEALTHY: &str = "SR_UNHEALTHY";
+
+/// Longest time that a type may ask for: clients of ours wait 120 s for a call that looks at a medium as a whole.
+const PATIENCE_LIMIT: Duration = Duration::from_secs(110);
+
+/// Most targets that are probed at once and do not answer; each may hold [`super::sr_threads::THREADS_PER_SR`] threads.
+const PROBED_AT_ONCE: usize = 32;
+
+/// What the names of the threads of probes begin with; no reference does.
+const PROBE: &str = "probe ";
 
 /// Most copies that read from one SR at once; each has two threads and seven buffers of 1 MiB.
 pub const COPIES_PER_SR: usize = 2;
@@ -37,6 +45,10 @@ pub struct SrState {
     is_refilling: AtomicBool,
     /// True when records may differ from the medium, so that a scan shall come.
     is_stale: AtomicBool,
+    /// True when the names that the medium keeps may differ from the records.
+    has_other_labels: AtomicBool,
+    /// What `SR.other_config` says of the health now.
+    noted_health: Mutex<Option<String>>,
 }
 
 impl Default for SrState {
@@ -50,6 +62,8 @@ impl Default for SrState {
             unrecorded: Mutex::default(),
             is_refilling: AtomicBool::default(),
             is_stale: AtomicBool::default(),
+            has_other_labels: AtomicBool::default(),
+            noted_health: Mutex::default(),
         }
     }
 }
@@ -73,6 +87,15 @@ impl Storage {
     /// Forgets an SR; its threads end when they are idle.
     pub fn forget(&self, sr: &str) {
         self.srs().remove(sr);
+    }
+
+    /// The name of the threads on which a target is probed: a server that hangs while it is probed is no SR of ours, and must
+    /// not keep others from being probed. None when too many do not answer already.
+    pub fn probe_name(&self, target: &str) -> Option<String> {
+        let name = format!("{PROBE}{target}");
+        let srs = self.srs();
+        let probed = srs.keys().filter(|sr| sr.starts_with(PROBE)).count();
+        (srs.contains_key(&name) || probed < PROBED_AT_ONCE).then_some(name)
     }
 
     /// References of the SRs that are attached.
@@ -167,8 +190,48 @@ impl SrState {
             .clone()
     }
 
+    /// True when the names that the medium keeps may differ from the records.
+    pub fn expects_other_labels(&self) -> bool {
+        self.has_other_labels.load(Ordering::Acquire)
+    }
+
+    /// Notes that they may.
+    pub fn expect_other_labels(&self) {
+        self.has_other_labels.store(true, Ordering::Release);
+    }
+
+    /// Takes that note.
+    pub fn take_other_labels(&self) {
+        self.has_other_labels.store(false, Ordering::Release);
+    }
+
+    /// What is to be noted of the health now, when that differs from what was noted last.
+    pub fn take_health_change(&self) -> Option<Option<String>> {
+        let said = self.sr().and_then(|driver| driver.health());
+        let is_silent = self.unhealthy.load(Ordering::Relaxed);
+        let health = said.or_else(|| is_silent.then(|| health::NO_ANSWER.to_owned()));
+        let mut noted = self.health();
+        if *noted == health {
+            return None;
+        }
+        noted.clone_from(&health);
+        Some(health)
+    }
+
+    /// What was noted of the health last.
+    pub fn noted_health(&self) -> Option<String> {
+        self.health().clone()
+    }
+
+    fn health(&self) -> MutexGuard<'_, Option<String>> {
+        self.noted_health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes the driver in, or out.
     pub fn set_sr(&self, sr: Option<Arc<dyn AttachedSr>>) {
+        self.expect_other_labels();
         *self.attached.lock().unwrap_or_else(PoisonError::into_inner) = sr;
     }
 }
@@ -192,9 +255,57 @@ pub async fn on_threads<T: Send + 'static>(
     sr: &str,
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
+    on_threads_within(server, sr, server.driver_deadline, work).await
+}
+
+/// As [`on_threads`], with a deadline of its own: for calls that look at a medium as a whole, see [`patience`].
+///
+/// # Errors
+/// As [`on_threads`].
+pub async fn on_threads_within<T: Send + 'static>(
+    server: &Arc<Server>,
+    sr: &str,
+    deadline: Duration,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
     let state = server.storage.state(sr);
-    let answer = state.threads.run(server.driver_deadline, work).await;
+    let answer = state.threads.run(deadline, work).await;
     settle(server, sr, &state, answer).await
+}
+
+/// How long a call may take that looks at a medium as a whole: what is configured, or what the type says where that is longer.
+pub fn patience(server: &Server, sr_type: &dyn SrType) -> Duration {
+    let patience = sr_type.patience().unwrap_or_default();
+    patience.min(PATIENCE_LIMIT).max(server.driver_deadline)
+}
+
+/// As [`patience`], of an SR that has a record.
+pub fn patience_of(server: &Server, sr: &str) -> Duration {
+    let sr_type = {
+        let objects = server.database.read();
+        let record = objects.find("SR", sr);
+        record.and_then(|record| server.sr_type(record.text("type")).cloned())
+    };
+    sr_type.map_or(server.driver_deadline, |sr_type| {
+        patience(server, &*sr_type)
+    })
+}
+
+/// Attaches an SR and keeps its driver.
+///
+/// # Errors
+/// What the driver fails with, and as [`on_threads`]. An SR whose driver answers too late is let go again.
+pub async fn attach(
+    server: &Arc<Server>,
+    sr: &str,
+    sr_type: &Arc<dyn SrType>,
+    params: SrParams,
+) -> Result<Arc<dyn AttachedSr>, Failure> {
+    let patience = patience(server, &**sr_type);
+    let sr_type = Arc::clone(sr_type);
+    let attached = on_threads_within(server, sr, patience, move || sr_type.attach(&params)).await?;
+    server.storage.state(sr).set_sr(Some(Arc::clone(&attached)));
+    Ok(attached)
 }
 
 /// Runs work with the driver of an attached SR.
@@ -255,11 +366,10 @@ async fn settle<T>(
     state: &SrState,
     answer: Result<Result<T, Failure>, NoAnswer>,
 ) -> Result<T, Failure> {
-    let health = match answer {
+    let reason = match answer {
         Ok(result) => {
             if state.unhealthy.swap(false, Ordering::Relaxed) {
-                tracing::info!(sr.reference = sr, "the SR answers again");
-                write_health(server, sr, None).await;
+                health::note(server, sr).await;
             }
             return result;
         }
@@ -268,32 +378,19 @@ async fn settle<T>(
         }
         Err(NoAnswer::NoThread) => "no thread could be started for it",
         Err(NoAnswer::QueueFull) => "too many calls wait for it",
-        Err(NoAnswer::DeadlinePassed) => "it did not answer in time",
+        Err(NoAnswer::DeadlinePassed) => health::NO_ANSWER,
     };
     if !state.unhealthy.swap(true, Ordering::Relaxed) {
-        tracing::warn!(sr.reference = sr, health, "the SR does not answer");
-        write_health(server, sr, Some(health)).await;
+        health::note(server, sr).await;
     }
     Err(Failure::new(
         UNHEALTHY,
         [
             sr,
-            health,
+            reason,
             "Check the medium that the SR lies on, then try again.",
         ],
     ))
-}
-
-async fn write_health(server: &Arc<Server>, sr: &str, health: Option<&str>) {
-    let written = server.database.write(|transaction| {
-        if transaction.find("SR", sr).is_none() {
-            return Ok(());
-        }
-        transaction.set_entry("SR", sr, "other_config", HEALTH, health)
-    });
-    if let Err(failure) = written.await {
-        tracing::error!(%failure, sr.reference = sr, "the health of an SR could not be noted");
-    }
 }
 
 /// What a driver is told of an SR and one of its PBDs.

@@ -153,7 +153,9 @@ pub fn insert_found(transaction: &mut Transaction<'_>, sr: &str, found: &FoundVd
         tracing::warn!(vdi.uuid = %found.uuid, "an image has the uuid of a VDI in another SR and is left out");
         return;
     }
-    let name = if found.managed { "" } else { BASE_COPY };
+    // What nobody may write to is a parent; what is not in use and could be written to is a LUN that nobody took.
+    let is_parent = !found.managed && found.read_only;
+    let name = if is_parent { BASE_COPY } else { "" };
     let mut fields = vec![
         ("name_label", name.into()),
         ("type", "user".into()),
@@ -285,7 +287,8 @@ fn visible_size(managed: bool, bytes: u64) -> i64 {
     }
 }
 
-fn add_to_allocation(transaction: &mut Transaction<'_>, sr: &str, bytes: i64) {
+/// Adds to what the SR has promised.
+pub fn add_to_allocation(transaction: &mut Transaction<'_>, sr: &str, bytes: i64) {
     if bytes == 0 {
         return;
     }

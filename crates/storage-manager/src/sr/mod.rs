@@ -4,15 +4,20 @@
 //! belong to, so that a medium that hangs exhausts nothing but its own SR.
 
 mod backend_error;
+mod config_changes;
 mod file;
+mod labels;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 use xenapi::Failure;
 
+pub use config_changes::{ConfigChanges, KnownSr};
 pub use file::{AttachedFileSr, FileSr};
+pub use labels::{KeptLabels, SrLabels, VdiLabels};
 
 /// What a driver is told about the SR that it works on.
 #[derive(Clone, Debug)]
@@ -127,6 +132,17 @@ pub struct NewVdi {
     pub sm_config: BTreeMap<String, String>,
 }
 
+/// What is asked for with `VDI.introduce`.
+#[derive(Clone, Debug)]
+pub struct IntroducedVdi {
+    /// The uuid that the caller gave; none when the driver is to tell it.
+    pub uuid: Option<Uuid>,
+    /// `VDI.location` of the caller; may be empty.
+    pub location: String,
+    /// `VDI.sm_config` of the caller (`LUNid`, `SCSIid` ...).
+    pub sm_config: BTreeMap<String, String>,
+}
+
 /// How a VDI is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -140,6 +156,19 @@ pub enum OpenMode {
 pub trait SrType: Send + Sync {
     /// What the SM record says.
     fn info(&self) -> &'static DriverInfo;
+
+    /// Longest time that a call may take which looks at the medium as a whole (`create`, `probe`, `attach`, `delete`, `scan`,
+    /// `detach`), for types where that is longer than what is configured for every call. What has not ended by then goes on
+    /// behind; its caller is told that the SR does not answer. Clients of ours wait 120 s.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Refuses what cannot be made beside the SRs that the pool has; called before `create`. No I/O.
+    fn check_beside(&self, params: &SrParams, others: &[KnownSr]) -> Result<(), Failure> {
+        let _ = (params, others);
+        Ok(())
+    }
 
     /// Checks the configuration and prepares an empty SR on the medium.
     fn create(&self, params: &SrParams) -> Result<(), Failure>;
@@ -159,6 +188,41 @@ pub trait AttachedSr: Send + Sync {
     /// Releases the medium.
     fn detach(&self) -> Result<(), Failure>;
 
+    /// What is to be recorded in `PBD.device_config` and `SR.sm_config`; asked for after `attach`, which follows `create`
+    /// too, and after each `scan`. No I/O.
+    fn config_changes(&self) -> ConfigChanges {
+        ConfigChanges::default()
+    }
+
+    /// Why the SR does not work as it should, in words for an operator; none while it does. Shown in `SR.other_config` and
+    /// asked for every few seconds. No I/O, and no wait for anything that waits for I/O.
+    fn health(&self) -> Option<String> {
+        None
+    }
+
+    /// True when the medium keeps names and snapshot links of VDIs; then the four calls that follow are made.
+    fn keeps_labels(&self) -> bool {
+        false
+    }
+
+    /// What the medium keeps. What damaged entries said is left out.
+    fn labels(&self) -> Result<KeptLabels, Failure> {
+        Ok(KeptLabels::default())
+    }
+
+    /// Writes those of some VDIs in the place of what the medium has for them; on return they are on stable storage. Texts
+    /// too long for the medium are cut. An entry for a VDI that is gone from the medium is left out.
+    fn write_vdi_labels(&self, labels: &[VdiLabels]) -> Result<(), Failure> {
+        let _ = labels;
+        Ok(())
+    }
+
+    /// Writes those of the SR; on return they are on stable storage.
+    fn write_sr_labels(&self, labels: &SrLabels) -> Result<(), Failure> {
+        let _ = labels;
+        Ok(())
+    }
+
     /// Lists what is on the medium.
     fn scan(&self) -> Result<ScanReport, Failure>;
 
@@ -167,6 +231,26 @@ pub trait AttachedSr: Send + Sync {
 
     /// Makes an empty VDI. On return it is on stable storage; on error nothing is left.
     fn create_vdi(&self, new: &NewVdi) -> Result<FoundVdi, Failure>;
+
+    /// True when nobody makes VDIs here, but those that are on the medium (LUNs) are taken into use and given back. Then the
+    /// record alone says which are in use: a scan introduces VDIs that are not and changes `managed` of none, `VDI.create`
+    /// calls `take_vdi`, and `VDI.destroy` calls `delete_vdi`, which leaves the VDI on the medium.
+    fn takes_vdis(&self) -> bool {
+        false
+    }
+
+    /// Chooses a VDI that is not `in_use` and is as large as asked for. The answer has the uuid of the chosen one, whatever
+    /// `new.uuid` says; the record is written before another call of this SR chooses.
+    fn take_vdi(&self, new: &NewVdi, in_use: &BTreeSet<Uuid>) -> Result<FoundVdi, Failure> {
+        let _ = (new, in_use);
+        Err(not_supported())
+    }
+
+    /// Finds the VDI on the medium that a caller of `VDI.introduce` means. The answer has the uuid to record it under.
+    fn introduce_vdi(&self, introduced: &IntroducedVdi) -> Result<FoundVdi, Failure> {
+        let _ = introduced;
+        Err(not_supported())
+    }
 
     /// Removes a VDI. A VDI that is already gone is no error.
     fn delete_vdi(&self, uuid: Uuid) -> Result<(), Failure>;

@@ -1,14 +1,15 @@
 //! Class `PBD`: how this host reaches an SR. Source: reference 2.5; golden 03.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use xenapi::{Failure, Value};
 
 use crate::database::{Objects, Transaction, text_map};
 use crate::server::call::{Args, Call, not_implemented};
 use crate::server::operations::{self, Operation, Sharing};
-use crate::server::{allowed, attachments, coalesce, reconcile, recovery, storage};
+use crate::server::{
+    allowed, attachments, coalesce, config_changes, health, reconcile, recovery, storage,
+};
 
 /// Suffix of the keys that are passwords.
 const PASSWORD: &str = "password";
@@ -156,7 +157,7 @@ fn move_passwords(
             let secret = transaction.find_by_uuid("secret", value);
             let secret = secret.ok_or_else(|| Failure::new("UUID_INVALID", ["secret", value]))?;
             (plain.to_owned(), secret.text("value").to_owned())
-        } else if key.ends_with(PASSWORD) {
+        } else if is_password(key) {
             (key.clone(), value.clone())
         } else {
             moved.insert(key.clone(), value.clone());
@@ -182,6 +183,11 @@ fn remove_secrets(transaction: &mut Transaction<'_>, device_config: &BTreeMap<St
             transaction.remove("secret", &secret);
         }
     }
+}
+
+/// Says whether the value of a key is a password in the clear.
+pub fn is_password(key: &str) -> bool {
+    key.ends_with(PASSWORD)
 }
 
 /// The plain key of `<plain>_secret`, when it is that of a password.
@@ -232,15 +238,11 @@ pub async fn plug(call: &Call, pbd: &str) -> Result<(), Failure> {
         (sr_reference, pbd.texts("device_config"), sr_type)
     };
     let params = storage::params(server, &sr, &params)?;
-    let attached = storage::on_threads(server, &sr, move || sr_type.attach(&params)).await?;
-    server
-        .storage
-        .state(&sr)
-        .set_sr(Some(Arc::clone(&attached)));
+    let attached = storage::attach(server, &sr, &sr_type, params).await?;
     let written = server.database.write(|transaction| {
         transaction.set("PBD", pbd, "currently_attached", true)?;
         transaction.touch("SR", &sr);
-        Ok(())
+        config_changes::record(transaction, &sr, &attached.config_changes())
     });
     written.await?;
     recovery::resolve_intents(server, &sr).await;
@@ -296,10 +298,13 @@ async fn unplug(call: &Call, pbd: &str) -> Result<Value, Failure> {
     let state = server.storage.state(&sr);
     if let Some(driver) = state.sr() {
         coalesce::stop(server, &sr);
-        let detached = storage::on_threads(server, &sr, move || driver.detach()).await;
+        let patience = storage::patience_of(server, &sr);
+        let detached = storage::on_threads_within(server, &sr, patience, move || driver.detach());
+        let detached = detached.await;
         detached.inspect_err(|_| coalesce::start(server, &sr))?;
     }
     state.set_sr(None);
+    health::note(server, &sr).await;
     let written = server.database.write(|transaction| {
         transaction.set("PBD", pbd, "currently_attached", false)?;
         transaction.touch("SR", &sr);

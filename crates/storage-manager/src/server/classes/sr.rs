@@ -1,5 +1,7 @@
 //! Class `SR`. Source: reference 2.4; golden 03.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 use xenapi::{Failure, Value};
 
@@ -7,7 +9,7 @@ use super::pbd;
 use crate::database::{Object, Objects, Transaction, text_map, text_set};
 use crate::server::call::{Args, Call};
 use crate::server::operations::{self, Sharing};
-use crate::server::{allowed, reconcile, storage, vdi_records};
+use crate::server::{allowed, config_changes, labels, reconcile, storage, vdi_records};
 use crate::sr::SrParams;
 
 /// Size and utilisation of an SR that was never attached.
@@ -49,7 +51,11 @@ pub async fn run(call: &Call, name: &str, args: Args) -> Result<Value, Failure> 
                 .server
                 .database
                 .write(|transaction| transaction.set("SR", args.text(0), field, value));
-            written.await.map(|()| Value::Nil)
+            written.await?;
+            if field.starts_with("name_") {
+                labels::push_sr(&call.server, args.text(0)).await;
+            }
+            Ok(Value::Nil)
         }
         "set_virtual_allocation" | "set_physical_utilisation" => {
             Err(Failure::new("PERMISSION_DENIED", [""]))
@@ -83,10 +89,12 @@ async fn create(call: &Call, args: &Args) -> Result<Value, Failure> {
         device_config: pbd::with_clear_passwords(&server.database.read(), &device_config)?,
         sm_config: args.texts(8),
     };
+    sr_type.check_beside(&params, &config_changes::known_srs(server))?;
     // The SR has no reference yet; its uuid names its threads until it has one.
-    let made =
-        storage::on_threads(server, &uuid.to_string(), move || sr_type.create(&params)).await;
-    server.storage.forget(&uuid.to_string());
+    let (name, patience) = (uuid.to_string(), storage::patience(server, &*sr_type));
+    let made = storage::on_threads_within(server, &name, patience, move || sr_type.create(&params));
+    let made = made.await;
+    server.storage.forget(&name);
     made?;
     let written = server.database.write(|transaction| {
         let sr = transaction.insert("SR", fields(args, uuid, &type_name, [3, 4, 6, 7, 8]));
@@ -163,7 +171,8 @@ async fn destroy(call: &Call, sr: &str) -> Result<Value, Failure> {
         (pbd.texts("device_config"), known_type(call, record)?)
     };
     let params = storage::params(server, sr, &device_config)?;
-    storage::on_threads(server, sr, move || sr_type.delete(&params)).await?;
+    let patience = storage::patience(server, &*sr_type);
+    storage::on_threads_within(server, sr, patience, move || sr_type.delete(&params)).await?;
     let written = server.database.write(|transaction| {
         remove_records(transaction, sr);
         drop_reserve(transaction, call, sr);
@@ -213,10 +222,11 @@ fn remove_records(transaction: &mut Transaction<'_>, sr: &str) {
     transaction.remove("SR", sr);
 }
 
-/// Pushes names to the medium; file SRs keep none there.
+/// Pushes the names of the SR to its medium, where it keeps them, and reads its space.
 async fn update(call: &Call, sr: &str) -> Result<Value, Failure> {
     let _operation = operations::begin(call, "SR", sr, "update", Sharing::Exclusive).await?;
     storage::attached(&call.server, sr)?;
+    labels::push_sr(&call.server, sr).await;
     reconcile::refresh_space(&call.server, sr).await?;
     Ok(Value::Nil)
 }
@@ -232,8 +242,37 @@ async fn probe(call: &Call, args: &Args) -> Result<Value, Failure> {
         device_config: pbd::with_clear_passwords(&server.database.read(), &args.texts(1))?,
         sm_config: args.texts(3),
     };
-    // Probes share threads of their own: a server that hangs while it is probed is no SR of ours.
-    storage::on_threads(server, "probe", move || sr_type.probe(&params))
-        .await
-        .map(Value::from)
+    let target = format!(
+        "{} {}",
+        sr_type.info().sr_type,
+        target_of(&params.device_config)
+    );
+    let Some(name) = server.storage.probe_name(&target) else {
+        return Err(Failure::backend(
+            202,
+            "General backend error",
+            "too many targets that are being probed do not answer; try again later",
+            "",
+        ));
+    };
+    let patience = storage::patience(server, &*sr_type);
+    let probed =
+        storage::on_threads_within(server, &name, patience, move || sr_type.probe(&params));
+    let probed = probed.await;
+    // What hangs keeps its threads, for the next probe of the same target to wait for.
+    if !probed
+        .as_ref()
+        .is_err_and(|failure| failure.code == storage::UNHEALTHY)
+    {
+        server.storage.forget(&name);
+    }
+    probed.map(Value::from)
+}
+
+/// What of a `device_config` says which server or device is meant.
+fn target_of(device_config: &BTreeMap<String, String>) -> &str {
+    let target = ["server", "target", "device", "SCSIid", "location"]
+        .iter()
+        .find_map(|key| device_config.get(*key));
+    target.map_or("", String::as_str)
 }

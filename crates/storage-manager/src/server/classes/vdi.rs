@@ -10,15 +10,15 @@ use crate::database::{Object, Objects};
 use crate::server::allowed::{self, CBT_METADATA, CBT_METADATA_WORDS};
 use crate::server::call::{Args, Call, Record};
 use crate::server::operations::{self, Sharing};
-use crate::server::{attachments, images, storage, vdi_records};
+use crate::server::{attachments, images, labels, storage, taken_vdis, vdi_records};
 use crate::sr::{NewVdi, SnapshotKind};
 
 /// Runs a message of the class.
 pub async fn run(call: &Call, name: &str, mut args: Args) -> Result<Value, Failure> {
     match name {
         "create" => return create(call, args.record()).await,
-        "introduce" | "pool_introduce" => {
-            // No driver of ours takes a VDI in by its location; a scan finds what is on the medium.
+        "introduce" => return introduce(call, &args).await,
+        "pool_introduce" => {
             call.server.database.read().get("SR", args.text(3))?;
             return Err(Failure::new("SR_OPERATION_NOT_SUPPORTED", [args.text(3)]));
         }
@@ -59,7 +59,11 @@ pub async fn run(call: &Call, name: &str, mut args: Args) -> Result<Value, Failu
                 .server
                 .database
                 .write(|transaction| transaction.set("VDI", &vdi, field, value));
-            written.await.map(|()| Value::Nil)
+            written.await?;
+            if field.starts_with("name_") {
+                labels::push(&call.server, &sr, &[&vdi]).await;
+            }
+            Ok(Value::Nil)
         }
         "get_nbd_info" => nbd_info(call, &vdi),
         _ => refuse(call, name, &vdi, &sr),
@@ -117,10 +121,22 @@ async fn create(call: &Call, record: Record) -> Result<Value, Failure> {
         ));
     }
     check_creation(&server.database.read(), &sr)?;
-    let _operation = operations::begin(call, "SR", &sr, "vdi_create", Sharing::Shared).await?;
     // A negative size is too small for every driver; it is refused by it as one that is too large.
     let virtual_size = u64::try_from(record.int("virtual_size")).unwrap_or(u64::MAX);
     let sm_config = record.texts("sm_config");
+    if storage::attached(server, &sr)?.takes_vdis() {
+        let _alone = operations::begin(call, "SR", &sr, "vdi_create", Sharing::Exclusive).await?;
+        let new = NewVdi {
+            uuid: Uuid::new_v4(),
+            virtual_size,
+            sm_config,
+        };
+        let taken = taken_vdis::take(server, &sr, new, record).await;
+        return taken
+            .map(Value::from)
+            .map_err(|failure| for_sr(failure, &sr));
+    }
+    let _operation = operations::begin(call, "SR", &sr, "vdi_create", Sharing::Shared).await?;
     let made = images::make(server, &sr, move |driver, uuid| {
         driver.create_vdi(&NewVdi {
             uuid,
@@ -131,7 +147,33 @@ async fn create(call: &Call, record: Record) -> Result<Value, Failure> {
     let recorded = made.await?.record(|transaction, found| {
         Ok(vdi_records::insert_created(transaction, &sr, record, found))
     });
-    recorded.await.map(Value::from)
+    let vdi = recorded.await?;
+    labels::push(server, &sr, &[&vdi]).await;
+    Ok(vdi.into())
+}
+
+/// Takes a VDI in that a driver finds by what the caller says of it; other drivers' VDIs are found by a scan.
+async fn introduce(call: &Call, args: &Args) -> Result<Value, Failure> {
+    let sr = args.text(3);
+    {
+        let objects = call.server.database.read();
+        if !allowed::is_capable(&objects, objects.get("SR", sr)?, "VDI_INTRODUCE") {
+            return Err(Failure::new("SR_OPERATION_NOT_SUPPORTED", [sr]));
+        }
+    }
+    let _alone = operations::begin(call, "SR", sr, "vdi_introduce", Sharing::Exclusive).await?;
+    let vdi = taken_vdis::introduce(&call.server, sr, args).await;
+    let vdi = vdi.map_err(|failure| for_sr(failure, sr))?;
+    labels::push(&call.server, sr, &[&vdi]).await;
+    Ok(vdi.into())
+}
+
+/// A driver's failure that names no SR as clients expect it.
+fn for_sr(mut failure: Failure, sr: &str) -> Failure {
+    if failure.code == "SR_OPERATION_NOT_SUPPORTED" {
+        failure.params = vec![sr.to_owned()];
+    }
+    failure
 }
 
 /// Checks whether VDIs can be made in an SR.
@@ -176,8 +218,15 @@ async fn destroy(call: &Call, vdi: &str, sr: &str) -> Result<Value, Failure> {
         allowed::check_vdi(&objects, vdi, "destroy")?;
         uuid_of(objects.get("VDI", vdi)?)?
     };
-    storage::attached(server, sr)?;
+    let driver = storage::attached(server, sr)?;
     attachments::withdraw_unplugged(server, sr, vec![uuid.to_string()]).await?;
+    if driver.takes_vdis() {
+        storage::on_sr(server, sr, move |driver| driver.delete_vdi(uuid)).await?;
+        let written = server
+            .database
+            .write(|transaction| taken_vdis::give_back(transaction, vdi));
+        return written.await.map(|()| Value::Nil);
+    }
     let removed = images::destroy(server, sr, uuid, |transaction| {
         vdi_records::remove(transaction, vdi);
         Ok(())
@@ -201,11 +250,17 @@ async fn update(call: &Call, vdi: &str) -> Result<Value, Failure> {
     let (sr, uuid) = begun(&server.database.read(), vdi, "update")?;
     let _on_sr = operations::begin(call, "SR", &sr, "update", Sharing::Shared).await?;
     let _on_vdi = operations::begin(call, "VDI", vdi, "update", Sharing::Exclusive).await?;
-    let found = storage::on_sr(server, &sr, move |driver| driver.stat_vdi(uuid)).await?;
-    let written = server
-        .database
-        .write(|transaction| vdi_records::refresh(transaction, vdi, &found));
-    written.await.map(|()| Value::Nil)
+    let driver = storage::attached(server, &sr)?;
+    let mut found = storage::on_sr(server, &sr, move |driver| driver.stat_vdi(uuid)).await?;
+    let written = server.database.write(|transaction| {
+        if driver.takes_vdis() {
+            found.managed = transaction.get("VDI", vdi)?.flag("managed");
+        }
+        vdi_records::refresh(transaction, vdi, &found)
+    });
+    written.await?;
+    labels::push(server, &sr, &[vdi]).await;
+    Ok(Value::Nil)
 }
 
 /// The SR and the uuid of a VDI with which an operation is possible as things are.

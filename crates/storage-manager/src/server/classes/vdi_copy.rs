@@ -29,7 +29,7 @@ use crate::server::operations::{self, Operation, Sharing};
 use crate::server::sr_threads::NoAnswer;
 use crate::server::storage::COPIES_WAITING;
 use crate::server::vdi_records::{self, CONTENT_ID};
-use crate::server::{Server, allowed, attachments, storage, tasks};
+use crate::server::{Server, allowed, attachments, labels, storage, tasks};
 use crate::sr::{FoundVdi, NewVdi, OpenMode};
 
 /// How often the progress of the task is noted.
@@ -136,6 +136,10 @@ fn check_into(objects: &Objects, into: &Object, source: &Object) -> Result<(), F
 async fn copy_to_new(call: &Call, wish: &Wish<'_>) -> Result<Value, Failure> {
     let server = &call.server;
     let on_sr = operations::begin(call, "SR", wish.sr, "vdi_create", Sharing::Shared).await?;
+    // A VDI that is taken into use holds what somebody left on it: the caller makes it, then copies into it.
+    if storage::attached(server, wish.sr)?.takes_vdis() {
+        return Err(Failure::new("SR_OPERATION_NOT_SUPPORTED", [wish.sr]));
+    }
     let mut on_source =
         operations::begin(call, "VDI", wish.source, "copy", Sharing::Shared).await?;
     // The base is for a target that has its content; a new one has none, and gets everything.
@@ -177,14 +181,15 @@ async fn copy_to_new(call: &Call, wish: &Wish<'_>) -> Result<Value, Failure> {
         target: target.clone(),
         operations: vec![on_source],
     };
-    let finish = move |_: Arc<Server>, copied: Result<FoundVdi, Failure>| async move {
-        record_new(made, copied, &target, &record).await
+    let finish = move |server: Arc<Server>, copied: Result<FoundVdi, Failure>| async move {
+        record_new(server, made, copied, &target, &record).await
     };
     work(call, job, finish).await
 }
 
 /// Records a complete copy, or deletes what there is of it.
 async fn record_new(
+    server: Arc<Server>,
     made: Made<FoundVdi>,
     copied: Result<FoundVdi, Failure>,
     target: &Part,
@@ -209,6 +214,7 @@ async fn record_new(
         ))
     });
     let vdi = recorded.await?;
+    labels::push(&server, &target.sr, &[&vdi]).await;
     tracing::info!(vdi.uuid = %target.uuid, source = source.uuid(), "a VDI was copied");
     Ok(vdi)
 }

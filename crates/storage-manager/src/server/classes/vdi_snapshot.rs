@@ -1,13 +1,14 @@
 //! `VDI.snapshot`, `VDI.clone` and `VDI.revert`. Source: reference 2.6 and 5.9; golden 05, 06 and 08.
 
+use uuid::Uuid;
 use xenapi::{Failure, Value};
 
 use super::vdi::{begun, for_clients, uuid_of};
 use crate::server::call::Call;
 use crate::server::operations::{self, Sharing};
 use crate::server::vdi_records::{self, CONTENT_ID};
-use crate::server::{allowed, attachments, images};
-use crate::sr::SnapshotKind;
+use crate::server::{allowed, attachments, images, labels};
+use crate::sr::{SnapshotKind, SnapshotReport};
 
 /// Makes a VDI with the content that another has now. The source goes on being used.
 ///
@@ -29,9 +30,11 @@ pub async fn make(call: &Call, vdi: &str, kind: SnapshotKind) -> Result<Value, F
     let made = made
         .await
         .map_err(|failure| for_clients(failure, &sr, vdi, source))?;
+    let family = family(&made.answer);
     let recorded = made
         .record(|transaction, report| vdi_records::insert_snapshot(transaction, vdi, report, kind));
     let new = recorded.await?;
+    labels::push_family(server, &sr, &family).await;
     tracing::info!(vdi.uuid = %source, operation, "a VDI was snapshotted or cloned");
     Ok(new.into())
 }
@@ -88,6 +91,16 @@ pub async fn revert(call: &Call, snapshot: &str) -> Result<Value, Failure> {
         transaction.set_entry("VDI", &vdi, "other_config", CONTENT_ID, content.as_deref())
     });
     written.await?;
+    labels::push_family(server, &sr, &family(&report)).await;
     tracing::info!(vdi.uuid = %uuid, snapshot.uuid = %snapshot_uuid, "a VDI was reverted to a snapshot");
     Ok(Value::Nil)
+}
+
+/// The VDIs that a report tells of.
+fn family(report: &SnapshotReport) -> Vec<Uuid> {
+    let base = report.base.as_ref().map(|base| base.uuid);
+    [Some(report.new.uuid), Some(report.source.uuid), base]
+        .into_iter()
+        .flatten()
+        .collect()
 }
