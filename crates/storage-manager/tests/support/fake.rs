@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test helper fails its test
 #![allow(dead_code)] // each test file uses its own part
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -13,8 +13,9 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use nbd::{BlockStatus, Export, Extent};
 use storage_manager::sr::{
-    AttachedSr, DamagedImage, DriverInfo, FoundVdi, NewVdi, OpenMode, ScanReport, SnapshotKind,
-    SnapshotReport, SrParams, SrSpace, SrType,
+    AttachedSr, ConfigChanges, DamagedImage, DriverInfo, FoundVdi, IntroducedVdi, KeptLabels,
+    KnownSr, NewVdi, OpenMode, ScanReport, SnapshotKind, SnapshotReport, SrLabels, SrParams,
+    SrSpace, SrType, VdiLabels,
 };
 use uuid::Uuid;
 use xenapi::Failure;
@@ -35,6 +36,7 @@ static INFO: DriverInfo = DriverInfo {
         "VDI_RESIZE_ONLINE",
         "VDI_REVERT",
         "VDI_CONFIG_CBT",
+        "VDI_INTRODUCE",
     ],
     configuration: &[("location", "directory")],
     required_count: 1,
@@ -77,6 +79,17 @@ pub struct Switches {
     pub fail_writes: AtomicBool,
     /// The medium shows nothing of what is on it, as a directory does whose file system is not mounted.
     pub is_gone: AtomicBool,
+    /// What the medium keeps of names; none when it keeps none.
+    pub labels: Mutex<Option<KeptLabels>>,
+    pub fail_labels: AtomicBool,
+    /// What the driver wants recorded.
+    pub changes: Mutex<ConfigChanges>,
+    /// What the driver says of its health.
+    pub health: Mutex<Option<String>>,
+    /// VDIs are taken into use rather than made.
+    pub takes_vdis: AtomicBool,
+    /// A key of `device_config` that two SRs must not have with one value.
+    pub exclusive_key: Mutex<Option<String>>,
 }
 
 impl Switches {
@@ -126,7 +139,22 @@ impl SrType for FakeSr {
         fs::create_dir_all(location(params)?).map_err(|e| failed(&e))
     }
 
-    fn probe(&self, _params: &SrParams) -> Result<String, Failure> {
+    fn check_beside(&self, params: &SrParams, others: &[KnownSr]) -> Result<(), Failure> {
+        let key = self.switches.exclusive_key.lock().unwrap();
+        let Some(key) = key.as_ref() else {
+            return Ok(());
+        };
+        let value = params.device_config.get(key);
+        if others.iter().any(|sr| sr.device_config.get(key) == value) {
+            return Err(Failure::backend(16, "The SR is in use", "another SR", ""));
+        }
+        Ok(())
+    }
+
+    fn probe(&self, params: &SrParams) -> Result<String, Failure> {
+        if params.device_config.contains_key("hang") {
+            self.switches.pass();
+        }
         Ok("<SRlist/>".to_owned())
     }
 
@@ -188,7 +216,7 @@ impl Attached {
             location: uuid.to_string(),
             virtual_size: size,
             physical_utilisation: size,
-            managed: !hidden,
+            managed: !hidden && !self.takes_vdis(),
             read_only: hidden,
             sm_config: parent
                 .map(|parent| BTreeMap::from([("vhd-parent".to_owned(), parent)]))
@@ -201,7 +229,66 @@ impl Attached {
 
 impl AttachedSr for Attached {
     fn detach(&self) -> Result<(), Failure> {
+        self.switches.pass();
         Ok(())
+    }
+
+    fn config_changes(&self) -> ConfigChanges {
+        self.switches.changes.lock().unwrap().clone()
+    }
+
+    fn health(&self) -> Option<String> {
+        self.switches.health.lock().unwrap().clone()
+    }
+
+    fn keeps_labels(&self) -> bool {
+        self.switches.labels.lock().unwrap().is_some()
+    }
+
+    fn labels(&self) -> Result<KeptLabels, Failure> {
+        Ok(self.switches.labels.lock().unwrap().clone().unwrap())
+    }
+
+    fn write_vdi_labels(&self, labels: &[VdiLabels]) -> Result<(), Failure> {
+        if self.switches.fail_labels.load(Ordering::SeqCst) {
+            return Err(Failure::backend(181, "Metadata error", "", ""));
+        }
+        let mut kept = self.switches.labels.lock().unwrap();
+        let kept = kept.as_mut().unwrap();
+        for new in labels {
+            kept.vdis.retain(|vdi| vdi.uuid != new.uuid);
+            kept.vdis.push(new.clone());
+        }
+        Ok(())
+    }
+
+    fn write_sr_labels(&self, labels: &SrLabels) -> Result<(), Failure> {
+        self.switches.labels.lock().unwrap().as_mut().unwrap().sr = Some(labels.clone());
+        Ok(())
+    }
+
+    fn takes_vdis(&self) -> bool {
+        self.switches.takes_vdis.load(Ordering::SeqCst)
+    }
+
+    /// The smallest that fits.
+    fn take_vdi(&self, new: &NewVdi, in_use: &BTreeSet<Uuid>) -> Result<FoundVdi, Failure> {
+        let report = self.scan()?;
+        let free = report
+            .vdis
+            .into_iter()
+            .filter(|vdi| !in_use.contains(&vdi.uuid) && vdi.virtual_size >= new.virtual_size);
+        free.min_by_key(|vdi| vdi.virtual_size)
+            .ok_or_else(|| Failure::backend(44, "There is insufficient space", "", ""))
+    }
+
+    fn introduce_vdi(&self, introduced: &IntroducedVdi) -> Result<FoundVdi, Failure> {
+        let uuid = introduced
+            .sm_config
+            .get("LUNid")
+            .and_then(|id| id.parse().ok());
+        let missing = || Failure::backend(89, "The LUNid is missing", "", "");
+        self.found(uuid.ok_or_else(missing)?)
     }
 
     fn scan(&self) -> Result<ScanReport, Failure> {
@@ -256,6 +343,9 @@ impl AttachedSr for Attached {
         self.switches.pass();
         if self.switches.fail_delete.load(Ordering::SeqCst) {
             return Err(Failure::backend(80, "VDI deletion failed", "", ""));
+        }
+        if self.takes_vdis() {
+            return Ok(());
         }
         for what in ["hidden", "parent", "cbt"] {
             self.unmark(uuid, what);
