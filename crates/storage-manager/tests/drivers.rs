@@ -396,7 +396,7 @@ fn a_hung_medium_keeps_nothing_else_waiting_and_the_server_stops() {
     client.call("event.from", events).unwrap();
     // It stops, although nothing can be detached.
     let started = Instant::now();
-    let (stopped, wait) = std::sync::mpsc::channel();
+    let (stopped, wait) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || {
         running.stop();
         let _ = stopped.send(());
