@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::archive::Archive;
 use super::modules::Modules;
-use super::programs::with_libraries;
+use super::programs::{add_libraries, stripped, with_libraries};
 use crate::tool;
 
-/// Memory of the machine.
+/// Memory of the machine, where it is not asked for more.
 const MEMORY_MIB: u32 = 512;
 /// What every guest loads: its network.
 const NETWORK: [&str; 2] = ["virtio_pci", "virtio_net"];
@@ -52,6 +52,8 @@ pub struct Guest {
     modules: Vec<String>,
     options: Vec<(String, String)>,
     programs: Vec<String>,
+    own_programs: Vec<(String, PathBuf)>,
+    memory_mib: u32,
     arguments: Vec<OsString>,
 }
 
@@ -86,6 +88,8 @@ impl Guest {
             modules: NETWORK.map(str::to_owned).to_vec(),
             options: Vec::new(),
             programs: vec!["busybox".to_owned()],
+            own_programs: Vec::new(),
+            memory_mib: MEMORY_MIB,
             arguments: Vec::new(),
         })
     }
@@ -109,6 +113,31 @@ impl Guest {
     #[must_use]
     pub fn program(mut self, name: &str) -> Self {
         self.programs.push(name.to_owned());
+        self
+    }
+
+    /// Brings a program that was built here, without its symbols, as `/bin/<name>`.
+    #[must_use]
+    pub fn own_program(mut self, name: &str, path: &Path) -> Self {
+        self.own_programs.push((name.to_owned(), path.to_owned()));
+        self
+    }
+
+    /// Brings the test program that is running, as `/bin/tests`: the script runs a test of it that is marked `#[ignore]`, since
+    /// it makes sense in the guest only, by `tests --ignored --exact <name> --nocapture`.
+    ///
+    /// # Panics
+    /// When the program's own path is not known.
+    #[must_use]
+    pub fn this_test_program(self) -> Self {
+        let path = std::env::current_exe().expect("the path of this program");
+        self.own_program("tests", &path)
+    }
+
+    /// Gives the machine another amount of memory; its files are in it too.
+    #[must_use]
+    pub fn memory_mib(mut self, memory_mib: u32) -> Self {
+        self.memory_mib = memory_mib;
         self
     }
 
@@ -136,7 +165,12 @@ impl Guest {
             .args(["-k", "5", &limit.as_secs().to_string()])
             .arg(&self.qemu)
             .args(["-accel", "tcg", "-cpu", "max", "-machine", "q35"])
-            .args(["-m", &MEMORY_MIB.to_string(), "-nodefaults", "-nographic"])
+            .args([
+                "-m",
+                &self.memory_mib.to_string(),
+                "-nodefaults",
+                "-nographic",
+            ])
             .args(["-no-reboot", "-serial", "stdio", "-netdev", "user,id=n0"])
             .args(["-device", "virtio-net-pci,netdev=n0,romfile="])
             .arg("-kernel")
@@ -180,8 +214,15 @@ impl Guest {
         for directory in ["bin", "lib", "lib64", "modules", "options"] {
             archive.directory(directory);
         }
-        for (place, file) in with_libraries(&self.packages, &self.programs) {
+        let mut files = with_libraries(&self.packages, &self.programs);
+        for (_, program) in &self.own_programs {
+            add_libraries(&self.packages, program, &mut files);
+        }
+        for (place, file) in files {
             archive.file(&place, &read(&file));
+        }
+        for (name, program) in &self.own_programs {
+            archive.file(&format!("bin/{name}"), &stripped(program));
         }
         let version = self.kernel.file_name().expect("a kernel is a file");
         let version = version.to_string_lossy().replace("vmlinuz-", "");

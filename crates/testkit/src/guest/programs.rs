@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::tool;
+
 /// Where programs and libraries lie in a package or a system.
 const PROGRAM_DIRECTORIES: [&str; 4] = ["usr/sbin", "usr/bin", "sbin", "bin"];
 const LIBRARY_DIRECTORIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
@@ -25,19 +27,40 @@ pub fn with_libraries(packages: &Path, names: &[String]) -> BTreeMap<String, Pat
         let program = found
             .next()
             .unwrap_or_else(|| panic!("{name} is neither in the guest's packages nor here"));
-        for library in libraries(packages, &program) {
-            let file_name = library.file_name().expect("a library is a file");
-            let file_name = file_name.to_string_lossy();
-            // The loader's path is written into each program.
-            let place = match file_name.starts_with("ld-linux") {
-                true => format!("lib64/{file_name}"),
-                false => format!("lib/{file_name}"),
-            };
-            files.insert(place, library);
-        }
+        add_libraries(packages, &program, &mut files);
         files.insert(format!("bin/{name}"), program);
     }
     files
+}
+
+/// Adds the libraries that a program is linked to, by their path in the guest.
+///
+/// # Panics
+/// When one of them is not found.
+pub fn add_libraries(packages: &Path, program: &Path, files: &mut BTreeMap<String, PathBuf>) {
+    for library in libraries(packages, program) {
+        let file_name = library.file_name().expect("a library is a file");
+        let file_name = file_name.to_string_lossy();
+        // The loader's path is written into each program.
+        let place = match file_name.starts_with("ld-linux") {
+            true => format!("lib64/{file_name}"),
+            false => format!("lib/{file_name}"),
+        };
+        files.insert(place, library);
+    }
+}
+
+/// The content of a program without its symbols and debug information, which are most of it.
+///
+/// # Panics
+/// When `strip` fails.
+pub fn stripped(program: &Path) -> Vec<u8> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let small = directory.path().join("program");
+    let mut strip = Command::new("strip");
+    strip.args(["--strip-all", "-o"]).arg(&small).arg(program);
+    tool::run(&mut strip);
+    std::fs::read(&small).unwrap_or_else(|cause| panic!("read {}: {cause}", small.display()))
 }
 
 fn libraries(packages: &Path, program: &Path) -> Vec<PathBuf> {
