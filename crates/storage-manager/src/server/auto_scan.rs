@@ -1,4 +1,5 @@
-//! Scans that nobody called for: of SRs that ask for them, and of those whose records may differ from their medium.
+//! Scans that nobody called for: of SRs that ask for them, of those whose records may differ from their medium, and of those
+//! whose medium shows something else than at the last scan.
 //!
 //! Source: reference 2.4, end: a real pool scans SRs whose `other_config` has `auto-scan=true` or the key `dirty` every 30 s,
 //! or as often as the host's `other_config:auto-scan-interval` says.
@@ -13,7 +14,7 @@ use xenapi::Failure;
 use super::call::Call;
 use super::dispatch::Origin;
 use super::operations::{self, Sharing};
-use super::{Server, reconcile};
+use super::{Server, reconcile, storage};
 
 /// How often SRs are looked at.
 pub const INTERVAL: Duration = Duration::from_secs(30);
@@ -39,13 +40,17 @@ pub async fn run(server: Arc<Server>) {
         for sr in server.storage.attached() {
             // Taken before the scan, so that what changes meanwhile asks for another one.
             let is_stale = server.storage.state(&sr).take_stale();
-            if is_stale || due && asks_for_scans(&server, &sr) {
-                let scanner = server.clone();
-                // Each on its own: an SR that does not answer keeps no other one waiting.
-                server
-                    .running
-                    .spawn(async move { scan(&scanner, &sr).await });
+            let is_wanted = is_stale || due && asks_for_scans(&server, &sr);
+            if !is_wanted && !due {
+                continue;
             }
+            let scanner = server.clone();
+            // Each on its own: an SR that does not answer keeps no other one waiting.
+            server.running.spawn(async move {
+                if is_wanted || has_changed(&scanner, &sr).await {
+                    scan(&scanner, &sr).await;
+                }
+            });
         }
     }
 }
@@ -68,6 +73,15 @@ fn asks_for_scans(server: &Server, sr: &str) -> bool {
     server.database.read().find("SR", sr).is_some_and(|record| {
         record.entry("other_config", "auto-scan") == Some("true")
             || record.entry("other_config", "dirty").is_some()
+    })
+}
+
+/// Asks the driver whether its medium has changed under it. One that does not know is left to the scans that are called for.
+async fn has_changed(server: &Arc<Server>, sr: &str) -> bool {
+    let looked = storage::on_sr(server, sr, |driver| driver.has_changed()).await;
+    looked.unwrap_or_else(|failure| {
+        tracing::debug!(%failure, sr.reference = sr, "an SR could not be looked at");
+        false
     })
 }
 

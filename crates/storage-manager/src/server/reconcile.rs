@@ -17,7 +17,7 @@ use xenapi::{Failure, NULL_REF, Value};
 use super::vdi_records::{self, size};
 use super::{Server, config_changes, labels, storage};
 use crate::database::Transaction;
-use crate::sr::{KeptLabels, ScanReport, SrSpace};
+use crate::sr::{DamagedImage, KeptLabels, ScanReport, SrSpace};
 
 /// Key in `SR.other_config`: the locations of damaged images, joined by commas. Absent when there are none.
 pub const DAMAGED: &str = "xensm:damaged";
@@ -65,6 +65,7 @@ pub async fn scan(server: &Arc<Server>, sr: &str) -> Result<(), Failure> {
 }
 
 /// Where VDIs are taken into use rather than made, the records alone say which are, and those are what is used of the medium.
+/// One that is in use and not there keeps its record: a LUN that a target does not show comes back, and its VDI's name with it.
 fn keep_managed(transaction: &Transaction<'_>, sr: &str, report: &mut ScanReport) {
     report.space.physical_utilisation = 0;
     for found in &mut report.vdis {
@@ -76,6 +77,20 @@ fn keep_managed(transaction: &Transaction<'_>, sr: &str, report: &mut ScanReport
             *used = used.saturating_add(found.virtual_size);
         }
     }
+    let there: HashSet<&str> = report
+        .vdis
+        .iter()
+        .map(|vdi| vdi.location.as_str())
+        .collect();
+    let gone: Vec<DamagedImage> = transaction
+        .pointing_at("VDI", "SR", sr)
+        .filter(|vdi| vdi.flag("managed") && !there.contains(vdi.text("location")))
+        .map(|vdi| DamagedImage {
+            location: vdi.text("location").to_owned(),
+            reason: "the medium does not show it any more".to_owned(),
+        })
+        .collect();
+    report.damaged.extend(gone);
 }
 
 /// A medium on which every image vanished at once is more likely one that is not there: a directory whose file system is not

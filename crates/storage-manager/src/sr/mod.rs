@@ -323,6 +323,12 @@ pub trait AttachedSr: Send + Sync {
         None
     }
 
+    /// True when the medium shows something else than at the last scan, so that one shall come. Asked about twice a minute;
+    /// for drivers whose medium others change.
+    fn has_changed(&self) -> Result<bool, Failure> {
+        Ok(false)
+    }
+
     /// Opens a VDI for a consumer. The export keeps the image open (and, read-write, locked) until it is dropped;
     /// `close` on it reports what a drop would have to swallow.
     fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn nbd::Export>, Failure>;
