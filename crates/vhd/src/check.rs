@@ -217,10 +217,7 @@ fn check_tables(
     };
     let limits = Limits {
         metadata_end: metadata_end(header, batmap.as_ref()),
-        data_end: headers
-            .primary
-            .as_ref()
-            .map_or(headers.length, |primary| primary.offset),
+        data_end: headers.data_limit(),
         file_length: headers.length,
         block_size: header.block_size,
     };

@@ -50,7 +50,13 @@ impl Layout {
 /// The data start on a multiple of 4096 and the bitmap lies in the sector before. The sector at `end` is left out: a
 /// footer lies there, and what the tail of a file holds after a crash must never be a block's.
 pub fn place_block(end: u64) -> u64 {
-    (end + FOOTER_SIZE as u64 + BITMAP_SIZE).next_multiple_of(DATA_ALIGNMENT) - BITMAP_SIZE
+    place_block_on_volume(end + FOOTER_SIZE as u64)
+}
+
+/// As [`place_block`] on a volume, where no footer lies at `end`: so many blocks fit as XenServer's sizes of logical volumes
+/// allow for.
+pub fn place_block_on_volume(end: u64) -> u64 {
+    (end + BITMAP_SIZE).next_multiple_of(DATA_ALIGNMENT) - BITMAP_SIZE
 }
 
 #[cfg(test)]
@@ -73,5 +79,8 @@ mod tests {
         assert_eq!(place_block(3072), 3584);
         assert_eq!(place_block(4608), 7680);
         assert_eq!(place_block(8192 + (2 << 20)), 7680 + 4096 + (2 << 20));
+        assert_eq!(place_block_on_volume(3072), 3584);
+        assert_eq!(place_block_on_volume(4_328_960), 4_328_960);
+        assert_eq!(place_block(4_328_960), 4_328_960 + 4096);
     }
 }

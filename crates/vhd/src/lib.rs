@@ -43,6 +43,7 @@ pub mod merge;
 pub mod size;
 mod storage;
 pub mod stream;
+pub mod volume;
 
 pub use chain::{
     Access, Chain, Extent, ExtentStatus, NoParents, ParentResolver, ParentStack, ParentStorage,

@@ -26,7 +26,16 @@ pub trait Storage: Send + Sync {
     }
 
     /// Cuts or grows the storage; what is added reads as zeros.
+    ///
+    /// On a volume it is only asked to grow: it makes room for at least `length` bytes, what is added may hold anything,
+    /// and it fails with `StorageFull` where there is no room.
     fn set_len(&self, length: u64) -> io::Result<()>;
+
+    /// True for a device or logical volume: its length is its own and not the image's, and what no image has written may
+    /// hold anything. See [`crate::volume`].
+    fn is_volume(&self) -> bool {
+        false
+    }
 
     /// Puts everything that was written, and the length, on stable storage (`fdatasync`).
     fn flush(&self) -> io::Result<()>;
@@ -64,6 +73,10 @@ impl<S: Storage + ?Sized> Storage for std::sync::Arc<S> {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         (**self).set_len(length)
+    }
+
+    fn is_volume(&self) -> bool {
+        (**self).is_volume()
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -154,6 +167,28 @@ pub(crate) fn set_length(storage: &dyn Storage, length: u64) -> Result<()> {
         length,
         source,
     })
+}
+
+/// Makes a file this long, or sees to it that a volume is no shorter; answers the length.
+pub(crate) fn fit_length(storage: &dyn Storage, needed: u64) -> Result<u64> {
+    if !storage.is_volume() {
+        set_length(storage, needed)?;
+        return Ok(needed);
+    }
+    let mut found = length(storage)?;
+    if found < needed {
+        set_length(storage, needed)?;
+        found = length(storage)?;
+    }
+    if found < needed {
+        return Err(Error::Io {
+            action: "make room on a volume for",
+            offset: found,
+            length: needed - found,
+            source: io::ErrorKind::StorageFull.into(),
+        });
+    }
+    Ok(found)
 }
 
 pub(crate) fn flush(storage: &dyn Storage) -> Result<()> {

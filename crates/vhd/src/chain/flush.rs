@@ -13,7 +13,8 @@ use crate::error::{Part, Result};
 use crate::footer::{FOOTER_SIZE, Footer, ImageType};
 use crate::image::{Batmap, CheckedImage, write_batmap};
 use crate::layout::BITMAP_SIZE;
-use crate::storage;
+use crate::storage::{self, Storage};
+use crate::volume;
 
 /// Bitmaps of changed or new blocks that may wait for a flush; a write past it flushes. They take about 2.5 MiB.
 pub const DIRTY_BITMAP_LIMIT: usize = 4096;
@@ -31,15 +32,36 @@ pub(crate) struct Writer {
 pub(crate) struct Tail {
     /// First byte behind the last block.
     pub end: u64,
+    /// The footer of a volume; that of a file lies at the published end.
+    pub volume_footer: Option<VolumeFooter>,
     /// Blocks that the BAT on the storage does not have yet, with the sectors of their bitmaps.
     pub unpublished: Vec<(u32, u32)>,
+}
+
+/// The footer in the last sector of a volume. It moves when the volume grows for a new block, which may then be put over its
+/// old place: so it is written with the tail locked, and by no flush.
+pub(crate) struct VolumeFooter {
+    offset: u64,
+    bytes: [u8; FOOTER_SIZE],
+}
+
+impl VolumeFooter {
+    /// Puts it where it belongs on a volume of this length; nothing where it lies there already.
+    pub fn follow(&mut self, leaf: &dyn Storage, length: u64) -> Result<()> {
+        let offset = volume::footer_offset(length);
+        if offset != self.offset {
+            storage::write(leaf, &self.bytes, offset)?;
+            self.offset = offset;
+        }
+        Ok(())
+    }
 }
 
 /// What is on the storage; one flush at a time changes it.
 struct Published {
     /// The value of `Writer::writes` up to which everything is on stable storage.
     writes: u64,
-    /// First byte behind the last block that the BAT has, where the footer lies.
+    /// First byte behind the last block that the BAT has, where the footer of a file lies.
     end: u64,
     table_offset: u64,
     footer: [u8; FOOTER_SIZE],
@@ -53,16 +75,23 @@ struct Batch {
     bitmaps: Vec<DirtyBitmap>,
     new_blocks: Vec<(u32, u32)>,
     end: u64,
+    is_volume: bool,
 }
 
 impl Writer {
     /// A writer for an image that is ready for writing; takes its batmap's header and a copy of its bits.
     pub fn new(image: &CheckedImage, end: u64) -> Self {
+        let headers = &image.found.headers;
+        let volume_footer = headers.is_volume.then(|| VolumeFooter {
+            offset: headers.footer_offset(end),
+            bytes: headers.footer.to_bytes(),
+        });
         Self {
             writes: AtomicU64::new(0),
             locks: BlockLocks::new(),
             tail: Mutex::new(Tail {
                 end,
+                volume_footer,
                 unpublished: Vec::new(),
             }),
             published: Mutex::new(Published {
@@ -92,6 +121,7 @@ impl Chain {
     ///    Crash: the file is as the last flush left it, with bytes of unpublished blocks behind; the footer at the end
     ///    may be gone, its copy at offset 0 serves, and the next writable open cuts the file and writes the footer.
     ///    Writes to sectors that were published before may or may not be there, as with any storage.
+    ///    A volume keeps its footer, and what no published block has may hold anything.
     /// 2. The bitmaps are written, each a sector; then the BAT's changed sectors; then the footer at the new end.
     ///    Crash: any subset of these is on the storage. A bitmap without its BAT entry is behind the end and is cut off.
     ///    A BAT entry without its bitmap names a block whose bitmap is zeros since 1: it reads as before the write. A
@@ -141,7 +171,7 @@ impl Chain {
     ///
     /// Write order: a flush; the copy of the footer at the start, flushed; the footer at the end, flushed. Crash in
     /// between: the footers differ in the mark, and the one at the end, which is the older, counts until the next writable
-    /// open makes them equal.
+    /// open makes them equal. On a volume the copy counts.
     ///
     /// # Errors
     /// As [`Chain::flush`].
@@ -155,12 +185,20 @@ impl Chain {
         let mut footer = Footer::parse(&published.footer, Part::PrimaryFooter)?;
         footer.hidden = hidden.into();
         published.footer = footer.to_bytes();
+        let mut tail = writer.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = match &mut tail.volume_footer {
+            Some(footer) => {
+                footer.bytes = published.footer;
+                footer.offset
+            }
+            None => published.end,
+        };
         let write = || -> Result<()> {
             if footer.image_type != ImageType::Fixed {
                 storage::write(self.leaf(), &published.footer, 0)?;
                 storage::flush(self.leaf())?;
             }
-            storage::write(self.leaf(), &published.footer, published.end)?;
+            storage::write(self.leaf(), &published.footer, end)?;
             storage::flush(self.leaf())
         };
         write().inspect_err(|_| self.poison())
@@ -174,6 +212,7 @@ impl Chain {
                 bitmaps,
                 new_blocks: std::mem::take(&mut tail.unpublished),
                 end: tail.end,
+                is_volume: tail.volume_footer.is_some(),
             }
         };
         // 1.
@@ -188,7 +227,7 @@ impl Chain {
             storage::write(self.leaf(), &bitmap.to_bytes(), offset)?;
         }
         self.write_table(published.table_offset, batch.new_blocks)?;
-        if batch.end != published.end {
+        if batch.end != published.end && !batch.is_volume {
             storage::write(self.leaf(), &published.footer, batch.end)?;
             // The sector of the old footer is padding now, and zeros as tapdisk leaves it.
             storage::write_zeroes(self.leaf(), published.end, FOOTER_SIZE as u64)?;

@@ -10,7 +10,7 @@ use crate::chain::map::Entry;
 use crate::chain::partial::Partial;
 use crate::error::{Error, Result};
 use crate::footer::FOOTER_SIZE;
-use crate::layout::{BITMAP_SIZE, place_block};
+use crate::layout::{BITMAP_SIZE, place_block, place_block_on_volume};
 use crate::storage::{self, ZEROS};
 
 const SECTOR: usize = SECTOR_SIZE as usize;
@@ -184,9 +184,8 @@ impl Chain {
         within: u64,
         payload: Payload<'_>,
     ) -> Result<()> {
-        let (entry, is_new) = self.allocate(writer, block)?;
-        // The data of a new block are zeros already.
-        if !(is_new && matches!(payload, Payload::Zeros(_))) {
+        let (entry, is_zeroed) = self.allocate(writer, block)?;
+        if !(is_zeroed && matches!(payload, Payload::Zeros(_))) {
             self.put(payload, entry.data_offset() + within)?;
         }
         let first = (within / SECTOR_SIZE) as u32;
@@ -217,7 +216,7 @@ impl Chain {
         }
     }
 
-    /// The leaf's entry of a block, which is allocated if need be, and whether it is new.
+    /// The leaf's entry of a block, which is allocated if need be, and whether its data are known to be zeros.
     ///
     /// The block's place is known in memory only; [`Chain::flush`] publishes it. In this order:
     ///
@@ -225,6 +224,9 @@ impl Chain {
     ///    and ends with zeros; the footer's copy serves, and the next writable open cuts the file.
     ///    The whole block lies in what was added, for opening the image cut it behind its last block: so the bitmap is
     ///    zeros, and need not be written.
+    ///    On a volume the bitmap is written, all clear: the space may hold what somebody else had there. The data stay as
+    ///    found, and are hidden by the bitmap. A volume that is full is asked to grow, and its footer follows. Crash: the copy
+    ///    of the footer counts.
     /// 2. The block becomes visible to this chain's readers, with an empty bitmap, so that it still reads as before.
     fn allocate(&self, writer: &Writer, block: u32) -> Result<(Entry, bool)> {
         let entry = self.map.get(block);
@@ -236,7 +238,11 @@ impl Chain {
         if entry.is_in_leaf() {
             return Ok((entry, false));
         }
-        let bitmap_offset = place_block(tail.end);
+        let is_volume = tail.volume_footer.is_some();
+        let bitmap_offset = match is_volume {
+            true => place_block_on_volume(tail.end),
+            false => place_block(tail.end),
+        };
         let end = bitmap_offset + BITMAP_SIZE + self.block_size;
         let sector = u32::try_from(bitmap_offset / SECTOR_SIZE)
             .ok()
@@ -250,13 +256,17 @@ impl Chain {
                 maximum,
             });
         };
-        storage::set_length(self.leaf(), end + FOOTER_SIZE as u64)?;
+        let length = storage::fit_length(self.leaf(), end + FOOTER_SIZE as u64)?;
+        if let Some(footer) = &mut tail.volume_footer {
+            footer.follow(self.leaf(), length)?;
+            storage::write_zeroes(self.leaf(), bitmap_offset, BITMAP_SIZE)?;
+        }
         self.partials
             .change(block, || self.load_partial(block), |_: &mut Partial| ())?;
         let entry = entry.with_leaf(sector + 1, false);
         self.map.set(block, entry);
         tail.end = end;
         tail.unpublished.push((block, sector));
-        Ok((entry, true))
+        Ok((entry, !is_volume))
     }
 }

@@ -13,6 +13,7 @@ use crate::layout::Layout;
 use crate::locator::{Locator, MAX_DATA_LENGTH, Platform};
 use crate::size::{BLOCK_SIZE, round_virtual_size};
 use crate::storage::{self, Storage};
+use crate::volume;
 
 /// What a new image is to be.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,8 @@ pub struct NewImage {
     /// Now, in seconds since 2000 ([`crate::size::timestamp_from_unix`]).
     pub timestamp: u32,
     /// Virtual size in bytes up to which the BAT and the batmap are to suffice, so that the image can grow by changing
-    /// its headers only. Not less than the virtual size is taken; 0 for no reserve.
+    /// its headers only. Not less than the virtual size is taken; 0 for no reserve. On a volume it is not asked for:
+    /// there they suffice for every size ([`crate::volume::TABLE_ENTRIES`]).
     pub capacity: u64,
 }
 
@@ -51,13 +53,18 @@ pub struct NewParent {
     pub path: String,
 }
 
-/// Makes a dynamic image on an empty storage; returns its virtual size as rounded.
+/// Makes a dynamic image on an empty file, or on a volume whatever it holds; returns its virtual size as rounded.
 ///
 /// # Errors
-/// `OutOfRange` for an impossible size or a storage that is not empty, `Io`. What a failed call leaves is no image.
+/// `OutOfRange` for an impossible size or a file that is not empty, `Io` (`StorageFull` for a volume that is too short and
+/// cannot grow). What a failed call leaves is no image.
 ///
 /// # Durability
-/// The image is on stable storage at return; that its name is, too, is the caller's to see to.
+/// The image is on stable storage at return; that its name is, too, is the caller's to see to. On a volume:
+///
+/// 1. Zeros go over the copy of the footer and over the last sector, and are flushed. Crash: there is no image, though
+///    the volume may have held one.
+/// 2. Tables, header and footers are written and flushed. Crash: no image, or a part of this one, which has no name yet.
 pub fn create_dynamic(storage: &dyn Storage, new: &NewImage) -> Result<u64> {
     create_sparse(storage, new, None)
 }
@@ -85,6 +92,12 @@ pub fn create_differencing(
 /// # Durability
 /// As [`create_dynamic`]. Space for the data is not allocated.
 pub fn create_fixed(storage: &dyn Storage, new: &NewImage) -> Result<u64> {
+    if storage.is_volume() {
+        return Err(Error::Unsupported {
+            what: "a fixed image on a volume, where a raw one serves: virtual size",
+            found: new.virtual_size,
+        });
+    }
     require_length(storage, 0)?;
     let size = round_virtual_size(new.virtual_size)?;
     storage::set_length(storage, size + FOOTER_SIZE as u64)?;
@@ -106,11 +119,10 @@ pub fn create_fixed(storage: &dyn Storage, new: &NewImage) -> Result<u64> {
 /// # Durability
 /// What was written is on stable storage at return.
 pub fn prepare_differencing(storage: &dyn Storage, virtual_size: u64) -> Result<()> {
-    require_length(storage, 0)?;
     let size = round_virtual_size(virtual_size)?;
-    let entries = (size / BLOCK_SIZE) as u32;
+    let entries = table_entries(storage, size, 0)?;
     let layout = Layout::new(entries);
-    storage::set_length(storage, layout.batmap_end)?;
+    make_room(storage, layout.batmap_end, FOOTER_SIZE as u64)?;
     write_empty_tables(storage, &layout, entries)?;
     storage::flush(storage)
 }
@@ -125,8 +137,10 @@ pub fn prepare_differencing(storage: &dyn Storage, virtual_size: u64) -> Result<
 /// # Durability
 /// As [`create_dynamic`].
 pub fn create_prepared(storage: &dyn Storage, new: &NewImage, parent: &NewParent) -> Result<u64> {
-    let plan = Plan::new(new, Some(parent))?;
-    require_length(storage, plan.layout.batmap_end)?;
+    let plan = Plan::new(storage, new, Some(parent))?;
+    if !storage.is_volume() {
+        require_length(storage, plan.layout.batmap_end)?;
+    }
     let mut found = [0; batmap::HEADER_SIZE];
     for (offset, part, expected) in [
         (0, Part::BackupFooter, [0; batmap::HEADER_SIZE]),
@@ -147,16 +161,15 @@ pub fn create_prepared(storage: &dyn Storage, new: &NewImage, parent: &NewParent
             .into());
         }
     }
-    storage::set_length(storage, plan.end + FOOTER_SIZE as u64)?;
+    storage::fit_length(storage, plan.end + FOOTER_SIZE as u64)?;
     plan.write_headers(storage)?;
     storage::flush(storage)?;
     Ok(plan.size)
 }
 
 fn create_sparse(storage: &dyn Storage, new: &NewImage, parent: Option<&NewParent>) -> Result<u64> {
-    require_length(storage, 0)?;
-    let plan = Plan::new(new, parent)?;
-    storage::set_length(storage, plan.end + FOOTER_SIZE as u64)?;
+    let plan = Plan::new(storage, new, parent)?;
+    make_room(storage, plan.end + FOOTER_SIZE as u64, 0)?;
     write_empty_tables(storage, &plan.layout, plan.header.entry_count)?;
     plan.write_headers(storage)?;
     storage::flush(storage)?;
@@ -176,10 +189,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(new: &NewImage, parent: Option<&NewParent>) -> Result<Self> {
+    fn new(storage: &dyn Storage, new: &NewImage, parent: Option<&NewParent>) -> Result<Self> {
         let size = round_virtual_size(new.virtual_size)?;
-        let capacity = round_virtual_size(new.capacity.max(size))?;
-        let entries = (capacity / BLOCK_SIZE) as u32;
+        let entries = table_entries(storage, size, new.capacity)?;
         let layout = Layout::new(entries);
         let mut header = Header::new(layout.table_offset, entries);
         let (image_type, locators) = match parent {
@@ -208,8 +220,34 @@ impl Plan {
         for (locator, data) in &self.locators {
             storage::write(storage, data, locator.data_offset)?;
         }
-        storage::write(storage, &footer, self.end)
+        let end = match storage.is_volume() {
+            true => volume::footer_offset(storage::length(storage)?),
+            false => self.end,
+        };
+        storage::write(storage, &footer, end)
     }
+}
+
+/// Entries of the table of a new image.
+fn table_entries(storage: &dyn Storage, size: u64, capacity: u64) -> Result<u32> {
+    if storage.is_volume() {
+        return Ok(volume::TABLE_ENTRIES);
+    }
+    let capacity = round_virtual_size(capacity.max(size))?;
+    Ok((capacity / BLOCK_SIZE) as u32)
+}
+
+/// Gives an empty file its length, or a volume room for this and for `more` bytes, and takes away what would look like an
+/// image that is there already.
+fn make_room(storage: &dyn Storage, length: u64, more: u64) -> Result<()> {
+    if !storage.is_volume() {
+        require_length(storage, 0)?;
+        return storage::set_length(storage, length);
+    }
+    let found = storage::fit_length(storage, length + more)?;
+    storage::write_zeroes(storage, 0, FOOTER_SIZE as u64)?;
+    storage::write_zeroes(storage, volume::footer_offset(found), FOOTER_SIZE as u64)?;
+    storage::flush(storage)
 }
 
 /// Fills in the header's parent fields; returns the locators with their data, which lie from `at` on.
@@ -237,7 +275,7 @@ fn name_parent(
     let path = parent_path(parent)?;
     let mut locators = Vec::new();
     for (slot, platform) in Platform::ALL.into_iter().enumerate() {
-        let data = platform.encode(&path);
+        let mut data = platform.encode(&path);
         let space = (data.len() as u64).next_multiple_of(SECTOR_SIZE);
         header.locators[slot] = Locator {
             code: platform.code(),
@@ -246,6 +284,7 @@ fn name_parent(
             reserved: 0,
             data_offset: at,
         };
+        data.resize(space as usize, 0);
         locators.push((header.locators[slot], data));
         at += space;
     }
@@ -277,7 +316,7 @@ fn batmap_header(layout: &Layout) -> [u8; batmap::HEADER_SIZE] {
     BatmapHeader::new(layout.map_offset, layout.map_sectors).to_bytes()
 }
 
-/// Writes a table without blocks, and the batmap, whose bits are zeros already.
+/// Writes a table without blocks, and the batmap, whose bits are zeros already in a file.
 fn write_empty_tables(storage: &dyn Storage, layout: &Layout, entries: u32) -> Result<()> {
     static UNALLOCATED: [u8; 64 * 1024] = [0xff; 64 * 1024];
     let used = u64::from(entries) * crate::bat::ENTRY_SIZE;
@@ -291,6 +330,12 @@ fn write_empty_tables(storage: &dyn Storage, layout: &Layout, entries: u32) -> R
             layout.table_offset + done,
         )?;
         done += step;
+    }
+    if storage.is_volume() {
+        let used_end = layout.table_offset + used;
+        storage::write_zeroes(storage, used_end, layout.batmap_offset - used_end)?;
+        let bits = layout.batmap_end - layout.map_offset;
+        storage::write_zeroes(storage, layout.map_offset, bits)?;
     }
     storage::write(storage, &batmap_header(layout), layout.batmap_offset)
 }

@@ -13,6 +13,7 @@ use crate::layout::BITMAP_SIZE;
 use crate::locator::Locator;
 use crate::size::MAX_VIRTUAL_SIZE;
 use crate::storage::{self, Storage};
+use crate::volume;
 
 /// How often an image is read again that has grown meanwhile. Whoever merges into it adds a block in the time of some reads.
 const MAX_READS: usize = 16;
@@ -27,6 +28,8 @@ pub(crate) struct PlacedFooter {
 /// The structures that every look at an image begins with.
 pub(crate) struct Headers {
     pub length: u64,
+    /// The length is that of a device, whose last sector is the footer's.
+    pub is_volume: bool,
     pub primary: std::result::Result<PlacedFooter, Defect>,
     pub backup: std::result::Result<Footer, Defect>,
     /// The footer chosen of the two.
@@ -74,6 +77,9 @@ impl FoundImage {
     /// image that a tapdisk has open, or that a crash left without its end, is found too. A footer of a fixed image
     /// counts only where the length of the storage fits it: a tenant's bytes may be the last of a file after a crash of
     /// other software, and must not turn a dynamic image into a fixed one.
+    ///
+    /// On a volume the copy at offset 0 counts before the footer in the last sector: as long as the volume's length is
+    /// being changed that sector may hold anything, also a sound footer of an image that was there before.
     ///
     /// # Errors
     /// `NotVhd` when there is no footer, `Corrupt` when a footer or the header is damaged or a resize was interrupted
@@ -183,7 +189,6 @@ impl Tables {
     pub fn read(storage: &dyn Storage, headers: &Headers) -> Result<Self> {
         let Headers {
             length,
-            primary,
             footer,
             header,
             ..
@@ -211,7 +216,7 @@ impl Tables {
         let metadata_end = metadata_end(header, batmap.as_ref().map(|batmap| &batmap.header));
         let limits = Limits {
             metadata_end,
-            data_end: primary.as_ref().map_or(*length, |primary| primary.offset),
+            data_end: headers.data_limit(),
             file_length: *length,
             block_size: header.block_size,
         };
@@ -242,7 +247,7 @@ impl Tables {
         let locators = header
             .locators
             .iter()
-            .filter(|locator| !locator.is_empty() && locator.end() <= headers.length);
+            .filter(|locator| !locator.is_empty() && locator.end() <= headers.content_limit());
         let locators_end = locators.map(Locator::end).max();
         last_end
             .unwrap_or(0)
@@ -281,10 +286,38 @@ impl Headers {
         })
     }
 
+    /// Where blocks must end.
+    pub fn data_limit(&self) -> u64 {
+        match &self.primary {
+            Ok(primary) if !self.is_volume => primary.offset,
+            _ => self.content_limit(),
+        }
+    }
+
+    /// Where everything that is kept must end: the file, or the last sector of a volume.
+    pub fn content_limit(&self) -> u64 {
+        match self.is_volume {
+            true => volume::footer_offset(self.length),
+            false => self.length,
+        }
+    }
+
+    /// Where the footer at the end belongs when everything that is kept ends at `data_end`.
+    pub fn footer_offset(&self, data_end: u64) -> u64 {
+        match self.is_volume {
+            true => volume::footer_offset(self.length),
+            false => data_end,
+        }
+    }
+
     pub fn read(storage: &dyn Storage) -> Result<Self> {
         let length = storage::length(storage)?;
+        let is_volume = storage.is_volume();
         let (primary, backup) = read_footers(storage, length)?;
-        let footer = choose_footer(&primary, &backup, length)?.clone();
+        let footer = match is_volume {
+            true => choose_on_volume(&primary, &backup, length)?.clone(),
+            false => choose_footer(&primary, &backup, length)?.clone(),
+        };
         if footer.current_size == 0
             || footer.current_size > MAX_VIRTUAL_SIZE
             || !footer.current_size.is_multiple_of(SECTOR_SIZE)
@@ -302,6 +335,7 @@ impl Headers {
         };
         Ok(Self {
             length,
+            is_volume,
             primary,
             backup,
             footer,
@@ -335,8 +369,8 @@ pub(crate) fn read_footers(
         primary = Footer::parse(&bytes, Part::PrimaryFooter)
             .map(|footer| PlacedFooter { footer, offset });
     }
-    // An old Virtual PC wrote footers of 511 bytes.
-    if primary.is_err() {
+    // An old Virtual PC wrote footers of 511 bytes, into files.
+    if primary.is_err() && !storage.is_volume() {
         let offset = length - short;
         bytes[FOOTER_SIZE - 1] = 0;
         storage::read(storage, &mut bytes[..FOOTER_SIZE - 1], offset)?;
@@ -383,6 +417,28 @@ fn choose_footer<'a>(
             }
             _ => Err(Error::NotVhd { length }),
         },
+    }
+}
+
+/// On a volume, where the last sector may be that of another image, or what a tenant wrote into space that was another
+/// volume's: nothing there is a footer of ours unless there is no copy. A fixed image is never looked for, since at its
+/// start are a tenant's bytes.
+fn choose_on_volume<'a>(
+    primary: &'a std::result::Result<PlacedFooter, Defect>,
+    backup: &'a std::result::Result<Footer, Defect>,
+    length: u64,
+) -> Result<&'a Footer> {
+    let is_fixed = |footer: &Footer| footer.image_type == ImageType::Fixed;
+    match (backup, primary) {
+        (Ok(footer), _) if !is_fixed(footer) => Ok(footer),
+        (Err(defect), _) if defect.found == u64::from_be_bytes(*RESIZING_COOKIE) => {
+            Err(Error::Resizing)
+        }
+        (Err(_), Ok(primary)) if !is_fixed(&primary.footer) => Ok(&primary.footer),
+        (Err(defect), _) if !matches!(defect.rule, Rule::Cookie | Rule::FileSize) => {
+            Err((*defect).into())
+        }
+        _ => Err(Error::NotVhd { length }),
     }
 }
 

@@ -10,9 +10,10 @@ use crate::image::found::{Batmap, Headers, Tables};
 use crate::image::hidden::write_footers;
 use crate::image::journal::{self, Kind, Saved};
 use crate::image::writable::{repair, write_batmap};
-use crate::layout::{BITMAP_SIZE, place_block};
+use crate::layout::{BITMAP_SIZE, place_block, place_block_on_volume};
 use crate::size::{Geometry, MAX_VIRTUAL_SIZE, round_virtual_size};
 use crate::storage::{self, Storage};
+use crate::volume;
 
 /// Makes an image larger and returns its new virtual size, rounded up as [`round_virtual_size`] does. What is added reads
 /// as what the parents have there, else as zeros. The old size is no error, and nothing is done.
@@ -46,6 +47,10 @@ use crate::storage::{self, Storage};
 /// 5. The journal's header says that it has no entries, and is flushed. Crash: as after 4, or the new image stays.
 ///
 /// A fixed image has the same steps with its one footer and no tables. `tests/crash_grow.rs` cuts all three everywhere.
+///
+/// On a volume the footer stays in the last sector. Images that were made on volumes have tables that always suffice;
+/// where those of another one have to grow, the volume needs room for the blocks that move, and is grown before step 1 if
+/// it has none.
 pub fn grow(storage: &dyn Storage, journal: &dyn Storage, virtual_size: u64) -> Result<u64> {
     journal::require_unused(journal)?;
     let headers = Headers::read(storage)?;
@@ -86,6 +91,7 @@ pub fn grow(storage: &dyn Storage, journal: &dyn Storage, virtual_size: u64) -> 
         footer,
         tables,
         end,
+        is_volume: headers.is_volume,
     };
     if growth.fits_tables() {
         growth.edit_tables(storage)?;
@@ -154,13 +160,14 @@ fn grow_fixed(
     journal::finish(journal, footer.uuid, end)
 }
 
-/// A larger size for an image whose footer lies at `end`.
+/// A larger size for an image of which everything that is kept lies before `end`.
 struct Growth {
     header: Header,
     old_footer: Footer,
     footer: Footer,
     tables: Tables,
     end: u64,
+    is_volume: bool,
 }
 
 /// Where everything goes when the tables do not fit their place.
@@ -242,16 +249,20 @@ impl Growth {
     /// Moves what is in the way of larger tables, under the protection of the journal.
     fn move_tables(&self, storage: &dyn Storage, journal: &dyn Storage) -> Result<()> {
         let mut new = self.new_places()?;
+        let (footer_offset, new_footer_offset) = self.footer_offsets(storage, &new)?;
         // 1.
         let uuid = self.footer.uuid;
-        journal::write(journal, storage, uuid, self.end, &self.saved(&new))?;
+        let saved = self.saved(&new, footer_offset);
+        journal::write(journal, storage, uuid, footer_offset, &saved)?;
         // 2.
         let resizing = self.old_footer.to_resizing_bytes();
         storage::write(storage, &resizing, 0)?;
-        storage::write(storage, &resizing, self.end)?;
+        storage::write(storage, &resizing, footer_offset)?;
         storage::flush(storage)?;
         // 3.
-        storage::set_length(storage, new.end + FOOTER_SIZE as u64)?;
+        if !self.is_volume {
+            storage::set_length(storage, new.end + FOOTER_SIZE as u64)?;
+        }
         self.move_blocks(storage, &new)?;
         let locators: Result<Vec<_>> = new
             .locators
@@ -274,11 +285,33 @@ impl Growth {
         storage::write(storage, &new.header.to_bytes(), HEADER_OFFSET)?;
         storage::flush(storage)?;
         // 4.
-        storage::write(storage, &self.footer.to_bytes(), new.end)?;
+        storage::write(storage, &self.footer.to_bytes(), new_footer_offset)?;
         storage::write(storage, &self.footer.to_bytes(), 0)?;
         storage::flush(storage)?;
         // 5.
-        journal::finish(journal, uuid, self.end)
+        journal::finish(journal, uuid, footer_offset)
+    }
+
+    /// Where the footer lies, and where it is to lie; a volume is grown first if there is no room, with its footer.
+    fn footer_offsets(&self, storage: &dyn Storage, new: &NewPlaces) -> Result<(u64, u64)> {
+        if !self.is_volume {
+            return Ok((self.end, new.end));
+        }
+        let old_length = storage::length(storage)?;
+        let length = storage::fit_length(storage, new.end + FOOTER_SIZE as u64)?;
+        let offset = volume::footer_offset(length);
+        if length != old_length {
+            storage::write(storage, &self.old_footer.to_bytes(), offset)?;
+            storage::flush(storage)?;
+        }
+        Ok((offset, offset))
+    }
+
+    fn place_block(&self, end: u64) -> u64 {
+        match self.is_volume {
+            true => place_block_on_volume(end),
+            false => place_block(end),
+        }
     }
 
     fn new_places(&self) -> Result<NewPlaces> {
@@ -309,7 +342,10 @@ impl Growth {
         let mut end = self.end.max(metadata_end);
         let mut blocks = Vec::with_capacity(order.len());
         for block in order {
-            let (from, to) = (u64::from(entries[block]) * SECTOR_SIZE, place_block(end));
+            let (from, to) = (
+                u64::from(entries[block]) * SECTOR_SIZE,
+                self.place_block(end),
+            );
             end = to + BITMAP_SIZE + u64::from(header.block_size);
             entries[block] = u32::try_from(to / SECTOR_SIZE).map_err(|_| Error::Limit {
                 what: "end of the image file",
@@ -350,7 +386,7 @@ impl Growth {
     }
 
     /// All that will be overwritten, in the order of XenServer's journals.
-    fn saved(&self, new: &NewPlaces) -> Vec<Saved> {
+    fn saved(&self, new: &NewPlaces, footer_offset: u64) -> Vec<Saved> {
         let one = |kind, offset, length| Saved {
             kind,
             offset,
@@ -358,7 +394,7 @@ impl Growth {
         };
         let old = &self.header;
         let mut saved = vec![
-            one(Kind::PrimaryFooter, self.end, FOOTER_SIZE as u64),
+            one(Kind::PrimaryFooter, footer_offset, FOOTER_SIZE as u64),
             one(Kind::BackupFooter, 0, FOOTER_SIZE as u64),
             one(Kind::Header, HEADER_OFFSET, HEADER_SIZE as u64),
         ];
@@ -406,6 +442,10 @@ impl Growth {
         for (from, to) in &new.blocks {
             storage::read(storage, &mut buffer, *from)?;
             storage::write(storage, &buffer, *to)?;
+        }
+        // What no block has on a volume may hold anything.
+        if self.is_volume {
+            return Ok(());
         }
         for (from, _) in &new.blocks {
             let start = (*from).max(new.metadata_end);

@@ -20,7 +20,8 @@ use crate::storage::{self, Storage};
 /// 2. The footer at the end is written, if there was a sound one. Crash: old or new, for it is one sector.
 ///
 /// When there was none at the end (a crash left the image so, or a chain that is open reserved space behind its last
-/// block), the copy alone counts, and step 1 is the whole. A fixed image has no copy: step 2 is the whole.
+/// block), the copy alone counts, and step 1 is the whole. A fixed image has no copy: step 2 is the whole. On a volume the
+/// copy counts, so the flag is the new one after step 1.
 /// `tests/crash_edit.rs` cuts it everywhere.
 pub fn set_hidden(storage: &dyn Storage, hidden: bool) -> Result<()> {
     let headers = Headers::read(storage)?;

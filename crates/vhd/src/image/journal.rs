@@ -170,8 +170,11 @@ pub(crate) fn write(
         });
     }
     let entries = saved.iter().map(|saved| ENTRY_SIZE as u64 + saved.length);
-    storage::set_length(journal, 0)?;
-    storage::set_length(journal, HEADER_SIZE as u64 + entries.sum::<u64>())?;
+    let length = HEADER_SIZE as u64 + entries.sum::<u64>();
+    if !journal.is_volume() {
+        storage::set_length(journal, 0)?;
+    }
+    storage::fit_length(journal, length)?;
     let mut at = HEADER_SIZE as u64;
     let mut header = JournalHeader {
         uuid,
@@ -219,7 +222,7 @@ pub(crate) fn write(
 /// Makes the journal one that does not count: the resize is finished, or undone.
 ///
 /// # Durability
-/// The header, one sector, is written and flushed; then the rest is cut off.
+/// The header, one sector, is written and flushed; then the rest of a file is cut off.
 pub(crate) fn finish(journal: &dyn Storage, uuid: Uuid, footer_offset: u64) -> Result<()> {
     let header = JournalHeader {
         uuid,
@@ -232,6 +235,9 @@ pub(crate) fn finish(journal: &dyn Storage, uuid: Uuid, footer_offset: u64) -> R
     };
     storage::write(journal, &header.to_bytes(), 0)?;
     storage::flush(journal)?;
+    if journal.is_volume() {
+        return Ok(());
+    }
     storage::set_length(journal, HEADER_SIZE as u64)
 }
 
@@ -259,7 +265,8 @@ pub(crate) fn require_unused(journal: &dyn Storage) -> Result<()> {
 
 /// Undoes a resize that was interrupted; tells whether there was one. The journal is empty afterwards.
 ///
-/// Journals of `vhd-util` are read as well as our own. Nothing else may have the image open.
+/// Journals of `vhd-util` are read as well as our own. Nothing else may have the image open. A journal that is a volume has
+/// been cleared (its first sector) before the resize began, or what it held before may look like one.
 ///
 /// # Errors
 /// `Corrupt` when the journal is damaged or does not fit the image; nothing is written then. `Io`: call it again.
@@ -268,7 +275,7 @@ pub(crate) fn require_unused(journal: &dyn Storage) -> Result<()> {
 /// In this order:
 ///
 /// 1. The whole journal is read and its checksums are compared.
-/// 2. The file gets its old length; blocks, tables, locators and header are written, and flushed. Crash: the footers are
+/// 2. The file gets its old length (a volume has it, or is longer and keeps its length); blocks, tables, locators and header are written, and flushed. Crash: the footers are
 ///    still marked as being resized, or the file is as before; the journal counts, so the next call does it all again.
 /// 3. The footers are written and flushed. Crash: as after 2, which writes the same bytes once more.
 /// 4. The journal's header is written to say that it has no entries, and flushed, so that a later call cannot undo writes
@@ -285,7 +292,7 @@ pub fn revert(storage: &dyn Storage, journal: &dyn Storage) -> Result<bool> {
     let blocks = read_entries(journal, header.data_offset, header.data_count, limit)?;
     require_same_image(storage, &header)?;
     // 2.
-    storage::set_length(storage, limit)?;
+    storage::fit_length(storage, limit)?;
     let is_footer = |kind: u32| kind <= Kind::BackupFooter as u32;
     let (footers, tables): (Vec<_>, Vec<_>) = metadata
         .into_iter()

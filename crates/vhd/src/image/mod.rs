@@ -32,7 +32,8 @@ pub use reparent::reparent;
 pub use writable::WritableImage;
 
 pub(crate) use found::{
-    Batmap, Headers, PlacedFooter, metadata_end, read_batmap_header, read_footers, read_table,
+    Batmap, Headers, PlacedFooter, Tables, metadata_end, read_batmap_header, read_footers,
+    read_table,
 };
 pub(crate) use info::read_locator;
 pub(crate) use writable::write_batmap;

@@ -6,10 +6,11 @@ use crate::error::{Defect, Error, Part, Result, Rule};
 use crate::footer::{FOOTER_SIZE, ImageType};
 use crate::header::{HEADER_OFFSET, HEADER_SIZE, Header};
 use crate::image::create::{NewParent, parent_path};
-use crate::image::found::{Headers, metadata_end, read_batmap_header, read_table};
+use crate::image::found::{Headers, Tables, metadata_end, read_batmap_header, read_table};
 use crate::layout::BITMAP_SIZE;
 use crate::locator::{LOCATOR_COUNT, Locator, MAX_DATA_LENGTH};
 use crate::storage::{self, Storage};
+use crate::volume;
 
 /// Bytes of the header in its first sector, where the parent's uuid, timestamp and short name lie.
 const FIRST_SECTOR: usize = SECTOR_SIZE as usize;
@@ -44,7 +45,7 @@ struct NewLocator {
 /// one gets a length with the same sum of bytes. In this order, each followed by a flush:
 ///
 /// 1. The locators' data, in place where the space suffices, else behind the end of the image, which then gets a footer
-///    behind them. Crash: [`crate::image::ParentLink`] has the old uuid and name, and each path in `paths` may be the
+///    behind them (a volume: in its last sector, if it had to grow). Crash: [`crate::image::ParentLink`] has the old uuid and name, and each path in `paths` may be the
 ///    old or the new one. [`crate::Chain::open`] refuses such an image (`ParentChanged`) when its resolver goes by
 ///    path; doing the same call again mends it, and who looks for children of either parent finds them by
 ///    [`crate::image::ParentLink::names`].
@@ -70,22 +71,31 @@ pub fn reparent(storage: &dyn Storage, parent: &NewParent) -> Result<()> {
     new.parent_uuid = parent.uuid;
     new.parent_timestamp = parent.timestamp;
     require_free_places(storage, &headers, old)?;
-    let locators = new_locators(&headers, old, &path)?;
+    let free = match headers.is_volume {
+        true => Tables::read(storage, &headers)?.data_end(&headers),
+        false => headers.length.next_multiple_of(SECTOR_SIZE),
+    };
+    let locators = new_locators(&headers, old, &path, free)?;
     for locator in &locators {
         new.locators[locator.slot] = locator.entry;
     }
 
     // 1.
     let end = locators.iter().map(|locator| locator.entry.end()).max();
-    if let Some(end) = end.filter(|end| *end > headers.length) {
-        storage::set_length(storage, end + FOOTER_SIZE as u64)?;
+    let end = end.filter(|end| *end > headers.content_limit());
+    if let Some(end) = end {
+        storage::fit_length(storage, end + FOOTER_SIZE as u64)?;
     }
     let mut written = false;
     for NewLocator { entry, data, .. } in &locators {
         written |= write_if_changed(storage, data, entry.data_offset)?;
     }
-    if let Some(end) = end.filter(|end| *end > headers.length) {
-        storage::write(storage, &headers.footer.to_bytes(), end)?;
+    if let Some(end) = end {
+        let offset = match headers.is_volume {
+            true => volume::footer_offset(storage::length(storage)?),
+            false => end,
+        };
+        storage::write(storage, &headers.footer.to_bytes(), offset)?;
         written = true;
     }
     if written {
@@ -155,16 +165,20 @@ fn require_free_places(storage: &dyn Storage, headers: &Headers, old: &Header) -
     Ok(())
 }
 
-/// The locators that name the parent by a path that can be read, with the new path.
-fn new_locators(headers: &Headers, old: &Header, path: &str) -> Result<Vec<NewLocator>> {
-    let mut free = headers.length.next_multiple_of(SECTOR_SIZE);
+/// The locators that name the parent by a path that can be read, with the new path; what needs another place goes to `free`.
+fn new_locators(
+    headers: &Headers,
+    old: &Header,
+    path: &str,
+    mut free: u64,
+) -> Result<Vec<NewLocator>> {
     let mut locators = Vec::with_capacity(LOCATOR_COUNT);
     for (slot, locator) in old.locators.iter().enumerate() {
         let Some(platform) = locator.platform() else {
             continue;
         };
         let mut data = platform.encode(path);
-        let in_file = locator.end() <= headers.length;
+        let in_file = locator.end() <= headers.content_limit();
         let in_place = in_file.then(|| with_length(locator, data.len())).flatten();
         let entry = match in_place {
             Some(entry) => entry,

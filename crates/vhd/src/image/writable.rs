@@ -6,10 +6,11 @@ use crate::footer::{FOOTER_SIZE, ImageType};
 use crate::image::found::{Batmap, CheckedImage, Headers, Tables};
 use crate::storage::{self, Storage};
 
-/// An image that is ready for writing: its tail is what the format says and nothing leaked lies behind its last block.
+/// An image that is ready for writing: its tail is what the format says, and in a file nothing leaked lies behind its last
+/// block.
 pub struct WritableImage {
     pub(crate) checked: CheckedImage,
-    /// First byte behind the last block, where the footer lies.
+    /// First byte behind the last block, where the footer of a file lies.
     pub(crate) end: u64,
 }
 
@@ -25,7 +26,7 @@ impl CheckedImage {
     /// 1. The copy of the footer at offset 0 is written, if it is not equal to the footer chosen, and flushed.
     ///    Crash: the footer at the end still serves.
     /// 2. The file is cut (or grown) to end with a footer's sector behind its last published block, which frees blocks
-    ///    that were never published and makes their space read as zeros when it is used again.
+    ///    that were never published and makes their space read as zeros when it is used again. A volume keeps its length.
     ///    Crash: the copy at offset 0 serves; the next writable open comes here again.
     /// 3. The footer is written at the end; a batmap whose checksum did not fit is written anew, all clear.
     ///    Crash: as after 2. A torn batmap has a wrong checksum and is ignored by readers of ours.
@@ -44,14 +45,15 @@ impl CheckedImage {
     }
 }
 
-/// What [`CheckedImage::into_writable`] does; returns the first byte behind the last block, where the footer lies.
+/// What [`CheckedImage::into_writable`] does; returns the first byte behind the last block, where the footer of a file lies.
 pub(crate) fn repair(storage: &dyn Storage, headers: &Headers, tables: &mut Tables) -> Result<u64> {
     let end = tables.data_end(headers);
     let footer = &headers.footer;
     // A fixed image does not grow, so nothing can be wrong with its tail that a write would make worse.
     let is_fixed = footer.image_type == ImageType::Fixed;
-    let tail_is_sound = headers.length == end + FOOTER_SIZE as u64
-        && matches!(&headers.primary, Ok(primary) if primary.offset == end && primary.footer == *footer);
+    let footer_offset = headers.footer_offset(end);
+    let tail_is_sound = headers.length == footer_offset + FOOTER_SIZE as u64
+        && matches!(&headers.primary, Ok(primary) if primary.offset == footer_offset && primary.footer == *footer);
     let placed = is_fixed || tail_is_sound;
     let has_copy = is_fixed || headers.backup.as_ref() == Ok(footer);
     if !has_copy {
@@ -59,8 +61,10 @@ pub(crate) fn repair(storage: &dyn Storage, headers: &Headers, tables: &mut Tabl
         storage::flush(storage)?;
     }
     if !placed {
-        storage::set_length(storage, end + FOOTER_SIZE as u64)?;
-        storage::write(storage, &footer.to_bytes(), end)?;
+        if !headers.is_volume {
+            storage::set_length(storage, end + FOOTER_SIZE as u64)?;
+        }
+        storage::write(storage, &footer.to_bytes(), footer_offset)?;
     }
     let damaged = tables.batmap.as_mut().filter(|batmap| batmap.damaged);
     let batmap_damaged = damaged.is_some();

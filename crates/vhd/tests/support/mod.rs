@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
 
 pub mod recorder;
+pub mod volume;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
