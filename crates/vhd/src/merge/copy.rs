@@ -1,6 +1,7 @@
 //! Merging a child that nobody writes.
 
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 
 use super::target::Target;
 use super::{CHUNK, Control};
@@ -9,9 +10,9 @@ use crate::chain::{Chain, Payload};
 use crate::error::{Error, Result};
 use crate::storage::{self, Storage};
 
-/// Bytes that are copied between two flushes of the parent, so that a merge never leaves the medium with more to write
-/// back at once.
-pub const FLUSH_BYTES: u64 = 128 << 20;
+/// Bytes that are copied between two flushes of the parent. A flush runs beside the copying of the bytes that follow, so that a
+/// merge never leaves the medium with more than twice as much to write back at once.
+pub const FLUSH_BYTES: u64 = 64 << 20;
 
 /// How a merge ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub enum End {
 ///
 /// # Durability
 /// At return everything copied is on stable storage, also after a cancellation. The parent is written as any image is
-/// ([`Chain::flush`]), with a flush each [`FLUSH_BYTES`]. A crash at any point leaves it with some of the sectors; each of
+/// ([`Chain::flush`]), with a flush for each [`FLUSH_BYTES`], which is under way while more is copied. A crash at any point leaves it with some of the sectors; each of
 /// them is in the child as well, which nothing was done to, so that every chain reads as before.
 pub fn merge(child: Arc<dyn Storage>, target: &Target, control: &Control) -> Result<End> {
     let child = Chain::open_alone(child, crate::Access::ReadOnly)?;
@@ -38,20 +39,35 @@ pub fn merge(child: Arc<dyn Storage>, target: &Target, control: &Control) -> Res
     control.set_total(child.leaf_bytes());
     let mut walk = Walk::new(&child);
     let mut unflushed = 0;
-    while let Some(chunk) = walk.next(&child) {
-        let copied = copy_chunk(&child, target, chunk, &mut walk.buffer)?;
-        unflushed += copied;
-        if unflushed >= FLUSH_BYTES {
-            target.flush()?;
-            unflushed = 0;
+    let end = std::thread::scope(|scope| {
+        let mut flushing: Option<ScopedJoinHandle<'_, Result<()>>> = None;
+        while let Some(chunk) = walk.next(&child) {
+            let copied = copy_chunk(&child, target, chunk, &mut walk.buffer)?;
+            unflushed += copied;
+            if unflushed >= FLUSH_BYTES {
+                if let Some(earlier) = flushing.take() {
+                    finished(earlier)?;
+                }
+                flushing = Some(scope.spawn(|| target.flush()));
+                unflushed = 0;
+            }
+            if !control.pass(chunk.length, copied) {
+                return Ok(End::Cancelled);
+            }
         }
-        if !control.pass(chunk.length, copied) {
-            target.flush()?;
-            return Ok(End::Cancelled);
+        match flushing {
+            Some(last) => finished(last).map(|()| End::Complete),
+            None => Ok(End::Complete),
         }
-    }
+    })?;
     target.flush()?;
-    Ok(End::Complete)
+    Ok(end)
+}
+
+fn finished(flushing: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    flushing
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Size of the blocks that an image has of its own.
