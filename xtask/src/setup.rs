@@ -16,6 +16,7 @@ const DEBIAN: &[(&str, &str)] = &[
     ("fio", "/usr/bin/fio"),
     ("istgt", "/usr/sbin/istgt"),
     ("libiscsi-bin", "/usr/bin/iscsi-perf"),
+    ("libiscsi-dev", "/usr/include/iscsi/iscsi.h"),
     ("libnbd-bin", "/usr/bin/nbdinfo"),
     ("libnfs-utils", "/usr/bin/nfs-ls"),
     ("lvm2", "/usr/sbin/lvm"),

@@ -1,10 +1,11 @@
-//! System calls: positional files, durable directory changes, locks between processes.
+//! System calls: positional files, durable directory changes, locks between processes; and libiscsi.
 //!
-//! The only room of the project in which `unsafe` would be allowed. There is none: `rustix` and the standard library
-//! have safe wrappers for everything that is needed so far.
+//! The only room of the project in which `unsafe` is allowed, and there in `libiscsi` only: `rustix` and the standard library
+//! have safe wrappers for everything else.
 
 pub mod durable;
 pub(crate) mod fault;
 pub mod group_sync;
+pub mod libiscsi;
 pub mod lock;
 pub mod positional;

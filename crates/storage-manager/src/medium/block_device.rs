@@ -42,6 +42,17 @@ pub trait BlockDevice: Send + Sync + Debug {
     /// Puts everything that was written on stable storage.
     fn flush(&self) -> io::Result<()>;
 
+    /// How often the device may have forgotten writes that had returned and were not flushed: its server was restarted, or
+    /// was away long enough for that. [`super::unflushed::Unflushed`] makes good what was lost.
+    fn resets(&self) -> u64 {
+        0
+    }
+
+    /// False when what [`BlockDevice::write_at`] has written is on stable storage without a flush.
+    fn has_write_cache(&self) -> bool {
+        true
+    }
+
     /// Makes a range read as zeros.
     fn write_zeroes_at(&self, offset: u64, length: u64) -> io::Result<()>;
 

@@ -3,3 +3,8 @@
 pub mod block_device;
 pub mod directory;
 pub mod files;
+#[cfg(test)]
+mod memory_device;
+pub mod multipath;
+pub mod scsi_id;
+pub mod unflushed;
