@@ -8,6 +8,7 @@ mod support;
 use std::sync::Arc;
 
 use support::recorder::{Recorder, every_crash};
+use support::volume::Medium;
 use uuid::Uuid;
 use vhd::check::{CheckOptions, PrimaryFooter, check};
 use vhd::image::{self, NewImage, NewParent};
@@ -55,19 +56,25 @@ fn hidden_is_old_or_new_after_every_crash() {
     let mut without_end = dynamic();
     let end = without_end.len() - 512;
     without_end[end..].fill(0);
-    for start in [dynamic(), fixed(), without_end] {
+    for (start, medium) in [
+        (dynamic(), Medium::File),
+        (fixed(), Medium::File),
+        (without_end, Medium::File),
+        (Medium::Volume.bytes(dynamic()), Medium::Volume),
+    ] {
         let recorder = Recorder::new(start.clone(), usize::MAX);
-        image::set_hidden(&*recorder, true).unwrap();
+        let image = medium.place(recorder.clone());
+        image::set_hidden(&*image, true).unwrap();
         let set = recorder.events();
         assert!((2..=4).contains(&set), "{set} events");
-        image::set_hidden(&*recorder, true).unwrap();
+        image::set_hidden(&*image, true).unwrap();
         assert_eq!(recorder.events(), set, "nothing to do");
-        image::set_hidden(&*recorder, false).unwrap();
+        image::set_hidden(&*image, false).unwrap();
         assert_eq!(recorder.now.to_vec(), start);
 
         let log = recorder.log.lock().unwrap().clone();
         every_crash(&start, &log, |bytes, kept| {
-            let storage = Arc::new(MemoryStorage::from(bytes));
+            let storage = medium.place(Arc::new(MemoryStorage::from(bytes)));
             let info = image::inspect(&*storage).unwrap();
             if kept == set {
                 assert!(info.hidden);
@@ -94,21 +101,24 @@ const NEW: &str = "0d3a6e8e-98ab-4a0f-9d9c-aa27b3b0d3c1.vhd";
 fn a_parent_is_old_or_new_after_every_crash() {
     let deep = format!("../{}/{NEW}", "a".repeat(300));
     let absolute = format!("/srv/{}/{NEW}", "b".repeat(90));
-    for (old, new, uuid) in [
-        (OLD, NEW, 2),
-        (OLD, "LV-0.raw", 0),
-        (OLD, &*absolute, 2),
-        (OLD, &*deep, 2),
-        ("x", NEW, 2),
+    for (old, new, uuid, medium) in [
+        (OLD, NEW, 2, Medium::File),
+        (OLD, "LV-0.raw", 0, Medium::File),
+        (OLD, &*absolute, 2, Medium::File),
+        (OLD, &*deep, 2, Medium::File),
+        ("x", NEW, 2, Medium::File),
+        (OLD, NEW, 2, Medium::Volume),
+        (OLD, &*deep, 2, Medium::Volume),
     ] {
-        let start = child(old);
+        let start = medium.bytes(child(old));
         let recorder = Recorder::new(start.clone(), usize::MAX);
-        image::reparent(&*recorder, &parent(uuid, new)).unwrap();
+        let image = medium.place(recorder.clone());
+        image::reparent(&*image, &parent(uuid, new)).unwrap();
         let log = recorder.log.lock().unwrap().clone();
         let base = |path: &str| path.rsplit('/').next().unwrap().to_string();
         every_crash(&start, &log, |bytes, kept| {
-            let storage = MemoryStorage::from(bytes);
-            let link = image::parent_link(&storage).unwrap().unwrap();
+            let storage = &*medium.place(Arc::new(MemoryStorage::from(bytes)));
+            let link = image::parent_link(storage).unwrap().unwrap();
             // The header is never torn, and says one or the other.
             let (is_old, is_new) = (link.name == base(old), link.name == base(new));
             assert!(is_old || is_new, "{link:?}");
@@ -124,20 +134,20 @@ fn a_parent_is_old_or_new_after_every_crash() {
             } else if old.len() == new.len() {
                 assert!(link.names().all(|name| name == old || name == new));
             }
-            let defects = check(&storage, &LENIENT).unwrap();
+            let defects = check(storage, &LENIENT).unwrap();
             let in_locators = |defect: &vhd::Defect| {
                 matches!(defect.part, Part::Locator(_)) || defect.rule == Rule::LocatorsDiffer
             };
             assert!(defects.iter().all(in_locators), "{defects:?}");
 
             // Doing it again mends it.
-            image::reparent(&storage, &parent(2, new)).unwrap();
-            assert_eq!(check(&storage, &LENIENT).unwrap(), []);
-            let link = image::parent_link(&storage).unwrap().unwrap();
+            image::reparent(storage, &parent(2, new)).unwrap();
+            assert_eq!(check(storage, &LENIENT).unwrap(), []);
+            let link = image::parent_link(storage).unwrap().unwrap();
             assert!(link.names().all(|name| name == base(new)));
             assert_eq!(link.uuid, Uuid::from_u128(2));
         });
-        assert_eq!(check(&recorder.now, &CheckOptions::default()).unwrap(), []);
+        assert_eq!(check(&*image, &CheckOptions::default()).unwrap(), []);
     }
 }
 

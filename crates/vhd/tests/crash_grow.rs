@@ -8,6 +8,7 @@ mod support;
 use std::sync::Arc;
 
 use support::recorder::{Recorder, every_crash_of_two};
+use support::volume::Medium;
 use support::{golden, golden_dir};
 use uuid::Uuid;
 use vhd::check::{CheckOptions, Depth, check};
@@ -91,8 +92,8 @@ fn open(storage: Arc<dyn Storage>, access: Access) -> vhd::Result<Chain> {
 }
 
 /// The content by extents, holes left out.
-fn content(storage: Vec<u8>) -> Vec<(u64, Vec<u8>)> {
-    let chain = open(Arc::new(MemoryStorage::from(storage)), Access::ReadOnly).unwrap();
+fn content(storage: Arc<dyn Storage>) -> Vec<(u64, Vec<u8>)> {
+    let chain = open(storage, Access::ReadOnly).unwrap();
     let mut at = 0;
     let mut found = Vec::new();
     for extent in chain.block_status(0, chain.size(), usize::MAX).unwrap() {
@@ -112,53 +113,68 @@ fn content(storage: Vec<u8>) -> Vec<(u64, Vec<u8>)> {
 }
 
 fn cut_everywhere(kind: &str, size: u64, blocks: &[u64], new_size: u64, in_place: bool) {
-    let start = image(kind, size, blocks);
+    cut_everywhere_on(Medium::File, kind, size, blocks, new_size, in_place);
+}
+
+fn cut_everywhere_on(
+    medium: Medium,
+    kind: &str,
+    size: u64,
+    blocks: &[u64],
+    new_size: u64,
+    in_place: bool,
+) {
+    let start = medium.bytes(image(kind, size, blocks));
+    let place = |bytes: Vec<u8>| medium.place(Arc::new(MemoryStorage::from(bytes)));
     let clock = Arc::default();
     let storage = Recorder::with_clock(start.clone(), usize::MAX, Arc::clone(&clock));
     let journal = Recorder::with_clock(Vec::new(), usize::MAX, clock);
-    assert_eq!(
-        image::grows_in_place(&*storage, new_size).unwrap(),
-        in_place
-    );
-    image::grow(&*storage, &*journal, new_size).unwrap();
+    let (image, undo) = (medium.place(storage.clone()), medium.place(journal.clone()));
+    assert_eq!(image::grows_in_place(&*image, new_size).unwrap(), in_place);
+    image::grow(&*image, &*undo, new_size).unwrap();
     let end = storage.events() + journal.events();
     assert_eq!(in_place, journal.events() == 0);
     let finished = storage.now.to_vec();
-    assert_eq!(check(&storage.now, &STRICT).unwrap(), [], "{kind}");
-    let old = content(start.clone());
+    assert_eq!(check(&*image, &STRICT).unwrap(), [], "{kind}");
+    let old = content(place(start.clone()));
     let same = |bytes: Vec<u8>| {
         // A fixed image is one extent.
-        let new = content(bytes);
+        let new = content(place(bytes));
         kind == "fixed" || new == old
     };
     assert!(same(finished.clone()), "{kind}: the content has changed");
     // The journal is used up.
-    assert!(!image::revert(&storage.now, &journal.now).unwrap());
+    assert!(!image::revert(&*image, &*undo).unwrap());
     assert!(storage.now.to_vec() == finished);
 
     let (mut reverted, mut kept) = (0, 0);
     every_crash_of_two((&start, &storage), (&[], &journal), |bytes, log, time| {
         // Before the revert the image is the old one, the new one, or none at all.
-        let before = image::inspect(&MemoryStorage::from(bytes.clone()));
+        let before = image::inspect(&*place(bytes.clone()));
         match before {
             Ok(info) => assert!([size, new_size].contains(&info.virtual_size)),
             Err(Error::Resizing | Error::NotVhd { .. }) => {}
             Err(error) => panic!("{error}"),
         }
-        let image = MemoryStorage::from(bytes.clone());
-        let was_reverted = image::revert(&image, &MemoryStorage::from(log.clone())).unwrap();
-        let bytes = image.to_vec();
         let opened = Arc::new(MemoryStorage::from(bytes));
-        drop(open(opened.clone(), Access::ReadWrite).unwrap());
+        let image = medium.place(opened.clone());
+        let was_reverted = image::revert(&*image, &*place(log)).unwrap();
+        drop(open(image.clone(), Access::ReadWrite).unwrap());
         assert_eq!(
-            check(&*opened, &STRICT).unwrap(),
+            check(&*image, &STRICT).unwrap(),
             [],
             "{kind} at {time} of {end}"
         );
-        let found = image::inspect(&*opened).unwrap().virtual_size;
+        let found = image::inspect(&*image).unwrap().virtual_size;
         if was_reverted {
             assert_eq!(found, size);
-            assert!(opened.to_vec() == start, "{kind} at {time} of {end}");
+            // Space that was nobody's on a volume is not given back as it was.
+            let bytes = opened.to_vec();
+            let is_old = match medium {
+                Medium::File => bytes == start,
+                Medium::Volume => same(bytes),
+            };
+            assert!(is_old, "{kind} at {time} of {end}");
             reverted += 1;
         } else {
             assert!(same(opened.to_vec()), "{kind} at {time} of {end}");
@@ -191,6 +207,17 @@ fn a_crash_while_tables_grow_without_blocks_or_an_image_is_fixed_leaves_one_of_b
     cut_everywhere("dynamic", 4 * BLOCK, &[], 300 * BLOCK, false);
     cut_everywhere("differencing", 4 * BLOCK, &[], 40_000 * BLOCK, false);
     cut_everywhere("fixed", BLOCK, &[], 3 * BLOCK, false);
+}
+
+#[test]
+fn a_crash_while_an_image_grows_on_a_volume_leaves_one_of_both() {
+    let grow = |kind, blocks: &[u64], new_blocks, in_place| {
+        let new_size = new_blocks * BLOCK;
+        cut_everywhere_on(Medium::Volume, kind, 4 * BLOCK, blocks, new_size, in_place);
+    };
+    grow("dynamic", &[1, 3], 100, true);
+    grow("dynamic", &[3], 300, false);
+    grow("differencing", &[], 2000, false);
 }
 
 /// The revert is itself cut at every point, and done again.

@@ -4,9 +4,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use support::volume::Medium;
 use uuid::Uuid;
 use vhd::check::{CheckOptions, Depth, check};
 use vhd::image::{self, NewImage, NewParent};
@@ -84,7 +87,7 @@ fn after_crash(
     kept: usize,
     disk: usize,
     survives: &mut dyn FnMut() -> bool,
-) -> Arc<MemoryStorage> {
+) -> Vec<u8> {
     let mine = || {
         log[..kept]
             .iter()
@@ -116,18 +119,19 @@ fn after_crash(
             }
         }
     }
-    Arc::new(MemoryStorage::from(bytes))
+    bytes
 }
 
 /// A child with a full block, scattered sectors, and a block of its own, on a parent that has some of these.
 struct Scene {
+    medium: Medium,
     images: [Vec<u8>; 2],
-    storages: [Arc<Recorder>; 2],
+    storages: [Arc<dyn Storage>; 2],
     log: Log,
 }
 
 impl Scene {
-    fn new() -> Self {
+    fn new(medium: Medium) -> Self {
         let parent = Arc::new(MemoryStorage::new());
         image::create_dynamic(&*parent, &NewImage::new(SIZE, Uuid::from_u128(1))).unwrap();
         let child = Arc::new(MemoryStorage::new());
@@ -149,16 +153,17 @@ impl Scene {
         }
         chain.write_at(&[5; 30_000], 3 * BLOCK + 600_000).unwrap();
         chain.close().unwrap();
-        let images = [child.to_vec(), parent.to_vec()];
+        let images = [child, parent].map(|image| medium.bytes(image.to_vec()));
         let log = Log::default();
         let storages = [CHILD, PARENT].map(|disk| {
-            Arc::new(Recorder {
+            medium.place(Arc::new(Recorder {
                 disk,
                 now: MemoryStorage::from(images[disk].clone()),
                 log: log.clone(),
-            })
+            }))
         });
         Scene {
+            medium,
             images,
             storages,
             log,
@@ -170,7 +175,7 @@ impl Scene {
     }
 
     /// Both images after a crash behind the first `kept` events, with the unflushed writes that `choice` picks.
-    fn cut(&self, kept: usize, choice: u64) -> [Arc<MemoryStorage>; 2] {
+    fn cut(&self, kept: usize, choice: u64) -> [Arc<dyn Storage>; 2] {
         let log = self.log.lock().unwrap();
         let mut random = Random(choice * 7919 + kept as u64);
         let mut survives = || match choice {
@@ -178,7 +183,10 @@ impl Scene {
             1 => true,
             _ => random.below(2) == 0,
         };
-        [CHILD, PARENT].map(|disk| after_crash(&self.images[disk], &log, kept, disk, &mut survives))
+        [CHILD, PARENT].map(|disk| {
+            let bytes = after_crash(&self.images[disk], &log, kept, disk, &mut survives);
+            self.medium.place(Arc::new(MemoryStorage::from(bytes)))
+        })
     }
 }
 
@@ -194,7 +202,7 @@ fn content(chain: &Chain) -> Vec<u8> {
 }
 
 /// A parent that a crash left is sound after the next merge has opened it.
-fn assert_mends(parent: &Arc<MemoryStorage>) {
+fn assert_mends(parent: &Arc<dyn Storage>) {
     drop(Target::vhd(parent.clone()).unwrap());
     let options = CheckOptions {
         depth: Depth::Bitmaps,
@@ -205,13 +213,17 @@ fn assert_mends(parent: &Arc<MemoryStorage>) {
 
 #[test]
 fn every_crash_of_a_merge_leaves_the_content_and_it_can_be_done_again() {
-    let scene = Scene::new();
+    every_crash_of_a_merge(&Scene::new(Medium::File), 2);
+    every_crash_of_a_merge(&Scene::new(Medium::Volume), 5);
+}
+
+fn every_crash_of_a_merge(scene: &Scene, step: usize) {
     let [child, parent] = scene.storages.clone();
     let before = content(&open(child.clone(), parent.clone(), Access::ReadOnly));
     let target = Target::vhd(parent).unwrap();
     merge(child, &target, &Control::default()).unwrap();
     drop(target);
-    for kept in (0..=scene.events()).step_by(2) {
+    for kept in (0..=scene.events()).step_by(step) {
         for choice in 0..3 {
             let [child, parent] = scene.cut(kept, choice);
             let chain = open(child.clone(), parent.clone(), Access::ReadOnly);
@@ -285,7 +297,11 @@ impl Consumer {
 
 #[test]
 fn every_crash_of_a_live_merge_leaves_what_the_consumer_flushed() {
-    let scene = Scene::new();
+    every_crash_of_a_live_merge(&Scene::new(Medium::File), 1);
+    every_crash_of_a_live_merge(&Scene::new(Medium::Volume), 3);
+}
+
+fn every_crash_of_a_live_merge(scene: &Scene, step: usize) {
     let mut random = Random(5);
     let mut consumer = Consumer::default();
     let [child, parent] = scene.storages.clone();
@@ -295,31 +311,31 @@ fn every_crash_of_a_live_merge_leaves_what_the_consumer_flushed() {
     let mut steps = 0;
     while !live.step(&chain).unwrap().finished {
         steps += 1;
-        consumer.write(&scene, &chain, &mut random);
+        consumer.write(scene, &chain, &mut random);
         if steps % 3 == 0 {
-            consumer.flush(&scene, &chain);
+            consumer.flush(scene, &chain);
         }
     }
-    consumer.write(&scene, &chain, &mut random);
+    consumer.write(scene, &chain, &mut random);
     live.equal(&chain).unwrap();
     let equal_from = scene.events();
     for round in 0..6 {
-        consumer.write(&scene, &chain, &mut random);
+        consumer.write(scene, &chain, &mut random);
         if round % 2 == 0 {
-            consumer.flush(&scene, &chain);
+            consumer.flush(scene, &chain);
         }
     }
     live.begin_commit(&chain).unwrap();
     live.set_parent_hidden(false).unwrap();
-    consumer.write(&scene, &chain, &mut random);
-    consumer.flush(&scene, &chain);
+    consumer.write(scene, &chain, &mut random);
+    consumer.flush(scene, &chain);
     let both_until = scene.events();
     let (chain, old) = live.into_chain(chain).map_err(|failed| failed.1).unwrap();
     drop(old);
-    consumer.write(&scene, &chain, &mut random);
-    consumer.flush(&scene, &chain);
-    consumer.write(&scene, &chain, &mut random);
-    for kept in 0..=scene.events() {
+    consumer.write(scene, &chain, &mut random);
+    consumer.flush(scene, &chain);
+    consumer.write(scene, &chain, &mut random);
+    for kept in (0..=scene.events()).step_by(step) {
         // While only the walk writes, one point is like the next.
         if kept < equal_from && kept % 4 != 0 {
             continue;

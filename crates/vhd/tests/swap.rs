@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use support::recorder::{Recorder, every_crash};
+use support::volume::Medium;
 use uuid::Uuid;
 use vhd::check::{CheckOptions, Depth, check};
 use vhd::image::{self, NewImage, NewParent};
@@ -160,17 +161,23 @@ fn a_chain_can_be_pushed_to_the_deepest_and_no_further() {
 /// old one holds all that was written before the push.
 #[test]
 fn a_snapshot_loses_nothing_in_any_crash() {
-    let start = root(4 * BLOCK).to_vec();
+    for medium in [Medium::File, Medium::Volume] {
+        snapshot_in_every_crash(medium);
+    }
+}
+
+fn snapshot_in_every_crash(medium: Medium) {
+    let start = medium.bytes(root(4 * BLOCK).to_vec());
     let old = Recorder::new(start.clone(), usize::MAX);
-    let chain = Chain::open(old.clone(), &NoParents, Access::ReadWrite).unwrap();
+    let chain = Chain::open(medium.place(old.clone()), &NoParents, Access::ReadWrite).unwrap();
     chain.write_at(&vec![1; BLOCK as usize], 0).unwrap();
     chain.write_at(&[1; 700], BLOCK + 100).unwrap();
     chain.flush().unwrap();
     chain.write_at(&[2; 700], 2 * BLOCK).unwrap();
-    let leaf_start = child(2, 1, 6 * BLOCK).to_vec();
+    let leaf_start = medium.bytes(child(2, 1, 6 * BLOCK).to_vec());
     let leaf = Recorder::new(leaf_start.clone(), usize::MAX);
     let chain = chain
-        .push_leaf(leaf.clone())
+        .push_leaf(medium.place(leaf.clone()))
         .map_err(|(_, error)| error)
         .unwrap();
     let pushed = old.events();
@@ -186,7 +193,7 @@ fn a_snapshot_loses_nothing_in_any_crash() {
     };
     let old_log = old.log.lock().unwrap().clone();
     every_crash(&start, &old_log, |bytes, kept| {
-        let storage = Arc::new(MemoryStorage::from(bytes));
+        let storage = medium.place(Arc::new(MemoryStorage::from(bytes)));
         if kept == pushed {
             assert_eq!(
                 check(&*storage, &strict).unwrap(),
@@ -199,11 +206,11 @@ fn a_snapshot_loses_nothing_in_any_crash() {
             assert_eq!(read(&chain, 2 * BLOCK + 699), 2);
         }
     });
-    let base = Arc::new(MemoryStorage::from(old.now.to_vec()));
-    let find = |_: &ParentLink| Ok(ParentStorage::Vhd(base.clone() as Arc<dyn Storage>));
+    let base = medium.place(Arc::new(MemoryStorage::from(old.now.to_vec())));
+    let find = |_: &ParentLink| Ok(ParentStorage::Vhd(base.clone()));
     let leaf_log = leaf.log.lock().unwrap().clone();
     every_crash(&leaf_start, &leaf_log, |bytes, kept| {
-        let storage = Arc::new(MemoryStorage::from(bytes));
+        let storage = medium.place(Arc::new(MemoryStorage::from(bytes)));
         let chain = Chain::open(storage, &find, Access::ReadWrite).unwrap();
         let seen: HashMap<u64, u8> = [0, BLOCK - 1, BLOCK + 150, 2 * BLOCK]
             .into_iter()

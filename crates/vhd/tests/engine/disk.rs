@@ -85,18 +85,43 @@ struct State {
     pending: Vec<Change>,
 }
 
-/// One disk.
+/// One disk: a file, or a volume with room to grow whose unwritten sectors are full of ones.
 pub struct Disk {
     state: Mutex<State>,
     power: Arc<Power>,
+    is_volume: bool,
 }
+
+/// A volume grows by whole multiples of this.
+const EXTENT: u64 = 64 << 10;
 
 impl Disk {
     pub fn new(power: &Arc<Power>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             power: power.clone(),
+            is_volume: false,
         })
+    }
+
+    /// A volume with the content of a file, and its last sector at its own end.
+    pub fn volume(power: &Arc<Power>, file: &[u8]) -> io::Result<Arc<Self>> {
+        let disk = Self {
+            state: Mutex::default(),
+            power: power.clone(),
+            is_volume: true,
+        };
+        disk.set_len(file.len() as u64)?;
+        let (content, last) = file.split_at(file.len() - 512);
+        disk.write_at(content, 0)?;
+        disk.write_at(last, disk.len()? - 512)?;
+        disk.flush()?;
+        Ok(Arc::new(disk))
+    }
+
+    /// What lies where nobody has written.
+    fn unwritten(&self) -> Sector {
+        [if self.is_volume { 0xff } else { 0 }; 512]
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -153,7 +178,7 @@ impl Storage for Disk {
             let step = (512 - within).min(buffer.len() - at);
             match state.now.sectors.get(&(place / SECTOR)) {
                 Some(sector) => buffer[at..at + step].copy_from_slice(&sector[within..][..step]),
-                None => buffer[at..at + step].fill(0),
+                None => buffer[at..at + step].fill(self.unwritten()[0]),
             }
             at += step;
         }
@@ -164,6 +189,9 @@ impl Storage for Disk {
         self.power.spend()?;
         let mut state = self.state();
         let end = offset + data.len() as u64;
+        if end > state.now.length && self.is_volume {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if end > state.now.length {
             state.now.length = end;
             state.pending.push(Change::Length(end));
@@ -173,7 +201,8 @@ impl Storage for Disk {
             let place = offset + at as u64;
             let within = (place % SECTOR) as usize;
             let step = (512 - within).min(data.len() - at);
-            let sector = state.now.sectors.entry(place / SECTOR).or_insert([0; 512]);
+            let sectors = &mut state.now.sectors;
+            let sector = sectors.entry(place / SECTOR).or_insert(self.unwritten());
             sector[within..within + step].copy_from_slice(&data[at..at + step]);
             let sector = Box::new(*sector);
             state.pending.push(Change::Write(place / SECTOR, sector));
@@ -189,6 +218,11 @@ impl Storage for Disk {
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.power.spend()?;
         let mut state = self.state();
+        let mut length = length;
+        if self.is_volume {
+            assert!(length > state.now.length, "a volume is asked to grow only");
+            length = length.next_multiple_of(EXTENT);
+        }
         state.now.cut(length);
         state.pending.push(Change::Length(length));
         Ok(())
@@ -202,8 +236,15 @@ impl Storage for Disk {
         Ok(())
     }
 
-    /// Frees whole sectors and writes zeros to the rest.
+    fn is_volume(&self) -> bool {
+        self.is_volume
+    }
+
+    /// Frees whole sectors of a file and writes zeros to the rest.
     fn punch_hole(&self, offset: u64, length: u64) -> io::Result<bool> {
+        if self.is_volume {
+            return Ok(false);
+        }
         let (start, end) = (offset.div_ceil(SECTOR), (offset + length) / SECTOR);
         if start >= end {
             self.write_at(&vec![0; length as usize], offset)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 use vhd::image::{self, NewImage, NewParent};
 use vhd::merge::LiveMerge;
-use vhd::{Access, Chain, ParentLink, ParentStorage, Result};
+use vhd::{Access, Chain, Error, MemoryStorage, ParentLink, ParentStorage, Result, Storage};
 
 use super::disk::{Choices, Disk, Power};
 use super::truth::Truth;
@@ -26,6 +26,8 @@ pub struct Vdi {
 pub struct World<'a> {
     pub choices: &'a mut dyn Choices,
     pub power: Arc<Power>,
+    /// Images lie on volumes, as if they had been made in files and copied there.
+    pub on_volumes: bool,
     pub images: BTreeMap<u128, Arc<Disk>>,
     pub vdis: Vec<Vdi>,
     /// Image that is being resized, and the journal.
@@ -45,9 +47,11 @@ pub struct World<'a> {
 pub fn play(choices: &mut dyn Choices, operations: usize) -> usize {
     let power = Arc::new(Power::default());
     power.set(u64::MAX);
+    let on_volumes = choices.below(2) == 1;
     let mut world = World {
         choices,
         power,
+        on_volumes,
         images: BTreeMap::new(),
         vdis: Vec::new(),
         journal: None,
@@ -104,16 +108,33 @@ impl World<'_> {
     }
 
     fn add_image(&mut self, parent: Option<u128>, blocks: u64) -> Result<u128> {
-        let disk = Disk::new(&self.power);
         let number = self.last + 1;
         let new = NewImage::new(blocks * BLOCK, Uuid::from_u128(number));
-        match parent {
-            None => image::create_dynamic(&*disk, &new)?,
-            Some(parent) => image::create_differencing(&*disk, &new, &named(parent))?,
+        let create = |storage: &dyn Storage| match parent {
+            None => image::create_dynamic(storage, &new),
+            Some(parent) => image::create_differencing(storage, &new, &named(parent)),
+        };
+        let disk = if self.on_volumes {
+            let file = MemoryStorage::new();
+            create(&file)?;
+            self.volume(&file.to_vec())?
+        } else {
+            let disk = Disk::new(&self.power);
+            create(&*disk)?;
+            disk
         };
         self.last = number;
         self.images.insert(number, disk);
         Ok(number)
+    }
+
+    fn volume(&self, content: &[u8]) -> Result<Arc<Disk>> {
+        Disk::volume(&self.power, content).map_err(|source| Error::Io {
+            action: "write",
+            offset: 0,
+            length: content.len() as u64,
+            source,
+        })
     }
 
     fn chain(&mut self) -> Result<&Chain> {
@@ -252,7 +273,10 @@ impl World<'_> {
         if image::inspect(&*disk)?.virtual_size >= size {
             return Ok(());
         }
-        let journal = Disk::new(&self.power);
+        let journal = match self.on_volumes {
+            true => self.volume(&[0; 512])?,
+            false => Disk::new(&self.power),
+        };
         self.journal = Some((number, journal.clone()));
         assert_eq!(image::grow(&*disk, &*journal, size)?, size);
         self.journal = None;

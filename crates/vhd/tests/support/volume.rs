@@ -75,6 +75,37 @@ impl<S: Storage> Storage for Volume<S> {
     }
 }
 
+/// What an image of a test lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A file.
+    File,
+    /// A volume that can grow.
+    Volume,
+}
+
+impl Medium {
+    /// The bytes that an image file has there; a volume gets some room behind it.
+    pub fn bytes(self, file: Vec<u8>) -> Vec<u8> {
+        match self {
+            Medium::File => file,
+            Medium::Volume => on_volume(&file, (file.len() as u64).next_multiple_of(1 << 20)),
+        }
+    }
+
+    /// What lies on `bytes` as this medium.
+    pub fn place<S: Storage + 'static>(self, bytes: Arc<S>) -> Arc<dyn Storage> {
+        match self {
+            Medium::File => bytes,
+            Medium::Volume => {
+                let volume = Volume::of(bytes);
+                volume.room.store(u64::MAX, Ordering::Relaxed);
+                volume
+            }
+        }
+    }
+}
+
 /// The bytes of a volume that got the content of an image file, with the footer at its end.
 pub fn on_volume(file: &[u8], length: u64) -> Vec<u8> {
     let (content, footer) = file.split_at(file.len() - 512);
