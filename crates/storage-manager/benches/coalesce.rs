@@ -105,7 +105,7 @@ fn inner_scene(dir: &Path, parent_data: u64) -> Arc<FileChains> {
 
 fn attach(dir: &Path) -> Arc<FileChains> {
     let directory = Directory::open(dir).unwrap();
-    FileChains::new(Arc::new(VhdDirectory::new(directory).unwrap()))
+    FileChains::new(Arc::new(VhdDirectory::new(Arc::new(directory)).unwrap()))
 }
 
 const INNER: Work = Work::Inner {

@@ -107,6 +107,11 @@ impl LockFile {
         )))
     }
 
+    /// Releases the lock before this is dropped; the file stays.
+    pub fn unlock(&self) {
+        unlock(&self.file);
+    }
+
     /// Removes the file and then releases the lock.
     pub fn remove(self) -> io::Result<()> {
         std::fs::remove_file(&self.path)

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
@@ -12,11 +14,11 @@ use super::fault;
 /// How many bytes of zeros are written at a time where the file system cannot zero a range by itself.
 const ZERO_CHUNK: usize = 128 * 1024;
 
-/// A file opened for positional reads and writes.
+/// A file opened for positional reads and writes. A lock that it took is released before it is closed.
 #[derive(Debug)]
 pub struct PositionalFile {
     file: File,
-    is_locked: bool,
+    is_locked: AtomicBool,
 }
 
 /// What a range of a file holds.
@@ -33,32 +35,39 @@ impl PositionalFile {
     pub fn new(file: File) -> Self {
         PositionalFile {
             file,
-            is_locked: false,
+            is_locked: AtomicBool::new(false),
         }
     }
 
-    /// Takes over an open file with its lock, which is released when this is dropped.
-    pub fn locked(file: File) -> Self {
-        PositionalFile {
-            file,
-            is_locked: true,
-        }
+    /// The file itself, for calls on its descriptor.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
-    /// Lets others hold a shared lock beside this one.
-    pub fn share_lock(&self) {
-        // Fails only where locks do not work at all, and then there was none.
-        let _ = super::lock::try_lock(&self.file, super::lock::LockMode::Shared);
+    /// Takes the file's lock, or changes the one that it has; false when another holder excludes it.
+    pub fn try_lock(&self, mode: super::lock::LockMode) -> io::Result<bool> {
+        let taken = super::lock::try_lock(&self.file, mode)?;
+        if taken {
+            self.is_locked.store(true, Ordering::Release);
+        }
+        Ok(taken)
     }
 
     /// Releases its lock before it is closed.
     pub fn unlock(&self) {
         super::lock::unlock(&self.file);
+        self.is_locked.store(false, Ordering::Release);
     }
 
-    /// Changes the lock that it has; false when another holder excludes it.
-    pub fn try_lock(&self, mode: super::lock::LockMode) -> io::Result<bool> {
-        super::lock::try_lock(&self.file, mode)
+    /// Its device and its number there.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let metadata = self.file.metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
+    /// When its bytes were last changed.
+    pub fn modified(&self) -> io::Result<SystemTime> {
+        self.file.metadata()?.modified()
     }
 
     /// Length of the file in bytes.
@@ -138,8 +147,8 @@ impl PositionalFile {
 
 impl Drop for PositionalFile {
     fn drop(&mut self) {
-        if self.is_locked {
-            super::lock::unlock(&self.file);
+        if self.is_locked.load(Ordering::Acquire) {
+            self.unlock();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::io::lock::LockMode;
 use crate::io::positional::Allocation;
@@ -27,9 +28,16 @@ pub enum Access {
 pub struct FileId(pub u128);
 
 /// An open file: bytes at offsets, and a lock.
+///
+/// Where it is stored as [`vhd::Storage`] the calls of images go to it directly: an `Arc` of one is an `Arc` of the other.
 pub trait MediumFile: vhd::Storage + Debug {
     /// Which file it is.
     fn id(&self) -> io::Result<FileId>;
+
+    /// When its bytes were last changed. A medium that does not keep that answers now.
+    fn modified(&self) -> io::Result<SystemTime> {
+        Ok(SystemTime::now())
+    }
 
     /// Takes the file's lock, or changes the one that this handle has; false when another handle's excludes it. It excludes
     /// other handles of this process, and other processes and machines where the medium can do that.
@@ -46,7 +54,22 @@ pub trait MediumFile: vhd::Storage + Debug {
     }
 }
 
+/// A file without a name, which is gone when this and its file are dropped: no crash leaves anything of it.
+pub trait UnnamedFile: Send + Sync + Debug {
+    /// The file, open for reading and writing.
+    fn file(&self) -> &Arc<dyn MediumFile>;
+
+    /// Gives it a name, which must be free; false where that is not possible after all.
+    ///
+    /// # Durability
+    /// None before [`Files::sync`].
+    fn name(&self, name: &str) -> io::Result<bool>;
+}
+
 /// The files of one SR.
+///
+/// What a layout needs of a medium, and nothing of what the medium is: `Directory` has them in a directory of this machine, others
+/// on a server or as volumes.
 ///
 /// Names are plain: no separators. Nothing follows a symbolic link. A change of names survives a crash once [`Files::sync`] has
 /// returned, and before that it has happened or not, as a whole.
@@ -54,7 +77,7 @@ pub trait Files: Send + Sync + Debug {
     /// Where they are, for messages.
     fn path(&self) -> &Path;
 
-    /// The names, in no order.
+    /// The names, in no order. What is not UTF-8 in one is replaced: no file of ours has such a name.
     ///
     /// # Errors
     /// Of the kind `FileTooLarge` when there are more than [`MAX_ENTRIES`].
@@ -68,6 +91,14 @@ pub trait Files: Send + Sync + Debug {
 
     /// Makes an empty file that must not exist, open for reading and writing.
     fn create_file(&self, name: &str) -> io::Result<Arc<dyn MediumFile>>;
+
+    /// Makes a file without a name.
+    ///
+    /// # Errors
+    /// Of the kind `Unsupported` where the medium knows no such files.
+    fn create_unnamed_file(&self) -> io::Result<Box<dyn UnnamedFile>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Gives a file its final name, which must be free; `AlreadyExists` otherwise.
     fn publish(&self, from: &str, to: &str) -> io::Result<()>;
@@ -86,6 +117,35 @@ pub trait Files: Send + Sync + Debug {
 
     /// The file that has this name, or none.
     fn id_of(&self, name: &str) -> io::Result<Option<FileId>>;
+
+    /// True when there is an entry with this name, whatever it is.
+    fn contains(&self, name: &str) -> io::Result<bool> {
+        Ok(self.id_of(name)?.is_some())
+    }
+
+    /// Tells whether an open file is still the one that has this name.
+    fn names(&self, name: &str, file: &dyn MediumFile) -> io::Result<bool> {
+        Ok(self.id_of(name)? == Some(file.id()?))
+    }
+
+    /// The other names that the file with this name has.
+    ///
+    /// It is asked whenever an image is opened: a medium without second names, or one that can tell how many a file has, answers
+    /// without looking at every file.
+    fn other_names(&self, name: &str) -> io::Result<Vec<String>> {
+        let Some(id) = self.id_of(name)? else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let mut others = self.entries()?;
+        others.retain(|other| other != name);
+        let mut found = Vec::new();
+        for other in others {
+            if self.id_of(&other)? == Some(id) {
+                found.push(other);
+            }
+        }
+        Ok(found)
+    }
 
     /// True when the entry is a directory.
     fn is_directory(&self, name: &str) -> io::Result<bool>;

@@ -3,6 +3,7 @@
 pub mod block_device;
 pub mod directory;
 pub mod files;
+mod local_file;
 #[cfg(test)]
 mod memory_device;
 pub mod multipath;

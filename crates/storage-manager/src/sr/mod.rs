@@ -7,6 +7,7 @@ mod backend_error;
 mod config_changes;
 mod file;
 mod labels;
+pub mod vhd_files_sr;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use xenapi::Failure;
 
 pub use config_changes::{ConfigChanges, KnownSr};
-pub use file::{AttachedFileSr, FileSr};
+pub use file::FileSr;
 pub use labels::{KeptLabels, SrLabels, VdiLabels};
 
 /// What a driver is told about the SR that it works on.

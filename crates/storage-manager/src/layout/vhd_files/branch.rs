@@ -15,8 +15,7 @@ use super::scan::found_vdi;
 use super::tree::MAX_CHAIN;
 use super::vhd_directory::{TreeChange, VhdDirectory};
 use super::{Error, Result};
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Access;
+use crate::medium::files::Access;
 use crate::sr::{FoundVdi, SnapshotKind};
 
 /// The longest chain that a snapshot may make, in images. It leaves room below [`MAX_CHAIN`] for the leaf that merging
@@ -215,7 +214,7 @@ impl VhdDirectory {
             return Err(Error::Raw { uuid, action });
         }
         let file_name = name.file_name();
-        let modified = file.metadata().and_then(|metadata| metadata.modified());
+        let modified = file.modified();
         let modified =
             modified.map_err(|source| self.io_error("look at", Some(&file_name), source))?;
         let image_error = |source| Error::Image {
@@ -223,13 +222,12 @@ impl VhdDirectory {
             path: self.path_of(&file_name),
             source,
         };
-        let file = PositionalFile::new(file);
-        let info = vhd::image::inspect(&file).map_err(image_error)?;
+        let info = vhd::image::inspect(&*file).map_err(image_error)?;
         if info.hidden {
             return Err(Error::Hidden { uuid });
         }
         let is_empty =
-            info.parent.is_some() && !vhd::image::has_blocks(&file).map_err(image_error)?;
+            info.parent.is_some() && !vhd::image::has_blocks(&*file).map_err(image_error)?;
         Ok(Source {
             name,
             uuid: info.uuid,
@@ -250,7 +248,7 @@ impl VhdDirectory {
         self.require_leaf(name)?;
         self.require_finished(name)?;
         let uuid = name.uuid;
-        if inspect(&self.directory, name)?.hidden {
+        if inspect(&*self.files, name)?.hidden {
             return Err(Error::Hidden { uuid });
         }
         let hold = self.open.hold(name, Use::Exclusive);
@@ -331,7 +329,7 @@ impl VhdDirectory {
         self.note_base_of_readers(&files);
         let finished = self.finish_branch(&mut files, second);
         // Also when it failed: the source has got its new leaf.
-        let base = inspect(&self.directory, files.base)?;
+        let base = inspect(&*self.files, files.base)?;
         let mut changes = vec![
             Change::Made(files.base, base.node()),
             Change::Made(source.name, files.leaf_inspected.node()),

@@ -1,6 +1,5 @@
 //! The files of a snapshot: made ahead, given their names, taken back.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,9 +10,8 @@ use super::inspect::{Inspected, inspect_file, timestamp};
 use super::names::{ImageName, new_base, new_leaf};
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
-use crate::io::lock::{LockMode, try_lock};
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Access;
+use crate::io::lock::LockMode;
+use crate::medium::files::{Access, MediumFile};
 
 /// The parent of a new image.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +30,7 @@ pub struct BranchFiles {
     /// The hidden parent that the source's file becomes.
     pub base: ImageName,
     /// The source's new image, locked for the consumer that writes.
-    pub leaf: Arc<PositionalFile>,
+    pub leaf: Arc<dyn MediumFile>,
     pub leaf_inspected: Inspected,
     /// The second image, if there is to be one.
     pub second: Option<SecondFile>,
@@ -87,7 +85,7 @@ impl VhdDirectory {
         };
         self.make_file(new_base(base.uuid), made)?;
         let (from, to) = (source.name.file_name(), base.file_name());
-        let linked = self.directory.link(&from, &to);
+        let linked = self.files.link(&from, &to);
         let is_linked = linked.map_err(|error| self.io_error("link to", Some(&to), error))?;
         if is_linked {
             made.push(to);
@@ -96,7 +94,7 @@ impl VhdDirectory {
         Ok(BranchFiles {
             source: source.name,
             base,
-            leaf: Arc::new(leaf),
+            leaf,
             leaf_inspected,
             second,
             is_linked,
@@ -112,7 +110,7 @@ impl VhdDirectory {
     /// Removes files, the last one first: what says how to go on is removed last.
     fn remove_made(&self, made: Vec<String>) {
         for name in made.iter().rev() {
-            if let Err(error) = self.directory.remove(name) {
+            if let Err(error) = self.files.remove(name) {
                 tracing::warn!(file.name = name, %error, "remove what an unfinished snapshot made; the next attach of the SR tries again");
                 return;
             }
@@ -124,18 +122,18 @@ impl VhdDirectory {
         let (source, base) = (files.source.file_name(), files.base.file_name());
         let leaf = new_leaf(files.source);
         if files.is_linked {
-            let replaced = self.directory.replace(&leaf, &source);
+            let replaced = self.files.replace(&leaf, &source);
             return replaced.map_err(|error| self.io_error("rename to", Some(&source), error));
         }
-        let renamed = self.directory.publish(&source, &base);
+        let renamed = self.files.publish(&source, &base);
         renamed.map_err(|error| self.io_error("rename to", Some(&base), error))?;
         // The old name must not go to the new leaf on stable storage before the data have the new one.
         let swapped = self
-            .directory
+            .files
             .sync()
-            .and_then(|()| self.directory.publish(&leaf, &source));
+            .and_then(|()| self.files.publish(&leaf, &source));
         swapped.map_err(|error| {
-            if let Err(undone) = self.directory.publish(&base, &source) {
+            if let Err(undone) = self.files.publish(&base, &source) {
                 tracing::error!(file.name = base, error = %undone, "give the image its name back; the next attach of the SR does it");
             }
             self.io_error("rename to", Some(&source), error)
@@ -145,7 +143,7 @@ impl VhdDirectory {
     /// Takes step 3 back: the data get their old name, and the new leaf is gone.
     pub(super) fn unswap_names(&self, files: &BranchFiles) -> Result<()> {
         let source = files.source.file_name();
-        let replaced = self.directory.replace(&files.base.file_name(), &source);
+        let replaced = self.files.replace(&files.base.file_name(), &source);
         replaced.map_err(|error| self.io_error("rename to", Some(&source), error))
     }
 
@@ -177,7 +175,7 @@ impl VhdDirectory {
         }
         if hidden.is_ok() {
             // Harmless if it stays: it asks for what is done.
-            let _ = self.directory.remove(&new_base(files.base.uuid));
+            let _ = self.files.remove(&new_base(files.base.uuid));
         }
         first.and(finished)
     }
@@ -207,7 +205,7 @@ impl VhdDirectory {
             return Ok(());
         };
         let file_name = name.file_name();
-        let named = self.directory.publish(&file.temporary, &file_name);
+        let named = self.files.publish(&file.temporary, &file_name);
         named.map_err(|error| self.io_error("rename to", Some(&file_name), error))?;
         file.is_named = true;
         Ok(())
@@ -222,7 +220,7 @@ impl VhdDirectory {
                 // What it says was of the content that goes.
                 self.logs.disable(name.uuid)?;
                 let file_name = name.file_name();
-                let replaced = self.directory.replace(&file.temporary, &file_name);
+                let replaced = self.files.replace(&file.temporary, &file_name);
                 replaced.map_err(|error| self.io_error("rename to", Some(&file_name), error))?;
                 file.is_named = true;
                 self.sync_directory(&file_name)?;
@@ -239,7 +237,7 @@ impl VhdDirectory {
             _ => (file.temporary.clone(), None),
         };
         // The next attach gets what cannot be removed now.
-        let removed = self.directory.remove(&name).is_ok();
+        let removed = self.files.remove(&name).is_ok();
         if let Some(uuid) = uuid.filter(|_| removed)
             && let Err(error) = self.logs.destroyed(uuid)
         {
@@ -254,7 +252,7 @@ impl VhdDirectory {
         parent: &Parent,
         virtual_size: u64,
         made: &mut Vec<String>,
-    ) -> Result<(PositionalFile, Inspected)> {
+    ) -> Result<(Arc<dyn MediumFile>, Inspected)> {
         let path = self.path_of(&file_name);
         let new = vhd::image::NewImage {
             timestamp: timestamp(SystemTime::now()),
@@ -276,11 +274,11 @@ impl VhdDirectory {
             None => {
                 let file = self.make_file(file_name.clone(), made)?;
                 let file = self.lock_child(file, &file_name)?;
-                vhd::image::create_differencing(&file, &new, &link).map_err(image_error)?;
+                vhd::image::create_differencing(&*file, &new, &link).map_err(image_error)?;
                 file
             }
         };
-        let inspected = inspect_file(&file, ImageName::vhd(Uuid::nil()), &path)?;
+        let inspected = inspect_file(&*file, ImageName::vhd(Uuid::nil()), &path)?;
         Ok((file, inspected))
     }
 
@@ -291,20 +289,18 @@ impl VhdDirectory {
         new: &vhd::image::NewImage,
         link: &vhd::image::NewParent,
         made: &mut Vec<String>,
-    ) -> Result<Option<PositionalFile>> {
+    ) -> Result<Option<Arc<dyn MediumFile>>> {
         let Some(spare) = self.spares.take(new.virtual_size) else {
             return Ok(None);
         };
-        let named = spare.try_clone();
-        let named = named.map_err(|error| self.io_error("create", Some(file_name), error))?;
-        let file = self.lock_child(spare, file_name)?;
-        let created = vhd::image::create_prepared(&file, new, link);
+        let file = self.lock_child(spare.file().clone(), file_name)?;
+        let created = vhd::image::create_prepared(&*file, new, link);
         created.map_err(|source| Error::Image {
             action: "create",
             path: self.path_of(file_name),
             source,
         })?;
-        let has_name = self.directory.name_file(&named, file_name);
+        let has_name = spare.name(file_name);
         if !has_name.map_err(|error| self.io_error("create", Some(file_name), error))? {
             self.spares.give_up("files without a name cannot be named");
             return Ok(None);
@@ -313,14 +309,18 @@ impl VhdDirectory {
         Ok(Some(file))
     }
 
-    fn lock_child(&self, file: File, file_name: &str) -> Result<PositionalFile> {
-        try_lock(&file, LockMode::Exclusive)
+    fn lock_child(
+        &self,
+        file: Arc<dyn MediumFile>,
+        file_name: &str,
+    ) -> Result<Arc<dyn MediumFile>> {
+        file.try_lock(LockMode::Exclusive)
             .map_err(|error| self.io_error("lock", Some(file_name), error))?;
-        Ok(PositionalFile::locked(file))
+        Ok(file)
     }
 
-    fn make_file(&self, file_name: String, made: &mut Vec<String>) -> Result<File> {
-        let created = self.directory.create_file(&file_name);
+    fn make_file(&self, file_name: String, made: &mut Vec<String>) -> Result<Arc<dyn MediumFile>> {
+        let created = self.files.create_file(&file_name);
         let file = created.map_err(|error| self.io_error("create", Some(&file_name), error))?;
         made.push(file_name);
         Ok(file)
@@ -329,9 +329,9 @@ impl VhdDirectory {
     /// Sets the hidden flag of an image, on stable storage.
     pub(super) fn hide(&self, name: ImageName) -> Result<()> {
         let file_name = name.file_name();
-        let file = self.directory.open_file(&file_name, Access::ReadWrite);
+        let file = self.files.open_file(&file_name, Access::ReadWrite);
         let file = file.map_err(|error| self.io_error("open", Some(&file_name), error))?;
-        let hidden = vhd::image::set_hidden(&PositionalFile::new(file), true);
+        let hidden = vhd::image::set_hidden(&*file, true);
         hidden.map_err(|source| Error::Image {
             action: "hide",
             path: self.path_of(&file_name),

@@ -10,10 +10,8 @@ use super::names::{ImageFormat, ImageName};
 use super::scan::Survey;
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Access;
+use crate::medium::files::Access;
 use crate::sr::FoundVdi;
-use std::sync::Arc;
 
 impl VhdDirectory {
     /// Starts the log of a VDI, which may be open; one that has a log keeps it.
@@ -22,7 +20,7 @@ impl VhdDirectory {
     /// What is written from here on will be in the log.
     pub fn enable_cbt(&self, uuid: Uuid) -> Result<FoundVdi> {
         let name = self.tracked_image(uuid)?;
-        let size = inspect(self.directory(), name)?.virtual_size;
+        let size = inspect(&*self.files, name)?.virtual_size;
         self.logs.enable(uuid, size)?;
         self.stat(uuid)
     }
@@ -98,11 +96,11 @@ impl VhdDirectory {
         if name.format == ImageFormat::Raw {
             return Ok(None);
         }
-        let size = inspect(self.directory(), name)?.virtual_size;
+        let size = inspect(&*self.files, name)?.virtual_size;
         Ok(Some(LeafImage {
-            storage: Arc::new(PositionalFile::new(file)),
+            storage: file,
             size,
-            path: self.directory().path().join(name.file_name()),
+            path: self.files().path().join(name.file_name()),
         }))
     }
 

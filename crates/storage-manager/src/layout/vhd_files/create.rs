@@ -48,7 +48,7 @@ impl VhdDirectory {
             Ok(inspected) => inspected,
             Err(error) => {
                 // The sweep at the next attach gets what cannot be removed now.
-                let _ = self.directory.remove(&temporary);
+                let _ = self.files.remove(&temporary);
                 return Err(error);
             }
         };
@@ -62,7 +62,7 @@ impl VhdDirectory {
         name: ImageName,
         virtual_size: u64,
     ) -> Result<Inspected> {
-        let created = self.directory.create_file(temporary);
+        let created = self.files.create_file(temporary);
         let file = created.map_err(|source| self.io_error("create", Some(temporary), source))?;
         let inspected =
             inspect::create(file, name, virtual_size, &self.path_of(&name.file_name()))?;
@@ -74,7 +74,7 @@ impl VhdDirectory {
     /// Gives a file that is on stable storage its name, which must be free, and syncs the directory.
     pub(super) fn publish(&self, temporary: &str, name: ImageName) -> Result<()> {
         let file_name = name.file_name();
-        self.directory
+        self.files
             .publish(temporary, &file_name)
             .map_err(|source| match source.kind() {
                 std::io::ErrorKind::AlreadyExists => Error::Exists {
@@ -82,9 +82,9 @@ impl VhdDirectory {
                 },
                 _ => self.io_error("rename to", Some(&file_name), source),
             })?;
-        self.directory.sync().map_err(|source| {
+        self.files.sync().map_err(|source| {
             // Whoever asked is told that there is no image, so there must be none.
-            let _ = self.directory.remove(&file_name);
+            let _ = self.files.remove(&file_name);
             self.io_error("sync the directory of", Some(&file_name), source)
         })
     }

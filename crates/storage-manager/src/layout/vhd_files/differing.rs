@@ -11,8 +11,7 @@ use super::names::ImageName;
 use super::tree::{ImageTree, MAX_CHAIN, Node};
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Access;
+use crate::medium::files::{Access, MediumFile};
 
 impl VhdDirectory {
     /// The blocks that some image has of which only one of both VDIs is made: every other block is the same in both. One bit
@@ -37,14 +36,14 @@ impl VhdDirectory {
         let mut files = Vec::new();
         for name in unshared {
             let file_name = name.file_name();
-            let path = self.directory().path().join(&file_name);
-            let opened = self.directory().open_file(&file_name, Access::Read);
+            let path = self.files().path().join(&file_name);
+            let opened = self.files().open_file(&file_name, Access::Read);
             let file = opened.map_err(|source| Error::Io {
                 action: "open",
                 path: path.clone(),
                 source,
             })?;
-            files.push((path, Arc::new(PositionalFile::locked(file))));
+            files.push((path, file));
         }
         drop(change);
         let mut map = Vec::new();
@@ -63,7 +62,7 @@ impl VhdDirectory {
     }
 }
 
-fn blocks_of(file: Arc<PositionalFile>) -> vhd::Result<Vec<u8>> {
+fn blocks_of(file: Arc<dyn MediumFile>) -> vhd::Result<Vec<u8>> {
     let found = FoundImage::read(file.clone())?;
     if let Some(header) = found.header()
         && u64::from(header.block_size) != BLOCK_SIZE

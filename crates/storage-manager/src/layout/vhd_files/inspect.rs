@@ -1,8 +1,8 @@
 //! One image file: what it says of itself, and making an empty one.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
@@ -10,8 +10,7 @@ use uuid::Uuid;
 use super::names::{ImageFormat, ImageName, parent_image};
 use super::tree::Node;
 use super::{Error, Result};
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::{Access, Directory};
+use crate::medium::files::{Access, Files, MediumFile};
 
 /// What an image says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,46 +35,20 @@ impl Inspected {
     }
 }
 
-impl vhd::Storage for PositionalFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.read_exact_at(buffer, offset)
-    }
-
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.write_all_at(data, offset)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.size()
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        PositionalFile::set_len(self, length)
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.sync_data()
-    }
-
-    fn punch_hole(&self, offset: u64, length: u64) -> io::Result<bool> {
-        PositionalFile::punch_hole(self, offset, length).map(|()| true)
-    }
-}
-
 /// Reads the headers of an image, and neither its table nor data.
-pub fn inspect(directory: &Directory, name: ImageName) -> Result<Inspected> {
-    inspect_named(directory, &name.file_name(), name)
+pub fn inspect(files: &dyn Files, name: ImageName) -> Result<Inspected> {
+    inspect_named(files, &name.file_name(), name)
 }
 
 /// Reads the headers of an image that has another name for now.
-pub fn inspect_named(directory: &Directory, file_name: &str, name: ImageName) -> Result<Inspected> {
-    let path = directory.path().join(file_name);
-    let file = directory
+pub fn inspect_named(files: &dyn Files, file_name: &str, name: ImageName) -> Result<Inspected> {
+    let path = files.path().join(file_name);
+    let file = files
         .open_file(file_name, Access::Read)
         .map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::Missing {
                 uuid: name.uuid,
-                directory: directory.path().to_owned(),
+                directory: files.path().to_owned(),
             },
             _ => Error::Io {
                 action: "open",
@@ -83,11 +56,11 @@ pub fn inspect_named(directory: &Directory, file_name: &str, name: ImageName) ->
                 source,
             },
         })?;
-    inspect_file(&PositionalFile::new(file), name, &path)
+    inspect_file(&*file, name, &path)
 }
 
 /// Reads the headers of an open image.
-pub fn inspect_file(file: &PositionalFile, name: ImageName, path: &Path) -> Result<Inspected> {
+pub fn inspect_file(file: &dyn MediumFile, name: ImageName, path: &Path) -> Result<Inspected> {
     match name.format {
         ImageFormat::Raw => {
             let io_error = |source| Error::Io {
@@ -95,7 +68,7 @@ pub fn inspect_file(file: &PositionalFile, name: ImageName, path: &Path) -> Resu
                 path: path.to_owned(),
                 source,
             };
-            let file_size = file.size().map_err(io_error)?;
+            let file_size = file.len().map_err(io_error)?;
             Ok(Inspected {
                 virtual_size: file_size,
                 file_size,
@@ -148,15 +121,19 @@ pub fn timestamp(time: SystemTime) -> u32 {
 ///
 /// # Durability
 /// The content is on stable storage at return; its name is the caller's to see to.
-pub fn create(file: File, name: ImageName, virtual_size: u64, path: &Path) -> Result<Inspected> {
-    let file = PositionalFile::new(file);
+pub fn create(
+    file: Arc<dyn MediumFile>,
+    name: ImageName,
+    virtual_size: u64,
+    path: &Path,
+) -> Result<Inspected> {
     match name.format {
         ImageFormat::Vhd => {
             let new = vhd::image::NewImage {
                 timestamp: timestamp(SystemTime::now()),
                 ..vhd::image::NewImage::new(virtual_size, Uuid::new_v4())
             };
-            let created = vhd::image::create_dynamic(&file, &new);
+            let created = vhd::image::create_dynamic(&*file, &new);
             created.map_err(|source| Error::Image {
                 action: "create",
                 path: path.to_owned(),
@@ -164,7 +141,7 @@ pub fn create(file: File, name: ImageName, virtual_size: u64, path: &Path) -> Re
             })?;
         }
         ImageFormat::Raw => {
-            let grown = file.set_len(virtual_size).and_then(|()| file.sync_data());
+            let grown = file.set_len(virtual_size).and_then(|()| file.flush());
             grown.map_err(|source| Error::Io {
                 action: "create",
                 path: path.to_owned(),
@@ -172,5 +149,5 @@ pub fn create(file: File, name: ImageName, virtual_size: u64, path: &Path) -> Re
             })?;
         }
     }
-    inspect_file(&file, name, path)
+    inspect_file(&*file, name, path)
 }

@@ -1,7 +1,6 @@
 //! One VDI opened for a consumer.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,10 +16,10 @@ use super::open_images::{Hold, OpenImages, Use};
 use super::parents::SrParents;
 use super::paused::Paused;
 use super::{Error, Result};
-use crate::io::lock::{LockMode, try_lock};
-use crate::io::positional::{Allocation, PositionalFile};
+use crate::io::lock::LockMode;
+use crate::io::positional::Allocation;
 use crate::layout::cbt_log::ChangeLog;
-use crate::medium::directory::Directory;
+use crate::medium::files::{Files, MediumFile};
 use crate::sr::OpenMode;
 
 /// An image with its parents, open and locked until it is closed or dropped.
@@ -66,7 +65,7 @@ const DIRTY: u32 = 1;
 pub(super) struct Backing {
     pub format: Format,
     /// The file that is read and written, which has its flock.
-    pub leaf: Arc<PositionalFile>,
+    pub leaf: Arc<dyn MediumFile>,
     /// The image itself.
     pub hold: Hold,
     /// The parents, none for a raw image.
@@ -94,15 +93,15 @@ impl OpenImage {
     /// `InUse` when another opener excludes this one, `Missing` when it was removed meanwhile, `Image` when it or a
     /// parent is damaged or not there.
     pub fn open(
-        directory: &Arc<Directory>,
+        files: &Arc<dyn Files>,
         images: &Arc<OpenImages>,
         logs: &Arc<ChangeLogs>,
         name: ImageName,
-        file: File,
+        file: Arc<dyn MediumFile>,
         mode: OpenMode,
     ) -> Result<Self> {
-        let path = directory.path().join(name.file_name());
-        let backing = open_backing(directory, images, name, file, mode)?;
+        let path = files.path().join(name.file_name());
+        let backing = open_backing(files, images, name, file, mode)?;
         let size = backing.size().map_err(|source| Error::Io {
             action: "get the length of",
             path: path.clone(),
@@ -205,7 +204,7 @@ impl OpenImage {
     }
 
     /// The file of the image that is served; none once it is closed.
-    pub fn leaf_file(&self) -> Option<Arc<PositionalFile>> {
+    pub fn leaf_file(&self) -> Option<Arc<dyn MediumFile>> {
         let backing = self.backing.read().unwrap_or_else(PoisonError::into_inner);
         Some(backing.as_ref()?.leaf.clone())
     }
@@ -225,7 +224,7 @@ impl OpenImage {
         match &backing.format {
             _ if self.read_only => Ok(()),
             Format::Vhd(chain) => chain.flush().map_err(io::Error::from),
-            Format::Raw => self.sync_raw(&backing.leaf),
+            Format::Raw => self.sync_raw(&*backing.leaf),
         }
     }
 
@@ -297,9 +296,9 @@ impl OpenImage {
         Ok(())
     }
 
-    fn sync_raw(&self, file: &PositionalFile) -> io::Result<()> {
+    fn sync_raw(&self, file: &dyn MediumFile) -> io::Result<()> {
         self.usable()?;
-        file.sync_data()
+        file.flush()
             .inspect_err(|_| self.raw_poisoned.store(true, Ordering::Release))
     }
 
@@ -352,7 +351,7 @@ impl Export for OpenImage {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.with_backing("read", |backing| match &backing.format {
             Format::Vhd(chain) => chain.read_at(buffer, offset).map_err(io::Error::from),
-            Format::Raw => backing.leaf.read_exact_at(buffer, offset),
+            Format::Raw => backing.leaf.read_at(buffer, offset),
         })
     }
 
@@ -360,7 +359,7 @@ impl Export for OpenImage {
         let range = (offset, data.len() as u64);
         self.write_with("write", range, |backing| match &backing.format {
             Format::Vhd(chain) => chain.write_at(data, offset).map_err(io::Error::from),
-            Format::Raw => backing.leaf.write_all_at(data, offset),
+            Format::Raw => backing.leaf.write_at(data, offset),
         })
     }
 
@@ -370,7 +369,7 @@ impl Export for OpenImage {
             (offset, length),
             |backing| match &backing.format {
                 Format::Vhd(chain) => chain.write_zeroes(offset, length).map_err(io::Error::from),
-                Format::Raw => backing.leaf.punch_hole(offset, length),
+                Format::Raw => zero_raw(&*backing.leaf, offset, length),
             },
         )
     }
@@ -378,7 +377,8 @@ impl Export for OpenImage {
     fn trim_at(&self, offset: u64, length: u64) -> io::Result<()> {
         self.write_with("trim", (offset, length), |backing| match &backing.format {
             Format::Vhd(chain) => chain.discard(offset, length).map_err(io::Error::from),
-            Format::Raw => backing.leaf.punch_hole(offset, length),
+            // A medium that cannot give the space back keeps it.
+            Format::Raw => backing.leaf.punch_hole(offset, length).map(drop),
         })
     }
 
@@ -399,7 +399,7 @@ impl Export for OpenImage {
                     .map_err(io::Error::from)?;
                 Ok(extents.into_iter().map(vhd_extent).collect())
             }
-            Format::Raw => raw_status(&backing.leaf, offset, length, limit),
+            Format::Raw => raw_status(&*backing.leaf, offset, length, limit),
         })
     }
 
@@ -439,7 +439,7 @@ impl Export for OpenImage {
         let closed = match &backing.format {
             _ if self.read_only => Ok(()),
             Format::Vhd(chain) => chain.close().map_err(io::Error::from),
-            Format::Raw => self.sync_raw(&backing.leaf),
+            Format::Raw => self.sync_raw(&*backing.leaf),
         };
         // While the image is still locked: the next opener must find the log closed.
         if let Some(tracker) = &self.tracker {
@@ -462,20 +462,20 @@ impl Backing {
     fn size(&self) -> io::Result<u64> {
         match &self.format {
             Format::Vhd(chain) => Ok(chain.size()),
-            Format::Raw => self.leaf.size(),
+            Format::Raw => self.leaf.len(),
         }
     }
 }
 
 /// Holds, locks and opens an image and its parents.
 pub(super) fn open_backing(
-    directory: &Arc<Directory>,
+    files: &Arc<dyn Files>,
     images: &Arc<OpenImages>,
     name: ImageName,
-    file: File,
+    file: Arc<dyn MediumFile>,
     mode: OpenMode,
 ) -> Result<Backing> {
-    let path = directory.path().join(name.file_name());
+    let path = files.path().join(name.file_name());
     let io_error = |action, source| Error::Io {
         action,
         path: path.clone(),
@@ -487,21 +487,24 @@ pub(super) fn open_backing(
     };
     let in_use = || Error::InUse { uuid: name.uuid };
     let hold = images.hold(name, wanted).ok_or_else(in_use)?;
-    if !try_lock(&file, lock_mode).map_err(|source| io_error("lock", source))? {
+    if !file
+        .try_lock(lock_mode)
+        .map_err(|source| io_error("lock", source))?
+    {
         return Err(in_use());
     }
-    let is_current = directory.names(&name.file_name(), &file);
+    let is_current = files.names(&name.file_name(), &*file);
     if !is_current.map_err(|source| io_error("look at", source))? {
         return Err(Error::Missing {
             uuid: name.uuid,
-            directory: directory.path().to_owned(),
+            directory: files.path().to_owned(),
         });
     }
-    let leaf = Arc::new(PositionalFile::locked(file));
+    let leaf = file;
     let (format, parents) = match name.format {
         ImageFormat::Raw => (Format::Raw, Vec::new()),
         ImageFormat::Vhd => {
-            let resolver = SrParents::new(directory.clone(), images.clone());
+            let resolver = SrParents::new(files.clone(), images.clone());
             let chain = vhd::Chain::open(leaf.clone(), &resolver, access);
             let chain = chain.map_err(|source| Error::Image {
                 action: "open",
@@ -530,8 +533,15 @@ fn vhd_extent(extent: vhd::Extent) -> Extent {
     }
 }
 
+fn zero_raw(file: &dyn MediumFile, offset: u64, length: u64) -> io::Result<()> {
+    match file.punch_hole(offset, length)? {
+        true => Ok(()),
+        false => file.write_zeroes_at(offset, length),
+    }
+}
+
 fn raw_status(
-    file: &PositionalFile,
+    file: &dyn MediumFile,
     offset: u64,
     length: u64,
     limit: usize,

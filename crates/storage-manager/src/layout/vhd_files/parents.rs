@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::inspect::parent_of;
 use super::names::ImageFormat;
 use super::open_images::{Hold, OpenImages, Use};
-use crate::io::lock::{LockMode, try_lock};
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::{Access, Directory};
+use crate::io::lock::LockMode;
+use crate::medium::files::{Access, Files};
 
 /// Maps the parent that an image names to an image of the same SR, held as a parent and locked against writers of other
 /// processes.
@@ -16,16 +15,16 @@ use crate::medium::directory::{Access, Directory};
 /// Only the last component of the name counts, and only if it has the exact form of an image name. Depth, cycles and the
 /// parent's uuid are checked by the chain.
 pub struct SrParents {
-    directory: Arc<Directory>,
+    files: Arc<dyn Files>,
     images: Arc<OpenImages>,
     holds: Mutex<Vec<Hold>>,
 }
 
 impl SrParents {
     /// Looks in this directory.
-    pub fn new(directory: Arc<Directory>, images: Arc<OpenImages>) -> Self {
+    pub fn new(files: Arc<dyn Files>, images: Arc<OpenImages>) -> Self {
         SrParents {
-            directory,
+            files,
             images,
             holds: Mutex::default(),
         }
@@ -43,13 +42,13 @@ impl SrParents {
             .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
         let busy = || io::Error::new(io::ErrorKind::ResourceBusy, "it is open for writing");
         let hold = self.images.hold(name, Use::Parent).ok_or_else(busy)?;
-        let file = self.directory.open_file(&name.file_name(), Access::Read)?;
-        if !try_lock(&file, LockMode::Shared)? {
+        let file = self.files.open_file(&name.file_name(), Access::Read)?;
+        if !file.try_lock(LockMode::Shared)? {
             return Err(busy());
         }
         let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
         holds.push(hold);
-        let storage = Arc::new(PositionalFile::locked(file));
+        let storage: Arc<dyn vhd::Storage> = file;
         Ok(match name.format {
             ImageFormat::Vhd => vhd::ParentStorage::Vhd(storage),
             ImageFormat::Raw => vhd::ParentStorage::Raw(storage),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::open_image::{Backing, Format};
 use super::open_images::Hold;
 use super::{Error, Result};
-use crate::io::positional::PositionalFile;
+use crate::io::lock::LockMode;
+use crate::medium::files::MediumFile;
 
 /// What is behind an export, to be replaced by who has paused it.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl<'a> Paused<'a> {
     }
 
     /// The file of the image that is served, with its flock.
-    pub fn leaf(&self) -> Option<&Arc<PositionalFile>> {
+    pub fn leaf(&self) -> Option<&Arc<dyn MediumFile>> {
         Some(&self.backing.as_ref()?.leaf)
     }
 
@@ -94,7 +95,7 @@ impl<'a> Paused<'a> {
     }
 
     /// Takes another file as the one that the image is kept in; the old one is given back with its flock.
-    pub fn replace_leaf(&mut self, leaf: Arc<PositionalFile>) -> Option<Arc<PositionalFile>> {
+    pub fn replace_leaf(&mut self, leaf: Arc<dyn MediumFile>) -> Option<Arc<dyn MediumFile>> {
         Some(std::mem::replace(&mut self.backing.as_mut()?.leaf, leaf))
     }
 
@@ -104,8 +105,8 @@ impl<'a> Paused<'a> {
     /// Those of `change`; when the image cannot be opened again, which the error then says, it stays closed.
     pub fn rebuild(
         &mut self,
-        change: impl FnOnce(&Arc<PositionalFile>) -> Result<()>,
-        open: impl FnOnce(Arc<PositionalFile>) -> Result<(vhd::Chain, Vec<Hold>)>,
+        change: impl FnOnce(&Arc<dyn MediumFile>) -> Result<()>,
+        open: impl FnOnce(Arc<dyn MediumFile>) -> Result<(vhd::Chain, Vec<Hold>)>,
     ) -> Result<()> {
         let close_error = |source| Error::Image {
             action: "close",
@@ -139,12 +140,13 @@ impl<'a> Paused<'a> {
 
     /// Notes that the chain has got a new leaf, kept in this file, and that the leaf that it had is its parent, held as
     /// `base`. The old leaf's flock lets readers in.
-    pub fn push_leaf(&mut self, leaf: Arc<PositionalFile>, base: Option<Hold>) {
+    pub fn push_leaf(&mut self, leaf: Arc<dyn MediumFile>, base: Option<Hold>) {
         let Some(backing) = self.backing.as_mut() else {
             return;
         };
         let old = std::mem::replace(&mut backing.leaf, leaf);
-        old.share_lock();
+        // Fails only where locks do not work at all, and then there was none.
+        let _ = old.try_lock(LockMode::Shared);
         backing.parents.splice(0..0, base);
     }
 

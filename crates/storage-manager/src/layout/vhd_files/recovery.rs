@@ -3,16 +3,13 @@
 //! Everything here may be interrupted and begun again. What cannot be repaired stays as it is, with a line in the log: an
 //! image that needs it is refused when it is opened, and no other is.
 
-use std::sync::Arc;
-
 use uuid::Uuid;
 
 use super::inspect::inspect;
 use super::names::{EntryKind, ImageName, classify, new_base, new_leaf};
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Access;
+use crate::medium::files::Access;
 
 /// What was found besides images.
 #[derive(Debug, Default)]
@@ -65,10 +62,10 @@ impl VhdDirectory {
     }
 
     fn leftovers(&self) -> Result<Leftovers> {
-        let entries = self.directory.entries();
+        let entries = self.files.entries();
         let entries = entries.map_err(|source| self.io_error("list", None, source))?;
         let mut found = Leftovers::default();
-        for name in entries.iter().filter_map(|entry| entry.to_str()) {
+        for name in &entries {
             match classify(name) {
                 EntryKind::Temporary => found.temporaries.push(name.to_owned()),
                 EntryKind::NewLeaf(image) => found.new_leaves.push(image),
@@ -86,7 +83,7 @@ impl VhdDirectory {
             Err(error) => tracing::error!(
                 vdi.uuid = %uuid,
                 "could not {action} {uuid} in {}: {}; other images are not affected",
-                self.directory.path().display(),
+                self.files.path().display(),
                 error.chain_text()
             ),
         }
@@ -95,7 +92,7 @@ impl VhdDirectory {
     fn recover_new_leaf(&self, vdi: ImageName) -> Result<()> {
         let (leaf, file_name) = (new_leaf(vdi), vdi.file_name());
         let parent = self.parent_of_new_leaf(vdi);
-        let exists = self.directory.contains(&file_name);
+        let exists = self.files.contains(&file_name);
         if exists.map_err(|source| self.io_error("look for", Some(&file_name), source))? {
             let twins = self.twins(vdi)?;
             let base = parent.ok().filter(|parent| twins.contains(parent));
@@ -106,21 +103,21 @@ impl VhdDirectory {
                 self.remove_file(&leaf)?;
                 return self.sync_directory(&file_name);
             };
-            let replaced = self.directory.replace(&leaf, &file_name);
+            let replaced = self.files.replace(&leaf, &file_name);
             replaced.map_err(|source| self.io_error("rename to", Some(&file_name), source))?;
             self.sync_directory(&file_name)?;
             return self.close_base(base);
         }
         // The way without hard links: the VDI's file has the parent's name, and the VDI's name is free.
         let base = parent?;
-        inspect(&self.directory, base)?;
+        inspect(&*self.files, base)?;
         self.publish(&leaf, vdi)?;
         self.close_base(base)
     }
 
     /// The image that the child of an interrupted snapshot is based on, if the child is whole.
     fn parent_of_new_leaf(&self, vdi: ImageName) -> Result<ImageName> {
-        let inspected = super::inspect::inspect_named(&self.directory, &new_leaf(vdi), vdi)?;
+        let inspected = super::inspect::inspect_named(&*self.files, &new_leaf(vdi), vdi)?;
         let uuid = vdi.uuid;
         let found = new_leaf(vdi);
         inspected.parent.ok_or(Error::Unfinished { uuid, found })
@@ -129,7 +126,7 @@ impl VhdDirectory {
     fn recover_new_base(&self, uuid: Uuid) -> Result<()> {
         let base = ImageName::vhd(uuid);
         let file_name = base.file_name();
-        let exists = self.directory.contains(&file_name);
+        let exists = self.files.contains(&file_name);
         // If it is not there the snapshot was undone, or the image was merged and removed since.
         if exists.map_err(|source| self.io_error("look for", Some(&file_name), source))? {
             if self.twins(base)?.is_empty() {
@@ -145,9 +142,8 @@ impl VhdDirectory {
     /// Ends a base, which a consumer may have been writing when everything stopped, and hides it.
     fn close_base(&self, base: ImageName) -> Result<()> {
         let file_name = base.file_name();
-        let file = self.directory.open_file(&file_name, Access::ReadWrite);
+        let file = self.files.open_file(&file_name, Access::ReadWrite);
         let file = file.map_err(|source| self.io_error("open", Some(&file_name), source))?;
-        let file = Arc::new(PositionalFile::new(file));
         let repaired = vhd::image::FoundImage::read(file)
             .and_then(vhd::image::FoundImage::check)
             .and_then(vhd::image::CheckedImage::into_writable);
@@ -162,15 +158,15 @@ impl VhdDirectory {
     /// The other images whose names the file of this one has.
     fn twins(&self, image: ImageName) -> Result<Vec<ImageName>> {
         let file_name = image.file_name();
-        let others = self.directory.other_names(&file_name);
+        let others = self.files.other_names(&file_name);
         let others = others
             .map_err(|source| self.io_error("look for links of", Some(&file_name), source))?;
-        let others = others.iter().map(|name| name.to_string_lossy());
-        Ok(others.filter_map(|name| ImageName::parse(&name)).collect())
+        let others = others.iter();
+        Ok(others.filter_map(|name| ImageName::parse(name)).collect())
     }
 
     fn remove_file(&self, name: &str) -> Result<()> {
-        let removed = self.directory.remove(name).map(|_| ());
+        let removed = self.files.remove(name).map(|_| ());
         removed.map_err(|source| self.io_error("remove", Some(name), source))
     }
 }

@@ -8,8 +8,8 @@ use super::open_images::Use;
 use super::tree::ImageTree;
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
-use crate::io::lock::{LockMode, try_lock};
-use crate::medium::directory::Access;
+use crate::io::lock::LockMode;
+use crate::medium::files::Access;
 
 impl VhdDirectory {
     /// Removes an image, and leaves its log; one that is not there is no error. The directory is synced then, too: the
@@ -41,7 +41,7 @@ impl VhdDirectory {
             .open
             .hold(name, Use::Exclusive)
             .ok_or(Error::InUse { uuid })?;
-        let locked = try_lock(&file, LockMode::Exclusive);
+        let locked = file.try_lock(LockMode::Exclusive);
         if !locked.map_err(|source| self.io_error("lock", Some(&name.file_name()), source))? {
             return Err(Error::InUse { uuid });
         }
@@ -80,8 +80,8 @@ impl VhdDirectory {
         let Some(_hold) = self.open.hold(name, Use::Exclusive) else {
             return Ok(false);
         };
-        let _locked = match self.directory.open_file(&file_name, Access::Read) {
-            Ok(file) if try_lock(&file, LockMode::Exclusive).unwrap_or(false) => Some(file),
+        let _locked = match self.files.open_file(&file_name, Access::Read) {
+            Ok(file) if file.try_lock(LockMode::Exclusive).unwrap_or(false) => Some(file),
             Ok(_) => return Ok(false),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(source) => return Err(self.io_error("open", Some(&file_name), source)),
@@ -99,7 +99,7 @@ impl VhdDirectory {
 
     fn unlink(&self, name: ImageName) -> Result<()> {
         let file_name = name.file_name();
-        let removed = self.directory.remove(&file_name);
+        let removed = self.files.remove(&file_name);
         removed.map_err(|source| self.io_error("remove", Some(&file_name), source))?;
         self.tell(&[Change::Removed(name)]);
         self.sync_directory(&file_name)

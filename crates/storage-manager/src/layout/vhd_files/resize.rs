@@ -12,9 +12,8 @@ use super::open_images::Use;
 use super::parents::SrParents;
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
-use crate::io::lock::{LockMode, try_lock};
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Access;
+use crate::io::lock::LockMode;
+use crate::medium::files::{Access, MediumFile};
 use crate::sr::FoundVdi;
 
 impl VhdDirectory {
@@ -48,7 +47,7 @@ impl VhdDirectory {
         }
         let change = self.change(&[name])?;
         change.release(name);
-        let found = inspect(&self.directory, name)?;
+        let found = inspect(&*self.files, name)?;
         if found.hidden {
             return Err(Error::Hidden { uuid });
         }
@@ -88,7 +87,7 @@ impl VhdDirectory {
                     |leaf| {
                         // With a journal that could not be emptied, a crash would undo what is written from here on.
                         self.require_finished(name)?;
-                        let parents = SrParents::new(self.directory.clone(), self.open.clone());
+                        let parents = SrParents::new(self.files.clone(), self.open.clone());
                         let chain = vhd::Chain::open(leaf, &parents, vhd::Access::ReadWrite);
                         let chain = chain.map_err(|source| Error::Image {
                             action: "open again",
@@ -100,13 +99,13 @@ impl VhdDirectory {
                 )?,
                 None => {
                     let (_, file) = self.find(uuid, Access::ReadWrite)?;
-                    let locked = try_lock(&file, LockMode::Exclusive);
+                    let locked = file.try_lock(LockMode::Exclusive);
                     if !locked
                         .map_err(|source| self.io_error("lock", Some(&name.file_name()), source))?
                     {
                         return Err(Error::InUse { uuid });
                     }
-                    self.grow(name, &Arc::new(PositionalFile::locked(file)), size)?;
+                    self.grow(name, &file, size)?;
                 }
             }
             // Before a consumer can write to the new range.
@@ -115,7 +114,7 @@ impl VhdDirectory {
     }
 
     /// Grows an image that no chain has open; on error it is as it was, or its journal stays.
-    fn grow(&self, name: ImageName, image: &Arc<PositionalFile>, size: u64) -> Result<()> {
+    fn grow(&self, name: ImageName, image: &Arc<dyn MediumFile>, size: u64) -> Result<()> {
         let image_error = |action, source| Error::Image {
             action,
             path: self.path_of(&name.file_name()),
@@ -129,21 +128,21 @@ impl VhdDirectory {
                 .map_err(|source| image_error("grow", source));
         }
         let journal_name = resize_journal(name.uuid);
-        let created = self.directory.create_file(&journal_name);
+        let created = self.files.create_file(&journal_name);
         let created =
             created.map_err(|source| self.io_error("create", Some(&journal_name), source))?;
-        let journal = PositionalFile::new(created);
+        let journal = created;
         let mut grown = self.sync_directory(&journal_name).and_then(|()| {
-            let grown = vhd::image::grow(image, &journal, size);
+            let grown = vhd::image::grow(image, &*journal, size);
             grown
                 .map(drop)
                 .map_err(|source| image_error("grow", source))
         });
         if grown.is_err() {
             let undo_error = |source| image_error("give back its old size to", source);
-            if !vhd::image::revert(image, &journal).map_err(undo_error)? {
+            if !vhd::image::revert(image, &*journal).map_err(undo_error)? {
                 // There is nothing to undo, but on stable storage the journal may still say so.
-                let emptied = journal.set_len(0).and_then(|()| journal.sync_data());
+                let emptied = journal.set_len(0).and_then(|()| journal.flush());
                 emptied.map_err(|source| self.io_error("empty", Some(&journal_name), source))?;
                 let found = vhd::image::inspect(image).map_err(undo_error)?;
                 if found.virtual_size == size {
@@ -152,7 +151,7 @@ impl VhdDirectory {
             }
         }
         // Empty, it is harmless.
-        if let Err(error) = self.directory.remove(&journal_name) {
+        if let Err(error) = self.files.remove(&journal_name) {
             tracing::warn!(vdi.uuid = %name.uuid, %error, "remove the empty journal of a resize; the next attach of the SR does it");
         }
         grown
@@ -161,15 +160,12 @@ impl VhdDirectory {
     /// Gives an image back the size that it had before a resize that was interrupted, here or in XenServer.
     pub(super) fn recover_resize(&self, uuid: Uuid) -> Result<()> {
         let (name, journal_name) = (ImageName::vhd(uuid), resize_journal(uuid));
-        let open = |name: &str| {
-            let file = self.directory.open_file(name, Access::ReadWrite);
-            file.map(PositionalFile::new)
-        };
+        let open = |name: &str| self.files.open_file(name, Access::ReadWrite);
         match open(&name.file_name()) {
             Ok(image) => {
                 let journal = open(&journal_name)
                     .map_err(|source| self.io_error("open", Some(&journal_name), source))?;
-                let reverted = vhd::image::revert(&image, &journal);
+                let reverted = vhd::image::revert(&*image, &*journal);
                 reverted.map_err(|source| Error::Image {
                     action: "give back its old size to",
                     path: self.path_of(&name.file_name()),
@@ -180,7 +176,7 @@ impl VhdDirectory {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => return Err(self.io_error("open", Some(&name.file_name()), source)),
         }
-        let removed = self.directory.remove(&journal_name).map(drop);
+        let removed = self.files.remove(&journal_name).map(drop);
         removed.map_err(|source| self.io_error("remove", Some(&journal_name), source))
     }
 }

@@ -9,7 +9,7 @@ use super::inspect::{Inspected, inspect};
 use super::names::{EntryKind, ImageFormat, ImageName, classify};
 use super::tree::{BrokenChain, ImageTree};
 use super::{Error, Result};
-use crate::medium::directory::Directory;
+use crate::medium::files::Files;
 use crate::sr::{DamagedImage, FoundVdi};
 
 /// What a survey found.
@@ -35,18 +35,17 @@ pub struct Listing {
 
 impl Listing {
     /// Reads every image of the directory.
-    pub fn read(directory: &Directory) -> Result<Self> {
-        let entries = directory.entries().map_err(|source| Error::Io {
+    pub fn read(files: &dyn Files) -> Result<Self> {
+        let entries = files.entries().map_err(|source| Error::Io {
             action: "list",
-            path: directory.path().to_owned(),
+            path: files.path().to_owned(),
             source,
         })?;
         let mut listing = Listing::default();
         for entry in entries {
-            let shown = entry.to_string_lossy();
-            match classify(&shown) {
-                EntryKind::Image(name) => listing.read_again(directory, name),
-                EntryKind::Misnamed => listing.misnamed.push(shown.into_owned()),
+            match classify(&entry) {
+                EntryKind::Image(name) => listing.read_again(files, name),
+                EntryKind::Misnamed => listing.misnamed.push(entry),
                 _ => {}
             }
         }
@@ -54,8 +53,8 @@ impl Listing {
     }
 
     /// Reads one image again, which has changed, come or gone.
-    pub fn read_again(&mut self, directory: &Directory, name: ImageName) {
-        match inspect(directory, name) {
+    pub fn read_again(&mut self, files: &dyn Files, name: ImageName) {
+        match inspect(files, name) {
             // Removed between the listing and now: it was not there.
             Err(Error::Missing { .. }) => drop(self.read.remove(&name)),
             read => drop(self.read.insert(name, read)),
@@ -66,14 +65,14 @@ impl Listing {
     /// place in the tree tells of, as a merge that makes its target larger, or exchanges names.
     ///
     /// Of use only while nothing can change.
-    pub fn read_doubtful_again(&mut self, directory: &Directory) {
+    pub fn read_doubtful_again(&mut self, files: &dyn Files) {
         let unread = self.read.iter().filter(|(_, read)| read.is_err());
         let names: Vec<ImageName> = unread.map(|(name, _)| *name).collect();
         for name in names {
-            self.read_again(directory, name);
+            self.read_again(files, name);
         }
         self.misnamed
-            .retain(|name| directory.contains(name).unwrap_or(true));
+            .retain(|name| files.contains(name).unwrap_or(true));
     }
 
     /// Tells what can be served.

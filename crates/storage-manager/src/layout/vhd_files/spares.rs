@@ -3,7 +3,6 @@
 //! The table of an image of 2040 GiB takes 4.3 MB, and a snapshot needs two images. Writing and syncing them would take ten
 //! times as long as everything else that a snapshot does.
 
-use std::fs::File;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -12,8 +11,7 @@ use std::time::{Duration, Instant};
 use nbd::Export;
 
 use super::open_images::OpenImages;
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Directory;
+use crate::medium::files::{Files, UnnamedFile};
 
 /// Virtual size in bytes from which on files are made ahead: the table of a smaller image takes less than 256 KiB.
 pub const SPARE_FROM: u64 = 128 << 30;
@@ -45,7 +43,7 @@ pub struct Spares {
 
 #[derive(Debug)]
 struct Shared {
-    directory: Arc<Directory>,
+    files: Arc<dyn Files>,
     images: Arc<OpenImages>,
     state: Mutex<State>,
     changed: Condvar,
@@ -63,14 +61,14 @@ struct State {
 struct SpareSize {
     virtual_size: u64,
     wanted: Instant,
-    files: Vec<File>,
+    files: Vec<Box<dyn UnnamedFile>>,
 }
 
 impl Spares {
     /// No files, and no thread before some are wanted.
-    pub fn new(directory: Arc<Directory>, images: Arc<OpenImages>) -> Self {
+    pub fn new(files: Arc<dyn Files>, images: Arc<OpenImages>) -> Self {
         let shared = Shared {
-            directory,
+            files,
             images,
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -97,7 +95,7 @@ impl Spares {
     }
 
     /// A file that [`vhd::image::prepare_differencing`] has prepared for this size, if there is one.
-    pub fn take(&self, virtual_size: u64) -> Option<File> {
+    pub fn take(&self, virtual_size: u64) -> Option<Box<dyn UnnamedFile>> {
         let mut state = self.shared.lock();
         let mut sizes = state.sizes.iter_mut();
         sizes
@@ -194,10 +192,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn make(&self, virtual_size: u64) -> io::Result<File> {
-        let file = self.directory.create_unnamed_file()?;
-        let prepared = PositionalFile::new(file.try_clone()?);
-        vhd::image::prepare_differencing(&prepared, virtual_size).map_err(io::Error::from)?;
+    fn make(&self, virtual_size: u64) -> io::Result<Box<dyn UnnamedFile>> {
+        let file = self.files.create_unnamed_file()?;
+        vhd::image::prepare_differencing(&**file.file(), virtual_size).map_err(io::Error::from)?;
         Ok(file)
     }
 
@@ -210,7 +207,7 @@ impl Shared {
     }
 
     fn give_up(&self, reason: &str) {
-        let path = self.directory.path().display();
+        let path = self.files.path().display();
         tracing::info!(sr.path = %path, "snapshots of large images take a little longer here: {reason}");
         self.stop();
     }
@@ -230,7 +227,7 @@ impl Shared {
             }
         }
         state.sizes.retain(|size| size.wanted.elapsed() < KEPT_FOR);
-        let space = self.directory.space().ok();
+        let space = self.files.space().ok();
         let free = space.map(|space| {
             space
                 .physical_size
@@ -243,7 +240,7 @@ impl Shared {
         state.missing()
     }
 
-    fn add(&self, virtual_size: u64, file: File) {
+    fn add(&self, virtual_size: u64, file: Box<dyn UnnamedFile>) {
         let mut state = self.lock();
         let mut sizes = state.sizes.iter_mut();
         if let Some(size) = sizes.find(|size| size.virtual_size == virtual_size) {

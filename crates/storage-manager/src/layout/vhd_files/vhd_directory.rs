@@ -22,14 +22,14 @@ use super::spares::Spares;
 use super::tree::ImageTree;
 use super::tree_locks::{LockedTrees, TreeLocks};
 use super::{Error, Result};
-use crate::medium::directory::{Access, Directory};
+use crate::medium::files::{Access, Files, MediumFile};
 use crate::sr::{FoundVdi, OpenMode};
 
-/// An SR directory whose lock is held by the caller.
+/// The images of an SR, wherever their files are; that nobody else changes them is the caller's to see to.
 ///
 /// Locks are taken in this order: the trees of the images to change, `changing`, the known tree.
 pub struct VhdDirectory {
-    pub(super) directory: Arc<Directory>,
+    pub(super) files: Arc<dyn Files>,
     pub(super) open: Arc<OpenImages>,
     pub(super) logs: Arc<ChangeLogs>,
     tree: Mutex<KnownTree>,
@@ -53,15 +53,14 @@ pub struct TreeChange<'a> {
 }
 
 impl VhdDirectory {
-    /// Takes the directory and finishes or undoes what an earlier process left half made.
-    pub fn new(directory: Directory) -> Result<Self> {
+    /// Takes the files and finishes or undoes what an earlier process left half made.
+    pub fn new(files: Arc<dyn Files>) -> Result<Self> {
         let open = Arc::new(OpenImages::default());
-        let directory = Arc::new(directory);
         let images = VhdDirectory {
-            logs: Arc::new(ChangeLogs::new(directory.clone())),
+            logs: Arc::new(ChangeLogs::new(files.clone())),
             flusher: Flusher::new(FLUSH_INTERVAL, open.clone()),
-            spares: Spares::new(directory.clone(), open.clone()),
-            directory,
+            spares: Spares::new(files.clone(), open.clone()),
+            files,
             open,
             tree: Mutex::default(),
             trees: TreeLocks::default(),
@@ -74,9 +73,9 @@ impl VhdDirectory {
         Ok(images)
     }
 
-    /// The directory.
-    pub fn directory(&self) -> &Arc<Directory> {
-        &self.directory
+    /// The files.
+    pub fn files(&self) -> &Arc<dyn Files> {
+        &self.files
     }
 
     /// The images that are open, and what is held of each image.
@@ -152,7 +151,7 @@ impl VhdDirectory {
             Err(Error::Missing { .. }) => return self.stat_log(uuid),
             Err(error) => return Err(error),
         };
-        let inspected = inspect(&self.directory, name)?;
+        let inspected = inspect(&*self.files, name)?;
         let is_parent = inspected.hidden || self.child_of(name)?.is_some();
         self.shown(found_vdi(name, &inspected, is_parent))
     }
@@ -173,7 +172,7 @@ impl VhdDirectory {
     }
 
     fn read_all(&self) -> Result<(Survey, RwLockWriteGuard<'_, ()>)> {
-        let mut listing = Listing::read(&self.directory)?;
+        let mut listing = Listing::read(&*self.files)?;
         let quiet = self
             .changing
             .write()
@@ -182,13 +181,13 @@ impl VhdDirectory {
         match changed {
             Some(changed) => changed
                 .into_iter()
-                .for_each(|name| listing.read_again(&self.directory, name)),
+                .for_each(|name| listing.read_again(&*self.files, name)),
             None => {
                 self.lock_tree().begin_scan();
-                listing = Listing::read(&self.directory)?;
+                listing = Listing::read(&*self.files)?;
             }
         }
-        listing.read_doubtful_again(&self.directory);
+        listing.read_doubtful_again(&*self.files);
         Ok((listing.survey(), quiet))
     }
 
@@ -210,7 +209,7 @@ impl VhdDirectory {
             self.require_leaf(name)?;
             self.require_finished(name)?;
         }
-        let image = OpenImage::open(&self.directory, &self.open, &self.logs, name, file, mode)?;
+        let image = OpenImage::open(&self.files, &self.open, &self.logs, name, file, mode)?;
         let image = Arc::new(image);
         self.open.add(&image);
         drop(change);
@@ -243,28 +242,31 @@ impl VhdDirectory {
         };
         // With the second one it is not known which of two files is the image.
         for journal in [resize_journal(name.uuid), leaf_journal(name.uuid)] {
-            let has_journal = self.directory.contains(&journal);
+            let has_journal = self.files.contains(&journal);
             if has_journal.map_err(|source| self.io_error("look for", Some(&journal), source))? {
                 return Err(unfinished(journal));
             }
         }
-        let others = self.directory.other_names(&file_name);
+        let others = self.files.other_names(&file_name);
         let others = others
             .map_err(|source| self.io_error("look for links of", Some(&file_name), source))?;
         // A link that is no image is somebody's way to keep a copy, and his affair.
-        let image =
-            |other: &&std::ffi::OsString| ImageName::parse(&other.to_string_lossy()).is_some();
+        let image = |other: &&String| ImageName::parse(other).is_some();
         match others.iter().find(image) {
             None => Ok(()),
-            Some(other) => Err(unfinished(other.to_string_lossy().into_owned())),
+            Some(other) => Err(unfinished(other.clone())),
         }
     }
 
     /// Opens the file of a VDI, whichever format it has.
-    pub(super) fn find(&self, uuid: Uuid, access: Access) -> Result<(ImageName, std::fs::File)> {
+    pub(super) fn find(
+        &self,
+        uuid: Uuid,
+        access: Access,
+    ) -> Result<(ImageName, Arc<dyn MediumFile>)> {
         for name in [ImageName::vhd(uuid), ImageName::raw(uuid)] {
             let file_name = name.file_name();
-            match self.directory.open_file(&file_name, access) {
+            match self.files.open_file(&file_name, access) {
                 Ok(file) => return Ok((name, file)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(source) => return Err(self.io_error("open", Some(&file_name), source)),
@@ -287,7 +289,7 @@ impl VhdDirectory {
     pub(super) fn require_free(&self, uuid: Uuid) -> Result<()> {
         for name in [ImageName::vhd(uuid), ImageName::raw(uuid)] {
             let file_name = name.file_name();
-            let taken = self.directory.contains(&file_name);
+            let taken = self.files.contains(&file_name);
             if taken.map_err(|source| self.io_error("look for", Some(&file_name), source))? {
                 return Err(Error::Exists {
                     path: self.path_of(&file_name),
@@ -318,7 +320,7 @@ impl VhdDirectory {
     fn loaded_tree(&self) -> Result<MutexGuard<'_, KnownTree>> {
         let mut known = self.lock_tree();
         if known.tree().is_none() {
-            known.set(Listing::read(&self.directory)?.survey().tree);
+            known.set(Listing::read(&*self.files)?.survey().tree);
         }
         Ok(known)
     }
@@ -328,18 +330,18 @@ impl VhdDirectory {
     }
 
     pub(super) fn path_of(&self, file_name: &str) -> std::path::PathBuf {
-        self.directory.path().join(file_name)
+        self.files.path().join(file_name)
     }
 
     pub(super) fn sync_directory(&self, file_name: &str) -> Result<()> {
-        let synced = self.directory.sync();
+        let synced = self.files.sync();
         synced.map_err(|source| self.io_error("sync the directory of", Some(file_name), source))
     }
 
     pub(super) fn missing(&self, uuid: Uuid) -> Error {
         Error::Missing {
             uuid,
-            directory: self.directory.path().to_owned(),
+            directory: self.files.path().to_owned(),
         }
     }
 
@@ -349,10 +351,8 @@ impl VhdDirectory {
         file_name: Option<&str>,
         source: std::io::Error,
     ) -> Error {
-        let path = file_name.map_or_else(
-            || self.directory.path().to_owned(),
-            |name| self.path_of(name),
-        );
+        let path =
+            file_name.map_or_else(|| self.files.path().to_owned(), |name| self.path_of(name));
         Error::Io {
             action,
             path,
@@ -378,7 +378,7 @@ impl TreeChange<'_> {
 impl std::fmt::Debug for VhdDirectory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("VhdDirectory")
-            .field("directory", &self.directory)
+            .field("files", &self.files)
             .field("open", &self.open)
             .finish_non_exhaustive()
     }

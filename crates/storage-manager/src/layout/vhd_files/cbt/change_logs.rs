@@ -12,7 +12,7 @@ use super::tracker::{ChangeTracker, Tracking};
 use crate::layout::cbt_log::{ChainError, ChangeLog, Header, changed_between, log_length};
 use crate::layout::vhd_files::names::{EntryKind, cbt_log_of, classify};
 use crate::layout::vhd_files::{Error, Result};
-use crate::medium::directory::{Access, Directory};
+use crate::medium::files::{Access, Files};
 
 /// Why there is no list of changed blocks.
 pub type ChangedBlocksError = ChainError<Error>;
@@ -31,7 +31,7 @@ pub struct LogSummary {
 /// A log that nobody has open is consistent: what is not is mended when the SR is attached and when a VDI is opened.
 #[derive(Debug)]
 pub struct ChangeLogs {
-    pub(super) directory: Arc<Directory>,
+    pub(super) files: Arc<dyn Files>,
     /// The trackers of the VDIs that are open for writing. Held while logs are linked, so that one change of the chain is
     /// made at a time; consumers' reads and writes never wait for it.
     open: Mutex<Trackers>,
@@ -41,9 +41,9 @@ pub(super) type Trackers = BTreeMap<Uuid, Weak<ChangeTracker>>;
 
 impl ChangeLogs {
     /// The logs in this directory.
-    pub fn new(directory: Arc<Directory>) -> Self {
+    pub fn new(files: Arc<dyn Files>) -> Self {
         ChangeLogs {
-            directory,
+            files,
             open: Mutex::default(),
         }
     }
@@ -102,14 +102,14 @@ impl ChangeLogs {
         path: &Path,
         is_open: bool,
     ) -> Result<Option<Tracking>> {
-        let Some((file, header)) = log_file::open(&self.directory, vdi)? else {
+        let Some((file, header)) = log_file::open(&*self.files, vdi)? else {
             return Ok(None);
         };
         if !header.consistent && !header.open_here {
             self.drop_damaged(vdi, &Error::LogInconsistent { vdi })?;
             return Ok(None);
         }
-        let mut log = log_file::content(&self.directory, vdi, &file, header)?;
+        let mut log = log_file::content(&*self.files, vdi, &*file, header)?;
         let is_complete = log.header.consistent && log.header.size == size;
         if !log.header.consistent
             && let Some(leaf) = leaf
@@ -121,16 +121,16 @@ impl ChangeLogs {
         log.resize(size);
         log.set_open(is_open);
         let written = match is_complete {
-            true => log_file::write_header(&file, &log.header),
-            false => log_file::write_blocks(&file, &log),
+            true => log_file::write_header(&*file, &log.header),
+            false => log_file::write_blocks(&*file, &log),
         };
-        written.map_err(|source| log_file::io_error(&self.directory, "write", vdi, source))?;
+        written.map_err(|source| log_file::io_error(&*self.files, "write", vdi, source))?;
         Ok(Some(Tracking::new(file, &log)))
     }
 
     fn drop_damaged(&self, vdi: Uuid, error: &Error) -> Result<()> {
         tracing::warn!(vdi.uuid = %vdi, error = %error.chain_text(), "drop a change-tracking log that cannot be kept up; the next backup of the VDI must be a full one");
-        log_file::remove(&self.directory, vdi)
+        log_file::remove(&*self.files, vdi)
     }
 
     /// Starts the log of a VDI of `size` bytes; one that has a log keeps it.
@@ -142,7 +142,7 @@ impl ChangeLogs {
         let tracker = tracker_of(&open, vdi);
         let mut log = ChangeLog::new(size, None);
         log.set_open(tracker.is_some());
-        let file = log_file::replace(&self.directory, vdi, &log)?;
+        let file = log_file::replace(&*self.files, vdi, &log)?;
         if let Some(tracker) = tracker {
             tracker.replace(Some(Tracking::new(file, &log)));
         }
@@ -168,7 +168,7 @@ impl ChangeLogs {
         if let Some(tracker) = tracker_of(&open, vdi) {
             tracker.replace(None);
         }
-        log_file::remove(&self.directory, vdi)
+        log_file::remove(&*self.files, vdi)
     }
 
     /// Makes sure that the log of a VDI says on stable storage all that has changed so far, because its leaf, which could
@@ -185,8 +185,8 @@ impl ChangeLogs {
         let sealed = match tracker_of(&open, vdi) {
             Some(tracker) => tracker
                 .try_publish()
-                .map_err(|source| log_file::io_error(&self.directory, "write", vdi, source)),
-            None => match log_file::open(&self.directory, vdi)? {
+                .map_err(|source| log_file::io_error(&*self.files, "write", vdi, source)),
+            None => match log_file::open(&*self.files, vdi)? {
                 Some((_, header)) if !header.consistent || header.size != size => {
                     self.complete(vdi, leaf, size, path, false).map(drop)
                 }
@@ -218,7 +218,7 @@ impl ChangeLogs {
             Err(error) => {
                 tracing::warn!(vdi.uuid = %vdi, snapshot.uuid = %snapshot, error = %error.chain_text(), "could not give the change-tracking log to the snapshot; it has none");
                 // Mended at the next attach if it cannot be removed.
-                let _ = log_file::remove(&self.directory, snapshot);
+                let _ = log_file::remove(&*self.files, snapshot);
                 false
             }
         }
@@ -233,10 +233,10 @@ impl ChangeLogs {
         let size = log.header.size;
         log.header.child = Some(vdi);
         log.set_open(false);
-        log_file::replace(&self.directory, snapshot, &log)?;
+        log_file::replace(&*self.files, snapshot, &log)?;
         let mut fresh = ChangeLog::new(size, Some(snapshot));
         fresh.set_open(tracker.is_some());
-        let file = log_file::replace(&self.directory, vdi, &fresh)?;
+        let file = log_file::replace(&*self.files, vdi, &fresh)?;
         if let Some(tracker) = tracker {
             tracker.replace(Some(Tracking::new(file, &fresh)));
         }
@@ -255,7 +255,7 @@ impl ChangeLogs {
                 return Ok(());
             };
             log.resize(size);
-            let file = log_file::replace(&self.directory, vdi, &log)?;
+            let file = log_file::replace(&*self.files, vdi, &log)?;
             if let Some(tracker) = tracker_of(&open, vdi) {
                 tracker.replace(Some(Tracking::new(file, &log)));
             }
@@ -279,8 +279,8 @@ impl ChangeLogs {
         let open = self.lock();
         let Some(log) = self.log(&open, vdi)? else {
             // There may be one that cannot be read.
-            return match log_file::exists(&self.directory, vdi)? {
-                true => log_file::remove(&self.directory, vdi),
+            return match log_file::exists(&*self.files, vdi)? {
+                true => log_file::remove(&*self.files, vdi),
                 false => Ok(()),
             };
         };
@@ -295,20 +295,20 @@ impl ChangeLogs {
             heir = Some(child);
         }
         self.relink_parent(&open, parent, vdi, heir)?;
-        log_file::remove(&self.directory, vdi)
+        log_file::remove(&*self.files, vdi)
     }
 
     fn absorb(&self, open: &Trackers, child: Uuid, log: &ChangeLog) -> Result<()> {
-        let failed = |source| log_file::io_error(&self.directory, "write", child, source);
+        let failed = |source| log_file::io_error(&*self.files, "write", child, source);
         if let Some(tracker) = tracker_of(open, child) {
             return tracker.absorb(&log.blocks).map_err(failed);
         }
-        let Some((file, header)) = log_file::open(&self.directory, child)? else {
+        let Some((file, header)) = log_file::open(&*self.files, child)? else {
             return Ok(());
         };
-        let mut heir = log_file::content(&self.directory, child, &file, header)?;
+        let mut heir = log_file::content(&*self.files, child, &*file, header)?;
         heir.blocks.union(&log.blocks);
-        log_file::write_blocks(&file, &heir).map_err(failed)
+        log_file::write_blocks(&*file, &heir).map_err(failed)
     }
 
     /// The blocks of `to` that have changed since `from`, as the API answers them.
@@ -363,12 +363,12 @@ impl ChangeLogs {
 
     /// The VDIs for which there is a file of a log.
     pub(super) fn listed(&self) -> Result<Vec<Uuid>> {
-        let entries = self.directory.entries().map_err(|source| Error::Io {
+        let entries = self.files.entries().map_err(|source| Error::Io {
             action: "list",
-            path: self.directory.path().to_owned(),
+            path: self.files.path().to_owned(),
             source,
         })?;
-        let names = entries.iter().filter_map(|entry| entry.to_str());
+        let names = entries.iter().map(String::as_str);
         let logs = names.filter(|name| classify(name) == EntryKind::SrFile);
         let mut vdis: Vec<Uuid> = logs.filter_map(cbt_log_of).collect();
         vdis.sort_unstable();
@@ -379,14 +379,14 @@ impl ChangeLogs {
         if let Some(tracker) = tracker_of(open, vdi) {
             return Ok(tracker.header());
         }
-        let opened = log_file::open_for(&self.directory, vdi, Access::Read)?;
+        let opened = log_file::open_for(&*self.files, vdi, Access::Read)?;
         Ok(opened.map(|(_, header)| header))
     }
 
     fn log(&self, open: &Trackers, vdi: Uuid) -> Result<Option<ChangeLog>> {
         match tracker_of(open, vdi) {
             Some(tracker) => Ok(tracker.log()),
-            None => log_file::read(&self.directory, vdi),
+            None => log_file::read(&*self.files, vdi),
         }
     }
 
@@ -407,12 +407,12 @@ impl ChangeLogs {
         }
         let written = match tracker_of(open, vdi) {
             Some(tracker) => tracker.change_header(change),
-            None => match log_file::open(&self.directory, vdi)? {
-                Some((file, _)) => log_file::write_header(&file, &after),
+            None => match log_file::open(&*self.files, vdi)? {
+                Some((file, _)) => log_file::write_header(&*file, &after),
                 None => Ok(()),
             },
         };
-        written.map_err(|source| log_file::io_error(&self.directory, "write", vdi, source))
+        written.map_err(|source| log_file::io_error(&*self.files, "write", vdi, source))
     }
 
     /// Gives the log `parent` the child `to` where it has the child `from`.

@@ -1,46 +1,46 @@
 //! One log as a file of the SR directory.
 
 use std::io;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::io::fault;
-use crate::io::positional::PositionalFile;
 use crate::layout::cbt_log::{ChangeLog, HEADER_LENGTH, Header, MAX_TRACKED_SIZE, log_length};
 use crate::layout::vhd_files::names::{cbt_log_name, temporary_name};
 use crate::layout::vhd_files::{Error, Result};
-use crate::medium::directory::{Access, Directory};
+use crate::medium::files::{Access, Files, MediumFile};
 
 /// The header of a VDI's log with its file; none when it has no log or one that cannot be read, which is said in the
 /// server's log.
-pub fn open(directory: &Directory, vdi: Uuid) -> Result<Option<(PositionalFile, Header)>> {
-    open_for(directory, vdi, Access::ReadWrite)
+pub fn open(files: &dyn Files, vdi: Uuid) -> Result<Option<(Arc<dyn MediumFile>, Header)>> {
+    open_for(files, vdi, Access::ReadWrite)
 }
 
 /// As [`open`], with this access.
 pub fn open_for(
-    directory: &Directory,
+    files: &dyn Files,
     vdi: Uuid,
     access: Access,
-) -> Result<Option<(PositionalFile, Header)>> {
+) -> Result<Option<(Arc<dyn MediumFile>, Header)>> {
     let name = cbt_log_name(vdi);
-    let file = match directory.open_file(&name, access) {
-        Ok(file) => PositionalFile::new(file),
+    let file = match files.open_file(&name, access) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         // No regular file: not made by anybody who tracks changes.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             tracing::warn!(vdi.uuid = %vdi, %error, "take what has the name of a change-tracking log for none");
             return Ok(None);
         }
-        Err(source) => return Err(io_error(directory, "open", vdi, source)),
+        Err(source) => return Err(io_error(files, "open", vdi, source)),
     };
-    let failed = |source| io_error(directory, "read", vdi, source);
-    let length = file.size().map_err(failed)?;
+    let failed = |source| io_error(files, "read", vdi, source);
+    let length = file.len().map_err(failed)?;
     let mut head = [0; HEADER_LENGTH];
     let needed = if length < HEADER_LENGTH as u64 {
         HEADER_LENGTH as u64
     } else {
-        file.read_exact_at(&mut head, 0).map_err(failed)?;
+        file.read_at(&mut head, 0).map_err(failed)?;
         match Header::parse(&head) {
             Ok(header) if length >= log_length(header.size) => return Ok(Some((file, header))),
             Ok(header) => log_length(header.size),
@@ -60,24 +60,24 @@ pub fn open_for(
 }
 
 /// Reads a VDI's log; none as for [`open`].
-pub fn read(directory: &Directory, vdi: Uuid) -> Result<Option<ChangeLog>> {
-    match open_for(directory, vdi, Access::Read)? {
-        Some((file, header)) => content(directory, vdi, &file, header).map(Some),
+pub fn read(files: &dyn Files, vdi: Uuid) -> Result<Option<ChangeLog>> {
+    match open_for(files, vdi, Access::Read)? {
+        Some((file, header)) => content(files, vdi, &*file, header).map(Some),
         None => Ok(None),
     }
 }
 
 /// Reads the rest of a log whose header was read.
 pub fn content(
-    directory: &Directory,
+    files: &dyn Files,
     vdi: Uuid,
-    file: &PositionalFile,
+    file: &dyn MediumFile,
     header: Header,
 ) -> Result<ChangeLog> {
     debug_assert!(header.size <= MAX_TRACKED_SIZE, "parsing bounds it");
     let mut bytes = vec![0; log_length(header.size) as usize];
-    file.read_exact_at(&mut bytes, 0)
-        .map_err(|source| io_error(directory, "read", vdi, source))?;
+    file.read_at(&mut bytes, 0)
+        .map_err(|source| io_error(files, "read", vdi, source))?;
     ChangeLog::parse(&bytes).map_err(|source| Error::ChangeLog { vdi, source })
 }
 
@@ -85,23 +85,23 @@ pub fn content(
 ///
 /// Write order: the log is written under a temporary name and synced (swept at the next attach), gets its name (the old
 /// log or the new one, never a mixture), and the directory is synced.
-pub fn replace(directory: &Directory, vdi: Uuid, log: &ChangeLog) -> Result<PositionalFile> {
+pub fn replace(files: &dyn Files, vdi: Uuid, log: &ChangeLog) -> Result<Arc<dyn MediumFile>> {
     let name = cbt_log_name(vdi);
     let temporary = temporary_name(&name);
-    let failed = |action| move |source| io_error(directory, action, vdi, source);
-    let write = || -> io::Result<PositionalFile> {
-        let file = PositionalFile::new(directory.create_file(&temporary)?);
-        file.write_all_at(&log.to_bytes(), 0)?;
-        file.sync_data()?;
-        directory.replace(&temporary, &name)?;
+    let failed = |action| move |source| io_error(files, action, vdi, source);
+    let write = || -> io::Result<Arc<dyn MediumFile>> {
+        let file = files.create_file(&temporary)?;
+        file.write_at(&log.to_bytes(), 0)?;
+        file.flush()?;
+        files.replace(&temporary, &name)?;
         Ok(file)
     };
     let file = write().map_err(|source| {
         // The sweep at the next attach gets what cannot be removed now.
-        let _ = directory.remove(&temporary);
+        let _ = files.remove(&temporary);
         failed("write")(source)
     })?;
-    directory.sync().map_err(failed("sync the directory of"))?;
+    files.sync().map_err(failed("sync the directory of"))?;
     Ok(file)
 }
 
@@ -109,19 +109,19 @@ pub fn replace(directory: &Directory, vdi: Uuid, log: &ChangeLog) -> Result<Posi
 ///
 /// # Durability
 /// On return it is on stable storage. It lies within one sector, so a power cut leaves the old or the new one.
-pub fn write_header(file: &PositionalFile, header: &Header) -> io::Result<()> {
+pub fn write_header(file: &dyn MediumFile, header: &Header) -> io::Result<()> {
     fault::point("change log: write header")?;
-    file.write_all_at(&header.to_bytes(), 0)?;
-    file.sync_data()
+    file.write_at(&header.to_bytes(), 0)?;
+    file.flush()
 }
 
 /// Writes all bits in place, then the header.
 ///
 /// A crash between both leaves some of the new bits under the old header. Callers only add bits, so no change is lost.
-pub fn write_blocks(file: &PositionalFile, log: &ChangeLog) -> io::Result<()> {
+pub fn write_blocks(file: &dyn MediumFile, log: &ChangeLog) -> io::Result<()> {
     fault::point("change log: write bits")?;
-    file.write_all_at(log.blocks.file_bytes(), HEADER_LENGTH as u64)?;
-    file.sync_data()?;
+    file.write_at(log.blocks.file_bytes(), HEADER_LENGTH as u64)?;
+    file.flush()?;
     write_header(file, &log.header)
 }
 
@@ -129,29 +129,24 @@ pub fn write_blocks(file: &PositionalFile, log: &ChangeLog) -> io::Result<()> {
 ///
 /// # Durability
 /// On return it is gone for good.
-pub fn remove(directory: &Directory, vdi: Uuid) -> Result<()> {
-    let removed = directory.remove(&cbt_log_name(vdi));
-    removed.map_err(|source| io_error(directory, "remove", vdi, source))?;
-    directory
+pub fn remove(files: &dyn Files, vdi: Uuid) -> Result<()> {
+    let removed = files.remove(&cbt_log_name(vdi));
+    removed.map_err(|source| io_error(files, "remove", vdi, source))?;
+    files
         .sync()
-        .map_err(|source| io_error(directory, "sync the directory of", vdi, source))
+        .map_err(|source| io_error(files, "sync the directory of", vdi, source))
 }
 
 /// True when there is a file of a VDI's log, readable or not.
-pub fn exists(directory: &Directory, vdi: Uuid) -> Result<bool> {
-    let exists = directory.contains(&cbt_log_name(vdi));
-    exists.map_err(|source| io_error(directory, "look for", vdi, source))
+pub fn exists(files: &dyn Files, vdi: Uuid) -> Result<bool> {
+    let exists = files.contains(&cbt_log_name(vdi));
+    exists.map_err(|source| io_error(files, "look for", vdi, source))
 }
 
-pub fn io_error(
-    directory: &Directory,
-    action: &'static str,
-    vdi: Uuid,
-    source: io::Error,
-) -> Error {
+pub fn io_error(files: &dyn Files, action: &'static str, vdi: Uuid, source: io::Error) -> Error {
     Error::Io {
         action,
-        path: directory.path().join(cbt_log_name(vdi)),
+        path: files.path().join(cbt_log_name(vdi)),
         source,
     }
 }

@@ -83,7 +83,7 @@ impl ChangeLogs {
         let doubles: Vec<Uuid> = doubles.map(|(vdi, _)| *vdi).collect();
         for vdi in doubles {
             tracing::info!(vdi.uuid = %vdi, "remove a change-tracking log that an interrupted snapshot or deletion left");
-            log_file::remove(&self.directory, vdi)?;
+            log_file::remove(&*self.files, vdi)?;
             headers.remove(&vdi);
         }
         Ok(())

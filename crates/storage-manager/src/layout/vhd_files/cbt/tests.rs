@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use nbd::Export;
 use tempfile::TempDir;
@@ -23,7 +24,7 @@ fn vdi(number: u128) -> Uuid {
 }
 
 fn attach(path: &Path) -> VhdDirectory {
-    VhdDirectory::new(Directory::open(path).unwrap()).unwrap()
+    VhdDirectory::new(Arc::new(Directory::open(path).unwrap())).unwrap()
 }
 
 /// A directory with these VDIs.

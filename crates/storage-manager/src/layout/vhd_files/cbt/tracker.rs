@@ -2,14 +2,14 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use uuid::Uuid;
 
 use super::log_file;
 use crate::io::fault;
-use crate::io::positional::PositionalFile;
 use crate::layout::cbt_log::{BLOCK_SIZE, BlockBitmap, ChangeLog, HEADER_LENGTH, Header};
+use crate::medium::files::MediumFile;
 
 /// Bytes of the bitmap that are written at once: the unit in which changed bits are counted as not yet written.
 const PAGE: usize = 4096;
@@ -32,7 +32,7 @@ pub struct ChangeTracker {
 /// The bits of a log that is being written to.
 #[derive(Debug)]
 pub struct Tracking {
-    file: PositionalFile,
+    file: Arc<dyn MediumFile>,
     header: Mutex<Header>,
     blocks: u64,
     /// What has changed.
@@ -51,7 +51,7 @@ fn zeros(count: usize) -> Box<[AtomicU64]> {
 
 impl Tracking {
     /// Takes over a log whose content is what the file holds.
-    pub fn new(file: PositionalFile, log: &ChangeLog) -> Self {
+    pub fn new(file: Arc<dyn MediumFile>, log: &ChangeLog) -> Self {
         let words = (log.blocks.blocks() as usize).div_ceil(64);
         let bits = zeros(words);
         let published = zeros(words);
@@ -168,17 +168,16 @@ impl Tracking {
             let begin = page * PAGE;
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             let bytes = &bytes[..bytes.len().min(total - begin)];
-            self.file
-                .write_all_at(bytes, (HEADER_LENGTH + begin) as u64)?;
+            self.file.write_at(bytes, (HEADER_LENGTH + begin) as u64)?;
         }
-        self.file.sync_data()
+        self.file.flush()
     }
 
     fn change_header(&self, change: impl FnOnce(&mut Header)) -> io::Result<()> {
         let mut header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = *header;
         change(&mut changed);
-        log_file::write_header(&self.file, &changed)?;
+        log_file::write_header(&*self.file, &changed)?;
         *header = changed;
         Ok(())
     }
@@ -301,6 +300,7 @@ impl ChangeTracker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::positional::PositionalFile;
 
     fn tracker(blocks: u64) -> (tempfile::TempDir, std::path::PathBuf, ChangeTracker) {
         let dir = tempfile::tempdir().unwrap();
@@ -313,7 +313,7 @@ mod tests {
             .write(true)
             .open(&path)
             .unwrap();
-        let tracking = Tracking::new(PositionalFile::new(file), &log);
+        let tracking = Tracking::new(Arc::new(PositionalFile::new(file)), &log);
         let tracker = ChangeTracker::new(Uuid::from_u128(7), Some(tracking));
         (dir, path, tracker)
     }

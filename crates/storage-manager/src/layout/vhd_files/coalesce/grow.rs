@@ -12,8 +12,7 @@ use super::super::{Error, Result};
 use super::chains::FileChains;
 use super::inner::point;
 use super::pair::Pair;
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Access;
+use crate::medium::files::{Access, MediumFile};
 
 /// The file that keeps what growing overwrites. Source: XenServer's garbage collector names it by the uuid alone.
 fn journal_name(name: ImageName) -> String {
@@ -28,7 +27,7 @@ impl FileChains {
         let size = match pair.parent.format {
             ImageFormat::Raw => pair
                 .parent_file
-                .size()
+                .len()
                 .map_err(|source| self.io_error("get the length of", pair.parent, source))?,
             ImageFormat::Vhd => {
                 let parent = vhd::image::inspect(&*pair.parent_file);
@@ -52,9 +51,9 @@ impl FileChains {
             .virtual_size;
         if pair.parent.format == ImageFormat::Raw {
             let io_error = |source| self.io_error("grow", pair.parent, source);
-            if pair.parent_file.size().map_err(io_error)? < wanted {
+            if pair.parent_file.len().map_err(io_error)? < wanted {
                 pair.parent_file.set_len(wanted).map_err(io_error)?;
-                pair.parent_file.sync_data().map_err(io_error)?;
+                pair.parent_file.flush().map_err(io_error)?;
             }
             return Ok(());
         }
@@ -63,7 +62,7 @@ impl FileChains {
         if parent.virtual_size >= wanted {
             return Ok(());
         }
-        let grow = || grow_image(self.images(), pair.parent, &pair.parent_file, wanted);
+        let grow = || grow_image(self.images(), pair.parent, &*pair.parent_file, wanted);
         if vhd::image::grows_in_place(&*pair.parent_file, wanted).map_err(failed)? {
             return grow();
         }
@@ -86,7 +85,7 @@ impl FileChains {
             let Some(leaf) = paused.leaf() else {
                 return grown;
             };
-            let resolver = SrParents::new(images.directory.clone(), images.open.clone());
+            let resolver = SrParents::new(images.files.clone(), images.open.clone());
             let opened = vhd::image::inspect(&**leaf)
                 .and_then(|info| ParentStack::open(&info, &resolver))
                 .map_err(failed);
@@ -110,22 +109,22 @@ impl FileChains {
 fn grow_image(
     images: &VhdDirectory,
     name: ImageName,
-    file: &PositionalFile,
+    file: &dyn MediumFile,
     size: u64,
 ) -> Result<()> {
     let journal = journal_name(name);
     let io_error = |action, source| images.io_error(action, Some(&journal), source);
-    let made = images.directory.create_file(&journal);
-    let storage = PositionalFile::new(made.map_err(|source| io_error("create", source))?);
+    let made = images.files.create_file(&journal);
+    let storage = made.map_err(|source| io_error("create", source))?;
     images.sync_directory(&journal)?;
-    let grown = vhd::image::grow(file, &storage, size);
+    let grown = vhd::image::grow(file, &*storage, size);
     let failed = |action, source| Error::Image {
         action,
         path: images.path_of(&name.file_name()),
         source,
     };
     if let Err(source) = grown {
-        vhd::image::revert(file, &storage)
+        vhd::image::revert(file, &*storage)
             .map_err(|source| failed("put back what growing moved in", source))?;
         remove_journal(images, &journal)?;
         return Err(failed("grow", source));
@@ -134,7 +133,7 @@ fn grow_image(
 }
 
 fn remove_journal(images: &VhdDirectory, journal: &str) -> Result<()> {
-    let removed = images.directory.remove(journal);
+    let removed = images.files.remove(journal);
     removed.map_err(|source| images.io_error("remove", Some(journal), source))?;
     images.sync_directory(journal)
 }
@@ -144,11 +143,11 @@ fn remove_journal(images: &VhdDirectory, journal: &str) -> Result<()> {
 pub(super) fn recover_grown(images: &VhdDirectory, name: ImageName) -> Result<()> {
     let journal = journal_name(name);
     let open = |file: &str, access| {
-        let opened = images.directory.open_file(file, access);
+        let opened = images.files.open_file(file, access);
         opened.map_err(|source| images.io_error("open", Some(file), source))
     };
-    let storage = PositionalFile::new(open(&journal, Access::ReadWrite)?);
-    let is_journal = vhd::image::is_journal(&storage);
+    let storage = open(&journal, Access::ReadWrite)?;
+    let is_journal = vhd::image::is_journal(&*storage);
     let failed = |source| Error::Image {
         action: "read the journal",
         path: images.path_of(&journal),
@@ -162,10 +161,10 @@ pub(super) fn recover_grown(images: &VhdDirectory, name: ImageName) -> Result<()
         return Ok(());
     }
     let file_name = name.file_name();
-    let found = images.directory.contains(&file_name);
+    let found = images.files.contains(&file_name);
     if found.map_err(|source| images.io_error("look for", Some(&file_name), source))? {
-        let file = PositionalFile::new(open(&file_name, Access::ReadWrite)?);
-        vhd::image::revert(&file, &storage).map_err(|source| Error::Image {
+        let file = open(&file_name, Access::ReadWrite)?;
+        vhd::image::revert(&*file, &*storage).map_err(|source| Error::Image {
             action: "put back what growing moved in",
             path: images.path_of(&file_name),
             source,

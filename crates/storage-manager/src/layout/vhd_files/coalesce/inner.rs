@@ -43,7 +43,7 @@ impl FileChains {
             kind: Kind::Coalesce,
             vdi,
         };
-        coalesce.write(&self.images().directory, "1")?;
+        coalesce.write(&*self.images().files, "1")?;
         let merged = self.copy(&pair, control);
         let ended = match merged {
             Ok(End::Complete) => None,
@@ -52,7 +52,7 @@ impl FileChains {
         };
         if let Some(ended) = ended {
             // Of no consequence when it stays: it is removed at the next attach.
-            let _ = coalesce.remove(&self.images().directory);
+            let _ = coalesce.remove(&*self.images().files);
             return ended;
         }
         self.relink_children(&pair, coalesce)
@@ -107,18 +107,18 @@ impl FileChains {
             is_in_place(tree, pair.child, pair.parent, Place::Inner)
         })?;
         if !fits {
-            coalesce.remove(&images.directory)?;
+            coalesce.remove(&*images.files)?;
             return Ok(Outcome::Overtaken);
         }
         let relink = Journal {
             kind: Kind::Relink,
             vdi: pair.child.uuid,
         };
-        relink.write(&images.directory, "1")?;
-        coalesce.remove(&images.directory)?;
+        relink.write(&*images.files, "1")?;
+        coalesce.remove(&*images.files)?;
         self.relink(pair.child, pair.parent)?;
         self.swap_consumers(pair.child);
-        relink.remove(&images.directory)?;
+        relink.remove(&*images.files)?;
         drop(change);
         Ok(Outcome::Done)
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::super::{Error, Result};
 use crate::io::fault;
-use crate::medium::directory::{Access, Directory};
+use crate::medium::files::{Access, Files};
 
 /// The longest value that is read back.
 const MAX_VALUE: usize = 256;
@@ -67,65 +67,65 @@ impl Journal {
     ///
     /// # Durability
     /// On return it is on stable storage.
-    pub fn write(self, directory: &Directory, value: &str) -> Result<()> {
+    pub fn write(self, files: &dyn Files, value: &str) -> Result<()> {
         let name = self.file_name();
         let write = || -> io::Result<()> {
             fault::point("journal: write")?;
             // What is left of an earlier try is written anew.
-            directory.remove(&name)?;
-            let file = directory.create_file(&name)?;
-            std::io::Write::write_all(&mut &file, value.as_bytes())?;
-            file.sync_all()?;
+            files.remove(&name)?;
+            let file = files.create_file(&name)?;
+            file.write_at(value.as_bytes(), 0)?;
+            file.flush()?;
             fault::point("journal: written")?;
-            directory.sync()
+            files.sync()
         };
-        write().map_err(|source| self.error(directory, "write the journal", source))
+        write().map_err(|source| self.error(files, "write the journal", source))
     }
 
     /// Removes the journal; one that is not there is no error.
     ///
     /// # Durability
     /// On return it is gone for good.
-    pub fn remove(self, directory: &Directory) -> Result<()> {
+    pub fn remove(self, files: &dyn Files) -> Result<()> {
         let remove = || -> io::Result<()> {
-            directory.remove(&self.file_name())?;
-            directory.sync()
+            files.remove(&self.file_name())?;
+            files.sync()
         };
-        remove().map_err(|source| self.error(directory, "remove the journal", source))
+        remove().map_err(|source| self.error(files, "remove the journal", source))
     }
 
     /// The value; empty when it was not written to the end.
-    pub fn value(self, directory: &Directory) -> Result<String> {
+    pub fn value(self, files: &dyn Files) -> Result<String> {
         let read = || -> io::Result<String> {
-            let file = directory.open_file(&self.file_name(), Access::Read)?;
-            let length = usize::try_from(file.metadata()?.len()).unwrap_or(MAX_VALUE);
+            let file = files.open_file(&self.file_name(), Access::Read)?;
+            let length = usize::try_from(file.len()?).unwrap_or(MAX_VALUE);
             let mut bytes = vec![0; length.min(MAX_VALUE)];
-            std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0)?;
+            file.read_at(&mut bytes, 0)?;
             let text = String::from_utf8_lossy(&bytes);
             Ok(text.lines().next().unwrap_or_default().trim().to_owned())
         };
-        read().map_err(|source| self.error(directory, "read the journal", source))
+        read().map_err(|source| self.error(files, "read the journal", source))
     }
 
-    fn error(self, directory: &Directory, action: &'static str, source: io::Error) -> Error {
+    fn error(self, files: &dyn Files, action: &'static str, source: io::Error) -> Error {
         Error::Io {
             action,
-            path: directory.path().join(self.file_name()),
+            path: files.path().join(self.file_name()),
             source,
         }
     }
 }
 
 /// The journals in the directory.
-pub fn list(directory: &Directory) -> Result<Vec<Journal>> {
-    let entries = directory.entries().map_err(|source| Error::Io {
+pub fn list(files: &dyn Files) -> Result<Vec<Journal>> {
+    let entries = files.entries().map_err(|source| Error::Io {
         action: "list",
-        path: directory.path().to_owned(),
+        path: files.path().to_owned(),
         source,
     })?;
     let mut found: Vec<Journal> = entries
         .iter()
-        .filter_map(|entry| Journal::parse(entry.to_str()?))
+        .filter_map(|entry| Journal::parse(entry))
         .collect();
     found.sort_unstable();
     Ok(found)
@@ -134,6 +134,7 @@ pub fn list(directory: &Directory) -> Result<Vec<Journal>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::medium::directory::Directory;
 
     #[test]
     fn journals_are_xenservers() {

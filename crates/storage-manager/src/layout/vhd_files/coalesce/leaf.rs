@@ -113,7 +113,7 @@ impl FileChains {
     fn merge_live(&self, pair: &Pair, image: &Arc<OpenImage>, control: &Control) -> StepResult {
         let failed = |source| self.image_error("merge into", pair.parent, source);
         let images = self.images();
-        let resolver = SrParents::new(images.directory.clone(), images.open.clone());
+        let resolver = SrParents::new(images.files.clone(), images.open.clone());
         let target = Target::chain(pair.parent_file.clone(), &resolver).map_err(failed)?;
         let started = image.hold_off(|paused| {
             let chain = paused.chain_mut().ok_or_else(|| closed(pair.child))?;

@@ -39,7 +39,7 @@ impl LeafNames {
     /// Writes the journal. Crash from here on: the names are put back, until the journal is gone.
     pub fn begin(&self, images: &VhdDirectory) -> Result<()> {
         let value = self.parent.uuid.to_string();
-        self.journal().write(&images.directory, &value)
+        self.journal().write(&*images.files, &value)
     }
 
     /// Gives the images their names; the parent is no longer hidden by then.
@@ -66,7 +66,7 @@ impl LeafNames {
         let before = |error| (error, false);
         point("LVHDRT_coaleaf_before_remove_j").map_err(before)?;
         let journal = self.journal().file_name();
-        let removed = images.directory.remove(&journal);
+        let removed = images.files.remove(&journal);
         removed.map_err(|source| before(images.io_error("remove", Some(&journal), source)))?;
         images
             .sync_directory(&journal)
@@ -77,7 +77,7 @@ impl LeafNames {
     /// by the caller before.
     pub fn undo(&self, images: &VhdDirectory) -> Result<()> {
         let contains = |name: &str| {
-            let found = images.directory.contains(name);
+            let found = images.files.contains(name);
             found.map_err(|source| images.io_error("look for", Some(name), source))
         };
         if contains(&self.old())? {
@@ -90,14 +90,14 @@ impl LeafNames {
             images.sync_directory(&self.child.file_name())?;
         }
         point("LVHDRT_coaleaf_undo_end")?;
-        self.journal().remove(&images.directory)
+        self.journal().remove(&*images.files)
     }
 
     /// Removes what was the VDI's image.
     pub fn remove_old(&self, images: &VhdDirectory) -> Result<()> {
         point("LVHDRT_coaleaf_before_delete")?;
         let old = self.old();
-        let removed = images.directory.remove(&old);
+        let removed = images.files.remove(&old);
         removed.map_err(|source| images.io_error("remove", Some(&old), source))?;
         point("LVHDRT_coaleaf_after_delete")?;
         images.sync_directory(&old)
@@ -105,6 +105,6 @@ impl LeafNames {
 }
 
 fn rename(images: &VhdDirectory, from: &str, to: &str) -> Result<()> {
-    let renamed = images.directory.publish(from, to);
+    let renamed = images.files.publish(from, to);
     renamed.map_err(|source| images.io_error("rename", Some(from), source))
 }

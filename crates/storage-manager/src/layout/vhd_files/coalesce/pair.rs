@@ -16,9 +16,8 @@ use super::chains::FileChains;
 use super::claims::Claim;
 use crate::gc::StepError;
 use crate::gc::plan::space_needed;
-use crate::io::lock::{LockMode, try_lock};
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Access;
+use crate::io::lock::LockMode;
+use crate::medium::files::{Access, MediumFile};
 
 /// Which place in the tree the child must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +36,9 @@ pub struct Pair {
     /// What it is merged into.
     pub parent: ImageName,
     /// Open for reading, with a shared flock unless a consumer has it.
-    pub child_file: Arc<PositionalFile>,
+    pub child_file: Arc<dyn MediumFile>,
     /// Open for writing.
-    pub parent_file: Arc<PositionalFile>,
+    pub parent_file: Arc<dyn MediumFile>,
     /// Held by the step; none while a consumer has it.
     pub child_hold: Option<Hold>,
     /// Dropped before `claim`, so that who waits for that finds the image free.
@@ -166,7 +165,7 @@ impl FileChains {
     }
 
     fn require_space(&self, pair: &Pair) -> std::result::Result<(), StepError> {
-        let blocks = |name, file: &Arc<PositionalFile>| {
+        let blocks = |name, file: &Arc<dyn MediumFile>| {
             vhd::image::allocated_blocks(&**file)
                 .map_err(|source| self.image_error("read the table of", name, source))
         };
@@ -181,7 +180,7 @@ impl FileChains {
                 {
                     *byte |= other;
                 }
-                let size = pair.parent_file.size();
+                let size = pair.parent_file.len();
                 size.map_err(|source| self.io_error("get the length of", pair.parent, source))?
             }
         };
@@ -190,7 +189,7 @@ impl FileChains {
             .virtual_size;
         let count = union.iter().map(|byte| u64::from(byte.count_ones())).sum();
         let needed = space_needed(count, virtual_size, parent_size);
-        let space = self.images().directory.space();
+        let space = self.images().files.space();
         let space =
             space.map_err(|source| self.io_error("get the space of", pair.parent, source))?;
         let free = space
@@ -232,16 +231,16 @@ fn open_shared(
     name: ImageName,
     access: Access,
     locked: bool,
-) -> Result<Option<Arc<PositionalFile>>> {
+) -> Result<Option<Arc<dyn MediumFile>>> {
     let file_name = name.file_name();
     let file = images
-        .directory
+        .files
         .open_file(&file_name, access)
         .map_err(|source| images.io_error("open", Some(&file_name), source))?;
     if !locked {
-        return Ok(Some(Arc::new(PositionalFile::new(file))));
+        return Ok(Some(file));
     }
-    let taken = try_lock(&file, LockMode::Shared);
+    let taken = file.try_lock(LockMode::Shared);
     let taken = taken.map_err(|source| images.io_error("lock", Some(&file_name), source))?;
-    Ok(taken.then(|| Arc::new(PositionalFile::locked(file))))
+    Ok(taken.then_some(file))
 }

@@ -10,8 +10,7 @@ use super::inner::point;
 use super::journal::{self, Journal, Kind};
 use super::leaf_names::{LeafNames, OLD_PREFIX};
 use super::relink::{new_parent, reparent};
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Access;
+use crate::medium::files::Access;
 
 /// Finishes or undoes every step that was cut off. One that cannot be is logged, keeps its journal and hides nothing else.
 ///
@@ -23,14 +22,14 @@ pub fn recover(images: &VhdDirectory) -> Result<()> {
     for name in grown(images)? {
         note(&name.uuid.to_string(), recover_grown(images, name));
     }
-    let journals = journal::list(&images.directory)?;
+    let journals = journal::list(&*images.files)?;
     // Leaves first: only then every image has the name that its children know.
     for kind in [Kind::Leaf, Kind::Relink, Kind::Coalesce] {
         for journal in journals.iter().filter(|journal| journal.kind == kind) {
             let recovered = match kind {
                 Kind::Leaf => recover_leaf(images, *journal),
                 Kind::Relink => recover_relink(images, *journal),
-                Kind::Coalesce => journal.remove(&images.directory),
+                Kind::Coalesce => journal.remove(&*images.files),
             };
             note(&format!("{kind:?} journal of {}", journal.vdi), recovered);
         }
@@ -49,12 +48,12 @@ fn note(what: &str, recovered: Result<()>) {
 
 /// Puts the names back while there is what to put back, else finishes. Source: reference 5.9.3, leaf coalesce recovery.
 fn recover_leaf(images: &VhdDirectory, journal: Journal) -> Result<()> {
-    let Ok(parent) = Uuid::try_parse(&journal.value(&images.directory)?) else {
+    let Ok(parent) = Uuid::try_parse(&journal.value(&*images.files)?) else {
         // It was not written to the end, so nothing had been done.
-        return journal.remove(&images.directory);
+        return journal.remove(&*images.files);
     };
     let contains = |name: &str| {
-        let found = images.directory.contains(name);
+        let found = images.files.contains(name);
         found.map_err(|source| images.io_error("look for", Some(name), source))
     };
     let child = ImageName::vhd(journal.vdi);
@@ -70,7 +69,7 @@ fn recover_leaf(images: &VhdDirectory, journal: Journal) -> Result<()> {
     if !has_parent && !has_old {
         // Both were renamed and the old one is gone: the parent is the image, and was unhidden before.
         point("LVHDRT_coaleaf_finish_end")?;
-        return journal.remove(&images.directory);
+        return journal.remove(&*images.files);
     }
     let hidden = if has_parent { names.parent } else { child };
     if hidden.format == ImageFormat::Vhd && contains(&hidden.file_name())? {
@@ -82,9 +81,9 @@ fn recover_leaf(images: &VhdDirectory, journal: Journal) -> Result<()> {
 
 fn hide(images: &VhdDirectory, name: ImageName) -> Result<()> {
     let file_name = name.file_name();
-    let file = images.directory.open_file(&file_name, Access::ReadWrite);
+    let file = images.files.open_file(&file_name, Access::ReadWrite);
     let file = file.map_err(|source| images.io_error("open", Some(&file_name), source))?;
-    let hidden = vhd::image::set_hidden(&PositionalFile::new(file), true);
+    let hidden = vhd::image::set_hidden(&*file, true);
     hidden.map_err(|source| Error::Image {
         action: "mark",
         path: images.path_of(&file_name),
@@ -96,10 +95,10 @@ fn hide(images: &VhdDirectory, name: ImageName) -> Result<()> {
 fn recover_relink(images: &VhdDirectory, journal: Journal) -> Result<()> {
     let vdi = ImageName::vhd(journal.vdi);
     let Some(info) = info(images, vdi) else {
-        return journal.remove(&images.directory);
+        return journal.remove(&*images.files);
     };
     let Some(link) = &info.parent else {
-        return journal.remove(&images.directory);
+        return journal.remove(&*images.files);
     };
     let parent = super::super::inspect::parent_of(link)?;
     let new = new_parent(images, parent)?;
@@ -116,15 +115,15 @@ fn recover_relink(images: &VhdDirectory, journal: Journal) -> Result<()> {
             reparent(images, child, &new)?;
         }
     }
-    journal.remove(&images.directory)
+    journal.remove(&*images.files)
 }
 
 fn info(images: &VhdDirectory, name: ImageName) -> Option<vhd::ImageInfo> {
     let file = images
-        .directory
+        .files
         .open_file(&name.file_name(), Access::Read)
         .ok()?;
-    vhd::image::inspect(&PositionalFile::new(file)).ok()
+    vhd::image::inspect(&*file).ok()
 }
 
 fn info_of_parent(images: &VhdDirectory, name: ImageName) -> Option<vhd::ParentLink> {
@@ -135,12 +134,9 @@ fn info_of_parent(images: &VhdDirectory, name: ImageName) -> Option<vhd::ParentL
 }
 
 fn entries(images: &VhdDirectory) -> Result<Vec<String>> {
-    let entries = images.directory.entries();
+    let entries = images.files.entries();
     let entries = entries.map_err(|source| images.io_error("list", None, source))?;
-    Ok(entries
-        .into_iter()
-        .filter_map(|entry| entry.into_string().ok())
-        .collect())
+    Ok(entries)
 }
 
 /// Images with a journal of their growth.
@@ -155,7 +151,7 @@ fn grown(images: &VhdDirectory) -> Result<Vec<ImageName>> {
 
 /// Removes what was the image of a VDI, once the VDI has another: its journal is gone, so the exchange was done.
 fn sweep_old(images: &VhdDirectory) -> Result<()> {
-    let left = journal::list(&images.directory)?;
+    let left = journal::list(&*images.files)?;
     for entry in entries(images)? {
         let Some(name) = entry.strip_prefix(OLD_PREFIX).and_then(ImageName::parse) else {
             continue;
@@ -168,14 +164,14 @@ fn sweep_old(images: &VhdDirectory) -> Result<()> {
             .any(|image| match image.format {
                 ImageFormat::Vhd => info(images, image).is_some_and(|info| !info.hidden),
                 ImageFormat::Raw => images
-                    .directory
+                    .files
                     .contains(&image.file_name())
                     .unwrap_or_default(),
             });
         if is_unfinished || !replaced {
             continue;
         }
-        let removed = images.directory.remove(&entry);
+        let removed = images.files.remove(&entry);
         removed.map_err(|source| images.io_error("remove", Some(&entry), source))?;
         images.sync_directory(&entry)?;
     }

@@ -16,8 +16,7 @@ use super::super::vhd_directory::VhdDirectory;
 use super::super::{Error, Result};
 use super::chains::FileChains;
 use super::inner::point;
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Access;
+use crate::medium::files::Access;
 
 impl FileChains {
     /// Gives every child of an image the image's parent. The caller has the tree.
@@ -69,7 +68,7 @@ impl FileChains {
             source,
         };
         let info = vhd::image::inspect(&*leaf).map_err(failed)?;
-        let resolver = SrParents::new(images.directory.clone(), images.open.clone());
+        let resolver = SrParents::new(images.files.clone(), images.open.clone());
         let stack = ParentStack::open(&info, &resolver).map_err(failed)?;
         let mut holds = resolver.into_holds();
         image.with_paused(|paused| {
@@ -88,14 +87,14 @@ impl FileChains {
 pub(super) fn new_parent(images: &VhdDirectory, name: ImageName) -> Result<NewParent> {
     let file_name = name.file_name();
     let io_error = |action, source| images.io_error(action, Some(&file_name), source);
-    let file = images.directory.open_file(&file_name, Access::Read);
+    let file = images.files.open_file(&file_name, Access::Read);
     let file = file.map_err(|source| io_error("open", source))?;
-    let changed = file.metadata().and_then(|metadata| metadata.modified());
+    let changed = file.modified();
     let changed: SystemTime = changed.map_err(|source| io_error("look at", source))?;
     let uuid = match name.format {
         ImageFormat::Raw => uuid::Uuid::nil(),
         ImageFormat::Vhd => {
-            let info = vhd::image::inspect(&PositionalFile::new(file));
+            let info = vhd::image::inspect(&*file);
             let info = info.map_err(|source| Error::Image {
                 action: "read",
                 path: images.path_of(&file_name),
@@ -114,12 +113,12 @@ pub(super) fn new_parent(images: &VhdDirectory, name: ImageName) -> Result<NewPa
 /// Makes `parent` the parent of an image; one that is gone is passed over.
 pub(super) fn reparent(images: &VhdDirectory, child: ImageName, parent: &NewParent) -> Result<()> {
     let file_name = child.file_name();
-    let file = match images.directory.open_file(&file_name, Access::ReadWrite) {
-        Ok(file) => PositionalFile::new(file),
+    let file = match images.files.open_file(&file_name, Access::ReadWrite) {
+        Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(images.io_error("open", Some(&file_name), source)),
     };
-    vhd::image::reparent(&file, parent).map_err(|source| Error::Image {
+    vhd::image::reparent(&*file, parent).map_err(|source| Error::Image {
         action: "give another parent to",
         path: images.path_of(&file_name),
         source,

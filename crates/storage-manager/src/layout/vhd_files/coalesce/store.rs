@@ -13,8 +13,7 @@ use super::super::{Error, Result};
 use super::chains::FileChains;
 use crate::gc::store::{CheckedImage, ImageStore, Outcome, PauseCounts, StepError};
 use crate::gc::{Consumers, Image, LeafPolicy, Wakeup, Work};
-use crate::io::positional::PositionalFile;
-use crate::medium::directory::Access;
+use crate::medium::files::Access;
 
 impl From<Error> for StepError {
     fn from(error: Error) -> Self {
@@ -83,7 +82,7 @@ impl FileChains {
         let open = images.open.all();
         let mut listed = Vec::with_capacity(nodes.len());
         for (name, node) in nodes {
-            let found = match inspect(&images.directory, name) {
+            let found = match inspect(&*images.files, name) {
                 Err(Error::Missing { .. }) => continue,
                 found => found?,
             };
@@ -115,9 +114,9 @@ impl FileChains {
         defects: &mut Vec<String>,
     ) -> Option<vhd::ImageInfo> {
         let images = FileChains::images(self);
-        let opened = images.directory.open_file(&name.file_name(), Access::Read);
+        let opened = images.files.open_file(&name.file_name(), Access::Read);
         let file = match opened {
-            Ok(file) => PositionalFile::new(file),
+            Ok(file) => file,
             Err(error) => {
                 defects.push(format!("it cannot be opened: {error}"));
                 return None;
@@ -141,11 +140,11 @@ impl FileChains {
             },
             now: None,
         };
-        match vhd::check::check(&file, &options) {
+        match vhd::check::check(&*file, &options) {
             Ok(found) => defects.extend(found.iter().map(ToString::to_string)),
             Err(error) => defects.push(error.to_string()),
         }
-        let info = vhd::image::inspect(&file).ok()?;
+        let info = vhd::image::inspect(&*file).ok()?;
         let wanted = child.and_then(|child| child.parent.as_ref());
         if let Some(link) = wanted.filter(|link| link.uuid != info.uuid) {
             defects.push(format!(

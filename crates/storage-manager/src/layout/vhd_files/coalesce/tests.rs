@@ -15,6 +15,7 @@ use super::super::{FileChains, VhdDirectory};
 use crate::gc::{ImageStore, Outcome, SrPolicy, Work, plan};
 use crate::io::fault;
 use crate::medium::directory::Directory;
+use crate::medium::files::Files;
 use crate::sr::OpenMode;
 
 const MIB: u64 = 1 << 20;
@@ -108,7 +109,7 @@ fn scratch() -> tempfile::TempDir {
 
 fn attach(dir: &Path) -> Arc<FileChains> {
     FileChains::new(Arc::new(
-        VhdDirectory::new(Directory::open(dir).unwrap()).unwrap(),
+        VhdDirectory::new(Arc::new(Directory::open(dir).unwrap())).unwrap(),
     ))
 }
 

@@ -13,6 +13,7 @@ mod scan;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nbd::Export;
 use uuid::Uuid;
@@ -27,7 +28,7 @@ use crate::sr::{FoundVdi, OpenMode, SnapshotKind};
 const MIB: u64 = 1 << 20;
 
 fn open(path: &Path) -> VhdDirectory {
-    VhdDirectory::new(Directory::open(path).unwrap()).unwrap()
+    VhdDirectory::new(Arc::new(Directory::open(path).unwrap())).unwrap()
 }
 
 fn new_image(n: u128, format: ImageFormat) -> NewImage {
@@ -129,7 +130,7 @@ fn check_while(path: &Path, images: &VhdDirectory, primary_footer: PrimaryFooter
     let files = names(path);
     let expected: Vec<String> = survey.images.keys().map(ImageName::file_name).collect();
     assert_eq!(files, expected, "something was left over");
-    let resolver = SrParents::new(images.directory().clone(), images.open_images().clone());
+    let resolver = SrParents::new(images.files().clone(), images.open_images().clone());
     for (name, image) in &survey.images {
         if name.format == ImageFormat::Raw {
             continue;

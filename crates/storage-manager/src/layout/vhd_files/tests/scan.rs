@@ -18,10 +18,10 @@ fn what_was_read_in_the_middle_of_a_change_is_read_again() {
     let whole = std::fs::read(file(1)).unwrap();
     std::fs::write(file(1), b"half").unwrap();
     std::fs::write(&old, b"x").unwrap();
-    let mut listing = Listing::read(&images.directory).unwrap();
+    let mut listing = Listing::read(&*images.files).unwrap();
     std::fs::write(file(1), whole).unwrap();
     std::fs::remove_file(old).unwrap();
-    listing.read_doubtful_again(&images.directory);
+    listing.read_doubtful_again(&*images.files);
     let survey = listing.survey();
     assert!(survey.damaged.is_empty(), "{:?}", survey.damaged);
     assert!(!survey.tree.is_incomplete());

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::super::super::Result;
 use super::super::super::open_images::Use;
 use super::*;
-use crate::io::lock::{LockMode, try_lock};
-use crate::medium::directory::Access;
+use crate::io::lock::LockMode;
+use crate::medium::files::Access;
 use crate::sr::SnapshotKind;
 
 /// Longest wait for what must happen.
@@ -33,14 +33,14 @@ fn between_names<T: Send>(
     images.survey().unwrap();
     let change = images.change(&[ImageName::vhd(uuid(4))]).unwrap();
     let (name, old) = (file_name(4), "OLD_4");
-    images.directory().publish(&name, old).unwrap();
+    images.files().publish(&name, old).unwrap();
     let answer = std::thread::scope(|scope| {
         let calling = scope.spawn(|| call(images));
         let until = Instant::now() + HASTE;
         while !calling.is_finished() && Instant::now() < until {
             std::thread::yield_now();
         }
-        images.directory().publish(old, &name).unwrap();
+        images.files().publish(old, &name).unwrap();
         drop(change);
         calling.join().unwrap()
     });
@@ -121,7 +121,7 @@ fn a_step_that_waits_for_the_tree_holds_nothing_of_the_leaf() {
             images.open_images().hold(leaf, Use::Exclusive).is_some()
         });
         let (_, file) = images.find(leaf.uuid, Access::Read).unwrap();
-        assert!(try_lock(&file, LockMode::Exclusive).unwrap());
+        assert!(file.try_lock(LockMode::Exclusive).unwrap());
         drop((file, change));
         assert_eq!(step.join().unwrap().unwrap(), Outcome::Done);
     });
