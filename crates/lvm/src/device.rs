@@ -15,4 +15,9 @@ pub trait Device: Send + Sync {
 
     /// Puts everything that was written on stable storage.
     fn flush(&self) -> io::Result<()>;
+
+    /// What people call the device, for messages and for the hint in the metadata.
+    fn name(&self) -> String {
+        "[unknown]".to_owned()
+    }
 }

@@ -3,6 +3,7 @@
 
 pub mod guest;
 pub mod installation;
+pub mod lvm_tools;
 pub mod postgres;
 pub mod tool;
 pub mod wait;

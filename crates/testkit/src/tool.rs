@@ -81,7 +81,7 @@ fn tools() -> PathBuf {
 }
 
 #[allow(clippy::print_stderr, reason = "a skipped test is said plainly")]
-fn missing<T>(name: &str, remedy: &str) -> Option<T> {
+pub(crate) fn missing<T>(name: &str, remedy: &str) -> Option<T> {
     assert!(
         std::env::var_os("CI").is_none(),
         "{name} is missing; run: {remedy}"
