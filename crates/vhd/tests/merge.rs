@@ -320,6 +320,38 @@ fn a_live_merge_that_is_stopped_leaves_the_child_as_the_image() {
     );
 }
 
+#[test]
+fn a_live_merge_into_raw_bytes_makes_them_the_image() {
+    let raw = Arc::new(MemoryStorage::from(vec![9; SIZE as usize]));
+    let child = Arc::new(MemoryStorage::new());
+    let named = NewParent {
+        uuid: Uuid::nil(),
+        timestamp: 0,
+        path: "./LV-1".to_string(),
+    };
+    image::create_differencing(&*child, &NewImage::new(SIZE, Uuid::from_u128(2)), &named).unwrap();
+    let find = |_: &ParentLink| Ok(ParentStorage::Raw(raw.clone()));
+    let mut chain = Chain::open(child, &find, Access::ReadWrite).unwrap();
+    assert_eq!(chain.depth(), 2);
+    scribble(&chain, &mut Random(3), 20);
+    let mut live = LiveMerge::start(&mut chain, Target::raw(raw.clone()).unwrap()).unwrap();
+    while !live.step(&chain).unwrap().finished {
+        chain.write_at(&[1; 700], 5000).unwrap();
+        chain.write_at(&[2; 700], SIZE - 5000).unwrap();
+    }
+    live.equal(&chain).unwrap();
+    live.begin_commit(&chain).unwrap();
+    chain.write_at(&[3; 4096], 100).unwrap();
+    let expected = content(&chain);
+    let (storage, old) = live.into_raw(chain).map_err(|failed| failed.1).unwrap();
+    assert!(raw.to_vec() == expected);
+    old.write_at(&[4; 512], 0).unwrap();
+    assert!(raw.to_vec() == expected, "the old image mirrors no more");
+    let mut bytes = vec![0; SIZE as usize];
+    storage.read_at(&mut bytes, 0).unwrap();
+    assert!(bytes == expected);
+}
+
 /// A storage whose flush can be made to fail.
 struct Failing {
     inner: Arc<MemoryStorage>,

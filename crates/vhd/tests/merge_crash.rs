@@ -14,7 +14,7 @@ use uuid::Uuid;
 use vhd::check::{CheckOptions, Depth, check};
 use vhd::image::{self, NewImage, NewParent};
 use vhd::merge::{Control, LiveMerge, Target, merge};
-use vhd::{Access, Chain, MemoryStorage, ParentLink, ParentStorage, Storage};
+use vhd::{Access, Chain, ErrorKind, MemoryStorage, ParentLink, ParentStorage, Storage};
 
 const BLOCK: u64 = 2 << 20;
 const SIZE: u64 = 4 * BLOCK;
@@ -125,6 +125,8 @@ fn after_crash(
 /// A child with a full block, scattered sectors, and a block of its own, on a parent that has some of these.
 struct Scene {
     medium: Medium,
+    /// The parent is raw bytes.
+    raw: bool,
     images: [Vec<u8>; 2],
     storages: [Arc<dyn Storage>; 2],
     log: Log,
@@ -132,28 +134,40 @@ struct Scene {
 
 impl Scene {
     fn new(medium: Medium) -> Self {
+        Self::of(medium, false)
+    }
+
+    fn of(medium: Medium, raw: bool) -> Self {
         let parent = Arc::new(MemoryStorage::new());
         image::create_dynamic(&*parent, &NewImage::new(SIZE, Uuid::from_u128(1))).unwrap();
         let child = Arc::new(MemoryStorage::new());
         let named = NewParent {
-            uuid: Uuid::from_u128(1),
+            uuid: Uuid::from_u128(u128::from(!raw)),
             timestamp: 0,
-            path: "parent.vhd".to_string(),
+            path: "parent".to_string(),
         };
         image::create_differencing(&*child, &NewImage::new(SIZE, Uuid::from_u128(2)), &named)
             .unwrap();
         let chain = Chain::open(parent.clone(), &vhd::NoParents, Access::ReadWrite).unwrap();
         chain.write_at(&[1; 100_000], 0).unwrap();
         chain.write_at(&[2; 5000], BLOCK + 7000).unwrap();
+        let parent = match raw {
+            true => Arc::new(MemoryStorage::from(content(&chain))),
+            false => parent,
+        };
         chain.close().unwrap();
-        let chain = open(child.clone(), parent.clone(), Access::ReadWrite);
+        let chain = open(child.clone(), parent.clone(), raw, Access::ReadWrite);
         chain.write_at(&vec![3; BLOCK as usize], 0).unwrap();
         for part in 0..20 {
             chain.write_at(&[4; 1000], BLOCK + part * 9000).unwrap();
         }
         chain.write_at(&[5; 30_000], 3 * BLOCK + 600_000).unwrap();
         chain.close().unwrap();
-        let images = [child, parent].map(|image| medium.bytes(image.to_vec()));
+        let parent = match raw {
+            true => parent.to_vec(),
+            false => medium.bytes(parent.to_vec()),
+        };
+        let images = [medium.bytes(child.to_vec()), parent];
         let log = Log::default();
         let storages = [CHILD, PARENT].map(|disk| {
             medium.place(Arc::new(Recorder {
@@ -164,6 +178,7 @@ impl Scene {
         });
         Scene {
             medium,
+            raw,
             images,
             storages,
             log,
@@ -190,8 +205,48 @@ impl Scene {
     }
 }
 
-fn open(child: Arc<dyn Storage>, parent: Arc<dyn Storage>, access: Access) -> Chain {
-    let resolver = move |_: &ParentLink| Ok(ParentStorage::Vhd(parent.clone()));
+impl Scene {
+    fn open(&self, child: Arc<dyn Storage>, parent: Arc<dyn Storage>, access: Access) -> Chain {
+        open(child, parent, self.raw, access)
+    }
+
+    fn target(&self, parent: Arc<dyn Storage>) -> Target {
+        match self.raw {
+            true => Target::raw(parent).unwrap(),
+            false => Target::vhd(parent).unwrap(),
+        }
+    }
+
+    /// What the parent holds without the child.
+    fn alone(&self, parent: Arc<dyn Storage>) -> Vec<u8> {
+        if self.raw {
+            let mut bytes = vec![0; SIZE as usize];
+            parent.read_at(&mut bytes, 0).unwrap();
+            return bytes;
+        }
+        content(&Chain::open(parent, &vhd::NoParents, Access::ReadOnly).unwrap())
+    }
+
+    /// A parent that a crash left is sound after the next merge has opened it.
+    fn assert_mends(&self, parent: &Arc<dyn Storage>) {
+        drop(self.target(parent.clone()));
+        let options = CheckOptions {
+            depth: Depth::Bitmaps,
+            ..CheckOptions::default()
+        };
+        if !self.raw {
+            assert_eq!(check(&**parent, &options).unwrap(), []);
+        }
+    }
+}
+
+fn open(child: Arc<dyn Storage>, parent: Arc<dyn Storage>, raw: bool, access: Access) -> Chain {
+    let resolver = move |_: &ParentLink| {
+        Ok(match raw {
+            true => ParentStorage::Raw(parent.clone()),
+            false => ParentStorage::Vhd(parent.clone()),
+        })
+    };
     Chain::open(child, &resolver, access).unwrap()
 }
 
@@ -201,41 +256,31 @@ fn content(chain: &Chain) -> Vec<u8> {
     bytes
 }
 
-/// A parent that a crash left is sound after the next merge has opened it.
-fn assert_mends(parent: &Arc<dyn Storage>) {
-    drop(Target::vhd(parent.clone()).unwrap());
-    let options = CheckOptions {
-        depth: Depth::Bitmaps,
-        ..CheckOptions::default()
-    };
-    assert_eq!(check(&**parent, &options).unwrap(), []);
-}
-
 #[test]
 fn every_crash_of_a_merge_leaves_the_content_and_it_can_be_done_again() {
     every_crash_of_a_merge(&Scene::new(Medium::File), 2);
     every_crash_of_a_merge(&Scene::new(Medium::Volume), 5);
+    every_crash_of_a_merge(&Scene::of(Medium::Volume, true), 5);
 }
 
 fn every_crash_of_a_merge(scene: &Scene, step: usize) {
     let [child, parent] = scene.storages.clone();
-    let before = content(&open(child.clone(), parent.clone(), Access::ReadOnly));
-    let target = Target::vhd(parent).unwrap();
+    let before = content(&scene.open(child.clone(), parent.clone(), Access::ReadOnly));
+    let target = scene.target(parent);
     merge(child, &target, &Control::default()).unwrap();
     drop(target);
     for kept in (0..=scene.events()).step_by(step) {
         for choice in 0..3 {
             let [child, parent] = scene.cut(kept, choice);
-            let chain = open(child.clone(), parent.clone(), Access::ReadOnly);
+            let chain = scene.open(child.clone(), parent.clone(), Access::ReadOnly);
             assert!(content(&chain) == before, "{kept} {choice}");
             drop(chain);
             if kept % 10 == 0 {
-                assert_mends(&parent);
-                let target = Target::vhd(parent.clone()).unwrap();
+                scene.assert_mends(&parent);
+                let target = scene.target(parent.clone());
                 merge(child, &target, &Control::default()).unwrap();
                 drop(target);
-                let alone = Chain::open(parent, &vhd::NoParents, Access::ReadOnly).unwrap();
-                assert!(content(&alone) == before, "again, {kept} {choice}");
+                assert!(scene.alone(parent) == before, "again, {kept} {choice}");
             }
         }
     }
@@ -299,15 +344,16 @@ impl Consumer {
 fn every_crash_of_a_live_merge_leaves_what_the_consumer_flushed() {
     every_crash_of_a_live_merge(&Scene::new(Medium::File), 1);
     every_crash_of_a_live_merge(&Scene::new(Medium::Volume), 3);
+    every_crash_of_a_live_merge(&Scene::of(Medium::Volume, true), 3);
 }
 
 fn every_crash_of_a_live_merge(scene: &Scene, step: usize) {
     let mut random = Random(5);
     let mut consumer = Consumer::default();
     let [child, parent] = scene.storages.clone();
-    let mut chain = open(child, parent.clone(), Access::ReadWrite);
+    let mut chain = scene.open(child, parent.clone(), Access::ReadWrite);
     let before = content(&chain);
-    let mut live = LiveMerge::start(&mut chain, Target::vhd(parent).unwrap()).unwrap();
+    let mut live = LiveMerge::start(&mut chain, scene.target(parent)).unwrap();
     let mut steps = 0;
     while !live.step(&chain).unwrap().finished {
         steps += 1;
@@ -330,11 +376,17 @@ fn every_crash_of_a_live_merge(scene: &Scene, step: usize) {
     consumer.write(scene, &chain, &mut random);
     consumer.flush(scene, &chain);
     let both_until = scene.events();
-    let (chain, old) = live.into_chain(chain).map_err(|failed| failed.1).unwrap();
-    drop(old);
-    consumer.write(scene, &chain, &mut random);
-    consumer.flush(scene, &chain);
-    consumer.write(scene, &chain, &mut random);
+    if scene.raw {
+        let (chain, error) = *LiveMerge::into_chain(live, chain).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        drop(chain);
+    } else {
+        let (chain, old) = live.into_chain(chain).map_err(|failed| failed.1).unwrap();
+        drop(old);
+        consumer.write(scene, &chain, &mut random);
+        consumer.flush(scene, &chain);
+        consumer.write(scene, &chain, &mut random);
+    }
     for kept in (0..=scene.events()).step_by(step) {
         // While only the walk writes, one point is like the next.
         if kept < equal_from && kept % 4 != 0 {
@@ -344,16 +396,15 @@ fn every_crash_of_a_live_merge(scene: &Scene, step: usize) {
             let context = format!("{kept} of {}, choice {choice}", scene.events());
             let [child, parent] = scene.cut(kept, choice);
             if kept <= both_until {
-                let chain = open(child, parent.clone(), Access::ReadOnly);
+                let chain = scene.open(child, parent.clone(), Access::ReadOnly);
                 consumer.assert_kept(&content(&chain), &before, kept, &context);
             }
             if kept >= equal_from {
-                let alone = Chain::open(parent.clone(), &vhd::NoParents, Access::ReadOnly);
-                let found = content(&alone.unwrap());
+                let found = scene.alone(parent.clone());
                 consumer.assert_kept(&found, &before, kept, &format!("alone, {context}"));
             }
             if kept % 7 == 0 {
-                assert_mends(&parent);
+                scene.assert_mends(&parent);
             }
         }
     }

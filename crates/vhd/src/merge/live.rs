@@ -8,9 +8,13 @@ use super::target::{Image, Target};
 use super::{CHUNK, FLUSH_BYTES};
 use crate::chain::Chain;
 use crate::error::{Error, Result};
+use crate::storage::Storage;
 
 /// Chunks without a block of the child that one step passes over at most.
 const CHUNKS_LOOKED_AT: u32 = 4096;
+
+/// The chain as it was, and why the parent did not become the image.
+pub type Refused = Box<(Chain, Error)>;
 
 /// What one step of the walk did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +34,7 @@ pub struct Step {
 /// 3. [`LiveMerge::equal`]: both are equal from here on, and each flush of the consumer flushes both.
 /// 4. [`LiveMerge::begin_commit`], after which a crash may leave the parent as the image: from here on a write or flush that
 ///    the parent fails is failed to the consumer.
-/// 5. [`LiveMerge::into_chain`] with the image paused: the parent is the image.
+/// 5. [`LiveMerge::into_chain`] or [`LiveMerge::into_raw`] with the image paused: the parent is the image.
 ///
 /// [`LiveMerge::stop`] ends it before 4. A child that gets another leaf on top, as by a snapshot, drops the mirroring by
 /// itself: then every call answers `Closed`.
@@ -157,22 +161,42 @@ impl LiveMerge {
     /// old one, which is to be dropped when the consumer goes on.
     ///
     /// # Errors
-    /// `Closed` as [`LiveMerge::step`], `Unsupported` when the parent is raw: the chain is given back as it was.
-    pub fn into_chain(
-        self,
-        mut chain: Chain,
-    ) -> std::result::Result<(Chain, Chain), Box<(Chain, Error)>> {
+    /// `Closed` as [`LiveMerge::step`], `Unsupported` when the parent is raw ([`LiveMerge::into_raw`]): the chain is given
+    /// back as it was.
+    pub fn into_chain(self, chain: Chain) -> std::result::Result<(Chain, Chain), Refused> {
+        if let Image::Raw { size, .. } = self.mirror.target.image {
+            let what = "a chain of a raw image of that many bytes";
+            return Err(Box::new((chain, Error::Unsupported { what, found: size })));
+        }
+        match self.into_image(chain)? {
+            (Image::Vhd(target), old) => Ok((target, old)),
+            (Image::Raw { .. }, old) => Err(Box::new((old, Error::Closed))),
+        }
+    }
+
+    /// As [`LiveMerge::into_chain`] for a raw parent, whose bytes are the image from now on.
+    ///
+    /// # Errors
+    /// `Closed` as [`LiveMerge::step`], `Unsupported` when the parent is a VHD: the chain is given back as it was.
+    pub fn into_raw(self, chain: Chain) -> std::result::Result<(Arc<dyn Storage>, Chain), Refused> {
+        if let Image::Vhd(target) = &self.mirror.target.image {
+            let (what, found) = ("the raw bytes of a VHD of that size", target.size());
+            return Err(Box::new((chain, Error::Unsupported { what, found })));
+        }
+        match self.into_image(chain)? {
+            (Image::Raw { storage, .. }, old) => Ok((storage, old)),
+            (Image::Vhd(_), old) => Err(Box::new((old, Error::Closed))),
+        }
+    }
+
+    fn into_image(self, mut chain: Chain) -> std::result::Result<(Image, Chain), Refused> {
         if let Err(error) = self.require_mirrored(&chain) {
             return Err(Box::new((chain, error)));
         }
-        if let Image::Raw { size, .. } = self.mirror.target.image {
-            let what = "a live merge into a raw image";
-            return Err(Box::new((chain, Error::Unsupported { what, found: size })));
-        }
         chain.mirror = None;
-        match Arc::into_inner(self.mirror).map(|mirror| mirror.target.image) {
-            Some(Image::Vhd(target)) => Ok((target, chain)),
-            _ => Err(Box::new((chain, Error::Closed))),
+        match Arc::into_inner(self.mirror) {
+            Some(mirror) => Ok((mirror.target.image, chain)),
+            None => Err(Box::new((chain, Error::Closed))),
         }
     }
 }

@@ -20,7 +20,7 @@ mod target;
 
 pub use control::{Control, Progress, RateLimit};
 pub use copy::{End, FLUSH_BYTES, allocated_bytes, merge};
-pub use live::{LiveMerge, Step};
+pub use live::{LiveMerge, Refused, Step};
 pub use target::Target;
 
 pub(crate) use mirror::Mirror;
