@@ -14,13 +14,22 @@ pub fn insert(tx: &mut Transaction<'_>, vdi: Uuid, zone: &str, now_us: i64) -> R
     Ok(())
 }
 
-/// Up to `limit` VDIs of a zone that are to be destroyed, those that waited longest first.
+/// Up to `limit` VDIs of a zone that are to be destroyed, those whose turn is longest ago first.
 pub fn list(tx: &mut Transaction<'_>, zone: &str, limit: usize) -> Result<Vec<Uuid>> {
     tx.query(
         "SELECT vdi_uuid FROM retired_vdis WHERE zone = ?1 ORDER BY retired_at_us LIMIT ?2",
         &[zone.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
         |row| row.parsed(0, |text| text.parse().ok()),
     )
+}
+
+/// Such a VDI cannot be destroyed now: it waits behind all others.
+pub fn postpone(tx: &mut Transaction<'_>, vdi: Uuid, now_us: i64) -> Result<()> {
+    tx.execute(
+        "UPDATE retired_vdis SET retired_at_us = ?2 WHERE vdi_uuid = ?1",
+        &[vdi.to_string().into(), now_us.into()],
+    )?;
+    Ok(())
 }
 
 /// Such a VDI is destroyed.

@@ -136,6 +136,10 @@ impl Vdis {
                 }
                 Err(error) => {
                     report.failed += 1;
+                    let now_us = self.engine.context().now_us();
+                    let postponed =
+                        database.write(move |tx| retired_vdis::postpone(tx, uuid, now_us));
+                    postponed.await?;
                     tracing::warn!(vdi.uuid = %uuid, "destroy VDI {uuid}, which a volume had before it was reverted: {error}");
                 }
             }

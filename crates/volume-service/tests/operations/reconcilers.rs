@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use uuid::Uuid;
 use volume_service::api::metrics;
-use volume_service::db::backends;
+use volume_service::db::{backends, retired_vdis};
 use volume_service::model::backend::BackendState;
 use volume_service::model::id::{BackendId, OperationId, VolumeId};
 use volume_service::operation::Engine;
@@ -72,6 +73,41 @@ async fn unexplained_vdis_stay(installation: &Arc<Installation>) {
     site.reconcile(&engine).await;
     let left = site.pool.state().vdis;
     assert!(left.contains_key(&copy), "a migrated VDI of {volume}");
+}
+
+/// More VDIs than a pass takes, of which none can be destroyed, do not keep the one behind them for ever.
+#[test]
+fn a_retired_vdi_comes_to_its_turn_behind_many_that_are_in_use() {
+    on(Kind::Sqlite, |installation| async move {
+        let (site, engine, volume, vdi) = with_a_volume(&installation).await;
+        site.attach(volume, json!({"host": "consumer"})).await;
+        site.work(&engine).await;
+        let retired: Vec<Uuid> = (0..101).map(|_| add_like(&site, vdi, |_| {})).collect();
+        let (last, held) = retired.split_last().unwrap();
+        site.pool.change(|state| {
+            let attached = state.vbds.values().next().unwrap().clone();
+            for vdi in held {
+                let mut vbd = attached.clone();
+                vbd.spec.vdi_uuid = *vdi;
+                state.vbds.insert(Uuid::new_v4(), vbd);
+            }
+        });
+        let (rows, zone) = (retired.clone(), site.zone.clone());
+        site.database()
+            .write(move |tx| {
+                for (at, vdi) in rows.iter().enumerate() {
+                    retired_vdis::insert(tx, *vdi, &zone, at as i64)?;
+                }
+                Ok(())
+            })
+            .await
+            .unwrap();
+        site.reconcile(&engine).await;
+        site.reconcile(&engine).await;
+        let left = site.pool.state().vdis;
+        assert!(!left.contains_key(last), "the one that nobody uses");
+        assert!(left.contains_key(&held[0]), "one that is in use");
+    });
 }
 
 #[test]
