@@ -1,4 +1,5 @@
 //! Layouts: how VDIs lie on a medium.
 
 pub mod cbt_log;
+pub mod lun_per_vdi;
 pub mod vhd_files;

@@ -3,9 +3,12 @@
 pub mod block_device;
 pub mod directory;
 pub mod files;
+pub mod hba;
+pub mod local_device;
 mod local_file;
 #[cfg(test)]
 mod memory_device;
 pub mod multipath;
 pub mod scsi_id;
+pub mod signature;
 pub mod unflushed;

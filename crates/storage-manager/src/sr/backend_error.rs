@@ -94,6 +94,12 @@ pub fn location_missing() -> Failure {
     Failure::backend(94, "The request is missing the location parameter", "", "")
 }
 
+/// 16: something else uses what the SR is to use. With its number rather than as SR_DEVICE_IN_USE, whose lack of parameters
+/// would hide what.
+pub fn sr_in_use(detail: &str) -> Failure {
+    Failure::backend(16, "The SR device is currently in use", detail, "")
+}
+
 /// 47: the SR is not attached any more.
 pub fn detached(sr_uuid: Uuid) -> Failure {
     Failure::backend(

@@ -6,7 +6,9 @@
 mod backend_error;
 mod config_changes;
 mod file;
+mod hba;
 mod labels;
+mod lun_per_vdi_sr;
 pub mod vhd_files_sr;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +18,11 @@ use std::time::Duration;
 use uuid::Uuid;
 use xenapi::Failure;
 
+use crate::medium::hba::Sysfs;
+
 pub use config_changes::{ConfigChanges, KnownSr};
 pub use file::FileSr;
+pub use hba::HbaSr;
 pub use labels::{KeptLabels, SrLabels, VdiLabels};
 
 /// What a driver is told about the SR that it works on.
@@ -342,5 +347,9 @@ fn not_supported() -> Failure {
 
 /// Every SR type that there is, in the order in which `SR.get_supported_types` tells them.
 pub fn types() -> Vec<Arc<dyn SrType>> {
-    vec![Arc::new(FileSr::default())]
+    vec![
+        Arc::new(FileSr::default()),
+        Arc::new(HbaSr::hba(Sysfs::default())),
+        Arc::new(HbaSr::rawhba(Sysfs::default())),
+    ]
 }
