@@ -4,6 +4,7 @@
 pub mod guest;
 pub mod installation;
 pub mod lvm_tools;
+pub mod nfs_server;
 pub mod postgres;
 pub mod tool;
 pub mod wait;

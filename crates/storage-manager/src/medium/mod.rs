@@ -9,6 +9,7 @@ mod local_file;
 #[cfg(test)]
 mod memory_device;
 pub mod multipath;
+pub mod nfs;
 pub mod scsi_id;
 pub mod signature;
 pub mod unflushed;
