@@ -230,3 +230,129 @@ fn we_read_what_the_tools_write() {
     group.commit(|vg| vg.create_lv("mine", 1, &[])).unwrap();
     bench.agree(&group.volume_group());
 }
+
+#[test]
+fn groups_that_the_tools_keep_from_us_are_refused() {
+    let Some(bench) = Bench::new(&[64, 64]) else {
+        return;
+    };
+    let tools = &bench.tools;
+    let [first, second] = [0, 1].map(|number| bench.loops[number].as_str());
+    let refused = || Group::open(bench.devices()).err().map(|error| error.kind());
+    assert_eq!(refused(), Some(ErrorKind::NotLvm));
+    tools.run("pvcreate", &["-y", first, second]);
+    assert_eq!(refused(), Some(ErrorKind::NotLvm));
+    tools.run("vgcreate", &["-y", GROUP, first]);
+    assert_eq!(
+        refused(),
+        Some(ErrorKind::Conflict),
+        "the second is not in it"
+    );
+    tools.run("vgextend", &[GROUP, second]);
+    let group = bench.open();
+    tools.run("vgexport", &[GROUP]);
+    assert_eq!(refused(), Some(ErrorKind::Unsupported));
+    tools.run("vgimport", &[GROUP]);
+    bench.agree(&bench.open().volume_group());
+    let error = group.commit(|vg| vg.create_lv("a", 1, &[])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    tools.run("vgreduce", &[GROUP, second]);
+    assert_eq!(refused(), Some(ErrorKind::Conflict));
+    let alone = Group::open(vec![FileDevice::open(&bench.files[0])]).unwrap();
+    alone.commit(|vg| vg.create_lv("a", 1, &[])).unwrap();
+    bench.agree(&alone.volume_group());
+}
+
+#[test]
+fn a_backup_that_the_tools_restore_is_the_group() {
+    let Some(bench) = Bench::new(&[100]) else {
+        return;
+    };
+    let group = Group::create(bench.devices(), GROUP, &NewGroup::default()).unwrap();
+    group
+        .commit(|vg| vg.create_lv("before", 1, &["tag"]))
+        .unwrap();
+    let backup = bench.tools.backup(GROUP);
+    group.commit(|vg| vg.rename_lv("before", "after")).unwrap();
+    let file = bench.files[0].with_file_name("backup");
+    std::fs::write(&file, backup).unwrap();
+    let file = file.display().to_string();
+    bench
+        .tools
+        .run("vgcfgrestore", &["-y", "--file", &file, GROUP]);
+    let refused = group.commit(|vg| vg.remove_lv("after")).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    group.reload().unwrap();
+    assert!(group.volume_group().find("before").is_some());
+    bench.agree(&group.volume_group());
+    // What we wrote can be restored by the tools as pvck finds it.
+    let device = &bench.loops[0];
+    let file = format!("{file}-of-device");
+    bench
+        .tools
+        .run("pvck", &["--dump", "metadata", "--file", &file, device]);
+    let dump = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(
+        VolumeGroup::parse(dump.as_bytes(), "dump").unwrap(),
+        *group.volume_group()
+    );
+}
+
+#[test]
+fn taking_turns_the_texts_go_round_the_ring() {
+    let Some(bench) = Bench::new(&[80, 80]) else {
+        return;
+    };
+    let new = NewGroup {
+        metadata_size: 64 << 10,
+        extent_size: 64 << 10,
+        ..NewGroup::default()
+    };
+    let group = Group::create(bench.devices(), GROUP, &new).unwrap();
+    // A text of 300 KB in a ring of 1 MB: the third wraps.
+    group
+        .commit(|vg| {
+            (0..900).try_for_each(|number| vg.create_lv(&format!("VHD-{number}"), 1, &["tag"]))
+        })
+        .unwrap();
+    bench.agree(&group.volume_group());
+    for round in 0..6 {
+        let tag = format!("round{round}");
+        group.commit(|vg| vg.add_tag("VHD-7", &tag)).unwrap();
+        bench.agree(&group.volume_group());
+        let name = format!("{GROUP}/VHD-8");
+        bench.tools.run("lvchange", &["--addtag", &tag, &name]);
+        group.reload().unwrap();
+    }
+    bench.agree(&group.volume_group());
+    assert!(group.volume_group().get("VHD-8").unwrap().has_tag("round5"));
+}
+
+#[test]
+fn the_tools_see_what_has_grown_and_what_is_gone() {
+    let Some(mut bench) = Bench::new(&[64]) else {
+        return;
+    };
+    Group::create(bench.devices(), GROUP, &NewGroup::default()).unwrap();
+    let device = PathBuf::from(bench.loops.remove(0));
+    bench.tools.detach(&device);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(&bench.files[0])
+        .unwrap();
+    file.set_len(200 << 20).unwrap();
+    bench
+        .loops
+        .push(bench.tools.attach(&bench.files[0]).display().to_string());
+    let group = bench.open();
+    group.grow().unwrap();
+    group
+        .commit(|vg| vg.create_lv("large", 180 << 20, &[]))
+        .unwrap();
+    bench.agree(&group.volume_group());
+    group.remove().unwrap();
+    let seen = bench.tools.run("pvs", &["--noheadings", "-o", "pv_name"]);
+    assert_eq!(seen.trim(), "");
+    // The device is free for others.
+    bench.tools.run("pvcreate", &[&bench.loops[0]]);
+}

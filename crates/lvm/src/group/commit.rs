@@ -71,9 +71,9 @@ impl Group {
         changed.sequence = state.group.sequence.wrapping_add(1);
         stamp(&mut changed, &state.group, &writer);
         changed.changeable()?;
-        changed.check()?;
         let text = changed.to_text(&writer);
-        // What LVM2 does too: a text that cannot be read back as what was meant is never written.
+        // What LVM2 does too: a text that cannot be read back as what was meant is never written. Reading checks that the
+        // group holds together.
         let read_back = VolumeGroup::parse(&text, &changed.name)?;
         assert!(read_back == changed, "a text says what it was made from");
         let writes = self.plan(state, &changed, &text)?;
