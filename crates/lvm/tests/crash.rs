@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lvm::metadata::VolumeGroup;
-use lvm::{Error, ErrorKind, Group, NewGroup, Result};
+use lvm::{Error, ErrorKind, Group, NewGroup, Overwrite, Result};
 use support::{Event, FileDevice, Recorder, devices, memory};
 use testkit::lvm_tools::LvmTools;
 
@@ -195,22 +195,29 @@ fn the_tools_find_the_old_group_or_the_new_one() {
 
 #[test]
 fn a_crash_in_create_leaves_no_group_or_a_whole_one() {
-    let (recorders, log) = Recorder::new(memory(&[2]));
-    let group = Group::create(devices(&recorders), GROUP, &small()).unwrap();
-    let made = group.volume_group();
-    let mut seen = [false; 2];
-    for disks in crashes(&memory(&[2]), &log.lock().unwrap().events) {
-        let (recorders, _) = Recorder::new(disks);
-        match Group::open(devices(&recorders)) {
-            Ok(group) => {
-                assert_eq!(*group.volume_group(), *made);
-                seen[1] = true;
+    for mib in [&[2][..], &[2, 2]] {
+        let (recorders, log) = Recorder::new(memory(mib));
+        let group = Group::create(devices(&recorders), GROUP, &small()).unwrap();
+        let made = group.volume_group();
+        let mut seen = [false; 2];
+        for disks in crashes(&memory(mib), &log.lock().unwrap().events) {
+            let (recorders, _) = Recorder::new(disks);
+            match Group::open(devices(&recorders)) {
+                Ok(group) => {
+                    assert_eq!(*group.volume_group(), *made);
+                    seen[1] = true;
+                }
+                Err(Error::NotPhysicalVolume { .. }) => seen[0] = true,
+                Err(error) => panic!("{error}"),
             }
-            Err(Error::NotPhysicalVolume { .. }) => seen[0] = true,
-            Err(error) => panic!("{error}"),
+            let again = NewGroup {
+                overwrite: Overwrite::Force,
+                ..small()
+            };
+            Group::create(devices(&recorders), GROUP, &again).unwrap();
         }
+        assert_eq!(seen, [true; 2]);
     }
-    assert_eq!(seen, [true; 2]);
 }
 
 #[test]

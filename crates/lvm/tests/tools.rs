@@ -216,6 +216,14 @@ fn we_read_what_the_tools_write() {
         tools.run(arguments[0], &arguments[1..]);
         bench.agree(&bench.open().volume_group());
     }
+    // An area that the tools have put aside stays as it is.
+    tools.run("vgchange", &["--metadatacopies", "1", GROUP]);
+    let group = bench.open();
+    assert_eq!(group.outdated(), []);
+    group.commit(|vg| vg.add_tag("VHD-b", "three")).unwrap();
+    bench.agree(&group.volume_group());
+    tools.run("vgchange", &["--metadatacopies", "all", GROUP]);
+    bench.agree(&bench.open().volume_group());
     // And we go on where they stopped, they where we did.
     let group = bench.open();
     group.commit(|vg| vg.resize_lv("VHD-b", 100 << 20)).unwrap();

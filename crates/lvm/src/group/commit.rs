@@ -68,7 +68,13 @@ impl Group {
 
     fn write(&self, state: &mut State, mut changed: VolumeGroup) -> Result<()> {
         let writer = writer();
-        changed.sequence = state.group.sequence.wrapping_add(1);
+        let next = state.group.sequence.checked_add(1);
+        changed.sequence = next.ok_or_else(|| Error::Limit {
+            what: "sequence number of the metadata",
+            found: u64::from(u32::MAX) + 1,
+            minimum: 0,
+            maximum: u32::MAX.into(),
+        })?;
         stamp(&mut changed, &state.group, &writer);
         changed.changeable()?;
         let text = changed.to_text(&writer);

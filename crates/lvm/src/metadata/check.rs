@@ -123,6 +123,9 @@ impl VolumeGroup {
         if self.lossy {
             return unknown(&self.name, "a text that is not UTF-8".to_owned());
         }
+        if let Some(format) = self.other("format").filter(|format| *format != "lvm2") {
+            return unknown(&self.name, format!("format {format}"));
+        }
         if !self.has_status("WRITE") || self.flags.iter().any(|flag| flag == "WRITE_LOCKED") {
             return unknown(&self.name, "no status WRITE".to_owned());
         }

@@ -24,15 +24,7 @@ impl VolumeGroup {
         for tag in tags {
             check_tag(tag)?;
         }
-        let count = self.logical_volumes.len();
-        if count >= MAX_LOGICAL_VOLUMES {
-            return Err(Error::Limit {
-                what: "number of logical volumes",
-                found: count as u64 + 1,
-                minimum: 0,
-                maximum: MAX_LOGICAL_VOLUMES as u64,
-            });
-        }
+        self.check_count()?;
         let mut volume = LogicalVolume {
             name: name.to_owned(),
             id: Id::random(),
@@ -147,6 +139,22 @@ impl VolumeGroup {
                 found: size,
                 minimum: 0,
                 maximum: self.extent_bytes().saturating_mul(u32::MAX.into()),
+            }),
+        }
+    }
+
+    /// The group may have one more volume; it can have a limit of its own.
+    fn check_count(&self) -> Result<()> {
+        let own = self.other_number("max_lv").filter(|most| *most > 0);
+        let most = own.unwrap_or(u64::MAX).min(MAX_LOGICAL_VOLUMES as u64);
+        let wanted = self.logical_volumes.len() as u64 + 1;
+        match wanted <= most {
+            true => Ok(()),
+            false => Err(Error::Limit {
+                what: "number of logical volumes",
+                found: wanted,
+                minimum: 0,
+                maximum: most,
             }),
         }
     }

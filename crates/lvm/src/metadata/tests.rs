@@ -100,6 +100,18 @@ fn takes_the_first_run_that_holds_all_then_few_long_ones() {
 }
 
 #[test]
+fn a_group_can_have_a_limit_of_its_own() {
+    let mut vg = group(&[10]);
+    vg.create_lv("a", 1, &[]).unwrap();
+    let text = String::from_utf8(vg.to_text(&writer())).unwrap();
+    let text = text.replace("extent_size", "max_lv = 2\nextent_size");
+    let mut vg = VolumeGroup::parse(text.as_bytes(), "test").unwrap();
+    vg.create_lv("b", 1, &[]).unwrap();
+    let refused = vg.create_lv("c", 1, &[]).unwrap_err();
+    assert!(matches!(refused, Error::Limit { maximum: 2, .. }));
+}
+
+#[test]
 fn refuses_names_that_the_tools_refuse() {
     let mut vg = group(&[10]);
     let long = "x".repeat(128);
@@ -186,6 +198,7 @@ fn refuses_to_change_what_it_does_not_understand() {
         ("extent_size", "system_id = \"other\"\nextent_size"),
         ("\"RESIZEABLE\"", "\"EXPORTED\""),
         ("\"pv0\", 0", "\"other\", 0"),
+        ("extent_size", "format = \"lvm1\"\nextent_size"),
     ] {
         let text = text.replacen(from, to, 1);
         let vg = VolumeGroup::parse(text.as_bytes(), "test").unwrap();

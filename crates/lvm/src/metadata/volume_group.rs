@@ -101,6 +101,15 @@ impl VolumeGroup {
         }
     }
 
+    /// The number of a key that is not one of the fields, such as `max_lv`.
+    pub fn other_number(&self, key: &str) -> Option<u64> {
+        let entry = self.others.iter().find(|entry| entry.key == key)?;
+        match entry.item {
+            Item::Value(Value::Integer(number)) => u64::try_from(number).ok(),
+            _ => None,
+        }
+    }
+
     /// Whether we may use the group at all.
     ///
     /// # Errors
