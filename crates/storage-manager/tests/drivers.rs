@@ -105,7 +105,7 @@ fn srs_that_exclude_each_other_are_refused_before_the_medium_is_touched() {
 }
 
 /// Forgets the SR and everything that is recorded of it, and introduces it again with nothing but its uuid.
-fn introduce_again(client: &mut Client, sr: &str, location: &Path) -> String {
+fn introduce_again(client: &mut Client, sr: &str, location: &Path, sr_type: &str) -> String {
     let uuid = text(&get(client, "SR.get_uuid", sr));
     let pbd = pbd(client, sr);
     get(client, "PBD.unplug", &pbd);
@@ -114,7 +114,7 @@ fn introduce_again(client: &mut Client, sr: &str, location: &Path) -> String {
         uuid.as_str().into(),
         "".into(),
         "".into(),
-        "fake".into(),
+        sr_type.into(),
         "".into(),
         true.into(),
         texts(&[]),
@@ -175,7 +175,7 @@ fn names_and_snapshots_come_back_from_nothing_but_the_medium() {
         3
     );
 
-    let sr = introduce_again(&mut client, &sr, &location);
+    let sr = introduce_again(&mut client, &sr, &location, "fake");
     assert_eq!(text(&get(&mut client, "SR.get_name_label", &sr)), "an SR");
     let [vdi, snapshot] = uuids.map(|uuid| text(&get(&mut client, "VDI.get_by_uuid", &uuid)));
     assert_eq!(
@@ -414,4 +414,38 @@ fn a_hung_medium_keeps_nothing_else_waiting_and_the_server_stops() {
             None
         );
     }
+}
+
+#[test]
+fn a_directory_of_images_keeps_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(config(dir.path()), None);
+    let mut client = running.unix();
+    let location = dir.path().join("sr");
+    let sr = make_sr(&mut client, &location, "file");
+    let create = vdi_record(&sr, "first", 4096);
+    let vdi = text(&client.call("VDI.create", [create]).unwrap());
+    let params = [vdi.as_str().into(), texts(&[])];
+    let snapshot = text(&client.call("VDI.snapshot", params).unwrap());
+    let renamed = [snapshot.as_str().into(), "of monday".into()];
+    client.call("VDI.set_name_label", renamed).unwrap();
+    let uuids = [&vdi, &snapshot].map(|vdi| text(&get(&mut client, "VDI.get_uuid", vdi)));
+
+    let sr = introduce_again(&mut client, &sr, &location, "file");
+    assert_eq!(text(&get(&mut client, "SR.get_name_label", &sr)), "an SR");
+    assert_eq!(
+        get_all_names(&mut client),
+        ["base copy", "first", "of monday"]
+    );
+    let [vdi, snapshot] = uuids.map(|uuid| text(&get(&mut client, "VDI.get_by_uuid", &uuid)));
+    let origin = get(&mut client, "VDI.get_snapshot_of", &snapshot);
+    assert_eq!(text(&origin), vdi);
+    // What keeps the names goes with the SR.
+    for vdi in [&snapshot, &vdi] {
+        get(&mut client, "VDI.destroy", vdi);
+    }
+    let pbd = pbd(&mut client, &sr);
+    get(&mut client, "PBD.unplug", &pbd);
+    get(&mut client, "SR.destroy", &sr);
+    assert_eq!(std::fs::read_dir(&location).unwrap().count(), 0);
 }

@@ -216,14 +216,14 @@ pub trait AttachedSr: Send + Sync {
         Ok(KeptLabels::default())
     }
 
-    /// Writes those of some VDIs in the place of what the medium has for them; on return they are on stable storage. Texts
-    /// too long for the medium are cut. An entry for a VDI that is gone from the medium is left out.
+    /// Writes those of some VDIs in the place of what the medium has for them. They survive this process; a power cut may take
+    /// those of the last second, which the scan after the next attach writes again. Texts too long for the medium are cut. An entry for a VDI that is gone from the medium is left out.
     fn write_vdi_labels(&self, labels: &[VdiLabels]) -> Result<(), Failure> {
         let _ = labels;
         Ok(())
     }
 
-    /// Writes those of the SR; on return they are on stable storage.
+    /// Writes those of the SR, as lastingly.
     fn write_sr_labels(&self, labels: &SrLabels) -> Result<(), Failure> {
         let _ = labels;
         Ok(())

@@ -25,9 +25,9 @@ use super::{
 };
 use crate::gc::ImageStore;
 use crate::io::lock::LockFile;
-use crate::layout::vhd_files::names::{EntryKind, ImageFormat, ImageName, classify};
+use crate::layout::vhd_files::names::{EntryKind, ImageFormat, ImageName, LABELS_NAME, classify};
 use crate::layout::vhd_files::{
-    Branched, Error as LayoutError, FileChains, NewImage, VhdDirectory,
+    Branched, Error as LayoutError, FileChains, LabelLog, NewImage, VhdDirectory,
 };
 use crate::medium::files::Files;
 
@@ -56,7 +56,7 @@ pub trait MediumGuard: Send + Sync + Debug {
         Ok(false)
     }
 
-    /// Where names and snapshot links are kept; none where the medium has no place for them.
+    /// Where names and snapshot links are kept; none where they are kept in a file among the images.
     fn label_store(&self) -> Option<&dyn LabelStore> {
         None
     }
@@ -72,6 +72,27 @@ pub trait LabelStore {
 
     /// As [`AttachedSr::write_sr_labels`].
     fn write_sr_labels(&self, labels: &SrLabels) -> Result<(), Failure>;
+}
+
+impl LabelStore for LabelLog {
+    fn labels(&self) -> Result<KeptLabels, Failure> {
+        self.read().map_err(|error| labels_failed("read", &error))
+    }
+
+    fn write_vdi_labels(&self, labels: &[VdiLabels]) -> Result<(), Failure> {
+        self.append(None, labels)
+            .map_err(|error| labels_failed("write", &error))
+    }
+
+    fn write_sr_labels(&self, labels: &SrLabels) -> Result<(), Failure> {
+        self.append(Some(labels), &[])
+            .map_err(|error| labels_failed("write", &error))
+    }
+}
+
+fn labels_failed(action: &str, error: &std::io::Error) -> Failure {
+    let detail = format!("{action} {LABELS_NAME}, where the names of VDIs are kept: {error}");
+    backend::failed(Command::SrScan, &detail)
 }
 
 impl MediumGuard for LockFile {
@@ -97,6 +118,7 @@ pub struct VhdFilesSr {
 struct Served {
     images: Arc<VhdDirectory>,
     chains: Arc<FileChains>,
+    labels: LabelLog,
 }
 
 impl VhdFilesSr {
@@ -122,6 +144,7 @@ impl VhdFilesSr {
         };
         let served = Served {
             chains: FileChains::new(images.clone()),
+            labels: LabelLog::new(images.files().clone()),
             images,
         };
         Ok(Arc::new(VhdFilesSr {
@@ -156,17 +179,19 @@ impl VhdFilesSr {
     }
 
     /// Runs `operation` on what keeps the labels; the SR stays attached until it is done.
-    fn with_labels<T: Default>(
+    fn with_labels<T>(
         &self,
         operation: impl FnOnce(&dyn LabelStore) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
-        if served.is_none() {
+        let Some(served) = served.as_ref() else {
             return Err(backend::detached(self.sr_uuid));
-        }
+        };
         let guard = self.guard();
-        let store = guard.as_ref().and_then(|guard| guard.label_store());
-        store.map_or(Ok(T::default()), operation)
+        match guard.as_ref().and_then(|guard| guard.label_store()) {
+            Some(store) => operation(store),
+            None => operation(&served.labels),
+        }
     }
 }
 
@@ -282,6 +307,9 @@ impl AttachedSr for VhdFilesSr {
                 return Err(backend::failed(Command::SrDetach, detail));
             }
             served.images.stop_spares();
+            if let Err(error) = served.labels.flush() {
+                tracing::warn!(sr.uuid = %self.sr_uuid, %error, "flush {LABELS_NAME} while detaching; the next scan writes what it lacks");
+            }
         }
         *place = None;
         if let Some(guard) = self.guard() {
@@ -305,8 +333,7 @@ impl AttachedSr for VhdFilesSr {
     }
 
     fn keeps_labels(&self) -> bool {
-        self.guard()
-            .is_some_and(|guard| guard.label_store().is_some())
+        true
     }
 
     fn labels(&self) -> Result<KeptLabels, Failure> {

@@ -68,6 +68,11 @@ pub const DIFFERENT: &[Exception] = &[
         "a real pool made the record while the PBD was not yet attached, and has not looked since: resize is missing",
     ),
     steps(
+        "forget-introduce",
+        &[8..=8],
+        "a real pool keeps no names on a file SR; here they come back with the VDIs",
+    ),
+    steps(
         "sr-create-errors",
         &[4..=4],
         "the directory is in use by an SR that is attached: the error says so",

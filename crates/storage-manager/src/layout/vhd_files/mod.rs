@@ -4,7 +4,7 @@
 //! `vhd_directory` keeps the whole and lets operations take turns (`tree_locks`), `create`, `branch`, `resize` and `remove` are
 //! the operations, `recovery` ends what a crash interrupted; `open_image` serves one opened VDI, `paused` replaces what is behind it,
 //! `open_images` knows who has which image, `differing` which blocks two VDIs may have different, `flusher` writes back behind them,
-//! `spares` keeps files that snapshots of large images need.
+//! `spares` keeps files that snapshots of large images need, `label_log` the names of VDIs.
 //! `coalesce` merges images that no VDI needs as they are, `cbt` keeps the change-tracking logs, `change_tracking` shows them with their VDIs.
 //! Which write comes before which, and what a crash leaves: `docs/internals/durability.md`.
 
@@ -20,6 +20,7 @@ mod error;
 mod flusher;
 mod inspect;
 mod known_tree;
+mod label_log;
 pub mod names;
 mod open_image;
 mod open_images;
@@ -44,6 +45,7 @@ pub use collector::Collector;
 pub use create::NewImage;
 pub use error::{Error, Result};
 pub use known_tree::Change;
+pub use label_log::LabelLog;
 pub use open_image::OpenImage;
 pub use open_images::{Hold, OpenImages, Use};
 pub use parents::SrParents;

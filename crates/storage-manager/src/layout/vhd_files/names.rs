@@ -27,6 +27,9 @@ const RESIZE_JOURNAL_PREFIX: &str = ".journal-";
 /// The file of the process that serves the directory; harmless to XenServer, which ignores it.
 pub const LOCK_NAME: &str = ".xensm-lock";
 
+/// The file with the names of the VDIs; XenServer never sees it.
+pub const LABELS_NAME: &str = ".xensm-labels";
+
 /// Ending of change-tracking logs.
 const CBT_LOG_EXTENSION: &str = "cbtlog";
 
@@ -199,9 +202,9 @@ fn classify_unfinished(file_name: &str) -> Option<EntryKind> {
     parse_uuid(vdi).map(EntryKind::ResizeJournal)
 }
 
-/// Source: the content of XenServer's file SRs besides images.
+/// Source: the content of XenServer's file SRs besides images, and our names.
 fn is_sr_file(file_name: &str) -> bool {
-    const FIXED: [&str; 2] = ["filelog.txt", "sm-hardlink.conf"];
+    const FIXED: [&str; 3] = ["filelog.txt", "sm-hardlink.conf", LABELS_NAME];
     const PREFIXES: [&str; 3] = ["coalesce_", "relink_", "leaf_"];
     const SUFFIXES: [&str; 2] = [".cbtlog", ".vhdcache"];
     FIXED.contains(&file_name)
@@ -278,6 +281,7 @@ mod tests {
         for ours in [
             &format!("{STEM}.cbtlog"),
             "filelog.txt",
+            LABELS_NAME,
             &format!("relink_{STEM}"),
         ] {
             assert_eq!(classify(ours), EntryKind::SrFile, "{ours}");
