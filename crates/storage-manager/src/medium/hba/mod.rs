@@ -22,6 +22,11 @@ mod lun_paths;
 mod path_device;
 mod sysfs;
 
+#[cfg(test)]
+mod recorded_tree;
+#[cfg(test)]
+mod tests;
+
 pub use adapters::{Adapter, Transport, adapters};
 pub use devlist::devlist;
 pub use hba_luns::HbaLuns;
