@@ -3,6 +3,7 @@
 
 pub mod guest;
 pub mod installation;
+pub mod iscsi_target;
 pub mod lvm_tools;
 pub mod nfs_server;
 pub mod postgres;

@@ -4,6 +4,7 @@ pub mod block_device;
 pub mod directory;
 pub mod files;
 pub mod hba;
+pub mod iscsi;
 pub mod local_device;
 mod local_file;
 #[cfg(test)]

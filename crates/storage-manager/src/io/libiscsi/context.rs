@@ -8,8 +8,12 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::{self, NonNull};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 
 use super::functions::{Functions, Library, MAX_CDB, RawContext, RawDiscovered, RawIovec, RawTask};
 use super::lend::{Direction, Lent};
@@ -22,15 +26,6 @@ pub const MAX_TRANSFER: usize = 16 << 20;
 
 /// Most targets, and portals of one target, that are taken from a discovery.
 const MAX_DISCOVERED: usize = 4096;
-
-/// What a session is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionType {
-    /// Asking a portal for its targets.
-    Discovery,
-    /// Commands.
-    Normal,
-}
 
 /// A user and the password that both sides know. It has no `Debug`.
 #[derive(Clone)]
@@ -108,6 +103,17 @@ pub struct Target {
     pub name: String,
     /// Where it is: `address:port,group`.
     pub portals: Vec<String>,
+}
+
+/// What [`Context::wait`] has seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Readiness {
+    /// For [`Context::service`].
+    pub events: i16,
+    /// The target has closed the connection; what it had sent before may be there to be read.
+    pub is_closed: bool,
+    /// The waker was written to.
+    pub is_woken: bool,
 }
 
 /// What has happened on a connection.
@@ -343,8 +349,22 @@ impl Context {
         Ok(())
     }
 
+    /// True when there is something to send that the target takes now.
+    pub fn has_output(&self) -> bool {
+        self.wanted()
+            .is_some_and(|(_, events)| events & PollFlags::OUT.bits() as i16 != 0)
+    }
+
+    /// Sends what can be sent at once.
+    ///
+    /// # Errors
+    /// The connection is of no use any more.
+    pub fn send(&mut self) -> io::Result<()> {
+        self.service(PollFlags::OUT.bits() as i16)
+    }
+
     /// The descriptor to poll, and the `poll(2)` events to wait for; none without a connection.
-    pub fn wanted(&self) -> Option<(RawFd, i16)> {
+    fn wanted(&self) -> Option<(RawFd, i16)> {
         let raw = self.raw().ok()?;
         // SAFETY: the context is alive; these read numbers from it.
         let (descriptor, events) = unsafe {
@@ -354,6 +374,27 @@ impl Context {
             )
         };
         (descriptor >= 0).then_some((descriptor, events as i16))
+    }
+
+    /// Waits until the target or `waker` has something to say, at most `patience`.
+    pub fn wait(&self, waker: BorrowedFd<'_>, patience: Duration) -> io::Result<Readiness> {
+        let Some((descriptor, wanted)) = self.wanted() else {
+            return wait_for(waker, patience);
+        };
+        // SAFETY: the library closes its descriptor only when it is called, which the borrow of this value excludes.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        let wanted = PollFlags::from_bits_retain(wanted as u16) | PollFlags::RDHUP;
+        let mut polled = [
+            PollFd::from_borrowed_fd(descriptor, wanted),
+            PollFd::from_borrowed_fd(waker, PollFlags::IN),
+        ];
+        poll(&mut polled, patience)?;
+        let seen = polled[0].revents();
+        Ok(Readiness {
+            events: seen.difference(PollFlags::RDHUP).bits() as i16,
+            is_closed: seen.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),
+            is_woken: !polled[1].revents().is_empty(),
+        })
     }
 
     /// Reads and writes what is ready, according to the `poll(2)` events that were seen.
@@ -506,6 +547,27 @@ impl From<c_int> for Status {
             0x0f00_0000 => Status::Cancelled,
             other => Status::Other(other),
         }
+    }
+}
+
+/// Waits for `waker` alone, at most `patience`.
+pub fn wait_for(waker: BorrowedFd<'_>, patience: Duration) -> io::Result<Readiness> {
+    let mut polled = [PollFd::from_borrowed_fd(waker, PollFlags::IN)];
+    poll(&mut polled, patience)?;
+    Ok(Readiness {
+        is_woken: !polled[0].revents().is_empty(),
+        ..Readiness::default()
+    })
+}
+
+fn poll(polled: &mut [PollFd<'_>], patience: Duration) -> io::Result<()> {
+    let patience = Timespec {
+        tv_sec: patience.as_secs().min(3600) as i64,
+        tv_nsec: i64::from(patience.subsec_nanos()),
+    };
+    match rustix::event::poll(polled, Some(&patience)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

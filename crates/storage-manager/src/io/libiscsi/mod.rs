@@ -18,7 +18,8 @@ mod layout_tests;
 mod lend;
 
 pub use context::{
-    Answer, Context, Credentials, Event, Opening, Sense, SessionType, Status, Target,
+    Answer, Context, Credentials, Event, MAX_TRANSFER, Opening, Readiness, Sense, Status, Target,
+    wait_for,
 };
 pub use functions::{Library, LoadError};
 pub use lend::{Lent, Transfer, lend};
