@@ -139,11 +139,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.public)?;
-        if !self.detail.is_empty() {
-            write!(f, " ({})", self.detail)?;
+        match self.detail.strip_prefix(self.public.as_str()) {
+            // A detail that was made of an error with the same words for users says them itself.
+            Some(_) if !self.public.is_empty() => f.write_str(&self.detail),
+            _ if self.detail.is_empty() => f.write_str(&self.public),
+            _ => write!(f, "{} ({})", self.public, self.detail),
         }
-        Ok(())
     }
 }
 
@@ -156,5 +157,21 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_users_and_operators_read_alike_is_told_once() {
+        let inner =
+            Error::new(ErrorKind::NotSupported, Subject::Backend, "it cannot").detail("why");
+        let outer = Error::new(ErrorKind::NotSupported, Subject::Backend, "it cannot")
+            .detail(inner.to_string());
+        assert_eq!(outer.to_string(), "it cannot (why)");
+        let bare = Error::invalid("The request is wrong.");
+        assert_eq!(bare.to_string(), "The request is wrong.");
     }
 }

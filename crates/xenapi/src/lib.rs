@@ -7,6 +7,7 @@ pub mod date;
 pub mod failure;
 pub mod filter;
 pub mod jsonrpc;
+pub mod probe;
 pub mod record;
 pub mod reference;
 pub mod schema;

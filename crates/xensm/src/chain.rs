@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::config::{self, CommonFlags, ServeFlags};
 use crate::data_dir::DataDir;
 use crate::failure::{Exit, Failure, Result};
-use crate::sm_client::SmClient;
+use crate::pool_client::Pool;
 use crate::ui::{self, Format};
 
 /// The plugin of the Storage Manager that answers.
@@ -65,8 +65,12 @@ pub struct Target {
 /// Runs a command.
 pub fn run(common: &CommonFlags, command: ChainCommand, format: Format) -> Result<()> {
     let file = config::load(common, &ServeFlags::default())?;
-    let client = SmClient::login(&DataDir::new(&file.data_dir)?.socket())?;
-    let manager = Manager { client };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Failure::failed("start the runtime", &cause))?;
+    let pool = runtime.block_on(Pool::login_here(&DataDir::new(&file.data_dir)?))?;
+    let manager = Manager { runtime, pool };
     match command {
         ChainCommand::Show { sr: None } => show_all(&manager, format),
         ChainCommand::Show { sr: Some(sr) } => show(&manager, &sr, format),
@@ -78,15 +82,21 @@ pub fn run(common: &CommonFlags, command: ChainCommand, format: Format) -> Resul
     }
 }
 
+/// The storage manager, one call at a time.
 struct Manager {
-    client: SmClient,
+    runtime: tokio::runtime::Runtime,
+    pool: Pool,
 }
 
 impl Manager {
+    fn call(&self, method: &str, params: &[Value]) -> Result<Value> {
+        self.runtime.block_on(self.pool.call(method, params))
+    }
+
     fn plugin(&self, function: &str, arguments: Value) -> Result<Value> {
-        let hosts = self.client.call("host.get_all", &[])?;
+        let hosts = self.call("host.get_all", &[])?;
         let host = hosts[0].clone();
-        let answer = self.client.call(
+        let answer = self.call(
             "host.call_plugin",
             &[host, json!(PLUGIN), json!(function), arguments],
         )?;
@@ -97,7 +107,7 @@ impl Manager {
 
     /// The uuid of the one object of a class with this uuid or name, and its record.
     fn find(&self, class: &str, wanted: &str) -> Result<(String, Value)> {
-        let records = self.client.call(&format!("{class}.get_all_records"), &[])?;
+        let records = self.call(&format!("{class}.get_all_records"), &[])?;
         let records = records.as_object().cloned().unwrap_or_default();
         let matching: Vec<&Value> = records
             .values()
@@ -121,7 +131,7 @@ impl Manager {
     }
 
     fn sr_of(&self, vdi: &Value) -> Result<String> {
-        let sr = self.client.call("SR.get_uuid", &[vdi["SR"].clone()])?;
+        let sr = self.call("SR.get_uuid", &[vdi["SR"].clone()])?;
         Ok(text(&sr))
     }
 }
@@ -338,17 +348,7 @@ fn text(value: &Value) -> String {
 }
 
 fn bytes(value: &Value) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut number = value.as_f64().unwrap_or(0.0);
-    let mut unit = 0;
-    while number >= 1024.0 && unit + 1 < UNITS.len() {
-        number /= 1024.0;
-        unit += 1;
-    }
-    match unit {
-        0 => format!("{number} B"),
-        _ => format!("{number:.1} {}", UNITS[unit]),
-    }
+    ui::bytes(value.as_u64().unwrap_or_default())
 }
 
 #[cfg(test)]

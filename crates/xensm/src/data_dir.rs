@@ -17,6 +17,11 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure, Result};
 
+/// How long a start waits for the lock: a process that was killed holds it for a moment.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+/// How often it tries.
+const LOCK_POLL: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// The longest path of a unix socket that the kernel takes.
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -86,7 +91,14 @@ impl DataDir {
             .mode(0o600)
             .open(&path)
             .map_err(|cause| Failure::failed(&attempt, &cause))?;
-        match file.try_lock() {
+        // A process that was killed holds it until the system has cleared it away.
+        let started = std::time::Instant::now();
+        let mut locked = file.try_lock();
+        while matches!(locked, Err(TryLockError::WouldBlock)) && started.elapsed() < LOCK_PATIENCE {
+            std::thread::sleep(LOCK_POLL);
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => {
                 let written = file
                     .set_len(0)

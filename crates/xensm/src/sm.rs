@@ -3,6 +3,9 @@
 //! The commands work on the database directly, as they did in 2011, so that they work while no service runs; running workers
 //! notice within a moment.
 
+mod parameters;
+mod probe;
+
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
@@ -72,7 +75,8 @@ pub enum SmCommand {
         flavor_label: String,
         /// The SR type: file, nfs, lvmoiscsi ...
         sr_type: String,
-        /// Parameters as `xe sr-create device-config:` takes them; name_label, name_description and sr_uuid too.
+        /// Parameters as `xe sr-create device-config:` takes them; name_label, name_description and sr_uuid too. A password is
+        /// best given as key=@FILE, or key=- to be asked for it
         #[arg(value_name = "KEY=VALUE")]
         parameters: Vec<String>,
         /// The availability zone.
@@ -84,6 +88,25 @@ pub enum SmCommand {
         /// Does not ask.
         #[arg(long, short = 'y')]
         yes: bool,
+    },
+    /// Shows what is on a medium: SRs that can be taken over, or targets, LUNs, exports and devices to choose from.
+    #[command(
+        name = "backend_probe",
+        alias = "backend-probe",
+        after_help = "Examples:
+  nova-manage sm backend_probe nfs server=myserver
+  nova-manage sm backend_probe lvmoiscsi target=10.0.0.9
+  nova-manage sm backend_probe lvmoiscsi target=10.0.0.9 targetIQN=iqn.2011-01.org.example:one chapuser=me chappassword=@chap.txt"
+    )]
+    BackendProbe {
+        /// The SR type: nfs, lvm, lvmoiscsi ...
+        sr_type: String,
+        /// Parameters as for backend_add, as many as are known.
+        #[arg(value_name = "KEY=VALUE")]
+        parameters: Vec<String>,
+        /// The availability zone whose storage manager looks.
+        #[arg(long)]
+        zone: Option<String>,
     },
     /// Removes a backend that has no volumes. The data on it stays.
     #[command(name = "backend_remove", aliases = ["backend_delete", "backend-remove", "backend-delete"])]
@@ -205,10 +228,7 @@ async fn execute(
             position,
             yes,
         } => {
-            let parameters = parameters
-                .iter()
-                .map(|text| parse_parameter(text))
-                .collect::<Result<Vec<_>>>()?;
+            let parameters = parameters::read(&parameters)?;
             let wanted = AddBackend {
                 flavor: flavor_label,
                 sr_type,
@@ -217,6 +237,16 @@ async fn execute(
                 position,
             };
             backend_add(service, request, wanted, confirmation(yes), format).await
+        }
+        SmCommand::BackendProbe {
+            sr_type,
+            parameters,
+            zone,
+        } => {
+            let parameters = parameters::read(&parameters)?;
+            let probed = backends::probe(service, request, &sr_type, &parameters, zone.as_deref());
+            probe::show(&sr_type, &probed.await?, format);
+            Ok(())
         }
         SmCommand::BackendRemove { backend_id, yes } => {
             let backend = backends::get(service, request, BackendId(backend_id)).await?;
@@ -387,11 +417,9 @@ async fn backend_add(
             confirmation,
         )?;
         backends::remove(service, request, known.id).await?;
-    } else if given_uuid.is_none() {
-        ui::confirm(
-            "WARNING: Creating a backend will destroy all data on it!",
-            confirmation,
-        )?;
+    } else if given_uuid.is_none_or(|uuid| uuid == "new") {
+        let warning = probe::warning(service, request, &wanted).await?;
+        ui::confirm(&warning, confirmation)?;
     }
     let added = backends::add(
         service,
@@ -455,18 +483,6 @@ fn confirmation(yes: bool) -> Confirmation {
     }
 }
 
-/// `key=value`; the value may hold blanks and further `=`.
-fn parse_parameter(text: &str) -> Result<(String, String)> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(Failure::new(
-            Exit::Usage,
-            format!("{text:?} is not of the form key=value"),
-        )
-        .hint("quote values that hold blanks: 'name_label=two words'")),
-    }
-}
-
 /// `key=value` pairs with secrets masked and values that need it quoted.
 fn shown_parameters(backend: &Backend) -> String {
     let names = [
@@ -520,23 +536,4 @@ fn backend_json(backend: &Backend) -> serde_json::Value {
         "physical_utilisation": backend.physical_utilisation,
         "virtual_allocation": backend.virtual_allocation,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_may_hold_blanks_and_equal_signs() {
-        assert_eq!(
-            parse_parameter("a=b c=d").unwrap(),
-            ("a".to_owned(), "b c=d".to_owned())
-        );
-        assert_eq!(
-            parse_parameter("a=").unwrap(),
-            ("a".to_owned(), String::new())
-        );
-        assert!(parse_parameter("a").is_err());
-        assert!(parse_parameter("=b").is_err());
-    }
 }

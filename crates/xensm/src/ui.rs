@@ -84,3 +84,67 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
     }
     result(table.to_string());
 }
+
+/// A number of bytes for people: `5.0 MiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut number = count as f64;
+    let mut unit = 0;
+    while number >= 1024.0 && unit + 1 < UNITS.len() {
+        number /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{count} B"),
+        _ => format!("{number:.1} {}", UNITS[unit]),
+    }
+}
+
+/// Asks for a secret: a line of stdin, which a terminal does not show.
+///
+/// # Errors
+/// `Exit::Usage` when nobody answers.
+pub fn secret(question: &str) -> Result<String> {
+    let stdin = std::io::stdin();
+    let hidden = Hidden::begin(&stdin);
+    eprint!("{question}: ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = stdin.lock().read_line(&mut answer);
+    if hidden.is_some() {
+        eprintln!();
+    }
+    if !read.is_ok_and(|length| length > 0) {
+        return Err(
+            Failure::new(Exit::Usage, format!("nobody answered: {question}"))
+                .hint("give the secret on stdin, or in a file as key=@FILE"),
+        );
+    }
+    Ok(answer.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// A terminal that does not show what is typed, until this is dropped.
+struct Hidden<'a> {
+    stdin: &'a std::io::Stdin,
+    before: rustix::termios::Termios,
+}
+
+impl<'a> Hidden<'a> {
+    /// None when stdin is no terminal.
+    fn begin(stdin: &'a std::io::Stdin) -> Option<Self> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(stdin).ok()?;
+        let mut quiet = before.clone();
+        quiet.local_modes -= LocalModes::ECHO;
+        tcsetattr(stdin, OptionalActions::Flush, &quiet).ok()?;
+        Some(Hidden { stdin, before })
+    }
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        use rustix::termios::{OptionalActions, tcsetattr};
+        // A terminal that is gone shows nothing anyway.
+        let _ = tcsetattr(self.stdin, OptionalActions::Now, &self.before);
+    }
+}

@@ -11,12 +11,17 @@ use crate::context::RequestContext;
 use crate::db::backends::NewBackend;
 use crate::db::operations::NewOperation;
 use crate::db::{backends, flavors, operations};
+use crate::driver::{Pool, SrSpec, XenApiPool};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::backend::{Backend, BackendUse};
 use crate::model::id::{BackendId, OperationId};
 use crate::model::operation::OperationKind;
 
-pub use super::sr_types::{SrTypeFacts, sr_types};
+pub use super::sr_types::{Creation, SrTypeFacts, is_secret, sr_types};
+pub use crate::driver::Probed;
+
+/// `sr_uuid=new` makes an SR without a look at what is on the medium.
+pub(crate) const NEW_SR: &str = "new";
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -118,6 +123,38 @@ pub async fn add(
         .await
 }
 
+/// What is on a medium: SRs that can be taken over, or, where a parameter is missing, what can be chosen. Nothing is changed.
+///
+/// # Errors
+/// Those of the pool, which must be running; `Invalid` for a type or parameters that cannot be.
+pub async fn probe(
+    service: &Service,
+    request: &RequestContext,
+    sr_type: &str,
+    parameters: &[(String, String)],
+    zone: Option<&str>,
+) -> Result<Probed> {
+    policy::is_admin(request)?;
+    let facts = sr_types::facts(sr_type)?;
+    let given = Parameters::parse(parameters)?;
+    let zone = zone.unwrap_or(&service.config.default_zone);
+    service.check_zone(zone)?;
+    let pools = service.config.zones.iter().find(|known| known.name == zone);
+    let pool = pools.and_then(|zone| zone.pools.first());
+    let pool = pool.ok_or_else(|| Error::not_found(Subject::Zone, zone))?;
+    let spec = SrSpec {
+        name_label: given.name_label,
+        name_description: given.name_description,
+        sr_type: facts.sr_type.to_owned(),
+        is_shared: facts.is_shared,
+        config: given.config,
+        secrets: given.secrets,
+        mark: String::new(),
+    };
+    let probed = XenApiPool::new(pool)?.probe_sr(&spec).await;
+    probed.map_err(|error| error.on_zone(zone))
+}
+
 /// `key=value` pairs, sorted out.
 struct Parameters {
     name_label: String,
@@ -171,6 +208,9 @@ impl Parameters {
             "name_description" => {
                 limits::check_text("name_description", value)?;
                 value.clone_into(&mut self.name_description);
+            }
+            "sr_uuid" if value.eq_ignore_ascii_case(NEW_SR) => {
+                self.config.insert(key.to_owned(), NEW_SR.to_owned());
             }
             "sr_uuid" => {
                 let uuid = value

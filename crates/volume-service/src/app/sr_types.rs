@@ -15,6 +15,64 @@ pub struct SrTypeFacts {
     pub required: &'static [&'static str],
     /// Keys that may be given.
     pub optional: &'static [&'static str],
+    /// Whether several hosts of a pool use one SR of it.
+    pub is_shared: bool,
+    /// What making an SR does to its medium.
+    pub creation: Creation,
+}
+
+/// What making an SR does to its medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// It gets a directory or an area of its own beside what is there.
+    Beside,
+    /// The medium becomes the SR: what was on it is gone.
+    Formats,
+    /// Nothing is written: the SR is what is there.
+    Nothing,
+}
+
+/// What each key means. One name has one meaning in all types, but for `type` and `device`.
+const MEANINGS: [(&str, &str); 30] = [
+    ("location", "a directory of the storage host"),
+    (
+        "device",
+        "block devices of the storage host, joined by commas",
+    ),
+    ("server", "name or address of the file server"),
+    ("serverpath", "the path that the server exports"),
+    ("nfsversion", "3 or 4.1"),
+    ("options", "further mount options"),
+    ("useUDP", "true for UDP"),
+    ("target", "address of the portal, or of the array"),
+    ("targetIQN", "name of the iSCSI target"),
+    ("port", "TCP port of the target"),
+    ("SCSIid", "identity of the LUN"),
+    ("LUNid", "number of the LUN, in the place of SCSIid"),
+    ("chapuser", "user at the target"),
+    ("chappassword", "password at the target"),
+    ("incoming_chapuser", "user that the target gives"),
+    ("incoming_chappassword", "password that the target gives"),
+    ("multihomed", "true to log in to all portals"),
+    ("usediscoverynumber", "which discovery record to use"),
+    ("localIQN", "name of this initiator"),
+    ("force_tapdisk", "true to give LUNs through tapdisk"),
+    ("allocation", "thick or thin"),
+    ("type", "family of adapters"),
+    ("username", "user at the server or array"),
+    ("password", "password at the server or array"),
+    ("aggregate", "the aggregate that holds the SR"),
+    ("FlexVols", "number of FlexVols, 1 to 32"),
+    ("asis", "true to deduplicate"),
+    ("usehttps", "true to manage the array by HTTPS"),
+    ("storagepool", "the pool that holds the SR"),
+    ("snap-depletion", "delete-oldest or volume-offline"),
+];
+
+/// What a key means, where the table says so.
+pub fn meaning(key: &str) -> Option<&'static str> {
+    let known = MEANINGS.iter().find(|(name, _)| *name == key);
+    known.map(|(_, meaning)| *meaning)
 }
 
 /// Every SR type of the specification and of XenServer that a backend may have.
@@ -31,36 +89,56 @@ const ALTERNATIVES: [(&str, &str); 2] = [("SCSIid", "LUNid"), ("SCSIid", "device
 /// Keys that only the making of an SR needs, not its introduction by `sr_uuid=`.
 const CREATE_ONLY: [&str; 2] = ["aggregate", "storagepool"];
 
+/// Keys whose values a probe shows.
+const PROBED: [&str; 6] = [
+    "serverpath",
+    "targetIQN",
+    "SCSIid",
+    "device",
+    "aggregate",
+    "storagepool",
+];
+
 const SR_TYPES: [SrTypeFacts; 12] = [
     SrTypeFacts {
         sr_type: "file",
         name: "local directory",
         required: &["location"],
         optional: &[],
+        is_shared: false,
+        creation: Creation::Beside,
     },
     SrTypeFacts {
         sr_type: "ext",
         name: "local ext4 file system of its own",
         required: &["device"],
         optional: &[],
+        is_shared: false,
+        creation: Creation::Formats,
     },
     SrTypeFacts {
         sr_type: "nfs",
         name: "NFS VHD",
         required: &["server", "serverpath"],
         optional: &["nfsversion", "options", "useUDP"],
+        is_shared: true,
+        creation: Creation::Beside,
     },
     SrTypeFacts {
         sr_type: "smb",
         name: "SMB VHD",
         required: &["server"],
         optional: &["username", "password"],
+        is_shared: true,
+        creation: Creation::Beside,
     },
     SrTypeFacts {
         sr_type: "lvm",
         name: "local VHD on LVM",
         required: &["device"],
         optional: &["allocation"],
+        is_shared: false,
+        creation: Creation::Formats,
     },
     SrTypeFacts {
         sr_type: "lvmoiscsi",
@@ -78,12 +156,16 @@ const SR_TYPES: [SrTypeFacts; 12] = [
             "localIQN",
             "allocation",
         ],
+        is_shared: true,
+        creation: Creation::Formats,
     },
     SrTypeFacts {
         sr_type: "lvmohba",
         name: "LVHD over FC",
         required: &["SCSIid"],
         optional: &["device", "allocation"],
+        is_shared: true,
+        creation: Creation::Formats,
     },
     SrTypeFacts {
         sr_type: "iscsi",
@@ -101,18 +183,24 @@ const SR_TYPES: [SrTypeFacts; 12] = [
             "localIQN",
             "force_tapdisk",
         ],
+        is_shared: true,
+        creation: Creation::Nothing,
     },
     SrTypeFacts {
         sr_type: "hba",
         name: "HBA, LUN per VDI",
         required: &[],
         optional: &["type"],
+        is_shared: true,
+        creation: Creation::Nothing,
     },
     SrTypeFacts {
         sr_type: "rawhba",
         name: "HBA, one raw LUN",
         required: &["SCSIid"],
         optional: &["type"],
+        is_shared: true,
+        creation: Creation::Nothing,
     },
     SrTypeFacts {
         sr_type: "netapp",
@@ -127,6 +215,8 @@ const SR_TYPES: [SrTypeFacts; 12] = [
             "port",
             "usehttps",
         ],
+        is_shared: true,
+        creation: Creation::Beside,
     },
     SrTypeFacts {
         sr_type: "equal",
@@ -139,6 +229,8 @@ const SR_TYPES: [SrTypeFacts; 12] = [
             "snap-reserve-percentage",
             "snap-depletion",
         ],
+        is_shared: true,
+        creation: Creation::Beside,
     },
 ];
 
@@ -152,7 +244,7 @@ pub fn is_secret(key: &str) -> bool {
 ///
 /// # Errors
 /// `Invalid` with the list of all types.
-pub(super) fn facts(asked: &str) -> Result<&'static SrTypeFacts> {
+pub(crate) fn facts(asked: &str) -> Result<&'static SrTypeFacts> {
     let asked_lower = asked.to_ascii_lowercase();
     let name = ALIASES
         .iter()
@@ -194,17 +286,31 @@ pub(super) fn check_keys(
     if missing.is_empty() {
         return Ok(());
     }
+    let explained = |key: &&str| match meaning(key) {
+        Some(meaning) => format!("{key} ({meaning})"),
+        None => (*key).to_owned(),
+    };
+    let missing_words: Vec<String> = missing.iter().map(explained).collect();
     let optional = if facts.optional.is_empty() {
         "none".to_owned()
     } else {
         facts.optional.join(", ")
     };
+    // What a medium can be asked for, nobody needs to know by heart.
+    let hint = if missing.iter().any(|key| PROBED.contains(key)) {
+        format!(
+            " `nova-manage sm backend_probe {}` with the others shows what there is.",
+            facts.sr_type
+        )
+    } else {
+        String::new()
+    };
     Err(Error::invalid(format!(
-        "SR type {} ({}) needs {}; missing: {}. Optional: {optional}.",
+        "SR type {} ({}) needs {}; missing: {}. Optional: {optional}.{hint}",
         facts.sr_type,
         facts.name,
         facts.required.join(", "),
-        missing.join(", ")
+        missing_words.join(", ")
     ))
     .on(facts.sr_type))
 }

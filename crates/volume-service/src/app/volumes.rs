@@ -271,18 +271,22 @@ fn made_before(
 
 /// What a client token stands for, besides itself.
 fn digest(wanted: &CreateVolume) -> String {
-    let text = serde_json::json!([
+    let mut parts = serde_json::json!([
         wanted.name,
         wanted.description,
         wanted.size_gib,
         wanted.flavor,
         wanted.zone,
         wanted.metadata,
-        wanted.source.snapshot_id(),
-        wanted.source.volume_id(),
-    ])
-    .to_string();
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    ]);
+    // Without a source it is what it was before volumes could have one: tokens outlive updates.
+    if let Some(parts) = parts.as_array_mut()
+        && wanted.source != VolumeSource::Blank
+    {
+        parts.push(serde_json::json!(wanted.source.snapshot_id()));
+        parts.push(serde_json::json!(wanted.source.volume_id()));
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, parts.to_string().as_bytes());
     base64::engine::general_purpose::STANDARD.encode(digest)
 }
 

@@ -5,6 +5,7 @@
 mod error;
 mod marks;
 mod pool;
+mod probe;
 mod xenapi_error;
 mod xenapi_pool;
 mod xenapi_vdi;
@@ -19,4 +20,5 @@ pub use pool::{
     FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace, SrSpec, VbdSpec,
     VdiMarks, VdiSpec,
 };
+pub use probe::Probed;
 pub use xenapi_pool::XenApiPool;

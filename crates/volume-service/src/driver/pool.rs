@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::error::PoolError;
 use super::marks::{Making, VdiOwner};
+use super::probe::Probed;
 use crate::config::Secret;
 use crate::model::attachment::AttachMode;
 use crate::model::id::{AttachmentId, OperationId, SnapshotId, VolumeId};
@@ -28,6 +29,9 @@ pub trait Pool: Send + Sync {
 
     /// Every SR that carries a mark, whoever made it.
     fn marked_srs(&self) -> PoolFuture<'_, Vec<FoundSr>>;
+
+    /// `SR.probe` on the master host: what is on the medium.
+    fn probe_sr<'a>(&'a self, spec: &'a SrSpec) -> PoolFuture<'a, Probed>;
 
     /// `SR.create` on the master host, carrying the mark from the first moment. Returns its uuid.
     fn create_sr<'a>(&'a self, spec: &'a SrSpec) -> PoolFuture<'a, Uuid>;
@@ -116,6 +120,8 @@ pub struct SrSpec {
     pub name_description: String,
     /// `SR.type`.
     pub sr_type: String,
+    /// `SR.shared`: whether every host of the pool shall use it.
+    pub is_shared: bool,
     /// `device_config` without secrets.
     pub config: BTreeMap<String, String>,
     /// The secret keys of `device_config`; a pool keeps them as secrets of its own.

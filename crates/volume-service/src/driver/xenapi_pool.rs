@@ -22,6 +22,7 @@ use super::pool::{
     FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace, SrSpec, VbdSpec,
     VdiMarks, VdiSpec,
 };
+use super::probe::{self, Probed};
 use super::xenapi_error::{is_gone, translate};
 use super::xenapi_vdi::{found_vdi, is_marked};
 use crate::config::{self, PoolConfig};
@@ -150,7 +151,7 @@ impl XenApiPool {
             name_description: spec.name_description.clone(),
             kind: spec.sr_type.clone(),
             content_type: String::new(),
-            shared: false,
+            shared: spec.is_shared,
             sm_config: sm_config(spec),
         };
         let created = self.slow().sr().create(&new).await;
@@ -174,7 +175,7 @@ impl XenApiPool {
             name_description: spec.name_description.clone(),
             kind: spec.sr_type.clone(),
             content_type: String::new(),
-            shared: false,
+            shared: spec.is_shared,
             sm_config: sm_config(spec),
         };
         let introduced = self.client.sr().introduce(&new).await;
@@ -399,6 +400,13 @@ impl Pool for XenApiPool {
                 .filter(|record| mark_of(record).is_some())
                 .map(found_sr)
                 .collect()
+        })
+    }
+
+    fn probe_sr<'a>(&'a self, spec: &'a SrSpec) -> PoolFuture<'a, Probed> {
+        Box::pin(async move {
+            let (host, _) = self.master().await?;
+            probe::probe(&self.slow(), &host, spec, &device_config(spec)).await
         })
     }
 

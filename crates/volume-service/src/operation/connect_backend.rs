@@ -8,11 +8,15 @@ use uuid::Uuid;
 
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
+use crate::app::sr_types::{self, Creation};
 use crate::db::backends;
-use crate::driver::{FoundSr, SrSpace, SrSpec};
+use crate::driver::{FoundSr, SrSpace, SrSpec, Trouble};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::backend::{Backend, BackendState};
 use crate::model::id::BackendId;
+
+/// A key of a backend's configuration that says, when it is there, that an SR shall be made whatever is on the medium.
+const SR_UUID: &str = "sr_uuid";
 
 /// The operation.
 pub(super) struct ConnectBackend;
@@ -141,9 +145,76 @@ async fn find_sr(job: &Job, backend: &Backend, spec: &SrSpec, name: &SrName) -> 
         }
         None => match find_marked(job, spec, name).await? {
             Some(uuid) => Ok(uuid),
-            None => create_sr(job, spec, name).await,
+            None => match find_on_medium(job, backend, spec, name).await? {
+                Some(uuid) => Ok(uuid),
+                None => create_sr(job, spec, name).await,
+            },
         },
     }
+}
+
+/// Takes over the SR that is on a medium which making an SR would format; none where there is no SR yet.
+///
+/// Where SRs lie beside each other (on an NFS export) those that are there belong to somebody, and making one more destroys
+/// nothing: such a one is taken over by its uuid only.
+async fn find_on_medium(
+    job: &Job,
+    backend: &Backend,
+    spec: &SrSpec,
+    name: &SrName,
+) -> Result<Option<Uuid>> {
+    // A type that nobody knows here the pool may know; whether it formats its medium the pool must judge.
+    let facts = sr_types::facts(&backend.sr_type);
+    let formats = facts.is_ok_and(|facts| facts.creation == Creation::Formats);
+    if !formats || backend.config.contains_key(SR_UUID) {
+        return Ok(None);
+    }
+    let probed = job.pool()?.probe_sr(spec).await;
+    let probed = match probed {
+        Ok(probed) => probed,
+        // A storage manager that cannot look refuses to format what is in use by itself.
+        Err(error) if matches!(error.trouble, Trouble::Unsupported | Trouble::UnknownType) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(name.error(error)),
+    };
+    let found = probed.srs();
+    let uuid = match found.as_slice() {
+        [] => return Ok(None),
+        [uuid] => *uuid,
+        several => {
+            let listed: Vec<String> = several.iter().map(Uuid::to_string).collect();
+            return Err(conflict(
+                name,
+                format!(
+                    "the medium holds {} SRs ({}); add the backend with sr_uuid= one of them",
+                    several.len(),
+                    listed.join(", ")
+                ),
+            ));
+        }
+    };
+    let known = job.pool()?.find_sr(uuid).await;
+    match known.map_err(|error| name.error(error))? {
+        // Another backend has it, or one that was removed a moment ago and whose SR is being forgotten.
+        Some(known) if known.mark.as_deref().is_some_and(|mark| mark != spec.mark) => {
+            return Err(conflict(
+                name,
+                format!(
+                    "the medium holds SR {uuid}, which another backend has (other_config:{} is {}); remove that one first, or try again when its removal is done",
+                    crate::driver::BACKEND_KEY,
+                    known.mark.unwrap_or_default()
+                ),
+            ));
+        }
+        Some(known) => take(job, spec, name, &known).await?,
+        None => {
+            let introduced = job.pool()?.introduce_sr(uuid, spec).await;
+            introduced.map_err(|error| name.error(error))?;
+        }
+    }
+    tracing::info!(sr.uuid = %uuid, "backend {}: took over SR {uuid}, which was on the medium", name.backend);
+    Ok(Some(uuid))
 }
 
 /// Makes sure that an SR which the pool knows is, or becomes, this backend's.
@@ -205,11 +276,14 @@ async fn create_sr(job: &Job, spec: &SrSpec, name: &SrName) -> Result<Uuid> {
 }
 
 fn spec_of(job: &Job, backend: &Backend) -> SrSpec {
+    let mut config = backend.config.clone();
+    config.remove(SR_UUID);
     SrSpec {
         name_label: backend.name_label.clone(),
         name_description: backend.name_description.clone(),
         sr_type: backend.sr_type.clone(),
-        config: backend.config.clone(),
+        is_shared: sr_types::facts(&backend.sr_type).is_ok_and(|facts| facts.is_shared),
+        config,
         secrets: backend.secrets.clone(),
         mark: job.deployment().backend_mark(backend),
     }

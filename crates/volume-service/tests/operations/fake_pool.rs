@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 use volume_service::driver::{
-    FoundSr, FoundVbd, FoundVdi, Making, NbdEndpoint, Pool, PoolError, PoolFuture, Resize, SrSpace,
-    SrSpec, Trouble, VbdSpec, VdiMarks, VdiOwner, VdiSpec,
+    FoundSr, FoundVbd, FoundVdi, Making, NbdEndpoint, Pool, PoolError, PoolFuture, Probed, Resize,
+    SrSpace, SrSpec, Trouble, VbdSpec, VdiMarks, VdiOwner, VdiSpec,
 };
 use volume_service::model::id::{AttachmentId, VolumeId};
 
@@ -34,6 +34,8 @@ pub struct State {
     pub broken_types: BTreeSet<String>,
     /// SR types whose chains of snapshots are too long.
     pub deep_types: BTreeSet<String>,
+    /// The SRs on a medium, by the `device` that leads there.
+    pub media: BTreeMap<String, Vec<Uuid>>,
     /// True for a pool that cannot resize a VDI that is attached.
     pub is_without_online_resize: bool,
     /// True for a pool that does not tell where a VBD is served.
@@ -182,6 +184,22 @@ impl Pool for FakePool {
         self.call("SR.get_all_records", |state| {
             let marked = state.srs.iter().filter(|(_, sr)| sr.mark.is_some());
             Ok(marked.map(|(uuid, sr)| found_sr(*uuid, sr)).collect())
+        })
+    }
+
+    fn probe_sr<'a>(&'a self, spec: &'a SrSpec) -> PoolFuture<'a, Probed> {
+        self.call("SR.probe", move |state| {
+            let device = spec.config.get("device").cloned().unwrap_or_default();
+            let on_it = state.media.get(&device).cloned().unwrap_or_default();
+            let srs: String = on_it
+                .iter()
+                .map(|uuid| format!("<SR><UUID>{uuid}</UUID></SR>"))
+                .collect();
+            let document = xenapi::probe::parse(&format!("<SRlist>{srs}</SRlist>")).unwrap();
+            Ok(Probed {
+                document,
+                ..Probed::default()
+            })
         })
     }
 

@@ -208,6 +208,20 @@ impl Site {
 
     /// Adds a backend.
     pub async fn add_backend(&self, sr_type: &str, sr_uuid: Option<Uuid>) -> BackendId {
+        self.add_backend_with(sr_type, sr_uuid, &[("location", "/srv/a b")])
+            .await
+    }
+
+    /// Adds a backend with a configuration.
+    pub async fn add_backend_with(
+        &self,
+        sr_type: &str,
+        sr_uuid: Option<Uuid>,
+        config: &[(&str, &str)],
+    ) -> BackendId {
+        let config = config
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let new = NewBackend {
             flavor_id: self.flavor.id,
             zone: self.zone.clone(),
@@ -216,7 +230,7 @@ impl Site {
             sr_uuid,
             name_label: String::new(),
             name_description: String::new(),
-            config: BTreeMap::from([("location".to_owned(), "/srv/a b".to_owned())]),
+            config: config.collect(),
             secrets: BTreeMap::from([("password".to_owned(), Secret::new("hidden"))]),
         };
         let (vault, now_us) = (self.vault(), self.context().now_us());

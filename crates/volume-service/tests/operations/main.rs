@@ -11,6 +11,7 @@ mod installation;
 mod late_worker;
 mod offspring;
 mod outcomes;
+mod probing;
 mod reconcilers;
 mod restored;
 mod scenarios;

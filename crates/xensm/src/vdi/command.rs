@@ -8,11 +8,11 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::image_file::{ImageFormat, Output, Overwrite, is_pipe, vhd_size};
-use super::pool::{Pool, PoolFlags};
 use super::transfer::{self, Moved};
 use crate::config::{self, CommonFlags, ServeFlags};
 use crate::data_dir::DataDir;
 use crate::failure::{Exit, Failure, Result};
+use crate::pool_client::{Pool, PoolFlags};
 use crate::ui::{self, Format};
 
 /// VDIs of a storage manager, and their content to and from files.
@@ -182,8 +182,8 @@ async fn list(pool: &Pool, all: bool, format: Format) -> Result<()> {
         vec![
             text(record, "uuid"),
             text(record, "name_label"),
-            number(record, "virtual_size").to_string(),
-            number(record, "physical_utilisation").to_string(),
+            ui::bytes(number(record, "virtual_size")),
+            ui::bytes(number(record, "physical_utilisation")),
             text(&srs[text(record, "SR")], "name_label"),
             kind(record).to_owned(),
         ]

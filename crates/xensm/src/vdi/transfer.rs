@@ -10,9 +10,9 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::image_file::{ImageFormat, Output};
-use super::pool::Pool;
 use super::progress::Progress;
 use crate::failure::{Exit, Failure, Result};
+use crate::pool_client::Pool;
 
 /// Bytes read from a file at once, and how many such pieces wait for the network.
 const PIECE: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! XenAPI as far as `xensm vdi` needs it: JSON-RPC calls of one session, and requests whose bodies are streams.
+//! XenAPI as far as commands need it: JSON-RPC calls of one session, and requests whose bodies are streams.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -15,11 +15,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use volume_service::config::Secret;
 
-use super::progress::Progress;
 use crate::credentials::read_exports;
 use crate::data_dir::DataDir;
 use crate::failure::{Exit, Failure, Result};
 use crate::tls;
+use crate::vdi::progress::Progress;
 
 /// How long a call may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(150);
@@ -31,8 +31,8 @@ const ANSWER_MAX_BYTES: usize = 192 << 20;
 const ANSWER_HEAD_BYTES: usize = 4096;
 /// The length that says that it is not known. Source: reference 1.8.
 const UNKNOWN_LENGTH: u64 = 1 << 50;
-/// What the sessions of this command say of themselves.
-const ORIGINATOR: &str = "xensm vdi";
+/// What the sessions of these commands say of themselves.
+const ORIGINATOR: &str = "xensm";
 
 /// Where a pool is and who calls.
 #[derive(clap::Args, Clone, Debug)]
@@ -90,12 +90,23 @@ impl Pool {
             ),
         };
         let address = parse(&url, flags.ca_file.as_deref())?;
+        Self::connect_to(url, address, &flags.user, &password).await
+    }
+
+    /// Logs in to the storage manager that serves from the data directory; whoever may open its socket is root there.
+    pub async fn login_here(data_dir: &DataDir) -> Result<Self> {
+        let socket = data_dir.socket();
+        let url = format!("unix://{}", socket.display());
+        Self::connect_to(url, Address::Unix(socket), "root", "").await
+    }
+
+    async fn connect_to(url: String, address: Address, user: &str, password: &str) -> Result<Self> {
         let mut pool = Pool {
             url,
             address,
             session: Secret::new(String::new()),
         };
-        let params = json!([flags.user, password, "", ORIGINATOR]);
+        let params = json!([user, password, "", ORIGINATOR]);
         let session = pool.rpc("session.login_with_password", params).await?;
         pool.session = Secret::new(session.as_str().unwrap_or_default());
         Ok(pool)
