@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lvm::metadata::VolumeGroup;
@@ -16,6 +16,8 @@ use testkit::lvm_tools::LvmTools;
 
 const GROUP: &str = "VG_XenStorage-crash";
 const SECTOR: usize = 512;
+/// Where the header of the metadata area lies.
+const HEADER: std::ops::Range<usize> = 4096..4608;
 /// Sectors of which every subset is tried; of more, some.
 const EVERY_SUBSET: usize = 5;
 /// Subsets that are tried of many sectors.
@@ -165,10 +167,15 @@ fn the_tools_find_the_old_group_or_the_new_one() {
         tools.attach(file);
     }
     for (name, groups, states) in histories(&[2, 2]) {
-        // The tools take a while: of states that differ in text alone, some.
-        let step = states.len().div_ceil(8);
-        for disks in states.iter().step_by(step) {
-            for (file, bytes) in files.iter().zip(disks) {
+        // The tools take a while: of states that differ in text alone, which no header names yet, one.
+        let headers = |disks: &Disks| -> Disks {
+            let headers = disks.iter().map(|disk| disk[HEADER].to_vec());
+            headers.collect()
+        };
+        let states: BTreeMap<Disks, &Disks> =
+            states.iter().map(|disks| (headers(disks), disks)).collect();
+        for disks in states.values() {
+            for (file, bytes) in files.iter().zip(*disks) {
                 std::fs::write(file, bytes).unwrap();
             }
             let backup = tools.backup(GROUP);
@@ -183,8 +190,11 @@ fn the_tools_find_the_old_group_or_the_new_one() {
             assert!(groups.iter().any(|one| **one == found), "{name}: {backup}");
             let complaints = tools.complaints("vgck", &[GROUP]);
             // Areas of two sequence numbers are what the tools themselves leave and repair.
-            let is_known = complaints.is_empty() || complaints.contains("seqno");
-            assert!(is_known, "{name}: {complaints}");
+            let is_known = complaints.is_empty() || complaints.contains("ignoring metadata seqno");
+            assert!(
+                is_known && !complaints.contains("vgck ended"),
+                "{name}: {complaints}"
+            );
             for device in tools.devices() {
                 let device = device.display().to_string();
                 assert_eq!(tools.complaints("pvck", &[&device]), "", "{name}");
