@@ -7,11 +7,13 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lvm::{Group, NewGroup};
+use lvm::{Error, ErrorKind, Group, NewGroup};
 use support::FileDevice;
 use testkit::guest::Guest;
 
 const GROUP: &str = "VG_XenStorage-kernel";
+/// A group in which the kernel's own LVM2 makes what we only read.
+const OTHER: &str = "other";
 /// A name with dashes, which device-mapper doubles.
 const VOLUME: &str = "VHD-2f1d2b9e-59a0-4b6f-b8a3-6a4b0c3f0001";
 const EXTENT: u64 = 4 << 20;
@@ -22,8 +24,9 @@ const SCRIPT: &str = r#"
 mkdir -p /tmp/lvm /run/lock/lvm
 export LVM_SYSTEM_DIR=/tmp/lvm
 cat > /tmp/lvm/lvm.conf <<END
-global { use_lvmpolld = 0 notify_dbus = 0 event_activation = 0 }
+global { use_lvmpolld = 0 notify_dbus = 0 event_activation = 0 thin_check_executable = "" }
 devices { use_devicesfile = 0 obtain_device_list_from_udev = 0 external_device_info_source = "none" hints = "none" }
+allocation { thin_pool_zero = 0 }
 activation { udev_sync = 0 udev_rules = 0 monitoring = 0 }
 backup { backup = 0 archive = 0 }
 END
@@ -44,6 +47,11 @@ lvm lvcreate -y -Zn -Wn -n inside --addtag made -L 4M $GROUP
 printf 'made inside' | dd of=/dev/$GROUP/inside bs=1M seek=1 conv=notrunc,fsync 2>/dev/null
 lvm lvrename $GROUP readonly renamed
 lvm vgchange -an $GROUP
+# What needs more than linear rules: a thin pool with a volume, and a snapshot.
+lvm lvcreate -y -Zn --type thin-pool -L 8M -n pool $OTHER
+lvm lvcreate -y -V 64M --thinpool pool -n thin $OTHER
+lvm lvcreate -y -s -L 4M -n taken $OTHER/plain
+lvm vgchange -an $OTHER
 echo "guest: done"
 "#;
 
@@ -73,6 +81,16 @@ fn a_stock_kernel_finds_the_bytes_of_our_volumes() {
             vg.remove_lv("two")
         })
         .unwrap();
+    let third = directory.path().join("c");
+    let other = Group::create(
+        vec![FileDevice::create(&third, 64)],
+        OTHER,
+        &NewGroup::default(),
+    );
+    other
+        .unwrap()
+        .commit(|vg| vg.create_lv("plain", EXTENT, &[]))
+        .unwrap();
     let map = group.map(VOLUME).unwrap();
     assert!(map.extents().unwrap().len() > 2);
     let write = |offset: u64, data: &[u8]| {
@@ -85,14 +103,17 @@ fn a_stock_kernel_finds_the_bytes_of_our_volumes() {
         write(extent * EXTENT, format!("extent {extent:09}").as_bytes());
     }
 
-    let mut guest = guest.module("virtio_blk").module("dm-mod").program("lvm");
-    for (number, file) in files.iter().enumerate() {
+    let mut guest = guest.program("lvm");
+    for module in ["virtio_blk", "dm-mod", "dm-snapshot", "dm-thin-pool"] {
+        guest = guest.module(module);
+    }
+    for (number, file) in files.iter().chain([&third]).enumerate() {
         let drive = format!("file={},if=none,id=d{number},format=raw", file.display());
         let device = format!("virtio-blk-pci,drive=d{number}");
         guest = guest.arguments(["-drive", &drive, "-device", &device]);
     }
     let script = format!(
-        "GROUP={GROUP}\nVOLUME={VOLUME}\nSIZE={}\n{SCRIPT}",
+        "GROUP={GROUP}\nOTHER={OTHER}\nVOLUME={VOLUME}\nSIZE={}\n{SCRIPT}",
         map.size()
     );
     let output = guest.run(&script, LIMIT, |_| ());
@@ -116,4 +137,17 @@ fn a_stock_kernel_finds_the_bytes_of_our_volumes() {
     assert_eq!(found.get("inside").unwrap().tags, ["made"]);
     assert!(found.find("renamed").is_some_and(|one| !one.is_writable()));
     group.commit(|vg| vg.remove_lv("inside")).unwrap();
+    stays_as_it_is(&third);
+}
+
+/// A group with thin volumes and snapshots is read and not changed.
+fn stays_as_it_is(file: &std::path::Path) {
+    let group = Group::open(vec![FileDevice::open(file)]).unwrap();
+    assert_eq!(group.map("plain").unwrap().size(), EXTENT);
+    for name in ["thin", "pool"] {
+        assert_eq!(group.map(name).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+    assert!(group.volume_group().find("taken").is_some());
+    let refused = group.commit(|vg| vg.create_lv("a", 1, &[])).unwrap_err();
+    assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
 }

@@ -98,7 +98,7 @@ impl Group {
         for write in &writes {
             state.members[write.device].areas[write.area].sequence = Some(changed.sequence);
         }
-        state.group = Arc::new(changed);
+        self.publish(state, Arc::new(changed));
         state.is_poisoned = false;
         Ok(())
     }

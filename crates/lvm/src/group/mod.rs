@@ -29,6 +29,8 @@ use scan::{Area, Member};
 pub struct Group {
     /// In the order of [`VolumeGroup::physical_volumes`].
     devices: Vec<Arc<dyn Device>>,
+    /// What readers see; a commit that waits for a device does not hold them up.
+    current: Mutex<Arc<VolumeGroup>>,
     state: Mutex<State>,
 }
 
@@ -61,6 +63,7 @@ impl Group {
         let scanned = scan::scan(devices)?;
         Ok(Group {
             devices: scanned.devices,
+            current: Mutex::new(Arc::clone(&scanned.group)),
             state: Mutex::new(State {
                 group: scanned.group,
                 members: scanned.members,
@@ -71,7 +74,7 @@ impl Group {
 
     /// What the group holds now. It does not change; a commit makes a new one.
     pub fn volume_group(&self) -> Arc<VolumeGroup> {
-        Arc::clone(&self.state().group)
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The devices, in the order of the physical volumes: [`Extent::pv`] is an index of this.
@@ -104,7 +107,7 @@ impl Group {
         let scanned = scan::scan(self.devices.clone())?;
         // Somebody else can have put the physical volumes in another order; segments refer to ours.
         let group = scanned.reordered(&self.devices)?;
-        state.group = group.0;
+        self.publish(&mut state, group.0);
         state.members = group.1;
         state.is_poisoned = false;
         Ok(())
@@ -125,6 +128,12 @@ impl Group {
             })
         });
         outdated.collect()
+    }
+
+    /// Shows readers a group that is on the devices.
+    fn publish(&self, state: &mut State, group: Arc<VolumeGroup>) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&group);
+        state.group = group;
     }
 
     /// The state, if no commit has failed since it was read.
