@@ -119,6 +119,7 @@ fn scene() -> (Arc<Store>, Arc<Recorder>, Collector) {
             virtual_size: 1,
             physical_size: 10,
             consumers: Consumers::None,
+            tracked: false,
             leaf: LeafPolicy::Allowed,
         })
         .collect();

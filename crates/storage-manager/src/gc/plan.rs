@@ -12,6 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
+use vhd::size::BLOCK_SIZE;
+use vhd::volume::{bitmap_overhead, empty_overhead, full_size};
 
 /// An image as the plan sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Image {
     pub physical_size: u64,
     /// Who has it open as a disk.
     pub consumers: Consumers,
+    /// Its changed blocks are tracked, which those of a raw image cannot be.
+    pub tracked: bool,
     /// What its owner says about merging it as a leaf.
     pub leaf: LeafPolicy,
 }
@@ -132,9 +136,14 @@ pub enum Reason {
     /// Readers would go on with an image that is gone. Ours: XenServer pauses them.
     #[error("it is open for reading; it is merged when its readers have gone")]
     Readers,
-    /// The parent has no name of the form that the VDI's image must have. Ours.
-    #[error("its parent is a raw image; only inner images are merged into one")]
+    /// A consumer would go on with another kind of image. Ours: XenServer pauses him.
+    #[error("its parent is a raw image; it is merged when nobody has it open")]
     RawParent,
+    /// Ours: the VDI would become raw and lose its log.
+    #[error(
+        "its parent is a raw image, and its changed blocks are tracked, which those of a raw image cannot be"
+    )]
+    Tracked,
     /// The parent's end would no longer hide what lies below it. Ours: XenServer never makes such a chain.
     #[error("its parent, or an image below, is larger than what hides it")]
     Sizes,
@@ -309,30 +318,41 @@ fn allowed(tree: &Tree<'_>, image: &Image, work: &Work, policy: SrPolicy) -> Res
         LeafPolicy::AllowCaching => return Err(Reason::AllowCaching),
         LeafPolicy::TurnedOff => return Err(Reason::LeafTurnedOff),
     }
-    if ancestors.first().is_some_and(|parent| parent.raw) {
-        return Err(Reason::RawParent);
-    }
     if image.consumers == Consumers::Readers {
         return Err(Reason::Readers);
     }
-    Ok(())
+    let has_raw_parent = ancestors.first().is_some_and(|parent| parent.raw);
+    match has_raw_parent {
+        true if image.tracked => Err(Reason::Tracked),
+        true if image.consumers != Consumers::None => Err(Reason::RawParent),
+        _ => Ok(()),
+    }
 }
 
 /// Free bytes that merging needs in a file SR: what the union of both images' blocks takes, less what the parent has.
 ///
 /// Source: reference 5.9.3, "Space needed": data, bitmaps, the tables of an empty image of that size.
 pub fn space_needed(union_blocks: u64, virtual_size: u64, parent_physical_size: u64) -> u64 {
-    const BLOCK: u64 = 2 << 20;
-    const BITMAP: u64 = 4096;
-    let data = union_blocks * (BLOCK + BITMAP);
-    (data + empty_overhead(virtual_size)).saturating_sub(parent_physical_size)
+    let data = union_blocks * BLOCK_SIZE;
+    let needed = data + bitmap_overhead(data) + empty_overhead(virtual_size);
+    needed.saturating_sub(parent_physical_size)
 }
 
-/// Bytes of an empty image. Source: reference 5.7.
-fn empty_overhead(virtual_size: u64) -> u64 {
-    let blocks = virtual_size.div_ceil(2 << 20);
-    let table = (3072 + 4 * blocks).next_multiple_of(512);
-    (table + blocks / 8).next_multiple_of(4096)
+/// The same where images lie on volumes: an inner parent is made as large as the union of both images' blocks needs, a leaf's as
+/// large as it can become; a raw parent has all its room.
+///
+/// Source: reference 5.9.3, "Space needed", for LVHD.
+pub fn volume_space_needed(
+    union_blocks: u64,
+    leaf_size: Option<u64>,
+    parent_is_raw: bool,
+    parent_length: u64,
+) -> u64 {
+    if parent_is_raw {
+        return 0;
+    }
+    let size = leaf_size.unwrap_or(union_blocks * BLOCK_SIZE);
+    full_size(size).saturating_sub(parent_length)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ fn image(uuid: u128, parent: Option<u128>, hidden: bool) -> Image {
         virtual_size: 10 * MIB,
         physical_size: uuid as u64,
         consumers: Consumers::None,
+        tracked: false,
         leaf: LeafPolicy::Allowed,
     }
 }
@@ -106,6 +107,10 @@ fn every_reason_keeps_an_image() {
     assert_eq!(planned(&images), [leaf(2, 1)]);
     images[0].raw = true;
     assert_eq!(left(&images, SrPolicy::default()), Reason::RawParent);
+    images[1].consumers = Consumers::None;
+    assert_eq!(planned(&images), [leaf(2, 1)]);
+    images[1].tracked = true;
+    assert_eq!(left(&images, SrPolicy::default()), Reason::Tracked);
     let mut images = chain();
     images[0].virtual_size += MIB;
     assert_eq!(left(&images, SrPolicy::default()), Reason::Sizes);
@@ -249,6 +254,7 @@ prop_compose! {
                 1 => new.consumers = Consumers::Readers,
                 2 => new.consumers = Consumers::Writer,
                 3 => new.raw = new.parent.is_none(),
+                4 => new.tracked = true,
                 _ => {}
             }
             let own = sectors.into_iter().enumerate().map(|(at, byte)| byte.filter(|_| at < size)).collect();
@@ -281,4 +287,21 @@ proptest! {
             }
         }
     }
+}
+
+/// 100 blocks are 207 MiB with everything, whatever the size of the disk.
+#[test]
+fn space_on_volumes_is_that_of_the_parent_which_is_made_larger() {
+    let full = full_size;
+    assert_eq!(
+        volume_space_needed(100, None, false, 8 * MIB),
+        full(200 * MIB) - 8 * MIB
+    );
+    assert_eq!(full(200 * MIB), 208 * MIB);
+    assert_eq!(
+        volume_space_needed(100, Some(1 << 30), false, 208 * MIB),
+        full(1 << 30) - 208 * MIB
+    );
+    assert_eq!(volume_space_needed(100, None, false, full(1 << 30)), 0);
+    assert_eq!(volume_space_needed(100, None, true, 4 * MIB), 0);
 }

@@ -46,6 +46,20 @@ pub trait MediumFile: vhd::Storage + Debug {
     /// Releases the lock. What is dropped releases it too.
     fn unlock(&self);
 
+    /// True for a raw image that is kept only as a parent, where the medium notes that; VHDs note it themselves.
+    fn is_hidden(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Notes whether a raw image is only a parent.
+    ///
+    /// # Errors
+    /// `Unsupported` where the medium cannot.
+    fn set_hidden(&self, hidden: bool) -> io::Result<()> {
+        let _ = hidden;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Tells what lies at `offset` and how many bytes from there are alike, at most `length`. A medium that does not know
     /// answers that all is data.
     fn allocation(&self, offset: u64, length: u64) -> io::Result<(Allocation, u64)> {
@@ -149,6 +163,11 @@ pub trait Files: Send + Sync + Debug {
 
     /// True when the entry is a directory.
     fn is_directory(&self, name: &str) -> io::Result<bool>;
+
+    /// True when raw images have other sizes and children, because the medium says of them what VHDs say of themselves.
+    fn has_raw_operations(&self) -> bool {
+        false
+    }
 
     /// Puts names that were made, changed and removed on stable storage.
     fn sync(&self) -> io::Result<()>;

@@ -6,7 +6,7 @@ use nbd::Export;
 use uuid::Uuid;
 
 use super::branch_files::{BranchFiles, Parent};
-use super::inspect::{Inspected, inspect, parent_of, timestamp};
+use super::inspect::{Inspected, inspect, inspect_file, parent_of, timestamp};
 use super::known_tree::Change;
 use super::names::{ImageFormat, ImageName};
 use super::open_images::{Hold, Use};
@@ -15,7 +15,7 @@ use super::scan::found_vdi;
 use super::tree::MAX_CHAIN;
 use super::vhd_directory::{TreeChange, VhdDirectory};
 use super::{Error, Result};
-use crate::medium::files::Access;
+use crate::medium::files::{Access, MediumFile};
 use crate::sr::{FoundVdi, SnapshotKind};
 
 /// The longest chain that a snapshot may make, in images. It leaves room below [`MAX_CHAIN`] for the leaf that merging
@@ -92,7 +92,8 @@ impl VhdDirectory {
     /// 6. The file that tells the parent's uuid is removed. Crash: it is removed.
     ///
     /// Where there are no hard links, step 2 is left out and step 3 renames the source to the parent's name, syncs the
-    /// directory, and renames the first child. A crash between leaves no source; the first child is renamed.
+    /// directory, and renames the first child. A crash between leaves no source; the first child is renamed. So it is for a
+    /// raw source, which stays raw as the parent while the source becomes a VHD.
     ///
     /// # Errors
     /// `ChainFull`, `Raw`, `Hidden`, `HasChildren`, `Exists`, `Unfinished`; `Io` and `Image` when a step failed. The
@@ -210,13 +211,13 @@ impl VhdDirectory {
 
     fn look_at_source(&self, uuid: Uuid, action: &'static str) -> Result<Source> {
         let (name, file) = self.find(uuid, Access::Read)?;
-        if name.format == ImageFormat::Raw {
-            return Err(Error::Raw { uuid, action });
-        }
         let file_name = name.file_name();
         let modified = file.modified();
         let modified =
             modified.map_err(|source| self.io_error("look at", Some(&file_name), source))?;
+        if name.format == ImageFormat::Raw {
+            return self.look_at_raw(name, &*file, timestamp(modified), action);
+        }
         let image_error = |source| Error::Image {
             action: "read",
             path: self.path_of(&file_name),
@@ -240,6 +241,37 @@ impl VhdDirectory {
             },
             link: info.parent,
             is_empty,
+        })
+    }
+
+    /// Raw bytes become the parent where the medium can say of them that they are one; nobody has them open for writing, who
+    /// would go on with an image of another kind.
+    fn look_at_raw(
+        &self,
+        name: ImageName,
+        file: &dyn MediumFile,
+        modified: u32,
+        action: &'static str,
+    ) -> Result<Source> {
+        let uuid = name.uuid;
+        if !self.files.has_raw_operations() {
+            return Err(Error::Raw { uuid, action });
+        }
+        let inspected = inspect_file(file, name, &self.path_of(&name.file_name()))?;
+        if inspected.hidden {
+            return Err(Error::Hidden { uuid });
+        }
+        let images = self.open.of(uuid);
+        if images.iter().any(|image| !image.is_read_only()) {
+            return Err(Error::InUse { uuid });
+        }
+        Ok(Source {
+            name,
+            uuid: Uuid::nil(),
+            modified,
+            inspected,
+            link: None,
+            is_empty: false,
         })
     }
 
@@ -330,9 +362,11 @@ impl VhdDirectory {
         let finished = self.finish_branch(&mut files, second);
         // Also when it failed: the source has got its new leaf.
         let base = inspect(&*self.files, files.base)?;
+        let leaf = ImageName::vhd(source.name.uuid);
         let mut changes = vec![
+            Change::Removed(source.name),
             Change::Made(files.base, base.node()),
-            Change::Made(source.name, files.leaf_inspected.node()),
+            Change::Made(leaf, files.leaf_inspected.node()),
         ];
         let made = finished.as_ref().ok().copied().flatten();
         let named = second.name().zip(made);
@@ -340,7 +374,7 @@ impl VhdDirectory {
         change.tell(&changes);
         finished?;
         Ok(Branched {
-            source: found_vdi(source.name, &files.leaf_inspected, false),
+            source: found_vdi(leaf, &files.leaf_inspected, false),
             new: named.map(|(name, made)| found_vdi(name, &made, false)),
             base: Some(found_vdi(files.base, &base, true)),
         })

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::branch::{Second, Source};
 use super::inspect::{Inspected, inspect_file, timestamp};
-use super::names::{ImageName, new_base, new_leaf};
+use super::names::{ImageFormat, ImageName, new_base, new_leaf};
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
 use crate::io::lock::LockMode;
@@ -49,6 +49,11 @@ pub struct SecondFile {
     is_named: bool,
 }
 
+/// The name of the source's new image: a raw source becomes a VHD.
+fn leaf_of(source: ImageName) -> ImageName {
+    ImageName::vhd(source.uuid)
+}
+
 impl VhdDirectory {
     /// Steps 1 and 2 of a snapshot. On error nothing is left.
     pub(super) fn prepare_branch(&self, source: &Source, second: Second) -> Result<BranchFiles> {
@@ -63,14 +68,18 @@ impl VhdDirectory {
         second: Second,
         made: &mut Vec<String>,
     ) -> Result<BranchFiles> {
-        let base = ImageName::vhd(Uuid::new_v4());
+        let base = ImageName {
+            uuid: Uuid::new_v4(),
+            format: source.name.format,
+        };
         let parent = Parent {
             name: base,
             uuid: source.uuid,
             timestamp: source.modified,
         };
         let size = source.inspected.virtual_size;
-        let (leaf, leaf_inspected) = self.make_child(new_leaf(source.name), &parent, size, made)?;
+        let new_leaf = new_leaf(leaf_of(source.name));
+        let (leaf, leaf_inspected) = self.make_child(new_leaf, &parent, size, made)?;
         let second = match second.name() {
             Some(name) => {
                 let temporary = name.temporary();
@@ -85,7 +94,11 @@ impl VhdDirectory {
         };
         self.make_file(new_base(base.uuid), made)?;
         let (from, to) = (source.name.file_name(), base.file_name());
-        let linked = self.files.link(&from, &to);
+        let linked = match source.name.format {
+            ImageFormat::Vhd => self.files.link(&from, &to),
+            // The new image does not take over the name.
+            ImageFormat::Raw => Ok(false),
+        };
         let is_linked = linked.map_err(|error| self.io_error("link to", Some(&to), error))?;
         if is_linked {
             made.push(to);
@@ -120,7 +133,8 @@ impl VhdDirectory {
     /// The names of step 3. On error they are as they were, if that could be.
     pub(super) fn swap_names(&self, files: &BranchFiles) -> Result<()> {
         let (source, base) = (files.source.file_name(), files.base.file_name());
-        let leaf = new_leaf(files.source);
+        let named = leaf_of(files.source).file_name();
+        let leaf = new_leaf(leaf_of(files.source));
         if files.is_linked {
             let replaced = self.files.replace(&leaf, &source);
             return replaced.map_err(|error| self.io_error("rename to", Some(&source), error));
@@ -131,7 +145,7 @@ impl VhdDirectory {
         let swapped = self
             .files
             .sync()
-            .and_then(|()| self.files.publish(&leaf, &source));
+            .and_then(|()| self.files.publish(&leaf, &named));
         swapped.map_err(|error| {
             if let Err(undone) = self.files.publish(&base, &source) {
                 tracing::error!(file.name = base, error = %undone, "give the image its name back; the next attach of the SR does it");
@@ -143,6 +157,11 @@ impl VhdDirectory {
     /// Takes step 3 back: the data get their old name, and the new leaf is gone.
     pub(super) fn unswap_names(&self, files: &BranchFiles) -> Result<()> {
         let source = files.source.file_name();
+        let leaf = leaf_of(files.source);
+        if leaf != files.source {
+            let removed = self.files.remove(&leaf.file_name());
+            removed.map_err(|error| self.io_error("remove", Some(&leaf.file_name()), error))?;
+        }
         let replaced = self.files.replace(&files.base.file_name(), &source);
         replaced.map_err(|error| self.io_error("rename to", Some(&source), error))
     }
@@ -331,6 +350,10 @@ impl VhdDirectory {
         let file_name = name.file_name();
         let file = self.files.open_file(&file_name, Access::ReadWrite);
         let file = file.map_err(|error| self.io_error("open", Some(&file_name), error))?;
+        if name.format == ImageFormat::Raw {
+            let hidden = file.set_hidden(true);
+            return hidden.map_err(|error| self.io_error("hide", Some(&file_name), error));
+        }
         let hidden = vhd::image::set_hidden(&*file, true);
         hidden.map_err(|source| Error::Image {
             action: "hide",

@@ -72,7 +72,7 @@ pub fn inspect_file(file: &dyn MediumFile, name: ImageName, path: &Path) -> Resu
             Ok(Inspected {
                 virtual_size: file_size,
                 file_size,
-                hidden: false,
+                hidden: file.is_hidden().map_err(io_error)?,
                 parent: None,
             })
         }

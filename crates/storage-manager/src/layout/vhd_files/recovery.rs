@@ -6,7 +6,7 @@
 use uuid::Uuid;
 
 use super::inspect::inspect;
-use super::names::{EntryKind, ImageName, classify, new_base, new_leaf};
+use super::names::{EntryKind, ImageFormat, ImageName, classify, new_base, new_leaf};
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
 use crate::medium::files::Access;
@@ -108,6 +108,12 @@ impl VhdDirectory {
             self.sync_directory(&file_name)?;
             return self.close_base(base);
         }
+        let raw = ImageName::raw(vdi.uuid).file_name();
+        let is_raw = self.files.contains(&raw);
+        if is_raw.map_err(|source| self.io_error("look for", Some(&raw), source))? {
+            self.remove_file(&leaf)?;
+            return self.sync_directory(&raw);
+        }
         // The way without hard links: the VDI's file has the parent's name, and the VDI's name is free.
         let base = parent?;
         inspect(&*self.files, base)?;
@@ -124,11 +130,13 @@ impl VhdDirectory {
     }
 
     fn recover_new_base(&self, uuid: Uuid) -> Result<()> {
-        let base = ImageName::vhd(uuid);
-        let file_name = base.file_name();
-        let exists = self.files.contains(&file_name);
-        // If it is not there the snapshot was undone, or the image was merged and removed since.
-        if exists.map_err(|source| self.io_error("look for", Some(&file_name), source))? {
+        for base in [ImageName::vhd(uuid), ImageName::raw(uuid)] {
+            let file_name = base.file_name();
+            let exists = self.files.contains(&file_name);
+            // If it is not there the snapshot was undone, or the image was merged and removed since.
+            if !exists.map_err(|source| self.io_error("look for", Some(&file_name), source))? {
+                continue;
+            }
             if self.twins(base)?.is_empty() {
                 self.close_base(base)?;
             } else {
@@ -141,6 +149,9 @@ impl VhdDirectory {
 
     /// Ends a base, which a consumer may have been writing when everything stopped, and hides it.
     fn close_base(&self, base: ImageName) -> Result<()> {
+        if base.format == ImageFormat::Raw {
+            return self.hide(base);
+        }
         let file_name = base.file_name();
         let file = self.files.open_file(&file_name, Access::ReadWrite);
         let file = file.map_err(|source| self.io_error("open", Some(&file_name), source))?;

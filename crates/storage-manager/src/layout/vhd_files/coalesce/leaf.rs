@@ -6,7 +6,7 @@ use uuid::Uuid;
 use vhd::merge::{Control, End, LiveMerge, Target, merge};
 
 use super::super::known_tree::Change;
-use super::super::names::ImageName;
+use super::super::names::{ImageFormat, ImageName};
 use super::super::open_image::OpenImage;
 use super::super::open_images::{Hold, Use};
 use super::super::parents::SrParents;
@@ -53,6 +53,8 @@ impl FileChains {
         }
         let mut consumers = self.images().open.of(vdi);
         match consumers.pop() {
+            // A consumer would go on with another kind of image.
+            _ if pair.parent.format == ImageFormat::Raw => Ok(Outcome::Overtaken),
             Some(image) if consumers.is_empty() && !nbd::Export::is_read_only(&*image) => {
                 self.merge_live(&pair, &image, control)
             }
@@ -62,7 +64,11 @@ impl FileChains {
 
     fn merge_at_rest(&self, mut pair: Pair, control: &Control) -> StepResult {
         let failed = |source| self.image_error("merge into", pair.parent, source);
-        let target = Target::vhd(pair.parent_file.clone()).map_err(failed)?;
+        let target = match pair.parent.format {
+            ImageFormat::Vhd => Target::vhd(pair.parent_file.clone()),
+            ImageFormat::Raw => Target::raw(pair.parent_file.clone()),
+        };
+        let target = target.map_err(failed)?;
         let merged = merge(pair.child_file.clone(), &target, control).map_err(failed)?;
         drop(target);
         if merged == End::Cancelled {
@@ -277,6 +283,10 @@ impl FileChains {
     }
 
     fn hide_parent(&self, pair: &Pair, hidden: bool) -> Result<()> {
+        if pair.parent.format == ImageFormat::Raw {
+            let set = pair.parent_file.set_hidden(hidden);
+            return set.map_err(|source| self.io_error("mark", pair.parent, source));
+        }
         let set = vhd::image::set_hidden(&*pair.parent_file, hidden);
         set.map_err(|source| self.image_error("mark", pair.parent, source))
     }
@@ -297,7 +307,11 @@ impl FileChains {
             parent: below,
             hidden: false,
         };
-        images.tell(&[Change::Removed(pair.parent), Change::Made(pair.child, node)]);
+        images.tell(&[
+            Change::Removed(pair.parent),
+            Change::Removed(pair.child),
+            Change::Made(pair.names().taken(), node),
+        ]);
         Ok(())
     }
 

@@ -29,6 +29,14 @@ impl LeafNames {
         format!("{OLD_PREFIX}{}", self.child.file_name())
     }
 
+    /// The name that the parent gets: the VDI's, and a raw one stays raw.
+    pub fn taken(&self) -> ImageName {
+        ImageName {
+            uuid: self.child.uuid,
+            format: self.parent.format,
+        }
+    }
+
     fn journal(&self) -> Journal {
         Journal {
             kind: Kind::Leaf,
@@ -52,9 +60,10 @@ impl LeafNames {
     pub fn exchange(&self, images: &VhdDirectory) -> Result<()> {
         rename(images, &self.child.file_name(), &self.old())?;
         point("LVHDRT_coaleaf_one_renamed")?;
-        rename(images, &self.parent.file_name(), &self.child.file_name())?;
+        let taken = self.taken().file_name();
+        rename(images, &self.parent.file_name(), &taken)?;
         point("LVHDRT_coaleaf_both_renamed")?;
-        images.sync_directory(&self.child.file_name())
+        images.sync_directory(&taken)
     }
 
     /// Makes the exchange last: the journal is removed and the directory synced. Crash before its end: the names are put
@@ -81,8 +90,9 @@ impl LeafNames {
             found.map_err(|source| images.io_error("look for", Some(name), source))
         };
         if contains(&self.old())? {
-            if contains(&self.child.file_name())? {
-                rename(images, &self.child.file_name(), &self.parent.file_name())?;
+            let taken = self.taken().file_name();
+            if contains(&taken)? {
+                rename(images, &taken, &self.parent.file_name())?;
                 point("LVHDRT_coaleaf_undo_after_rename")?;
             }
             rename(images, &self.old(), &self.child.file_name())?;

@@ -15,7 +15,7 @@ use super::super::{Error, Result};
 use super::chains::FileChains;
 use super::claims::Claim;
 use crate::gc::StepError;
-use crate::gc::plan::space_needed;
+use crate::gc::plan::{space_needed, volume_space_needed};
 use crate::io::lock::LockMode;
 use crate::medium::files::{Access, MediumFile};
 
@@ -31,6 +31,8 @@ pub enum Place {
 /// An image that is merged into its parent.
 #[derive(Debug)]
 pub struct Pair {
+    /// Where the child is in the tree.
+    pub place: Place,
     /// What is merged.
     pub child: ImageName,
     /// What it is merged into.
@@ -121,6 +123,7 @@ impl FileChains {
             return Ok(None);
         };
         Ok(Some(Pair {
+            place,
             child,
             parent,
             child_file,
@@ -171,7 +174,7 @@ impl FileChains {
         };
         let mut union = blocks(pair.child, &pair.child_file)?;
         let parent_size = match pair.parent.format {
-            // It is sparse: what the child has may all be new to it.
+            // A file is sparse: what the child has may all be new to it.
             ImageFormat::Raw => 0,
             ImageFormat::Vhd => {
                 for (byte, other) in union
@@ -188,7 +191,14 @@ impl FileChains {
             .map_err(|source| self.image_error("read", pair.child, source))?
             .virtual_size;
         let count = union.iter().map(|byte| u64::from(byte.count_ones())).sum();
-        let needed = space_needed(count, virtual_size, parent_size);
+        let needed = match pair.parent_file.is_volume() {
+            false => space_needed(count, virtual_size, parent_size),
+            true => {
+                let leaf_size = (pair.place == Place::Leaf).then_some(virtual_size);
+                let is_raw = pair.parent.format == ImageFormat::Raw;
+                volume_space_needed(count, leaf_size, is_raw, parent_size)
+            }
+        };
         let space = self.images().files.space();
         let space =
             space.map_err(|source| self.io_error("get the space of", pair.parent, source))?;

@@ -61,8 +61,11 @@ fn recover_leaf(images: &VhdDirectory, journal: Journal) -> Result<()> {
         child,
         parent: ImageName::vhd(parent),
     };
-    if contains(&ImageName::raw(parent).file_name())? {
-        names.parent = ImageName::raw(parent);
+    // It has its own name still, or the VDI's.
+    for raw in [parent, journal.vdi].map(ImageName::raw) {
+        if contains(&raw.file_name())? {
+            names.parent = ImageName::raw(parent);
+        }
     }
     let has_parent = contains(&names.parent.file_name())?;
     let has_old = contains(&names.old())?;
@@ -71,8 +74,11 @@ fn recover_leaf(images: &VhdDirectory, journal: Journal) -> Result<()> {
         point("LVHDRT_coaleaf_finish_end")?;
         return journal.remove(&*images.files);
     }
-    let hidden = if has_parent { names.parent } else { child };
-    if hidden.format == ImageFormat::Vhd && contains(&hidden.file_name())? {
+    let hidden = match has_parent {
+        true => names.parent,
+        false => names.taken(),
+    };
+    if contains(&hidden.file_name())? {
         hide(images, hidden)?;
     }
     point("LVHDRT_coaleaf_stop_after_recovery")?;
@@ -83,6 +89,10 @@ fn hide(images: &VhdDirectory, name: ImageName) -> Result<()> {
     let file_name = name.file_name();
     let file = images.files.open_file(&file_name, Access::ReadWrite);
     let file = file.map_err(|source| images.io_error("open", Some(&file_name), source))?;
+    if name.format == ImageFormat::Raw {
+        let hidden = file.set_hidden(true);
+        return hidden.map_err(|source| images.io_error("mark", Some(&file_name), source));
+    }
     let hidden = vhd::image::set_hidden(&*file, true);
     hidden.map_err(|source| Error::Image {
         action: "mark",

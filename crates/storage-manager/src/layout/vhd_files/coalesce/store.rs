@@ -92,6 +92,11 @@ impl FileChains {
                 Some(image) if nbd::Export::is_read_only(&**image) => Consumers::Readers,
                 Some(_) => Consumers::Writer,
             };
+            // Asked only where it matters: it is a look at a file.
+            let has_raw_parent = node
+                .parent
+                .is_some_and(|parent| parent.format == ImageFormat::Raw);
+            let tracked = has_raw_parent && images.logs.summary(name.uuid)?.is_some();
             listed.push(Image {
                 uuid: name.uuid,
                 parent: node.parent.map(|parent| parent.uuid),
@@ -100,6 +105,7 @@ impl FileChains {
                 virtual_size: found.virtual_size,
                 physical_size: found.file_size,
                 consumers,
+                tracked,
                 leaf: LeafPolicy::Allowed,
             });
         }

@@ -5,6 +5,7 @@ mod branch_crash;
 mod create;
 mod model;
 mod open;
+mod raw;
 mod recovery;
 mod remove;
 mod resize;
