@@ -11,6 +11,7 @@ mod local_file;
 mod memory_device;
 pub mod multipath;
 pub mod nfs;
+pub mod owner;
 pub mod scsi_id;
 pub mod signature;
 pub mod unflushed;

@@ -10,6 +10,7 @@ use xenapi::Failure;
 use crate::io::lock::LockError;
 use crate::layout::vhd_files::Error as LayoutError;
 use crate::layout::vhd_files::cbt::ChangedBlocksError;
+use crate::medium::owner::{NotOwner, OwnerError};
 
 /// The command during which something failed: it decides the number of what has no number of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +137,18 @@ pub fn lock(command: Command, error: &LockError) -> Failure {
     }
 }
 
+/// 16: another storage manager owns the medium.
+pub fn owner(command: Command, error: &OwnerError) -> Failure {
+    match error {
+        OwnerError::Held { .. } | OwnerError::Overtaken { .. } => {
+            Failure::backend(16, "The SR is currently in use", &error.to_string(), "")
+        }
+        OwnerError::Io { source, .. } => {
+            of_io_error(command, source, &format!("{error}: {source}"))
+        }
+    }
+}
+
 /// The failure of an operation on an image.
 pub fn layout(command: Command, sr_uuid: Uuid, error: &LayoutError) -> Failure {
     match error {
@@ -204,6 +217,9 @@ pub fn size_invalid() -> Failure {
 }
 
 fn of_io_error(command: Command, error: &io::Error, detail: &str) -> Failure {
+    if error.get_ref().is_some_and(|inner| inner.is::<NotOwner>()) {
+        return Failure::backend(47, "The SR is not available", detail, "");
+    }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             Failure::backend(44, "There is insufficient space", detail, "")

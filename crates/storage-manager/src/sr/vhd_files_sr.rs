@@ -5,7 +5,8 @@
 //!
 //! - the medium's files, an `Arc<dyn Files>`; every operation on VDIs is done on them by `layout::vhd_files`;
 //! - a [`MediumGuard`]: what keeps others from the medium, and lets go of it when the SR is detached and nothing uses the files
-//!   any more: a lock file, an owner record, a mount, a session with a server. It also tells what only the SR type knows: the
+//!   any more: a lock file, an owner record, a mount, a session with a server. When it has an [`Ownership`] the files are wrapped,
+//!   so that every write asks it. It also tells what only the SR type knows: the
 //!   medium's health, what it wants recorded, names that the medium keeps.
 //!
 //! [`AttachedSrs`] gives the same attached SR to who attaches it again, and [`remove_images`] is what `SR.destroy` does to the
@@ -30,6 +31,7 @@ use crate::layout::vhd_files::{
     Branched, Error as LayoutError, FileChains, LabelLog, NewImage, VhdDirectory,
 };
 use crate::medium::files::Files;
+use crate::medium::owner::{OwnedFiles, OwnerStore, Ownership};
 
 /// What keeps the medium of an attached SR for it, and what the SR type knows of the medium beside its files.
 ///
@@ -41,7 +43,13 @@ pub trait MediumGuard: Send + Sync + Debug {
     /// The SR is not detached then, serves nothing, and the call is repeated when it is detached again.
     fn release(&self) -> Result<(), Failure>;
 
-    /// As [`AttachedSr::health`].
+    /// The record by which other storage managers are kept from the medium, where there is one: then nothing is written to the
+    /// files that its owner may not write.
+    fn ownership(&self) -> Option<Arc<Ownership>> {
+        None
+    }
+
+    /// As [`AttachedSr::health`]; what the owner record has to complain of is told without it.
     fn health(&self) -> Option<String> {
         None
     }
@@ -102,6 +110,21 @@ impl MediumGuard for LockFile {
     }
 }
 
+/// Takes a shared medium for an SR by the owner record in `store`; how long that may wait: [`crate::medium::owner`].
+///
+/// # Errors
+/// 16, naming the other, while another storage manager owns it.
+pub fn take_ownership(
+    sr_uuid: Uuid,
+    store: Arc<dyn OwnerStore>,
+    command: Command,
+) -> Result<Arc<Ownership>, Failure> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let process = std::process::id();
+    let holder = format!("process {process} on {} (SR {sr_uuid})", host.trim());
+    Ownership::take(store, &holder).map_err(|error| backend::owner(command, &error))
+}
+
 /// An attached SR of VHD files.
 #[derive(Debug)]
 pub struct VhdFilesSr {
@@ -133,6 +156,10 @@ impl VhdFilesSr {
         files: Arc<dyn Files>,
         guard: Arc<dyn MediumGuard>,
     ) -> Result<Arc<Self>, Failure> {
+        let files = match guard.ownership() {
+            Some(ownership) => Arc::new(OwnedFiles::new(files, ownership)),
+            None => files,
+        };
         let images = match VhdDirectory::new(files) {
             Ok(images) => Arc::new(images),
             Err(error) => {
@@ -325,7 +352,9 @@ impl AttachedSr for VhdFilesSr {
     }
 
     fn health(&self) -> Option<String> {
-        self.guard()?.health()
+        let guard = self.guard()?;
+        let owner = guard.ownership().and_then(|owner| owner.complaint());
+        owner.or_else(|| guard.health())
     }
 
     fn has_changed(&self) -> Result<bool, Failure> {
@@ -459,3 +488,7 @@ fn report(command: Command, branched: Branched) -> Result<SnapshotReport, Failur
     let new = new.ok_or_else(|| backend::failed(command, "no second image was made"))?;
     Ok(SnapshotReport { new, source, base })
 }
+
+#[cfg(test)]
+#[path = "vhd_files_sr_tests.rs"]
+mod tests;
