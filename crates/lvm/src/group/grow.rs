@@ -12,7 +12,7 @@ impl Group {
     /// Bytes by which the group would grow.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`crate::Error::Io`].
     pub fn growth(&self) -> Result<u64> {
         let group = self.volume_group();
         let grown = self.grown(&group)?;

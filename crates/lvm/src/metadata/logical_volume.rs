@@ -4,7 +4,7 @@ use crate::Id;
 use crate::text::Entry;
 
 /// A logical volume.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogicalVolume {
     /// The name.
     pub name: String,
@@ -34,7 +34,7 @@ pub struct Creation {
 }
 
 /// A run of a logical volume's extents.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The first extent of the logical volume.
     pub start: u64,
@@ -47,7 +47,7 @@ pub struct Segment {
 }
 
 /// Where the extents of a segment lie.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SegmentKind {
     /// On one physical volume, or in turn on several.
     Striped {

@@ -4,7 +4,7 @@ use crate::Id;
 use crate::text::Entry;
 
 /// A physical volume as the metadata describes it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhysicalVolume {
     /// What segments call it, such as `pv0`.
     pub name: String,

@@ -11,7 +11,7 @@ use crate::{Id, SECTOR_SIZE};
 ///
 /// # Units
 /// Sizes are in sectors of 512 bytes or in extents, as the text has them; methods that say so give bytes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeGroup {
     /// The name.
     pub name: String,

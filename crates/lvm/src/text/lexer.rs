@@ -3,7 +3,7 @@
 use super::SyntaxError;
 
 /// A word of the language.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Token {
     /// A key without quotes.
     Name(String),
@@ -18,7 +18,7 @@ pub enum Token {
 }
 
 /// Whether a word may be a value or a key: a key may begin like a number.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
     /// A key, or the end of a section.
     Key,

@@ -17,7 +17,7 @@ pub const MAX_DEPTH: usize = 8;
 pub const MAX_NODES: usize = 2 << 20;
 
 /// A value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// A whole number.
     Integer(i64),
@@ -30,7 +30,7 @@ pub enum Value {
 }
 
 /// What a key stands for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// `key = value`
     Value(Value),
@@ -39,7 +39,7 @@ pub enum Item {
 }
 
 /// A key with what it stands for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The name; each is there once in a section.
     pub key: String,

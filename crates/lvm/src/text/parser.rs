@@ -19,7 +19,7 @@ pub struct SyntaxError {
 }
 
 /// What a text says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     /// The keys and sections of the top level.
     pub entries: Vec<Entry>,
