@@ -1,10 +1,12 @@
-"""The life of snapshots with boto3; prints `ok` at the end."""
+"""The life of snapshots with boto3; prints `ok` at the end. XENSM_VOLUME_TYPE names the volume type."""
+import os
 import sys
 import time
 
 import boto3
 from botocore.exceptions import ClientError
 
+VOLUME_TYPE = os.environ.get("XENSM_VOLUME_TYPE", "default")
 ec2 = boto3.client("ec2")
 QUICK = {"Delay": 1, "MaxAttempts": 60}
 
@@ -27,7 +29,7 @@ def until(what, done):
 
 
 def volume(**wanted):
-    made = ec2.create_volume(AvailabilityZone="nova", VolumeType="default", **wanted)
+    made = ec2.create_volume(AvailabilityZone="nova", VolumeType=VOLUME_TYPE, **wanted)
     ec2.get_waiter("volume_available").wait(VolumeIds=[made["VolumeId"]], WaiterConfig=QUICK)
     return ec2.describe_volumes(VolumeIds=[made["VolumeId"]])["Volumes"][0]
 
@@ -75,7 +77,7 @@ larger = volume(SnapshotId=first, Size=2)
 assert larger["Size"] == 2, larger
 by_source = ec2.describe_volumes(Filters=[{"Name": "snapshot-id", "Values": [first]}])["Volumes"]
 assert sorted(v["VolumeId"] for v in by_source) == sorted([clone["VolumeId"], larger["VolumeId"]]), by_source
-once = dict(AvailabilityZone="nova", VolumeType="default", SnapshotId=first, ClientToken="once")
+once = dict(AvailabilityZone="nova", VolumeType=VOLUME_TYPE, SnapshotId=first, ClientToken="once")
 twice = {ec2.create_volume(**once)["VolumeId"] for _ in range(2)}
 assert len(twice) == 1, twice
 refused("IdempotentParameterMismatch", ec2.create_volume, **{**once, "SnapshotId": more[0]})
@@ -102,13 +104,13 @@ nothing = "snap-00000000000000000"
 for code, call, arguments in [
     ("InvalidSnapshot.NotFound", ec2.describe_snapshots, dict(SnapshotIds=[nothing])),
     ("InvalidSnapshot.NotFound", ec2.delete_snapshot, dict(SnapshotId=nothing)),
-    ("InvalidSnapshot.NotFound", ec2.create_volume, dict(AvailabilityZone="nova", VolumeType="default", SnapshotId=nothing)),
+    ("InvalidSnapshot.NotFound", ec2.create_volume, dict(AvailabilityZone="nova", VolumeType=VOLUME_TYPE, SnapshotId=nothing)),
     ("InvalidSnapshotID.Malformed", ec2.delete_snapshot, dict(SnapshotId="snap-xyz")),
     ("InvalidParameterValue", ec2.delete_snapshot, dict(SnapshotId="vol-00000000")),
     ("InvalidParameterValue", ec2.describe_snapshots, dict(Filters=[{"Name": "colour", "Values": ["red"]}])),
     ("InvalidParameterValue", ec2.create_volume,
-     dict(AvailabilityZone="nova", VolumeType="default", SnapshotId=snapshot_of_larger, Size=2)),
-    ("MissingParameter", ec2.create_volume, dict(AvailabilityZone="nova", VolumeType="default")),
+     dict(AvailabilityZone="nova", VolumeType=VOLUME_TYPE, SnapshotId=snapshot_of_larger, Size=2)),
+    ("MissingParameter", ec2.create_volume, dict(AvailabilityZone="nova", VolumeType=VOLUME_TYPE)),
     ("InvalidParameterValue", ec2.modify_volume, dict(VolumeId=base["VolumeId"], Size=2)),
     ("UnsupportedOperation", ec2.modify_volume, dict(VolumeId=base["VolumeId"], Iops=100)),
     ("IncorrectState", ec2.delete_volume, dict(VolumeId=base["VolumeId"])),

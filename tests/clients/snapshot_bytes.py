@@ -1,7 +1,8 @@
 """What snapshots, clones, reverted and extended volumes hold, read and written with qemu-io; prints `ok` at the end.
 
-Arguments: the program xensm. XENSM_DATA_DIR names the installation.
+Arguments: the program xensm. XENSM_DATA_DIR names the installation, XENSM_VOLUME_TYPE the volume type.
 """
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import openstack
 from openstack import exceptions
 
 XENSM = sys.argv[1]
+VOLUME_TYPE = os.environ.get("XENSM_VOLUME_TYPE", "default")
 GIB = 1 << 30
 storage = openstack.connect(cloud="xensm").block_storage
 storage.default_microversion = "3.71"
@@ -70,7 +72,7 @@ def empty(list_all):
 
 
 # A snapshot of a volume in use; the consumer goes on.
-base = settled(storage.create_volume(name="base", size=1, volume_type="default"))
+base = settled(storage.create_volume(name="base", size=1, volume_type=VOLUME_TYPE))
 uri = attach(base)
 io(uri, "write -P 0xa1 0 64k", "write -P 0xa1 900M 64k", "flush")
 consumer = subprocess.Popen(["qemu-io", "-f", "raw", uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -120,7 +122,7 @@ for volume in (base, one, two, three):
 empty(storage.volumes)
 
 # Reverted to the latest snapshot, and grown at rest and attached.
-volume = settled(storage.create_volume(name="v", size=1, volume_type="default"))
+volume = settled(storage.create_volume(name="v", size=1, volume_type=VOLUME_TYPE))
 look(volume, "write -P 0xa1 0 64k", "write -P 0xa1 1020M 64k")
 old, new = snapshot(volume, "old"), snapshot(volume, "new")
 look(volume, "write -P 0xb2 0 64k", "write -P 0xb2 500M 64k")

@@ -46,6 +46,8 @@ enum Part {
     Executor,
     /// Chains, snapshots, coalescing, scans: the benchmarks of the crates.
     Storage,
+    /// NBD through an SR of each type beside what lies beneath.
+    SrTypes,
 }
 
 /// Measures and prints.
@@ -74,15 +76,28 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     if wanted(Part::Storage) {
         storage(root)?;
     }
+    if wanted(Part::SrTypes) {
+        checked(
+            Command::new("cargo")
+                .args([
+                    "bench",
+                    "--package",
+                    "storage-manager",
+                    "--bench",
+                    "sr_types",
+                ])
+                .current_dir(root),
+        )?;
+    }
     Ok(())
 }
 
 /// Runs the benchmarks that the crates keep beside their code.
 fn storage(root: &Path) -> anyhow::Result<()> {
-    for name in ["vhd", "storage-manager"] {
+    for (name, bench) in [("vhd", "chain"), ("storage-manager", "coalesce")] {
         checked(
             Command::new("cargo")
-                .args(["bench", "--package", name])
+                .args(["bench", "--package", name, "--bench", bench])
                 .current_dir(root),
         )?;
     }
