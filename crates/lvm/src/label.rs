@@ -168,6 +168,7 @@ impl Label {
         let mut rest = &header[LOCATIONS..];
         let data_areas = locations(&mut rest, MAX_DATA_AREAS, "list of data areas")?;
         let metadata_areas = locations(&mut rest, MAX_AREAS, "list of metadata areas")?;
+        check_places(&metadata_areas)?;
         Ok(Some(Label {
             sector: number,
             id,
@@ -224,6 +225,26 @@ pub(crate) fn write_device_size(device: &dyn Device, label: &Label, size: u64) -
     put_u32(&mut sector, CHECKSUM, checksum);
     write(device, &sector, offset)?;
     flush(device)
+}
+
+/// Metadata areas lie behind the labels, at whole sectors, and apart from each other: they are written to.
+fn check_places(areas: &[Location]) -> std::result::Result<(), Defect> {
+    let mut sorted = areas.to_vec();
+    sorted.sort_by_key(|area| area.offset);
+    let mut end = (SCANNED_SECTORS * SECTOR) as u64;
+    for area in sorted {
+        let is_even = area.offset.is_multiple_of(SECTOR as u64);
+        if area.offset < end || !is_even {
+            return Err(Defect {
+                part: Part::Label,
+                field: "place of a metadata area",
+                found: area.offset,
+                expected: end,
+            });
+        }
+        end = area.offset.saturating_add(area.size);
+    }
+    Ok(())
 }
 
 fn expect(field: &'static str, found: u64, expected: u64) -> std::result::Result<(), Defect> {

@@ -6,10 +6,12 @@ mod support;
 
 use std::sync::Arc;
 
+use lvm::area::{Header, TextLocation};
 use lvm::device::Device;
 use lvm::group::inspect;
-use lvm::label::{Label, probe, wipe};
+use lvm::label::{Label, Location, probe, wipe};
 use lvm::{Error, ErrorKind, Group, NewGroup, Overwrite};
+use proptest::prelude::*;
 use support::{Recorder, devices, memory};
 
 fn small() -> NewGroup {
@@ -23,8 +25,9 @@ fn small() -> NewGroup {
 fn group(name: &str, mib: &[u64]) -> (Vec<Arc<dyn Device>>, Vec<Arc<Recorder>>) {
     let (recorders, _) = Recorder::new(memory(mib));
     let group = Group::create(devices(&recorders), name, &small()).unwrap();
+    let size = group.volume_group().size() / 2;
     group
-        .commit(|vg| vg.create_lv("volume", 3 << 20, &[]))
+        .commit(|vg| vg.create_lv("volume", size, &[]))
         .unwrap();
     (devices(&recorders), recorders)
 }
@@ -286,5 +289,56 @@ fn a_label_may_lie_in_any_of_four_sectors() {
             .unwrap();
         assert_eq!(probe(&*devices[0]).unwrap(), Some(moved));
         Group::open(devices.clone()).unwrap();
+    }
+}
+
+/// Numbers that arithmetic stumbles over, and some that are nearly right.
+fn numbers() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        (0_u64..64).prop_map(|shift| u64::MAX >> shift),
+        0_u64..10_000,
+        (0_u64..20_000).prop_map(|sector| sector * 512),
+        Just(4096),
+        Just((1 << 20) - 4096),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Labels and headers whose checksums are right and whose fields are anything.
+    #[test]
+    fn hostile_structures_are_refused_or_harmless(
+        areas in prop::collection::vec((numbers(), numbers()), 0..3),
+        data in numbers(),
+        size in numbers(),
+        text in (numbers(), numbers()),
+        keeps_areas: bool,
+    ) {
+        let (devices, recorders) = group("vg", &[2]);
+        let mut label = probe(&*devices[0]).unwrap().unwrap();
+        let place = label.metadata_areas[0];
+        if !keeps_areas {
+            let areas = areas.into_iter().map(|(offset, size)| Location { offset, size });
+            label.metadata_areas = areas.filter(|area| area.offset > 0).collect();
+        }
+        label.device_size = size;
+        label.data_areas[0].offset = data.max(1);
+        devices[0].write_at(&label.to_bytes(), 512).unwrap();
+        if text.0 % 3 > 0 {
+            let committed = TextLocation { offset: text.0, size: text.1, checksum: 0, flags: 0 };
+            let header = Header { committed: Some(committed), ..Header::new(place) };
+            devices[0].write_at(&header.to_bytes(), place.offset).unwrap();
+        }
+        let _ = inspect(&*devices[0]);
+        if let Ok(group) = Group::open(devices.clone()) {
+            let before = recorders[0].bytes();
+            let data_start = group.volume_group().physical_volumes[0].data_start as usize * 512;
+            if group.commit(|vg| vg.create_lv("new", 1, &[])).is_ok() {
+                prop_assert_eq!(&recorders[0].bytes()[data_start..], &before[data_start..]);
+                prop_assert!(Group::open(devices).unwrap().volume_group().find("new").is_some());
+            }
+        }
     }
 }
