@@ -10,7 +10,7 @@
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::block_device::{BlockDevice, DeviceIdentity};
 
@@ -19,6 +19,9 @@ pub const MAX_PATHS: usize = 32;
 
 /// Pause between two looks at paths that failed.
 const PROBE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Pause before paths that have all failed are tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// What is known of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +68,8 @@ pub enum Error {
 pub struct Multipath {
     identity: DeviceIdentity,
     paths: Vec<Path>,
+    /// How long paths that have all failed are tried again before I/O fails.
+    patience: Duration,
     /// The path that is used.
     chosen: AtomicUsize,
     prober: Arc<Prober>,
@@ -89,6 +94,14 @@ struct Prober {
 impl Multipath {
     /// Makes one device of the paths to it; the first that works is used first.
     pub fn new(paths: Vec<Arc<dyn BlockDevice>>) -> Result<Arc<Self>, Error> {
+        Self::with_patience(paths, Duration::ZERO)
+    }
+
+    /// As [`Multipath::new`]; when all paths have failed they are tried for `patience` before I/O fails.
+    pub fn with_patience(
+        paths: Vec<Arc<dyn BlockDevice>>,
+        patience: Duration,
+    ) -> Result<Arc<Self>, Error> {
         let identity = match paths.first() {
             Some(first) => first.identity(),
             None => {
@@ -120,6 +133,7 @@ impl Multipath {
         Ok(Arc::new_cyclic(|own| Multipath {
             identity,
             paths: paths.collect(),
+            patience,
             chosen: AtomicUsize::new(0),
             prober: Arc::default(),
             own: own.clone(),
@@ -135,8 +149,23 @@ impl Multipath {
         self.paths.iter().map(status).collect()
     }
 
-    /// Runs `operation` over one path after the other until it succeeds, or the device itself refuses it.
+    /// Runs `operation` over one path after the other until it succeeds, or the device itself refuses it, or patience ends.
     fn with_path<T>(&self, operation: impl Fn(&dyn BlockDevice) -> io::Result<T>) -> io::Result<T> {
+        let until = Instant::now() + self.patience;
+        loop {
+            match self.over_each_path(&operation) {
+                Err(error) if !is_answer_of_device(&error) && Instant::now() < until => {
+                    std::thread::sleep(RETRY_PAUSE);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn over_each_path<T>(
+        &self,
+        operation: impl Fn(&dyn BlockDevice) -> io::Result<T>,
+    ) -> io::Result<T> {
         let first = self.chosen.load(Ordering::Relaxed);
         let mut failures = Vec::new();
         let mut last = None;

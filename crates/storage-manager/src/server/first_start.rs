@@ -18,6 +18,9 @@ const PRODUCT_VERSION: &str = "8.4.0";
 /// The platform version of that release.
 const PLATFORM_VERSION: &str = "3.4.0";
 
+/// The key of `host.other_config` that holds the initiator's name. Source: reference 4.7.
+pub const INITIATOR_KEY: &str = "iscsi_iqn";
+
 /// Finds the objects that there is one of, and makes them on a first start.
 pub fn home(
     transaction: &mut Transaction<'_>,
@@ -37,6 +40,7 @@ pub fn home(
         "software_version",
         software_version(host_name),
     )?;
+    name_initiator(transaction, &host)?;
     let control_domain = transaction
         .get("host", &host)?
         .text("control_domain")
@@ -52,6 +56,20 @@ pub fn home(
         host,
         control_domain,
     })
+}
+
+/// Gives the host the name under which it logs in to iSCSI targets, if it has none. It stays for good: targets' access lists
+/// hold it.
+fn name_initiator(transaction: &mut Transaction<'_>, host: &str) -> Result<(), Failure> {
+    let record = transaction.get("host", host)?;
+    if record.entry("other_config", INITIATOR_KEY).is_some() {
+        return Ok(());
+    }
+    let uuid = record.text("uuid");
+    let unique = uuid.get(..8).unwrap_or(uuid);
+    let name = format!("iqn.2026-11.local.xensm:{unique}");
+    transaction.set("host", host, INITIATOR_KEY, name.as_str())?;
+    transaction.set_entry("host", host, "other_config", INITIATOR_KEY, Some(&name))
 }
 
 /// Makes the pool and all that is in it; returns the host.

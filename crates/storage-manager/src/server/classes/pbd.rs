@@ -6,6 +6,7 @@ use xenapi::{Failure, Value};
 
 use crate::database::{Objects, Transaction, text_map};
 use crate::server::call::{Args, Call, not_implemented};
+use crate::server::first_start::INITIATOR_KEY;
 use crate::server::operations::{self, Operation, Sharing};
 use crate::server::{
     allowed, attachments, coalesce, config_changes, health, reconcile, recovery, storage,
@@ -218,7 +219,21 @@ pub fn with_clear_passwords(
             }
         }
     }
+    name_initiator(objects, &mut clear);
     Ok(clear)
+}
+
+/// Tells drivers of targets our name, unless the configuration has one.
+fn name_initiator(objects: &Objects, device_config: &mut BTreeMap<String, String>) {
+    if !device_config.contains_key("target") || device_config.contains_key("localIQN") {
+        return;
+    }
+    let name = objects
+        .all("host")
+        .find_map(|host| host.entry("other_config", INITIATOR_KEY));
+    if let Some(name) = name {
+        device_config.insert("localIQN".to_owned(), name.to_owned());
+    }
 }
 
 /// Attaches the SR of a PBD; the caller holds the SR alone.
