@@ -12,6 +12,7 @@ mod memory_device;
 pub mod multipath;
 pub mod nfs;
 pub mod owner;
+pub mod probe_document;
 pub mod scsi_id;
 pub mod signature;
 pub mod unflushed;

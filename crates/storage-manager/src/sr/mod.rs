@@ -7,6 +7,8 @@ mod backend_error;
 mod config_changes;
 mod file;
 mod hba;
+mod iscsi;
+mod iscsi_config;
 mod labels;
 mod lun_per_vdi_sr;
 pub mod vhd_files_sr;
@@ -23,6 +25,7 @@ use crate::medium::hba::Sysfs;
 pub use config_changes::{ConfigChanges, KnownSr};
 pub use file::FileSr;
 pub use hba::HbaSr;
+pub use iscsi::IscsiSr;
 pub use labels::{KeptLabels, SrLabels, VdiLabels};
 
 /// What a driver is told about the SR that it works on.
@@ -351,5 +354,6 @@ pub fn types() -> Vec<Arc<dyn SrType>> {
         Arc::new(FileSr::default()),
         Arc::new(HbaSr::hba(Sysfs::default())),
         Arc::new(HbaSr::rawhba(Sysfs::default())),
+        Arc::new(IscsiSr::default()),
     ]
 }

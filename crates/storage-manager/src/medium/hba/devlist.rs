@@ -2,26 +2,21 @@
 
 use super::adapters::{Adapter, Transport};
 use super::lun_paths::LunPath;
+use crate::medium::probe_document::ProbeDocument;
 
 /// Writes the document: each LUN once, with how many paths lead to it, then the adapters.
 pub fn devlist(luns: &[Vec<LunPath>], adapters: &[Adapter]) -> String {
-    let mut document = String::from("<?xml version=\"1.0\" ?>\n");
-    if luns.is_empty() && adapters.is_empty() {
-        document.push_str("<Devlist/>\n");
-        return document;
-    }
-    document.push_str("<Devlist>\n");
+    let mut document = ProbeDocument::new("Devlist");
     for paths in luns {
         block_device(&mut document, paths);
     }
     for one in adapters {
         adapter(&mut document, one);
     }
-    document.push_str("</Devlist>\n");
-    document
+    document.finish()
 }
 
-fn block_device(document: &mut String, paths: &[LunPath]) {
+fn block_device(document: &mut ProbeDocument, paths: &[LunPath]) {
     let Some((first, others)) = paths.split_first() else {
         return;
     };
@@ -30,7 +25,7 @@ fn block_device(document: &mut String, paths: &[LunPath]) {
         path.push_str(&format!(" [{}]", other.node));
     }
     let address = first.address;
-    open(document, 1, "BlockDevice");
+    document.open("BlockDevice");
     for (name, text) in [
         ("path", path),
         ("numpaths", paths.len().to_string()),
@@ -44,60 +39,28 @@ fn block_device(document: &mut String, paths: &[LunPath]) {
         ("lun", address.lun.to_string()),
         ("hba", first.driver.clone()),
     ] {
-        element(document, 2, name, &text);
+        document.element(name, &text);
     }
-    close(document, 1, "BlockDevice");
+    document.close();
 }
 
-fn adapter(document: &mut String, adapter: &Adapter) {
-    open(document, 1, "Adapter");
-    element(document, 2, "host", &adapter.host());
-    element(document, 2, "name", &adapter.driver);
-    element(document, 2, "manufacturer", adapter.description());
-    element(document, 2, "id", &adapter.number.to_string());
+fn adapter(document: &mut ProbeDocument, adapter: &Adapter) {
+    document.open("Adapter");
+    document.element("host", &adapter.host());
+    document.element("name", &adapter.driver);
+    document.element("manufacturer", adapter.description());
+    document.element("id", &adapter.number.to_string());
     let port = match adapter.transport {
         Transport::FibreChannel => Some("fc_host"),
         Transport::Iscsi => Some("iscsi_host"),
         Transport::Sas | Transport::Other => None,
     };
     if let Some(port) = port {
-        open(document, 2, port);
+        document.open(port);
         for (name, text) in &adapter.attributes {
-            element(document, 3, name, text);
+            document.element(name, text);
         }
-        close(document, 2, port);
+        document.close();
     }
-    close(document, 1, "Adapter");
-}
-
-fn open(document: &mut String, depth: usize, name: &str) {
-    document.push_str(&format!("{}<{name}>\n", "\t".repeat(depth)));
-}
-
-fn close(document: &mut String, depth: usize, name: &str) {
-    document.push_str(&format!("{}</{name}>\n", "\t".repeat(depth)));
-}
-
-fn element(document: &mut String, depth: usize, name: &str, text: &str) {
-    let indent = "\t".repeat(depth);
-    if text.is_empty() {
-        document.push_str(&format!("{indent}<{name}/>\n"));
-        return;
-    }
-    document.push_str(&format!("{indent}<{name}>{}</{name}>\n", escaped(text)));
-}
-
-/// What a device says of itself may hold anything; what XML cannot carry becomes `?`.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            ' '..='~' => escaped.push(character),
-            _ => escaped.push('?'),
-        }
-    }
-    escaped
+    document.close();
 }

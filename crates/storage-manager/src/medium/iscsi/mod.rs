@@ -7,6 +7,7 @@ mod cdb;
 mod device;
 mod discovery;
 mod error;
+mod iscsi_luns;
 mod portal;
 mod sense;
 mod session;
@@ -16,6 +17,7 @@ pub use answers::Capacity;
 pub use device::IscsiDevice;
 pub use discovery::discover;
 pub use error::{Error, Refusal};
+pub use iscsi_luns::IscsiLuns;
 pub use portal::{DEFAULT_PORT, Portal, PortalError, resolve};
 pub use session::{Login, Session};
 

@@ -1,0 +1,216 @@
+//! The LUNs of a target, over all sessions with it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::device::IscsiDevice;
+use super::error::Error;
+use super::session::Session;
+use crate::layout::lun_per_vdi::{Look, Lun, LunSource};
+use crate::medium::block_device::BlockDevice;
+use crate::medium::multipath::Multipath;
+use crate::medium::unflushed::Unflushed;
+
+/// Where a LUN is found: the session's place among the sessions, and the LUN's number.
+type Place = (usize, u16);
+
+/// The LUNs of a target, or of several.
+#[derive(Debug)]
+pub struct IscsiLuns {
+    name: String,
+    /// The only LUN that is shown, if it is to be one.
+    only: Option<String>,
+    /// None are left once they were released.
+    sessions: Mutex<Vec<Arc<Session>>>,
+    known: Mutex<Known>,
+    open: Mutex<BTreeMap<String, Weak<dyn BlockDevice>>>,
+    /// Held while a LUN is opened: two who come at once get one device.
+    opening: Mutex<()>,
+}
+
+/// What is known of LUNs from earlier looks.
+#[derive(Debug, Default)]
+struct Known {
+    /// How much the targets had told of changes then.
+    changes: u64,
+    devices: BTreeMap<Place, Arc<IscsiDevice>>,
+}
+
+impl IscsiLuns {
+    /// Takes over sessions; `only` is the SCSI id of the one LUN that is shown, if it is to be one.
+    pub fn new(name: String, sessions: Vec<Arc<Session>>, only: Option<String>) -> Self {
+        IscsiLuns {
+            name,
+            only,
+            sessions: Mutex::new(sessions),
+            known: Mutex::default(),
+            open: Mutex::default(),
+            opening: Mutex::default(),
+        }
+    }
+
+    fn sessions(&self) -> Vec<Arc<Session>> {
+        lock(&self.sessions).clone()
+    }
+
+    /// The devices that there are: those of LUNs that are known already are kept, unless everything is asked again.
+    ///
+    /// # Errors
+    /// When no session answers. A LUN that does not answer hides no other.
+    pub fn devices(&self, look: Look) -> io::Result<Vec<Arc<IscsiDevice>>> {
+        let sessions = self.sessions();
+        let changes = sessions
+            .iter()
+            .map(|session| session.lun_changes() + session.resets())
+            .sum();
+        let mut known = lock(&self.known);
+        if look == Look::Rescan || known.changes != changes {
+            known.devices.clear();
+        }
+        let (mut devices, mut answered, mut failure) = (BTreeMap::new(), false, None);
+        for (place, session) in sessions.iter().enumerate() {
+            // One that is down is waited for only when none is up.
+            if !session.is_up() && (answered || sessions.iter().any(|session| session.is_up())) {
+                continue;
+            }
+            let luns = match IscsiDevice::luns(session) {
+                Ok(luns) => luns,
+                Err(error) => {
+                    tracing::warn!(error = error.chain_text(), "a target did not list its LUNs");
+                    failure = Some(error);
+                    continue;
+                }
+            };
+            answered = true;
+            for lun in luns {
+                let at = (place, lun);
+                if let Some(device) = device(session, lun, known.devices.get(&at)) {
+                    devices.insert(at, device);
+                }
+            }
+        }
+        if !answered {
+            return Err(failure.map_or_else(
+                || io::Error::from(io::ErrorKind::NotConnected),
+                |error| io::Error::new(io::ErrorKind::NotConnected, error.chain_text()),
+            ));
+        }
+        known.devices.clone_from(&devices);
+        known.changes = changes;
+        Ok(devices.into_values().collect())
+    }
+
+    fn is_shown(&self, scsi_id: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == scsi_id)
+    }
+}
+
+/// The device of a LUN, with its size as it is now; none for what is no disk, or does not answer.
+fn device(
+    session: &Arc<Session>,
+    lun: u16,
+    known: Option<&Arc<IscsiDevice>>,
+) -> Option<Arc<IscsiDevice>> {
+    if let Some(known) = known {
+        if let Err(error) = known.refresh() {
+            tracing::warn!(%error, device = known.name(), "a LUN did not tell its size");
+        }
+        return Some(known.clone());
+    }
+    match IscsiDevice::open(session, lun) {
+        Ok(device) => Some(Arc::new(device)),
+        // Targets list their controllers too.
+        Err(Error::Command { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(
+                error = error.chain_text(),
+                lun,
+                "a LUN cannot be used and is left out"
+            );
+            None
+        }
+    }
+}
+
+impl LunSource for IscsiLuns {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn luns(&self, look: Look) -> io::Result<Vec<Lun>> {
+        let mut luns: Vec<Lun> = Vec::new();
+        for device in self.devices(look)? {
+            let scsi_id = device.identity().scsi_id;
+            let is_path = !scsi_id.is_empty() && luns.iter().any(|lun| lun.scsi_id == scsi_id);
+            if is_path || !self.is_shown(&scsi_id) {
+                continue;
+            }
+            luns.push(Lun {
+                scsi_id,
+                lun_id: device.lun().into(),
+                size: device.size()?,
+            });
+        }
+        Ok(luns)
+    }
+
+    /// What was written and not flushed is written again after a target was away.
+    fn open(&self, scsi_id: &str) -> io::Result<Arc<dyn BlockDevice>> {
+        let _opening = lock(&self.opening);
+        let known = lock(&self.open).get(scsi_id).and_then(Weak::upgrade);
+        if let Some(device) = known {
+            return Ok(device);
+        }
+        let devices = self.devices(Look::Known)?.into_iter();
+        let paths: Vec<Arc<dyn BlockDevice>> = devices
+            .filter(|device| self.is_shown(scsi_id) && device.identity().scsi_id == scsi_id)
+            .map(|device| device as Arc<dyn BlockDevice>)
+            .collect();
+        if paths.is_empty() {
+            let text = format!(
+                "{} shows no LUN {scsi_id}; see that it is mapped to this initiator",
+                self.name
+            );
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+        let all = Multipath::new(paths).map_err(io::Error::other)?;
+        let device = Unflushed::wrap(all, None);
+        let mut open = lock(&self.open);
+        open.retain(|_, device| device.strong_count() > 0);
+        open.insert(scsi_id.to_owned(), Arc::downgrade(&device));
+        Ok(device)
+    }
+
+    fn health(&self) -> Option<String> {
+        let sessions = self.sessions();
+        let down: Vec<String> = sessions
+            .iter()
+            .filter(|session| !session.is_up())
+            .map(|session| {
+                let portal = session.logged_in().portal;
+                let why = session.failure().unwrap_or_else(|| "no answer".to_owned());
+                format!("{portal}: {why}")
+            })
+            .collect();
+        (!down.is_empty()).then(|| {
+            format!(
+                "{} of {} sessions with {} are down ({})",
+                down.len(),
+                sessions.len(),
+                self.name,
+                down.join("; ")
+            )
+        })
+    }
+
+    fn release(&self) {
+        lock(&self.sessions).clear();
+        lock(&self.known).devices.clear();
+        lock(&self.open).clear();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
