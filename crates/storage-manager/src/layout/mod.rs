@@ -2,4 +2,5 @@
 
 pub mod cbt_log;
 pub mod lun_per_vdi;
+pub mod lvhd;
 pub mod vhd_files;

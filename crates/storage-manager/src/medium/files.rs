@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use crate::io::lock::LockMode;
 use crate::io::positional::Allocation;
+use crate::layout::vhd_files::names::ImageName;
 use crate::sr::SrSpace;
 
 /// Most entries that a listing takes; a medium with more is refused rather than read for ever.
@@ -21,6 +22,26 @@ pub enum Access {
     Read,
     /// Reads and writes.
     ReadWrite,
+}
+
+/// What room an image needs in its file, where a file has a length of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// All that it can need: it is about to be written.
+    Written,
+    /// So many bytes more than it holds: others are about to be copied into it.
+    More(u64),
+    /// What it needs once it has this virtual size.
+    Grown {
+        /// Bytes.
+        virtual_size: u64,
+        /// A consumer has it open for writing.
+        is_written: bool,
+    },
+    /// What the medium gives images that nobody writes.
+    Resting,
+    /// No more than it holds.
+    Least,
 }
 
 /// What tells a file from all others of its medium, whatever its names are.
@@ -120,6 +141,22 @@ pub trait Files: Send + Sync + Debug {
     /// Gives a file the name of another, which loses it; one or the other has the name at any time.
     fn replace(&self, from: &str, to: &str) -> io::Result<()>;
 
+    /// Gives an image's file the name `aside`, which must be free, and the file `new` the name `named`, which may be the one that
+    /// the image had. On error all have the names that they had, if that could be.
+    ///
+    /// A medium that can do both at once leaves nobody without the image; otherwise there is none for a moment, and after a crash
+    /// in it.
+    fn exchange(&self, image: &str, aside: &str, new: &str, named: &str) -> io::Result<()> {
+        self.publish(image, aside)?;
+        // The old name must not go to the new file on stable storage before the data have the other one.
+        let exchanged = self.sync().and_then(|()| self.publish(new, named));
+        exchanged.inspect_err(|_| {
+            if let Err(error) = self.publish(aside, image) {
+                tracing::error!(file.name = aside, %error, "give the image its name back; the next attach of the SR does it");
+            }
+        })
+    }
+
     /// Gives a file a second name, which must be free; false where the medium knows no second names.
     fn link(&self, from: &str, to: &str) -> io::Result<bool> {
         let _ = (from, to);
@@ -163,6 +200,37 @@ pub trait Files: Send + Sync + Debug {
 
     /// True when the entry is a directory.
     fn is_directory(&self, name: &str) -> io::Result<bool>;
+
+    /// How the headers of children name a parent, without a directory.
+    fn parent_path(&self, image: ImageName) -> String {
+        image.file_name()
+    }
+
+    /// Gives an image the room that it needs in its file; true when its length has changed. Files grow by themselves.
+    ///
+    /// The caller sees to it that nobody writes the image meanwhile, unless only `Written` is asked for again.
+    fn provide(&self, name: &str, room: Room) -> io::Result<bool> {
+        let _ = (name, room);
+        Ok(false)
+    }
+
+    /// Notes that a snapshot makes `base` of the image, and a new image; false when the medium keeps no journal of that, and
+    /// the layout does.
+    fn begin_branch(
+        &self,
+        source: ImageName,
+        base: ImageName,
+        new: Option<ImageName>,
+    ) -> io::Result<bool> {
+        let _ = (source, base, new);
+        Ok(false)
+    }
+
+    /// Ends what [`Files::begin_branch`] noted; nothing where that is nothing.
+    fn end_branch(&self, source: ImageName) -> io::Result<()> {
+        let _ = source;
+        Ok(())
+    }
 
     /// True when raw images have other sizes and children, because the medium says of them what VHDs say of themselves.
     fn has_raw_operations(&self) -> bool {

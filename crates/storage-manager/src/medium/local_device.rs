@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -31,6 +32,9 @@ const MAX_ATTRIBUTE: usize = 4096;
 pub struct LocalDevice {
     path: PathBuf,
     file: File,
+    /// Keeps others out; none for a device that was only looked at, and once it was released. The kernel deallocates blocks by it
+    /// alone.
+    claim: Mutex<Option<Arc<File>>>,
     block_size: u32,
     is_block_device: bool,
     sync: GroupSync,
@@ -95,22 +99,29 @@ impl LocalDevice {
                 path: path.to_owned(),
             });
         }
-        let mut flags = access | OFlags::CLOEXEC;
-        flags.set(OFlags::EXCL, is_block_device && alone);
         let busy = || OpenError::Busy {
             path: path.to_owned(),
         };
-        let file = match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(descriptor) => File::from(descriptor),
-            Err(Errno::BUSY) => return Err(busy()),
-            Err(error) => return Err(io_error("open", error.into())),
+        let opened = |flags: OFlags| match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(descriptor) => Ok(File::from(descriptor)),
+            Err(Errno::BUSY) => Err(busy()),
+            Err(error) => Err(io_error("open", error.into())),
         };
-        // On a block device for the other instances that open through another node of the same device.
-        let locked = !alone
-            || try_lock(&file, LockMode::Exclusive).map_err(|error| io_error("lock", error))?;
-        if !locked {
-            return Err(busy());
-        }
+        let claim = match alone {
+            false => None,
+            true => {
+                let mut flags = access | OFlags::CLOEXEC;
+                flags.set(OFlags::EXCL, is_block_device);
+                let claim = opened(flags)?;
+                // On a block device for those that open another node of the same device.
+                let locked = try_lock(&claim, LockMode::Exclusive);
+                if !locked.map_err(|error| io_error("lock", error))? {
+                    return Err(busy());
+                }
+                Some(Arc::new(claim))
+            }
+        };
+        let file = opened(access | OFlags::CLOEXEC)?;
         let block_size = match is_block_device {
             true => rustix::fs::ioctl_blksszget(&file).unwrap_or(FILE_BLOCK),
             false => FILE_BLOCK,
@@ -118,6 +129,7 @@ impl LocalDevice {
         Ok(LocalDevice {
             path: path.to_owned(),
             file,
+            claim: Mutex::new(claim),
             block_size,
             is_block_device,
             sync: GroupSync::default(),
@@ -127,6 +139,15 @@ impl LocalDevice {
     /// Opens a device for reading, whoever else has it: to see what is there.
     pub fn look(path: &Path) -> Result<Self, OpenError> {
         Self::open_as(path, OFlags::RDONLY, false)
+    }
+
+    /// Lets others have the device; whoever holds this still may read.
+    pub fn release(&self) {
+        *self.claim() = None;
+    }
+
+    fn claim(&self) -> MutexGuard<'_, Option<Arc<File>>> {
+        self.claim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where it is.
@@ -168,7 +189,10 @@ impl LocalDevice {
         if start >= inner_end {
             return Ok(false);
         }
-        match rustix::fs::fallocate(&self.file, flags, start, inner_end - start) {
+        let Some(claim) = self.claim().clone() else {
+            return Ok(false);
+        };
+        match rustix::fs::fallocate(&*claim, flags, start, inner_end - start) {
             Ok(()) => {}
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => return Ok(false),
             Err(error) => return Err(error.into()),

@@ -3,6 +3,7 @@
 //! Everything here is synchronous and positional. The server runs these calls on the bounded pool of threads of the SR they
 //! belong to, so that a medium that hangs exhausts nothing but its own SR.
 
+mod attached_lvhd;
 mod backend_error;
 mod config_changes;
 mod file;
@@ -11,6 +12,8 @@ mod iscsi;
 mod iscsi_config;
 mod labels;
 mod lun_per_vdi_sr;
+mod lvhd;
+mod lvm;
 pub mod vhd_files_sr;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -355,5 +358,6 @@ pub fn types() -> Vec<Arc<dyn SrType>> {
         Arc::new(HbaSr::hba(Sysfs::default())),
         Arc::new(HbaSr::rawhba(Sysfs::default())),
         Arc::new(IscsiSr::default()),
+        Arc::new(lvm::LvmSr::default()),
     ]
 }

@@ -182,7 +182,8 @@ impl VhdFilesSr {
         }))
     }
 
-    fn is_served(&self) -> bool {
+    /// False once it is detached.
+    pub(super) fn is_served(&self) -> bool {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
         served.is_some()
     }

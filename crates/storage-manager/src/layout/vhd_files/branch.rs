@@ -15,7 +15,7 @@ use super::scan::found_vdi;
 use super::tree::MAX_CHAIN;
 use super::vhd_directory::{TreeChange, VhdDirectory};
 use super::{Error, Result};
-use crate::medium::files::{Access, MediumFile};
+use crate::medium::files::{Access, MediumFile, Room};
 use crate::sr::{FoundVdi, SnapshotKind};
 
 /// The longest chain that a snapshot may make, in images. It leaves room below [`MAX_CHAIN`] for the leaf that merging
@@ -55,6 +55,14 @@ impl Second {
         match self {
             Second::None => None,
             Second::New(name, _) | Second::Over(name) => Some(name),
+        }
+    }
+
+    /// A snapshot gets as little as can be: few are ever written.
+    pub fn room(self) -> Room {
+        match self {
+            Second::New(_, SnapshotKind::Snapshot) => Room::Least,
+            _ => Room::Resting,
         }
     }
 }
@@ -309,7 +317,7 @@ impl VhdDirectory {
             uuid: link.uuid,
             timestamp: link.timestamp,
         };
-        let mut sibling = self.prepare_sibling(&parent, source, name)?;
+        let mut sibling = self.prepare_sibling(&parent, source, (name, second.room()))?;
         let named = self.while_held_off(source.name, Use::Read, &mut |_| {
             if !self
                 .look_at_source(source.name.uuid, "snapshotted")?

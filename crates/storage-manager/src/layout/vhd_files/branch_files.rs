@@ -11,7 +11,7 @@ use super::names::{ImageFormat, ImageName, new_base, new_leaf};
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
 use crate::io::lock::LockMode;
-use crate::medium::files::{Access, MediumFile};
+use crate::medium::files::{Access, MediumFile, Room};
 
 /// The parent of a new image.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,25 @@ impl VhdDirectory {
     pub(super) fn prepare_branch(&self, source: &Source, second: Second) -> Result<BranchFiles> {
         let mut made = Vec::new();
         self.make_branch_files(source, second, &mut made)
-            .inspect_err(|_| self.remove_made(made))
+            .inspect_err(|_| self.take_back(source.name, made))
+    }
+
+    /// What room the source's new image needs: who has it open writes it.
+    fn room_of_leaf(&self, source: ImageName) -> Room {
+        let open = self.open.of(source.uuid);
+        let mut open = open.iter();
+        match open.any(|image| !nbd::Export::is_read_only(&**image)) {
+            true => Room::Written,
+            false => Room::Resting,
+        }
+    }
+
+    /// Removes what was made, and then what says that it is being made.
+    fn take_back(&self, source: ImageName, made: Vec<String>) {
+        self.remove_made(made);
+        if let Err(error) = self.files.end_branch(source) {
+            tracing::warn!(vdi.uuid = %source.uuid, %error, "remove the journal of a snapshot that failed; the next attach of the SR does it");
+        }
     }
 
     fn make_branch_files(
@@ -79,11 +97,14 @@ impl VhdDirectory {
         };
         let size = source.inspected.virtual_size;
         let new_leaf = new_leaf(leaf_of(source.name));
-        let (leaf, leaf_inspected) = self.make_child(new_leaf, &parent, size, made)?;
+        let room = (size, self.room_of_leaf(source.name));
+        let (leaf, leaf_inspected) = self.make_child(new_leaf, &parent, room, made)?;
+        let wanted = second;
         let second = match second.name() {
             Some(name) => {
                 let temporary = name.temporary();
-                let (_, inspected) = self.make_child(temporary.clone(), &parent, size, made)?;
+                let (_, inspected) =
+                    self.make_child(temporary.clone(), &parent, (size, wanted.room()), made)?;
                 Some(SecondFile {
                     temporary,
                     inspected,
@@ -92,7 +113,21 @@ impl VhdDirectory {
             }
             None => None,
         };
-        self.make_file(new_base(base.uuid), made)?;
+        let new = match wanted {
+            Second::New(new, _) => Some(new),
+            _ => None,
+        };
+        let begun = self.files.begin_branch(source.name, base, new);
+        let begun = begun.map_err(|error| {
+            self.io_error(
+                "note the snapshot of",
+                Some(&source.name.file_name()),
+                error,
+            )
+        })?;
+        if !begun {
+            self.make_file(new_base(base.uuid), made)?;
+        }
         let (from, to) = (source.name.file_name(), base.file_name());
         let linked = match source.name.format {
             ImageFormat::Vhd => self.files.link(&from, &to),
@@ -117,7 +152,7 @@ impl VhdDirectory {
 
     /// Takes back steps 1 and 2.
     pub(super) fn undo_branch(&self, files: BranchFiles) {
-        self.remove_made(files.made);
+        self.take_back(files.source, files.made);
     }
 
     /// Removes files, the last one first: what says how to go on is removed last.
@@ -139,19 +174,8 @@ impl VhdDirectory {
             let replaced = self.files.replace(&leaf, &source);
             return replaced.map_err(|error| self.io_error("rename to", Some(&source), error));
         }
-        let renamed = self.files.publish(&source, &base);
-        renamed.map_err(|error| self.io_error("rename to", Some(&base), error))?;
-        // The old name must not go to the new leaf on stable storage before the data have the new one.
-        let swapped = self
-            .files
-            .sync()
-            .and_then(|()| self.files.publish(&leaf, &named));
-        swapped.map_err(|error| {
-            if let Err(undone) = self.files.publish(&base, &source) {
-                tracing::error!(file.name = base, error = %undone, "give the image its name back; the next attach of the SR does it");
-            }
-            self.io_error("rename to", Some(&source), error)
-        })
+        let exchanged = self.files.exchange(&source, &base, &leaf, &named);
+        exchanged.map_err(|error| self.io_error("rename to", Some(&base), error))
     }
 
     /// Takes step 3 back: the data get their old name, and the new leaf is gone.
@@ -193,8 +217,10 @@ impl VhdDirectory {
             hidden = self.hide(files.base);
         }
         if hidden.is_ok() {
-            // Harmless if it stays: it asks for what is done.
+            self.rest(files.base);
+            // Harmless if one stays: it asks for what is done.
             let _ = self.files.remove(&new_base(files.base.uuid));
+            let _ = self.files.end_branch(files.source);
         }
         first.and(finished)
     }
@@ -204,12 +230,12 @@ impl VhdDirectory {
         &self,
         parent: &Parent,
         source: &Source,
-        name: ImageName,
+        (name, room): (ImageName, Room),
     ) -> Result<SecondFile> {
         let mut made = Vec::new();
         let temporary = name.temporary();
         let size = source.inspected.virtual_size;
-        let child = self.make_child(temporary.clone(), parent, size, &mut made);
+        let child = self.make_child(temporary.clone(), parent, (size, room), &mut made);
         let (_, inspected) = child.inspect_err(|_| self.remove_made(made))?;
         Ok(SecondFile {
             temporary,
@@ -269,7 +295,7 @@ impl VhdDirectory {
         &self,
         file_name: String,
         parent: &Parent,
-        virtual_size: u64,
+        (virtual_size, room): (u64, Room),
         made: &mut Vec<String>,
     ) -> Result<(Arc<dyn MediumFile>, Inspected)> {
         let path = self.path_of(&file_name);
@@ -280,7 +306,7 @@ impl VhdDirectory {
         let link = vhd::image::NewParent {
             uuid: parent.uuid,
             timestamp: parent.timestamp,
-            path: parent.name.file_name(),
+            path: self.files.parent_path(parent.name),
         };
         let image_error = |source| Error::Image {
             action: "create",
@@ -297,6 +323,7 @@ impl VhdDirectory {
                 file
             }
         };
+        self.provide(&file_name, room)?;
         let inspected = inspect_file(&*file, ImageName::vhd(Uuid::nil()), &path)?;
         Ok((file, inspected))
     }

@@ -7,6 +7,7 @@ use super::scan::found_vdi;
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
 use crate::io::fault;
+use crate::medium::files::Room;
 use crate::sr::FoundVdi;
 
 /// An image to make.
@@ -68,7 +69,24 @@ impl VhdDirectory {
             inspect::create(file, name, virtual_size, &self.path_of(&name.file_name()))?;
         fault::point("image: written and synced")
             .map_err(|source| self.io_error("sync", Some(temporary), source))?;
+        if self.provide(temporary, Room::Resting)? {
+            return inspect::inspect_named(&*self.files, temporary, name);
+        }
         Ok(inspected)
+    }
+
+    /// Gives an image the room that it needs; true when the length of its file has changed.
+    pub(super) fn provide(&self, file_name: &str, room: Room) -> Result<bool> {
+        let provided = self.files.provide(file_name, room);
+        provided.map_err(|source| self.io_error("make room for", Some(file_name), source))
+    }
+
+    /// Lets an image have what nobody needs who does not write it; when that fails it has more than it needs.
+    pub(super) fn rest(&self, name: ImageName) {
+        let file_name = name.file_name();
+        if let Err(error) = self.provide(&file_name, Room::Resting) {
+            tracing::warn!(vdi.uuid = %name.uuid, error = %error.chain_text(), "an image keeps more room than it needs");
+        }
     }
 
     /// Gives a file that is on stable storage its name, which must be free, and syncs the directory.

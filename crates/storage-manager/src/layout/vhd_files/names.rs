@@ -231,7 +231,7 @@ fn parse_uuid(text: &str) -> Option<Uuid> {
 /// whatever path the image gives.
 pub fn parent_image(named: &str) -> Option<ImageName> {
     let base = named.rsplit(['/', '\\']).next()?;
-    ImageName::parse(base)
+    ImageName::parse(base).or_else(|| crate::layout::lvhd::names::volume_image(base))
 }
 
 #[cfg(test)]

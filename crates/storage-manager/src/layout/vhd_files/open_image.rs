@@ -19,7 +19,7 @@ use super::{Error, Result};
 use crate::io::lock::LockMode;
 use crate::io::positional::Allocation;
 use crate::layout::cbt_log::ChangeLog;
-use crate::medium::files::{Files, MediumFile};
+use crate::medium::files::{Files, MediumFile, Room};
 use crate::sr::OpenMode;
 
 /// An image with its parents, open and locked until it is closed or dropped.
@@ -48,6 +48,7 @@ pub struct OpenImage {
     /// Notes what is written, for a VHD that is open for writing.
     tracker: Option<Arc<ChangeTracker>>,
     logs: Arc<ChangeLogs>,
+    files: Arc<dyn Files>,
     /// The log of an image that is open for reading, read when a reader first asks for it.
     recorded: OnceLock<Option<ChangeLog>>,
 }
@@ -127,6 +128,7 @@ impl OpenImage {
             failure_logged: AtomicBool::new(false),
             tracker,
             logs: logs.clone(),
+            files: files.clone(),
             recorded: OnceLock::new(),
         })
     }
@@ -444,6 +446,13 @@ impl Export for OpenImage {
         // While the image is still locked: the next opener must find the log closed.
         if let Some(tracker) = &self.tracker {
             self.logs.close(tracker, closed.is_ok());
+        }
+        // While nobody else can have it.
+        if !self.read_only
+            && closed.is_ok()
+            && let Err(error) = self.files.provide(&self.name.file_name(), Room::Resting)
+        {
+            tracing::warn!(vdi.uuid = %self.name.uuid, %error, "an image that was closed keeps more room than it needs");
         }
         drop(backing);
         drop(open);

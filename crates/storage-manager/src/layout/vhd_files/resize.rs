@@ -13,7 +13,7 @@ use super::parents::SrParents;
 use super::vhd_directory::VhdDirectory;
 use super::{Error, Result};
 use crate::io::lock::LockMode;
-use crate::medium::files::{Access, MediumFile};
+use crate::medium::files::{Access, MediumFile, Room};
 use crate::sr::FoundVdi;
 
 impl VhdDirectory {
@@ -41,7 +41,7 @@ impl VhdDirectory {
             maximum,
         })?;
         let name = self.name_now(uuid)?;
-        if name.format == ImageFormat::Raw {
+        if name.format == ImageFormat::Raw && !self.files.has_raw_operations() {
             let action = "resized";
             return Err(Error::Raw { uuid, action });
         }
@@ -62,12 +62,24 @@ impl VhdDirectory {
             });
         }
         if wanted > found.virtual_size {
-            self.resize_held(name, wanted)?;
+            match name.format {
+                ImageFormat::Vhd => self.resize_held(name, wanted)?,
+                ImageFormat::Raw => self.resize_raw(name, wanted)?,
+            }
             // What a scan has read of it is out of date.
             change.tell(&[Change::Made(name, found.node())]);
         }
         drop(change);
         self.stat(uuid)
+    }
+
+    /// Makes a raw image longer, with zeros; a crash leaves a part of them, all of which are behind the old size still.
+    fn resize_raw(&self, name: ImageName, size: u64) -> Result<()> {
+        self.while_held_off(name, Use::Exclusive, &mut |_| {
+            let (_, file) = self.find(name.uuid, Access::ReadWrite)?;
+            let grown = file.set_len(size).and_then(|()| file.flush());
+            grown.map_err(|source| self.io_error("grow", Some(&name.file_name()), source))
+        })
     }
 
     fn resize_held(&self, name: ImageName, size: u64) -> Result<()> {
@@ -83,7 +95,10 @@ impl VhdDirectory {
         self.while_held_off(name, Use::Exclusive, &mut |paused| {
             match paused {
                 Some(paused) => paused.rebuild(
-                    |leaf| self.grow(name, leaf, size),
+                    |leaf| {
+                        self.provide_growth(name, size, true)?;
+                        self.grow(name, leaf, size)
+                    },
                     |leaf| {
                         // With a journal that could not be emptied, a crash would undo what is written from here on.
                         self.require_finished(name)?;
@@ -105,12 +120,21 @@ impl VhdDirectory {
                     {
                         return Err(Error::InUse { uuid });
                     }
+                    self.provide_growth(name, size, false)?;
                     self.grow(name, &file, size)?;
                 }
             }
             // Before a consumer can write to the new range.
             self.logs.resized(uuid, size)
         })
+    }
+
+    fn provide_growth(&self, name: ImageName, virtual_size: u64, is_written: bool) -> Result<()> {
+        let room = Room::Grown {
+            virtual_size,
+            is_written,
+        };
+        self.provide(&name.file_name(), room).map(drop)
     }
 
     /// Grows an image that no chain has open; on error it is as it was, or its journal stays.

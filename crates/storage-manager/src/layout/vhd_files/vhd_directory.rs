@@ -16,13 +16,13 @@ use super::inspect::inspect;
 use super::known_tree::{Change, KnownTree};
 use super::names::{ImageFormat, ImageName, resize_journal};
 use super::open_image::OpenImage;
-use super::open_images::OpenImages;
+use super::open_images::{OpenImages, Use};
 use super::scan::{Listing, Survey, found_vdi};
 use super::spares::Spares;
 use super::tree::ImageTree;
 use super::tree_locks::{LockedTrees, TreeLocks};
 use super::{Error, Result};
-use crate::medium::files::{Access, Files, MediumFile};
+use crate::medium::files::{Access, Files, MediumFile, Room};
 use crate::sr::{FoundVdi, OpenMode};
 
 /// The images of an SR, wherever their files are; that nobody else changes them is the caller's to see to.
@@ -208,6 +208,7 @@ impl VhdDirectory {
         if mode == OpenMode::ReadWrite {
             self.require_leaf(name)?;
             self.require_finished(name)?;
+            self.provide_to_write(name)?;
         }
         let image = OpenImage::open(&self.files, &self.open, &self.logs, name, file, mode)?;
         let image = Arc::new(image);
@@ -220,6 +221,14 @@ impl VhdDirectory {
             }
         }
         Ok(image)
+    }
+
+    /// Makes room for whoever is about to write an image, unless somebody has it: then it is refused by and by.
+    fn provide_to_write(&self, name: ImageName) -> Result<()> {
+        let Some(_hold) = self.open.hold(name, Use::Exclusive) else {
+            return Ok(());
+        };
+        self.provide(&name.file_name(), Room::Written).map(drop)
     }
 
     /// Refuses an image that is the parent of another.

@@ -12,6 +12,7 @@ use super::journal::{Journal, Kind};
 use super::pair::{Pair, Place, is_in_place};
 use crate::gc::{Outcome, StepError};
 use crate::io::fault;
+use crate::medium::files::Room;
 
 impl FileChains {
     /// Merges a hidden image into its parent, gives its children that parent, and removes it. Consumers go on.
@@ -51,6 +52,7 @@ impl FileChains {
             Err(error) => Some(Err(error)),
         };
         if let Some(ended) = ended {
+            self.images().rest(pair.parent);
             // Of no consequence when it stays: it is removed at the next attach.
             let _ = coalesce.remove(&*self.images().files);
             return ended;
@@ -62,6 +64,7 @@ impl FileChains {
         if !self.grow_in_tree(pair)? {
             return Ok(End::Cancelled);
         }
+        self.provide_for_child(pair)?;
         point("LVHDRT_coalescing_VHD_data")?;
         let failed = |source| self.image_error("merge into", pair.parent, source);
         let file = pair.parent_file.clone();
@@ -71,6 +74,19 @@ impl FileChains {
         };
         let target = target.map_err(failed)?;
         Ok(merge(pair.child_file.clone(), &target, control).map_err(failed)?)
+    }
+
+    /// Makes room in the parent for all that the image has.
+    fn provide_for_child(&self, pair: &Pair) -> std::result::Result<(), StepError> {
+        point("LVHDRT_inflating_the_parent")?;
+        let blocks = vhd::image::allocated_blocks(&*pair.child_file);
+        let blocks =
+            blocks.map_err(|source| self.image_error("read the table of", pair.child, source))?;
+        let count: u64 = blocks.iter().map(|byte| u64::from(byte.count_ones())).sum();
+        let bytes = count * (vhd::size::BLOCK_SIZE + vhd::volume::bitmap_overhead(1));
+        let parent = pair.parent.file_name();
+        self.images().provide(&parent, Room::More(bytes))?;
+        Ok(())
     }
 
     /// Grows the parent, if it is smaller, while nobody opens an image above it: who reads a table that is being moved gets
@@ -118,6 +134,7 @@ impl FileChains {
         coalesce.remove(&*images.files)?;
         self.relink(pair.child, pair.parent)?;
         self.swap_consumers(pair.child);
+        images.rest(pair.parent);
         relink.remove(&*images.files)?;
         drop(change);
         Ok(Outcome::Done)

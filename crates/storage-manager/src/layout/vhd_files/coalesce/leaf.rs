@@ -18,6 +18,7 @@ use super::leaf_names::LeafNames;
 use super::pair::{Pair, Place, is_in_place};
 use crate::gc::{Outcome, StepError};
 use crate::io::lock::LockMode;
+use crate::medium::files::Room;
 
 type StepResult = std::result::Result<Outcome, StepError>;
 
@@ -47,6 +48,8 @@ impl FileChains {
             let _scans = self.images().hold_scans();
             self.grow_parent(&pair)?;
         }
+        self.images()
+            .provide(&pair.parent.file_name(), Room::Written)?;
         point("LVHDRT_coaleaf_before_coalesce")?;
         if pair.child_hold.is_some() {
             return self.merge_at_rest(pair, control);
@@ -71,11 +74,12 @@ impl FileChains {
         let target = target.map_err(failed)?;
         let merged = merge(pair.child_file.clone(), &target, control).map_err(failed)?;
         drop(target);
+        let images = self.images();
         if merged == End::Cancelled {
+            images.rest(pair.parent);
             return Ok(Outcome::Cancelled);
         }
         point("LVHDRT_coaleaf_after_coalesce")?;
-        let images = self.images();
         // Who has the tree and wants the image gets it; it is asked for again below.
         pair.let_go_of_child();
         pair.claim.park();
@@ -112,6 +116,7 @@ impl FileChains {
             return Err(error.into());
         }
         self.tell_exchanged(&pair)?;
+        images.rest(pair.child);
         self.remove_old(names);
         Ok(Outcome::Done)
     }
@@ -196,6 +201,7 @@ impl FileChains {
         if let Err(error) = live.abandon() {
             tracing::warn!(vdi.uuid = %pair.parent.uuid, %error, "a parent that was merged into in part could not be flushed");
         }
+        self.images().rest(pair.parent);
     }
 
     /// Steps 3 to 7; the caller has the tree.

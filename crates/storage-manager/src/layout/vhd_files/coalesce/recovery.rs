@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::super::names::{EntryKind, ImageFormat, ImageName, classify};
+use super::super::names::{EntryKind, ImageFormat, ImageName, classify, parent_image};
 use super::super::vhd_directory::VhdDirectory;
 use super::super::{Error, Result};
 use super::grow::recover_grown;
@@ -112,14 +112,13 @@ fn recover_relink(images: &VhdDirectory, journal: Journal) -> Result<()> {
     };
     let parent = super::super::inspect::parent_of(link)?;
     let new = new_parent(images, parent)?;
-    let file_name = vdi.file_name();
     for entry in entries(images)? {
         let EntryKind::Image(child) = classify(&entry) else {
             continue;
         };
         let link = info_of_parent(images, child);
         let is_child = link.is_some_and(|link| {
-            link.uuid == info.uuid || link.names().any(|name| name == file_name)
+            link.uuid == info.uuid || link.names().any(|name| parent_image(name) == Some(vdi))
         });
         if is_child && child != vdi {
             reparent(images, child, &new)?;

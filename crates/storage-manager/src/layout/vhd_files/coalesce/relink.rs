@@ -106,7 +106,7 @@ pub(super) fn new_parent(images: &VhdDirectory, name: ImageName) -> Result<NewPa
     Ok(NewParent {
         uuid,
         timestamp: timestamp(changed),
-        path: file_name,
+        path: images.files.parent_path(name),
     })
 }
 

@@ -1,0 +1,208 @@
+//! What a crash at each change of the metadata, and at each flush, leaves of a group.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nbd::Export;
+use uuid::Uuid;
+
+use super::mgt::Allocation;
+use super::recovery::recover;
+use super::volume_files::VolumeFiles;
+use super::volumes::Volumes;
+use crate::io::fault;
+use crate::layout::vhd_files::names::ImageName;
+use crate::layout::vhd_files::{NewImage, VhdDirectory};
+use crate::medium::block_device::BlockDevice;
+use crate::medium::local_device::LocalDevice;
+use crate::sr::{OpenMode, SnapshotKind};
+
+const MIB: u64 = 1 << 20;
+const SIZE: u64 = 96 * MIB;
+
+/// Every so many writes of data one is a point to die at.
+const WRITES_BETWEEN: usize = 37;
+
+struct Place {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn vdi(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+fn device(path: &Path) -> Arc<dyn BlockDevice> {
+    Arc::new(LocalDevice::open(path).unwrap())
+}
+
+/// The images of the group on the device, after what was cut off was ended.
+fn attach(path: &Path, allocation: Allocation) -> (Arc<VolumeFiles>, VhdDirectory) {
+    let volumes = Volumes::open(&[device(path)]).unwrap();
+    let files = Arc::new(VolumeFiles::new(volumes, allocation));
+    recover(&files);
+    let images = VhdDirectory::new(files.clone()).unwrap();
+    (files, images)
+}
+
+/// A group with one VDI of 6 MiB that holds sevens in its second block.
+fn place(allocation: Allocation) -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk");
+    std::fs::File::create(&path).unwrap().set_len(SIZE).unwrap();
+    let physical: Arc<dyn lvm::device::Device> =
+        Arc::new(super::device::PhysicalDevice(device(&path)));
+    let name = super::names::vg_name(vdi(0xf));
+    drop(lvm::Group::create(vec![physical], &name, &lvm::NewGroup::default()).unwrap());
+    let (_, images) = attach(&path, allocation);
+    let new = NewImage {
+        name: ImageName::vhd(vdi(1)),
+        virtual_size: 6 * MIB,
+    };
+    images.create(&new).unwrap();
+    let open = images.open(vdi(1), OpenMode::ReadWrite).unwrap();
+    open.write_at(&[7; 4096], 2 * MIB).unwrap();
+    open.close().unwrap();
+    Place {
+        _directory: directory,
+        path,
+    }
+}
+
+fn holds(images: &VhdDirectory, uuid: Uuid, fill: u8) {
+    let open = images.open(uuid, OpenMode::ReadOnly).unwrap();
+    let mut found = [0; 4096];
+    open.read_at(&mut found, 2 * MIB).unwrap();
+    assert_eq!(found, [fill; 4096], "{uuid}");
+}
+
+/// Runs an operation, dies at every point that matters, and checks what the next attach finds.
+fn at_every_point(
+    allocation: Allocation,
+    prepare: &dyn Fn(&VhdDirectory),
+    operation: &dyn Fn(&VhdDirectory),
+    check: &dyn Fn(&VhdDirectory),
+) {
+    let prepared = || {
+        let place = place(allocation);
+        let (_, images) = attach(&place.path, allocation);
+        prepare(&images);
+        place
+    };
+    let place = prepared();
+    let (_files, images) = attach(&place.path, allocation);
+    let passed = fault::count(|| operation(&images));
+    check(&images);
+    drop(images);
+    let is_commit = |name: &str| name != "device: write";
+    let points: Vec<usize> = (0..passed.len())
+        .filter(|at| is_commit(passed[*at]) || at % WRITES_BETWEEN == 0)
+        .collect();
+    assert!(points.len() > 3, "{passed:?}");
+    for at in points {
+        let place = prepared();
+        let (files, images) = attach(&place.path, allocation);
+        fault::crash_at(at, || operation(&images));
+        drop((files, images));
+        let (files, images) = attach(&place.path, allocation);
+        let survey = images.survey().unwrap();
+        assert_eq!(survey.damaged, [], "at {at} {}", passed[at]);
+        holds(&images, vdi(1), 7);
+        check(&images);
+        let index = files.volumes().index();
+        let left = index.group.logical_volumes.iter();
+        let left: Vec<&str> = left
+            .map(|volume| volume.name.as_str())
+            .filter(|name| name.starts_with("xensm-") || name.contains("_"))
+            .collect();
+        assert_eq!(left, [""; 0], "at {at} {}", passed[at]);
+        // Written and merged as ever.
+        let open = images.open(vdi(1), OpenMode::ReadWrite).unwrap();
+        open.write_at(&[9; 512], 0).unwrap();
+        open.close().unwrap();
+    }
+}
+
+#[test]
+fn a_creation_is_whole_or_nothing() {
+    let new = NewImage {
+        name: ImageName::vhd(vdi(2)),
+        virtual_size: 6 * MIB,
+    };
+    at_every_point(
+        Allocation::Thick,
+        &|_| {},
+        &|images| drop(images.create(&new).unwrap()),
+        &|images| {
+            if images.stat(vdi(2)).is_ok() {
+                holds(images, vdi(2), 0);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_snapshot_is_whole_or_nothing() {
+    at_every_point(
+        Allocation::Thick,
+        &|_| {},
+        &|images| {
+            let kind = SnapshotKind::Snapshot;
+            images.snapshot(vdi(1), vdi(2), kind).unwrap();
+        },
+        &|images| {
+            if images.stat(vdi(2)).is_ok() {
+                holds(images, vdi(2), 7);
+            }
+            let visible = images.survey().unwrap().vdis();
+            assert!(
+                visible
+                    .iter()
+                    .all(|found| !found.managed || found.uuid.as_u128() < 3)
+            );
+        },
+    );
+}
+
+#[test]
+fn a_removal_is_whole_or_nothing() {
+    at_every_point(
+        Allocation::Thin,
+        &|images| {
+            let kind = SnapshotKind::Snapshot;
+            images.snapshot(vdi(1), vdi(2), kind).unwrap();
+        },
+        &|images| images.remove(vdi(2)).unwrap(),
+        &|images| {
+            if images.stat(vdi(2)).is_ok() {
+                holds(images, vdi(2), 7);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_growth_leaves_one_size_or_the_other() {
+    at_every_point(
+        Allocation::Thick,
+        &|_| {},
+        &|images| drop(images.resize(vdi(1), 20 * MIB).unwrap()),
+        &|images| {
+            let size = images.stat(vdi(1)).unwrap().virtual_size;
+            assert!([6 * MIB, 20 * MIB].contains(&size), "{size}");
+        },
+    );
+}
+
+#[test]
+fn a_thin_volume_grows_and_shrinks_around_its_data() {
+    at_every_point(
+        Allocation::Thin,
+        &|_| {},
+        &|images| {
+            let open = images.open(vdi(1), OpenMode::ReadWrite).unwrap();
+            open.close().unwrap();
+        },
+        &|_| {},
+    );
+}

@@ -1,0 +1,293 @@
+//! The volume group of an SR: which volume is which file, and one change of its metadata at a time.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use lvm::device::Device;
+use lvm::group::Group;
+use lvm::metadata::{LogicalVolume, VolumeGroup};
+use lvm::{ErrorKind, Id};
+
+use super::device::PhysicalDevice;
+use super::journal::JournalId;
+use super::names;
+use super::volume::Volume;
+use crate::io::fault;
+use crate::medium::block_device::BlockDevice;
+use crate::medium::files::MAX_ENTRIES;
+
+/// Asked before each change of the metadata: whether the SR is still ours.
+pub type Guard = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+/// A change of the metadata, which may be tried on a copy first.
+pub type Edit<'a> = dyn Fn(&mut VolumeGroup) -> lvm::Result<()> + 'a;
+
+/// A volume group and its open volumes.
+pub struct Volumes {
+    path: PathBuf,
+    group: Group,
+    /// In the order of the group's physical volumes.
+    devices: Arc<[Arc<dyn BlockDevice>]>,
+    guard: RwLock<Option<Guard>>,
+    /// Held by whoever changes the metadata. Taken before a volume is held.
+    changing: Mutex<()>,
+    index: RwLock<Arc<Index>>,
+    open: Mutex<HashMap<Id, Weak<Volume>>>,
+}
+
+/// The group as it is now, with its volumes by the names of the files that they are.
+#[derive(Debug)]
+pub struct Index {
+    /// The group.
+    pub group: Arc<VolumeGroup>,
+    files: HashMap<String, usize>,
+}
+
+impl Index {
+    fn new(group: Arc<VolumeGroup>) -> Self {
+        let volumes = group.logical_volumes.iter().enumerate();
+        let files = volumes.filter_map(|(at, volume)| Some((file_of(volume)?, at)));
+        let files = files.take(MAX_ENTRIES + 1).collect();
+        Index { group, files }
+    }
+
+    /// The volume of a file.
+    pub fn find(&self, file_name: &str) -> Option<&LogicalVolume> {
+        let at = *self.files.get(file_name)?;
+        self.group.logical_volumes.get(at).map(Arc::as_ref)
+    }
+
+    /// The files.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+}
+
+/// The file that a volume is, journals of coalescing among them.
+fn file_of(volume: &LogicalVolume) -> Option<String> {
+    if volume.has_tag(names::TAG_JOURNALER) {
+        let (journal, _) = JournalId::of_volume(&volume.name)?;
+        return Some(journal.file_name());
+    }
+    names::file_name(&volume.name)
+}
+
+impl Volumes {
+    /// Reads the volume group that lies on these devices.
+    pub fn open(devices: &[Arc<dyn BlockDevice>]) -> lvm::Result<Arc<Self>> {
+        let physical = devices.iter().map(|device| {
+            let device: Arc<dyn Device> = Arc::new(PhysicalDevice(device.clone()));
+            device
+        });
+        let group = Group::open(physical.collect())?;
+        let now = group.volume_group();
+        let mut ordered = Vec::new();
+        for physical in &now.physical_volumes {
+            for device in devices {
+                let label = lvm::label::probe(&PhysicalDevice(device.clone()))?;
+                if label.is_some_and(|label| label.id == physical.id) {
+                    ordered.push(device.clone());
+                    break;
+                }
+            }
+        }
+        Ok(Arc::new(Volumes {
+            path: Path::new("/dev").join(&now.name),
+            group,
+            devices: ordered.into(),
+            guard: RwLock::default(),
+            changing: Mutex::default(),
+            index: RwLock::new(Arc::new(Index::new(now))),
+            open: Mutex::default(),
+        }))
+    }
+
+    /// Where device-mapper would have the volumes, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The devices, in the order of the physical volumes.
+    pub fn devices(&self) -> &[Arc<dyn BlockDevice>] {
+        &self.devices
+    }
+
+    /// The group under it, for what concerns its physical volumes.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Names who is asked before each change of the metadata.
+    pub fn set_guard(&self, guard: Guard) {
+        *self.guard.write().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    }
+
+    /// The group as it is now.
+    pub fn index(&self) -> Arc<Index> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.clone()
+    }
+
+    /// Changes the metadata, in one commit.
+    ///
+    /// # Durability
+    /// On stable storage at return; a crash leaves all of it or nothing.
+    pub fn commit(&self, edit: &Edit<'_>) -> io::Result<()> {
+        let turn = self.turn();
+        self.commit_in(&turn, edit)
+    }
+
+    /// Waits for the right to change the metadata.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Volumes::commit`], for whoever has the turn.
+    pub(super) fn commit_in(&self, _turn: &MutexGuard<'_, ()>, edit: &Edit<'_>) -> io::Result<()> {
+        if let Some(guard) = &*self.guard.read().unwrap_or_else(PoisonError::into_inner) {
+            guard()?;
+        }
+        fault::point("volume group: commit")?;
+        self.group.commit(edit).map_err(io_error)?;
+        let index = Arc::new(Index::new(self.group.volume_group()));
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+        Ok(())
+    }
+
+    /// Takes over what the devices have grown by.
+    pub fn grow(&self) -> lvm::Result<()> {
+        let _turn = self.turn();
+        self.group.grow()?;
+        let index = Arc::new(Index::new(self.group.volume_group()));
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+        Ok(())
+    }
+
+    /// The volume after an edit that has not been made, to write to it before anybody can read it there.
+    pub(super) fn planned(&self, edit: &Edit<'_>, lv_name: &str) -> io::Result<Volume> {
+        let mut group = VolumeGroup::clone(&self.index().group);
+        edit(&mut group).map_err(io_error)?;
+        let id = group.get(lv_name).map_err(io_error)?.id;
+        let map = group.map(lv_name).map_err(io_error)?;
+        Ok(Volume::new(id, map, self.devices.clone()))
+    }
+
+    /// Opens the volume with this name.
+    pub fn volume(&self, lv_name: &str) -> io::Result<Arc<Volume>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
+        let found = index.group.get(lv_name).map_err(io_error)?;
+        self.volume_of(&mut open, &index, found)
+    }
+
+    /// Opens the volume of a file; none where there is no such file.
+    pub fn volume_of_file(&self, file_name: &str) -> io::Result<Option<(Arc<Volume>, String)>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
+        let Some(found) = index.find(file_name) else {
+            return Ok(None);
+        };
+        let volume = self.volume_of(&mut open, &index, found)?;
+        Ok(Some((volume, found.name.clone())))
+    }
+
+    fn volume_of(
+        &self,
+        open: &mut HashMap<Id, Weak<Volume>>,
+        index: &Index,
+        found: &LogicalVolume,
+    ) -> io::Result<Arc<Volume>> {
+        if let Some(volume) = open.get(&found.id).and_then(Weak::upgrade) {
+            return Ok(volume);
+        }
+        // Those that nobody has open any more go when there are many.
+        if open.len() > 2 * index.group.logical_volumes.len() + 64 {
+            open.retain(|_, volume| volume.strong_count() > 0);
+        }
+        let map = index.group.map(&found.name).map_err(io_error)?;
+        let volume = Arc::new(Volume::new(found.id, map, self.devices.clone()));
+        open.insert(found.id, Arc::downgrade(&volume));
+        Ok(volume)
+    }
+
+    /// The name that a volume has now.
+    pub(super) fn name_of(&self, id: &Id) -> io::Result<String> {
+        let index = self.index();
+        let mut volumes = index.group.logical_volumes.iter();
+        let found = volumes.find(|volume| volume.id == *id);
+        let found = found.ok_or(io::ErrorKind::NotFound)?;
+        Ok(found.name.clone())
+    }
+
+    /// Gives a volume another length, in one commit. Transfers wait meanwhile.
+    pub fn resize(&self, volume: &Volume, length: u64) -> io::Result<()> {
+        let turn = self.turn();
+        let name = self.name_of(volume.id())?;
+        self.change_in(&turn, volume, &name, &|group| {
+            group.resize_lv(&name, length)
+        })
+    }
+
+    /// Changes a volume's length or flags, in one commit, for whoever has the turn. Transfers wait meanwhile.
+    pub(super) fn change_in(
+        &self,
+        turn: &MutexGuard<'_, ()>,
+        volume: &Volume,
+        lv_name: &str,
+        edit: &Edit<'_>,
+    ) -> io::Result<()> {
+        let mut placed = volume.hold();
+        self.commit_in(turn, edit)?;
+        placed.place(self.index().group.map(lv_name).map_err(io_error)?);
+        Ok(())
+    }
+
+    /// Makes a volume; what it holds may be anything.
+    pub fn create(&self, lv_name: &str, length: u64, tags: &[&str]) -> io::Result<Arc<Volume>> {
+        self.commit(&|group| group.create_lv(lv_name, length, tags))?;
+        self.volume(lv_name)
+    }
+
+    /// Removes volumes, in one commit together with another edit. Who has them open gets errors.
+    pub(super) fn remove(&self, lv_names: &[&str], and: &Edit<'_>) -> io::Result<()> {
+        let turn = self.turn();
+        // Nobody opens one meanwhile by what the group was.
+        let opened = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
+        let ids = lv_names.iter().filter_map(|name| index.group.find(name));
+        let open: Vec<Arc<Volume>> = ids
+            .filter_map(|found| opened.get(&found.id).and_then(Weak::upgrade))
+            .collect();
+        let mut held: Vec<_> = open.iter().map(|volume| volume.hold()).collect();
+        self.commit_in(&turn, &|group| {
+            lv_names.iter().try_for_each(|name| group.remove_lv(name))?;
+            and(group)
+        })?;
+        held.iter_mut().for_each(|placed| placed.remove());
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Volumes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Volumes")
+            .field("path", &self.path)
+            .field("devices", &self.devices)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The failure of a volume group as one of a medium.
+pub fn io_error(error: lvm::Error) -> io::Error {
+    let kind = match error.kind() {
+        ErrorKind::NoSpace => io::ErrorKind::StorageFull,
+        ErrorKind::NotFound => io::ErrorKind::NotFound,
+        ErrorKind::Exists => io::ErrorKind::AlreadyExists,
+        ErrorKind::Invalid => io::ErrorKind::InvalidInput,
+        ErrorKind::Unsupported => io::ErrorKind::Unsupported,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}
