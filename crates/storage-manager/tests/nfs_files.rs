@@ -1,5 +1,9 @@
 //! The files of an NFS server that others wrote, by each version: the contract of `Files`, restarts, silence, full disks.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it skips"
+)]
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -422,4 +426,69 @@ fn says_why_an_export_is_of_no_use() {
     let client = NfsServer::resolve("127.0.0.1", options).unwrap();
     assert!(client.reach().is_err());
     assert!(client.open(&server.path, &[]).is_err());
+}
+
+/// A small file system of its own, mounted while this lives.
+struct SmallFileSystem {
+    mounted: std::path::PathBuf,
+}
+
+impl SmallFileSystem {
+    /// `None` after a printed line where mounting is not allowed.
+    fn mount(directory: &std::path::Path) -> Option<Self> {
+        let (image, mounted) = (directory.join("image"), directory.join("mounted"));
+        std::fs::File::create(&image)
+            .unwrap()
+            .set_len(16 << 20)
+            .unwrap();
+        std::fs::create_dir(&mounted).unwrap();
+        let mut format = std::process::Command::new(testkit::tool::program("mkfs.ext4")?);
+        testkit::tool::run(format.args(["-q", "-F"]).arg(&image));
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-o", "loop"]).arg(&image).arg(&mounted);
+        if !testkit::tool::output(&mut mount).status.success() {
+            assert!(std::env::var_os("CI").is_none(), "CI must be able to mount");
+            println!("SKIPPED: no right to mount a file system");
+            return None;
+        }
+        Some(SmallFileSystem { mounted })
+    }
+}
+
+impl Drop for SmallFileSystem {
+    fn drop(&mut self) {
+        let mut unmount = std::process::Command::new("umount");
+        testkit::tool::output(unmount.arg("-l").arg(&self.mounted));
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_passes() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(small) = SmallFileSystem::mount(directory.path()) else {
+        return;
+    };
+    let Some(server) = Server::start(&small.mounted) else {
+        return;
+    };
+    for version in ["3", "4.1"] {
+        let files = open(&server, version);
+        let file = files.create_file("f").unwrap();
+        let kept = pattern(9, 1 << 20);
+        file.write_at(&kept, 0).unwrap();
+        file.flush().unwrap();
+        let filler = files.create_file("filler").unwrap();
+        let full = (0..64u64)
+            .map(|number| filler.write_at(&kept, number << 20))
+            .chain(std::iter::once_with(|| filler.flush()))
+            .find_map(Result::err);
+        assert_eq!(full.unwrap().kind(), io::ErrorKind::StorageFull);
+        assert!(read(&file, 0, kept.len()) == kept);
+        assert!(files.remove("filler").unwrap());
+        drop(filler);
+        file.write_at(&kept, 2 << 20).unwrap();
+        file.flush().unwrap();
+        assert!(read(&file, 2 << 20, kept.len()) == kept);
+        assert!(files.remove("f").unwrap());
+    }
 }

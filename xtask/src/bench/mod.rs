@@ -8,6 +8,7 @@ mod executor;
 mod fio;
 mod http;
 mod nbd;
+mod nfs;
 mod server;
 mod statistics;
 
@@ -44,6 +45,8 @@ enum Part {
     Chains,
     /// Ways to issue file I/O, by fio alone.
     Executor,
+    /// SRs on an NFS server beside libnfs.
+    Nfs,
     /// Chains, snapshots, coalescing, scans: the benchmarks of the crates.
     Storage,
     /// NBD through an SR of each type beside what lies beneath.
@@ -72,6 +75,9 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     if wanted(Part::Executor) {
         executor::run(&root.join("target/bench/executor"), options.seconds)?;
+    }
+    if wanted(Part::Nfs) {
+        nfs::run(root, options.seconds)?;
     }
     if wanted(Part::Storage) {
         storage(root)?;

@@ -406,7 +406,13 @@ pub fn params(
     let record = objects.get("SR", sr)?;
     let sr_uuid = Uuid::parse_str(record.uuid())
         .map_err(|_| Failure::new("UUID_INVALID", ["SR", record.uuid()]))?;
-    let device_config = super::classes::pbd::with_clear_passwords(&objects, device_config)?;
+    let mut device_config = super::classes::pbd::with_clear_passwords(&objects, device_config)?;
+    // Keys of the SR that say how its server is waited for.
+    for key in crate::sr::PATIENCE_KEYS {
+        if let Some(value) = record.entry("other_config", key) {
+            device_config.insert(key.to_owned(), value.to_owned());
+        }
+    }
     Ok(SrParams {
         sr_uuid,
         device_config,

@@ -14,6 +14,9 @@ mod labels;
 mod lun_per_vdi_sr;
 mod lvhd;
 mod lvm;
+mod nfs;
+mod nfs_config;
+mod nfs_probe;
 pub mod vhd_files_sr;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +33,8 @@ pub use file::FileSr;
 pub use hba::HbaSr;
 pub use iscsi::IscsiSr;
 pub use labels::{KeptLabels, SrLabels, VdiLabels};
+pub use nfs::NfsSr;
+pub(crate) use nfs_config::PATIENCE_KEYS;
 
 /// What a driver is told about the SR that it works on.
 #[derive(Clone, Debug)]
@@ -355,6 +360,7 @@ fn not_supported() -> Failure {
 pub fn types() -> Vec<Arc<dyn SrType>> {
     vec![
         Arc::new(FileSr::default()),
+        Arc::new(NfsSr::default()),
         Arc::new(HbaSr::hba(Sysfs::default())),
         Arc::new(HbaSr::rawhba(Sysfs::default())),
         Arc::new(IscsiSr::default()),

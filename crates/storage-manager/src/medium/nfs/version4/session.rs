@@ -147,7 +147,8 @@ impl Sessions {
                 Ok(()) => first += batch.len(),
                 Err(Failed::Session) => {
                     session.lose();
-                    if Instant::now() >= deadline {
+                    drop(taken);
+                    if !self.transport.pause(&mut pause, deadline) {
                         return Err(NfsError::Status {
                             procedure: batch[0].procedure,
                             status: Status::BADSESSION,
