@@ -41,6 +41,8 @@ pub struct AttachedLvhd {
     /// Why a group that should grow does not; said once.
     growth_failed: Mutex<bool>,
     serials: String,
+    /// What the SR type wants recorded.
+    config_changes: ConfigChanges,
 }
 
 /// What an attached SR has of its group, and its devices open by.
@@ -58,6 +60,7 @@ impl AttachedLvhd {
         files: Arc<VolumeFiles>,
         management: Option<ManagementVolume>,
         guard: Arc<dyn MediumGuard>,
+        config_changes: ConfigChanges,
     ) -> Result<Arc<Self>, Failure> {
         let images = VhdFilesSr::attach(params.sr_uuid, place, files.clone(), guard)?;
         let ids = files.volumes().devices().iter();
@@ -77,6 +80,7 @@ impl AttachedLvhd {
             kept: RwLock::new(Some(Arc::new(Kept { files, management }))),
             growth_failed: Mutex::default(),
             serials,
+            config_changes,
         });
         sr.forget_missing();
         Ok(sr)
@@ -246,7 +250,7 @@ impl AttachedSr for AttachedLvhd {
     }
 
     fn config_changes(&self) -> ConfigChanges {
-        let mut changes = ConfigChanges::default();
+        let mut changes = self.config_changes.clone();
         if !self.serials.is_empty() {
             changes = changes.sm("devserial", self.serials.as_str());
         }

@@ -29,6 +29,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// After how long a command fails that could not be carried out: time for a target to be restarted.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// After how much silence one of several connections counts as lost.
+const PATH_PATIENCE: Duration = Duration::from_secs(4);
+
+/// After how long I/O goes on over another path.
+const PATH_DEADLINE: Duration = Duration::from_secs(6);
+
 /// What is configured.
 pub struct IscsiConfig {
     /// The hosts, by name or by number.
@@ -44,6 +50,8 @@ pub struct IscsiConfig {
     sessions: Vec<(Portal, String)>,
     /// The one LUN that is meant, if it is one.
     pub scsi_id: Option<String>,
+    /// Its number, in the place of its id.
+    pub lun_id: Option<u16>,
 }
 
 impl IscsiConfig {
@@ -96,6 +104,7 @@ impl IscsiConfig {
             multihomed: get("multihomed") == Some("true"),
             sessions: sessions(get("multiSession"))?,
             scsi_id: get("SCSIid").map(str::to_owned),
+            lun_id: lun_number(get("LUNid"))?,
         })
     }
 
@@ -169,10 +178,21 @@ impl IscsiConfig {
             );
             return Err(Failure::backend(1, "Invalid argument", &detail, ""));
         }
+        let is_one = places.len() == 1;
+        // At once, so that portals that do not answer cost one wait.
+        let ends: Vec<_> = std::thread::scope(|scope| {
+            let threads = places.into_iter().map(|(portal, target)| {
+                let login = self.login_to(portal, target, is_one);
+                scope.spawn(|| Session::login(login))
+            });
+            let threads: Vec<_> = threads.collect();
+            let ends = threads.into_iter();
+            ends.filter_map(|thread| thread.join().ok()).collect()
+        });
         let mut sessions = Vec::new();
         let mut failure = None;
-        for (portal, target) in places {
-            match Session::login(self.login_to(portal, target)) {
+        for end in ends {
+            match end {
                 Ok(session) => sessions.push(session),
                 Err(error) => {
                     tracing::warn!(error = error.chain_text(), "a login failed");
@@ -186,7 +206,7 @@ impl IscsiConfig {
         }
     }
 
-    fn login_to(&self, portal: Portal, target: String) -> Login {
+    fn login_to(&self, portal: Portal, target: String, is_one: bool) -> Login {
         // Random: a session with the identifier of another one of ours would end that.
         let [a, b, c, d, e, ..] = *Uuid::new_v4().as_bytes();
         Login {
@@ -197,8 +217,8 @@ impl IscsiConfig {
             target_credentials: self.target_credentials.clone(),
             isid: (u32::from_be_bytes([0, a, b, c]), u16::from_be_bytes([d, e])),
             digests: false,
-            patience: PATIENCE,
-            deadline: DEADLINE,
+            patience: if is_one { PATIENCE } else { PATH_PATIENCE },
+            deadline: if is_one { DEADLINE } else { PATH_DEADLINE },
         }
     }
 
@@ -295,6 +315,14 @@ fn name_failure(error: &PortalError) -> Failure {
         detail.push_str(&format!(": {source}"));
     }
     Failure::backend(140, "Incorrect DNS name, unable to resolve.", &detail, "")
+}
+
+fn lun_number(text: Option<&str>) -> Result<Option<u16>, Failure> {
+    let number = text.map(str::parse::<u16>).transpose();
+    number.map_err(|_| {
+        let detail = "LUNid is a number from 0 to 65535";
+        Failure::backend(87, "The LUN id is missing or incorrect", detail, "")
+    })
 }
 
 fn words(text: Option<&str>, separator: char) -> Vec<String> {

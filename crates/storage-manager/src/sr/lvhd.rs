@@ -13,10 +13,10 @@ use lvm::group::{Group, NewGroup, Overwrite};
 use uuid::Uuid;
 use xenapi::Failure;
 
-use super::SrParams;
 use super::attached_lvhd::AttachedLvhd;
 use super::backend_error::{self as backend, Command};
 use super::vhd_files_sr::MediumGuard;
+use super::{ConfigChanges, SrParams};
 use crate::layout::lvhd::device::PhysicalDevice;
 use crate::layout::lvhd::management::{ManagementError, ManagementVolume};
 use crate::layout::lvhd::mgt::{Allocation, SrRecord};
@@ -46,6 +46,8 @@ pub struct LvhdMedium {
     pub guard: Arc<dyn MediumGuard>,
     /// Asked before each change of the metadata: whether they are ours still. None for devices that nobody else reaches.
     pub fence: Option<Guard>,
+    /// What else is recorded of the SR.
+    pub config_changes: ConfigChanges,
 }
 
 /// The attached LVHD SRs of one SR type.
@@ -222,6 +224,7 @@ fn attach(
         devices,
         guard,
         fence,
+        config_changes,
     } = medium;
     let prepared = prepare(params, &devices, fence);
     let (files, management) = match prepared {
@@ -233,7 +236,7 @@ fn attach(
             return Err(failure);
         }
     };
-    AttachedLvhd::new(params, place, files, management, guard)
+    AttachedLvhd::new(params, place, files, management, guard, config_changes)
 }
 
 /// Reads the group, finishes what was cut off, and finds out what the SR is like.

@@ -9,7 +9,7 @@ use xenapi::Failure;
 
 use super::lvhd::{self, LvhdMedium, LvhdSrs, in_use};
 use super::vhd_files_sr::MediumGuard;
-use super::{AttachedSr, DriverInfo, KnownSr, SrParams, SrType};
+use super::{AttachedSr, ConfigChanges, DriverInfo, KnownSr, SrParams, SrType};
 use crate::medium::block_device::BlockDevice;
 use crate::medium::local_device::{LocalDevice, OpenError, is_root_device};
 
@@ -128,6 +128,7 @@ impl SrType for LvmSr {
                 devices: as_dyn(&devices),
                 guard: Arc::new(OpenDevices(devices)),
                 fence: None,
+                config_changes: ConfigChanges::default(),
             })
         })?;
         Ok(sr)

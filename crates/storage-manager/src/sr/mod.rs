@@ -14,6 +14,7 @@ mod labels;
 mod lun_per_vdi_sr;
 mod lvhd;
 mod lvm;
+mod lvmoiscsi;
 mod nfs;
 mod nfs_config;
 mod nfs_probe;
@@ -33,6 +34,7 @@ pub use file::FileSr;
 pub use hba::HbaSr;
 pub use iscsi::IscsiSr;
 pub use labels::{KeptLabels, SrLabels, VdiLabels};
+pub use lvmoiscsi::LvmoIscsiSr;
 pub use nfs::NfsSr;
 pub(crate) use nfs_config::PATIENCE_KEYS;
 
@@ -365,5 +367,6 @@ pub fn types() -> Vec<Arc<dyn SrType>> {
         Arc::new(HbaSr::rawhba(Sysfs::default())),
         Arc::new(IscsiSr::default()),
         Arc::new(lvm::LvmSr::default()),
+        Arc::new(LvmoIscsiSr::default()),
     ]
 }

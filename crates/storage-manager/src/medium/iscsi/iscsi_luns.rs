@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use super::device::IscsiDevice;
 use super::error::Error;
@@ -11,6 +12,9 @@ use crate::layout::lun_per_vdi::{Look, Lun, LunSource};
 use crate::medium::block_device::BlockDevice;
 use crate::medium::multipath::Multipath;
 use crate::medium::unflushed::Unflushed;
+
+/// How long paths that have all failed are tried before I/O fails.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a LUN is found: the session's place among the sessions, and the LUN's number.
 type Place = (usize, u16);
@@ -174,7 +178,7 @@ impl LunSource for IscsiLuns {
             );
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
-        let all = Multipath::new(paths).map_err(io::Error::other)?;
+        let all = Multipath::with_patience(paths, PATIENCE).map_err(io::Error::other)?;
         let device = Unflushed::wrap(all, None);
         let mut open = lock(&self.open);
         open.retain(|_, device| device.strong_count() > 0);
