@@ -9,7 +9,6 @@ use std::io;
 use std::sync::Arc;
 
 use uuid::Uuid;
-use vhd::check::{CheckOptions, PrimaryFooter};
 
 use super::branch_journal;
 use super::journal::{JournalId, JournalKind};
@@ -17,7 +16,7 @@ use super::journal_file;
 use super::names::{self, image_volume};
 use super::volume_files::{VolumeFiles, image_of};
 use super::volumes::Volumes;
-use crate::layout::vhd_files::names::{EntryKind, ImageFormat, ImageName, classify};
+use crate::layout::vhd_files::names::{EntryKind, ImageFormat, ImageName, classify, parent_image};
 use crate::medium::files::{Files, Room};
 
 /// What to do about an interrupted snapshot.
@@ -130,8 +129,11 @@ fn end_clone(files: &VolumeFiles, journal: JournalId, value: &str) -> io::Result
     let new = names::parse_uuid(new);
     let base = image_of(volumes, base);
     let original = ImageName::vhd(journal.vdi);
-    let has_original = is_sound(volumes, original);
-    let has_new = new.map(|new| is_sound(volumes, ImageName::vhd(new)));
+    let has_original = base.is_some_and(|base| is_child(volumes, original, base));
+    let has_new = new.map(|new| {
+        let new = ImageName::vhd(new);
+        base.is_some_and(|base| is_child(volumes, new, base))
+    });
     match (decide_clone(base.is_some(), has_original, has_new), base) {
         (CloneEnd::Finish, Some(base)) => {
             set_hidden(volumes, base, true)?;
@@ -143,20 +145,31 @@ fn end_clone(files: &VolumeFiles, journal: JournalId, value: &str) -> io::Result
     }
 }
 
-/// True when the image is there and can be read.
-fn is_sound(volumes: &Volumes, image: ImageName) -> bool {
+/// True when the image is there, can be opened, and was made on the base, or on the base's own parent where XenServer
+/// skipped a base without data. A volume that was made and not yet written may hold an image of somebody else.
+///
+/// What a consumer may have written to it since must not be lost, so that it is not asked whether every detail is sound.
+fn is_child(volumes: &Volumes, image: ImageName, base: ImageName) -> bool {
     let lv_name = image_volume(image);
     if volumes.index().group.find(&lv_name).is_none() {
         return false;
     }
-    let options = CheckOptions {
-        primary_footer: PrimaryFooter::MayBeMissing,
-        ..CheckOptions::default()
+    let Ok(volume) = volumes.volume(&lv_name) else {
+        return false;
     };
-    let volume = volumes.volume(&lv_name);
-    volume.is_ok_and(|volume| {
-        vhd::image::inspect(&*volume).is_ok() && vhd::check::check(&*volume, &options).is_ok()
-    })
+    let Ok(found) = vhd::image::FoundImage::read(volume) else {
+        return false;
+    };
+    let named = |link: &vhd::ParentLink| parent_image(link.base_name());
+    let parent = found.info().parent.as_ref().and_then(named);
+    let is_base_or_below = parent.is_some_and(|parent| {
+        let below = || {
+            let base = volumes.volume(&image_volume(base)).ok()?;
+            named(&vhd::image::parent_link(&*base).ok()??)
+        };
+        parent == base || below() == Some(parent)
+    });
+    is_base_or_below && found.check().is_ok()
 }
 
 /// Write order: the parent is unhidden; it gets its full room; then, in one commit, the new images go, it gets the image's name,

@@ -206,3 +206,68 @@ fn a_thin_volume_grows_and_shrinks_around_its_data() {
         &|_| {},
     );
 }
+
+/// A raw VDI gets extents in which another has left its bytes.
+#[test]
+fn a_raw_volume_that_grows_shows_nothing_of_others() {
+    let raw = |number, size| NewImage {
+        name: ImageName::raw(vdi(number)),
+        virtual_size: size,
+    };
+    at_every_point(
+        Allocation::Thin,
+        &|images| {
+            images.create(&raw(2, 4 * MIB)).unwrap();
+            images.create(&raw(3, 16 * MIB)).unwrap();
+            let other = images.open(vdi(3), OpenMode::ReadWrite).unwrap();
+            other.write_at(&[0xee; 16 << 20], 0).unwrap();
+            other.close().unwrap();
+            images.remove(vdi(3)).unwrap();
+        },
+        &|images| drop(images.resize(vdi(2), 12 * MIB).unwrap()),
+        &|images| {
+            let open = images.open(vdi(2), OpenMode::ReadOnly).unwrap();
+            assert!([4 * MIB, 12 * MIB].contains(&open.size()));
+            let mut found = vec![1; open.size() as usize];
+            open.read_at(&mut found, 0).unwrap();
+            assert!(found.iter().all(|byte| *byte == 0));
+        },
+    );
+}
+
+/// XenServer made the volumes of the new images and wrote nothing yet: they hold what others had there, which is an image.
+#[test]
+fn a_snapshot_whose_images_are_somebody_elses_is_undone() {
+    let place = place(Allocation::Thick);
+    let (files, images) = attach(&place.path, Allocation::Thick);
+    let foreign = NewImage {
+        name: ImageName::vhd(vdi(5)),
+        virtual_size: 6 * MIB,
+    };
+    images.create(&foreign).unwrap();
+    let volumes = files.volumes();
+    let (original, base, new) = (
+        ImageName::vhd(vdi(1)),
+        ImageName::vhd(vdi(9)),
+        ImageName::vhd(vdi(2)),
+    );
+    super::branch_journal::begin(volumes, original, base, Some(new)).unwrap();
+    let name = super::names::image_volume;
+    volumes
+        .commit(&|group| group.rename_lv(&name(original), &name(base)))
+        .unwrap();
+    let from = volumes.volume(&name(foreign.name)).unwrap();
+    let mut bytes = vec![0; from.length().unwrap() as usize];
+    from.read_at(&mut bytes, 0).unwrap();
+    for image in [original, new] {
+        let to = volumes
+            .create(&name(image), bytes.len() as u64, &[])
+            .unwrap();
+        to.write_at(&bytes, 0).unwrap();
+    }
+    drop((from, files, images));
+    let (_files, images) = attach(&place.path, Allocation::Thick);
+    holds(&images, vdi(1), 7);
+    assert!(images.stat(vdi(2)).is_err() && images.stat(vdi(9)).is_err());
+    assert_eq!(images.survey().unwrap().damaged, []);
+}

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::journal::JournalId;
+use super::journal::{JournalId, JournalKind};
 use super::journal_file::JournalFile;
 use super::names::{self, is_vhd};
 use super::volume::{Volume, file_id};
@@ -247,17 +247,37 @@ impl vhd::Storage for VolumeFile {
 
     /// Makes room for at least so many bytes; a volume does not become shorter by it, but what lies behind the length is
     /// zeroed where that is no image's.
+    ///
+    /// A raw image that becomes longer has XenServer's journal `zero` meanwhile: a crash after the commit would show what
+    /// others had left there, and the next attach zeroes it.
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.require_writable()?;
         let found = self.volume.length()?;
-        if length > found {
-            self.volumes.resize(&self.volume, length)?;
+        let journal = match length > found && !self.is_image {
+            true => self.begin_zero(found)?,
+            false => None,
+        };
+        if length > found
+            && let Err(error) = self.volumes.resize(&self.volume, length)
+        {
+            if let Some(journal) = journal {
+                super::branch_journal::remove(&self.volumes, journal)?;
+            }
+            return Err(error);
         }
         if self.is_image {
             return Ok(());
         }
+        crate::io::fault::point("volume: zero what was added")?;
         let (start, end) = (length.min(found), self.volume.length()?);
-        self.volume.write_zeroes_at(start, end - start)
+        self.volume.write_zeroes_at(start, end - start)?;
+        match journal {
+            None => Ok(()),
+            Some(journal) => {
+                self.volume.flush()?;
+                super::branch_journal::remove(&self.volumes, journal)
+            }
+        }
     }
 
     fn is_volume(&self) -> bool {
@@ -280,6 +300,23 @@ impl vhd::Storage for VolumeFile {
 }
 
 impl VolumeFile {
+    /// Notes from where on a raw image is to be zeroed; nothing for a volume that is no image yet.
+    fn begin_zero(&self, offset: u64) -> io::Result<Option<JournalId>> {
+        let name = self.volumes.name_of(self.volume.id())?;
+        let Some(image) = names::volume_image(&name) else {
+            return Ok(None);
+        };
+        let journal = JournalId {
+            kind: JournalKind::Zero,
+            vdi: image.uuid,
+        };
+        // One that is there is of a try that failed, and begins no later.
+        if self.volumes.index().find(&journal.file_name()).is_none() {
+            super::journal_file::write(&self.volumes, journal, &offset.to_string())?;
+        }
+        Ok(Some(journal))
+    }
+
     fn require_writable(&self) -> io::Result<()> {
         match self.access {
             Access::ReadWrite => Ok(()),

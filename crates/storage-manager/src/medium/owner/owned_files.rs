@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use super::ownership::Ownership;
 use crate::io::lock::LockMode;
 use crate::io::positional::Allocation;
-use crate::medium::files::{Access, FileId, Files, MediumFile, UnnamedFile};
+use crate::layout::vhd_files::names::ImageName;
+use crate::medium::files::{Access, FileId, Files, MediumFile, Room, UnnamedFile};
 use crate::sr::SrSpace;
 
 /// Files that ask whether the SR is still owned before each change of a name, a length or a byte.
@@ -107,6 +108,39 @@ impl Files for OwnedFiles {
         self.files.is_directory(name)
     }
 
+    fn exchange(&self, image: &str, aside: &str, new: &str, named: &str) -> io::Result<()> {
+        self.ownership.check()?;
+        self.files.exchange(image, aside, new, named)
+    }
+
+    fn parent_path(&self, image: ImageName) -> String {
+        self.files.parent_path(image)
+    }
+
+    fn provide(&self, name: &str, room: Room) -> io::Result<bool> {
+        self.ownership.check()?;
+        self.files.provide(name, room)
+    }
+
+    fn begin_branch(
+        &self,
+        source: ImageName,
+        base: ImageName,
+        new: Option<ImageName>,
+    ) -> io::Result<bool> {
+        self.ownership.check()?;
+        self.files.begin_branch(source, base, new)
+    }
+
+    fn end_branch(&self, source: ImageName) -> io::Result<()> {
+        self.ownership.check()?;
+        self.files.end_branch(source)
+    }
+
+    fn has_raw_operations(&self) -> bool {
+        self.files.has_raw_operations()
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.ownership.check()?;
         self.files.sync()
@@ -171,6 +205,15 @@ impl MediumFile for OwnedFile {
 
     fn unlock(&self) {
         self.file.unlock();
+    }
+
+    fn is_hidden(&self) -> io::Result<bool> {
+        self.file.is_hidden()
+    }
+
+    fn set_hidden(&self, hidden: bool) -> io::Result<()> {
+        self.ownership.check()?;
+        self.file.set_hidden(hidden)
     }
 
     fn allocation(&self, offset: u64, length: u64) -> io::Result<(Allocation, u64)> {

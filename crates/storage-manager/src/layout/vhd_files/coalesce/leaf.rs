@@ -116,7 +116,7 @@ impl FileChains {
             return Err(error.into());
         }
         self.tell_exchanged(&pair)?;
-        images.rest(pair.child);
+        images.rest(names.taken());
         self.remove_old(names);
         Ok(Outcome::Done)
     }
