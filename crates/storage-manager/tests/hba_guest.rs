@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nbd::Export;
 use storage_manager::medium::hba::{LunPath, Sysfs, adapters, by_lun, devlist, lun_paths};
 use storage_manager::sr::{
-    AttachedSr, FoundVdi, HbaSr, IntroducedVdi, NewVdi, OpenMode, SrParams, SrType,
+    AttachedSr, FoundVdi, HbaSr, IntroducedVdi, LvmOHbaSr, NewVdi, OpenMode, SrParams, SrType,
 };
 use testkit::guest::Guest;
 use testkit::tool;
@@ -169,6 +169,47 @@ fn in_the_guest() {
     keeps_out_of_what_is_mounted(&*sr, &vdis);
     fails_over(&*sr, found(&vdis, SHARED.3).uuid);
     notices_what_comes_and_goes(&*sr);
+    sr.detach().unwrap();
+    lays_vhds_on_a_lun();
+}
+
+/// SR type `lvmohba`, on a LUN to which two paths lead.
+fn lays_vhds_on_a_lun() {
+    let driver = LvmOHbaSr::new(Sysfs::default());
+    let failure = driver.create(&params(2, &[])).unwrap_err();
+    assert_eq!(failure.backend_number(), Some(107), "{failure}");
+    let document = failure.params.last().unwrap();
+    assert!(document.contains(SHARED.3), "{document}");
+    let foreign = driver.create(&params(2, &[("SCSIid", FOREIGN.3)]));
+    assert_eq!(foreign.unwrap_err().backend_number(), Some(16));
+
+    let on_lun = params(2, &[("SCSIid", SHARED.3)]);
+    driver.create(&on_lun).unwrap();
+    let document = driver.probe(&on_lun).unwrap();
+    assert!(document.contains(&on_lun.sr_uuid.to_string()), "{document}");
+    let sr = driver.attach(&on_lun).unwrap();
+    let mut new = wish(4 * MIB);
+    new.uuid = Uuid::from_u128(9);
+    sr.create_vdi(&new).unwrap();
+    let export = sr.open_vdi(new.uuid, OpenMode::ReadWrite).unwrap();
+    export.write_at(b"in a volume", MIB).unwrap();
+    remove(&paths_to(SHARED.3)[0]);
+    export.write_at(b"on one path", 2 * MIB).unwrap();
+    export.flush().unwrap();
+    export.close().unwrap();
+    drop(export);
+    sr.detach().unwrap();
+    drop(sr);
+    let sr = driver.attach(&on_lun).unwrap();
+    assert_eq!(sr.scan().unwrap().vdis.len(), 1);
+    let export = sr.open_vdi(new.uuid, OpenMode::ReadOnly).unwrap();
+    for (text, at) in [(b"in a volume", MIB), (b"on one path", 2 * MIB)] {
+        let mut read = [0; 11];
+        export.read_at(&mut read, at).unwrap();
+        assert_eq!(&read, text);
+    }
+    export.close().unwrap();
+    drop(export);
     sr.detach().unwrap();
 }
 

@@ -14,6 +14,7 @@ mod labels;
 mod lun_per_vdi_sr;
 mod lvhd;
 mod lvm;
+mod lvmohba;
 mod lvmoiscsi;
 mod nfs;
 mod nfs_config;
@@ -34,6 +35,7 @@ pub use file::FileSr;
 pub use hba::HbaSr;
 pub use iscsi::IscsiSr;
 pub use labels::{KeptLabels, SrLabels, VdiLabels};
+pub use lvmohba::LvmOHbaSr;
 pub use lvmoiscsi::LvmoIscsiSr;
 pub use nfs::NfsSr;
 pub(crate) use nfs_config::PATIENCE_KEYS;
@@ -368,5 +370,6 @@ pub fn types() -> Vec<Arc<dyn SrType>> {
         Arc::new(IscsiSr::default()),
         Arc::new(lvm::LvmSr::default()),
         Arc::new(LvmoIscsiSr::default()),
+        Arc::new(LvmOHbaSr::new(Sysfs::default())),
     ]
 }
