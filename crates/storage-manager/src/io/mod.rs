@@ -4,6 +4,7 @@
 //! have safe wrappers for everything else.
 
 pub mod durable;
+pub mod exec;
 pub(crate) mod fault;
 pub mod group_sync;
 pub mod libiscsi;

@@ -6,6 +6,8 @@
 mod attached_lvhd;
 mod backend_error;
 mod config_changes;
+mod ext;
+mod ext_volume;
 mod file;
 mod hba;
 mod iscsi;
@@ -31,6 +33,7 @@ use xenapi::Failure;
 use crate::medium::hba::Sysfs;
 
 pub use config_changes::{ConfigChanges, KnownSr};
+pub use ext::ExtSr;
 pub use file::FileSr;
 pub use hba::HbaSr;
 pub use iscsi::IscsiSr;
@@ -365,6 +368,7 @@ pub fn types() -> Vec<Arc<dyn SrType>> {
     vec![
         Arc::new(FileSr::default()),
         Arc::new(NfsSr::default()),
+        Arc::new(ExtSr::default()),
         Arc::new(HbaSr::hba(Sysfs::default())),
         Arc::new(HbaSr::rawhba(Sysfs::default())),
         Arc::new(IscsiSr::default()),
