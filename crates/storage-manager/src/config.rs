@@ -78,8 +78,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// Longest wait for a driver, unless configured otherwise.
-    pub const DRIVER_DEADLINE: Duration = Duration::from_secs(120);
+    /// Longest wait for a driver, unless configured otherwise: less than clients of ours wait for a call (60 s), so that they
+    /// are told that the SR does not answer, and try another backend, rather than wonder what became of their call.
+    pub const DRIVER_DEADLINE: Duration = Duration::from_secs(45);
 
     /// Longest wait for running calls at shutdown, unless configured otherwise.
     pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);

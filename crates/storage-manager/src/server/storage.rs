@@ -273,10 +273,12 @@ pub async fn on_threads_within<T: Send + 'static>(
     settle(server, sr, &state, answer).await
 }
 
-/// How long a call may take that looks at a medium as a whole: what is configured, or what the type says where that is longer.
+/// How long a call may take that looks at a medium as a whole: twice what others may, or what the type says where that is
+/// longer.
 pub fn patience(server: &Server, sr_type: &dyn SrType) -> Duration {
-    let patience = sr_type.patience().unwrap_or_default();
-    patience.min(PATIENCE_LIMIT).max(server.driver_deadline)
+    let usual = server.driver_deadline.saturating_mul(2);
+    let patience = sr_type.patience().unwrap_or(usual);
+    patience.max(usual).min(PATIENCE_LIMIT)
 }
 
 /// As [`patience`], of an SR that has a record.

@@ -182,7 +182,7 @@ pub trait SrType: Send + Sync {
     fn info(&self) -> &'static DriverInfo;
 
     /// Longest time that a call may take which looks at the medium as a whole (`create`, `probe`, `attach`, `delete`, `scan`,
-    /// `detach`), for types where that is longer than what is configured for every call. What has not ended by then goes on
+    /// `detach`), for types where that is longer than twice what every other call may. What has not ended by then goes on
     /// behind; its caller is told that the SR does not answer. Clients of ours wait 120 s.
     fn patience(&self) -> Option<Duration> {
         None

@@ -154,6 +154,8 @@ pub struct SrSpace {
     pub virtual_allocation: Option<u64>,
     /// True when the master host has a plugged PBD.
     pub is_plugged: bool,
+    /// True when the storage manager says that the SR does not work as it should; a real pool never says so.
+    pub is_ailing: bool,
 }
 
 /// What a volume's VDI is made with.

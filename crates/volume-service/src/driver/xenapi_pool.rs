@@ -33,6 +33,9 @@ use crate::model::id::{AttachmentId, VolumeId};
 /// How long a call may take that touches a whole medium: `SR.create`, `PBD.plug`, `SR.scan`.
 const MEDIUM_DEADLINE: Duration = Duration::from_secs(120);
 
+/// Key in `SR.other_config` by which our storage manager says that an SR does not work as it should.
+const HEALTH_KEY: &str = "xensm:health";
+
 pub(super) type PoolResult<T> = std::result::Result<T, PoolError>;
 
 /// A pool that is reached by XenAPI.
@@ -216,6 +219,7 @@ impl XenApiPool {
             physical_utilisation: bytes(record.physical_utilisation),
             virtual_allocation: bytes(record.virtual_allocation),
             is_plugged: pbd.is_some_and(|(_, record)| record.currently_attached),
+            is_ailing: record.other_config.contains_key(HEALTH_KEY),
         })
     }
 

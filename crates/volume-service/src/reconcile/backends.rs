@@ -171,7 +171,12 @@ async fn look(
     if is_scan_due {
         engine.pool().scan_sr(sr_uuid).await?;
     }
-    engine.pool().sr_space(sr_uuid).await
+    let space = engine.pool().sr_space(sr_uuid).await?;
+    // The record alone does not tell whether an SR that ails still serves.
+    if space.is_ailing && !is_scan_due {
+        engine.pool().scan_sr(sr_uuid).await?;
+    }
+    Ok(space)
 }
 
 async fn set_space(engine: &Engine, id: BackendId, space: SrSpace, now_us: i64) -> Result<()> {

@@ -292,6 +292,7 @@ impl Pool for FakePool {
                 physical_utilisation: Some(0),
                 virtual_allocation: Some(virtual_allocation),
                 is_plugged: sr.is_plugged,
+                is_ailing: false,
             })
         })
     }

@@ -1,0 +1,252 @@
+//! SR types through the whole product: stock clients, two backends of different types in one flavor, a server that dies.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use testkit::installation::Installation;
+use testkit::nfs_server::NfsServer;
+use testkit::{tool, wait};
+
+const XENSM: &str = env!("CARGO_BIN_EXE_xensm");
+
+/// Longest wait for anything; a server that is dead takes its deadline.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// An installation with a flavor `gold`.
+struct Scene {
+    installation: Installation,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let scene = Scene {
+            installation: Installation::start(XENSM),
+        };
+        scene.sm(&["flavor_create", "gold", "Not all that glitters"]);
+        scene
+    }
+
+    fn sm(&self, arguments: &[&str]) -> String {
+        let all: Vec<&str> = [&["sm"], arguments].concat();
+        tool::run(&mut self.installation.nova_manage(&all))
+    }
+
+    /// Adds a backend and waits until it is connected.
+    fn add(&self, sr_type: &str, parameters: &[&str]) -> serde_json::Value {
+        let format = ["--yes", "--format", "json"];
+        let all = [&["backend_add", "gold", sr_type], parameters, &format].concat();
+        let added: serde_json::Value = serde_json::from_str(&self.sm(&all)).unwrap();
+        let id = added["id"].to_string();
+        wait::until("the backend is connected", PATIENCE, || {
+            let backend = self.backend(&id);
+            (backend["state"] == "connected").then_some(backend)
+        })
+    }
+
+    fn backend(&self, id: &str) -> serde_json::Value {
+        let listed = self.sm(&["backend_list", id, "--format", "json"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        listed[0].clone()
+    }
+
+    /// Runs a script of stock clients on the flavor; it says `ok` at its end.
+    fn story(&self, name: &str, credentials: &str) {
+        let Some(python) = tool::python_client("python") else {
+            return;
+        };
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../tests/clients")
+            .join(name);
+        let mut command = self.installation.client(&python, credentials);
+        command
+            .env(
+                "OS_CLIENT_CONFIG_FILE",
+                self.installation.data_dir.join("clouds.yaml"),
+            )
+            .env("XENSM_DATA_DIR", &self.installation.data_dir)
+            .env("XENSM_VOLUME_TYPE", "gold");
+        let said = tool::run(command.arg(path).arg(XENSM));
+        assert!(said.ends_with("ok\n"), "{said}");
+    }
+
+    fn openstack(&self, program: &Path, line: &str) -> Command {
+        let mut command = self.installation.client(program, "openrc.sh");
+        command.args(line.split(' '));
+        command
+    }
+
+    /// Makes a volume and waits until it is there.
+    fn volume(&self, program: &Path, name: &str) {
+        let create = format!("volume create --type gold --size 1 {name}");
+        tool::run(&mut self.openstack(program, &create));
+        wait::until(&format!("{name} is available"), PATIENCE, || {
+            let show = format!("volume show {name}");
+            let shown = tool::run(&mut self.openstack(program, &show));
+            assert!(!shown.contains("| error "), "{shown}");
+            shown.contains("available").then_some(())
+        });
+    }
+
+    /// Looks into a volume, or writes to it.
+    fn io(&self, volume: &str, command: &str) {
+        let uri = tool::run(&mut self.installation.xensm(&["attach", volume]));
+        let mut qemu_io = Command::new("qemu-io");
+        qemu_io.args(["-f", "raw", uri.trim(), "-c", command, "-c", "flush"]);
+        let said = tool::run(&mut qemu_io);
+        assert!(
+            !said.contains("failed") && !said.contains("different"),
+            "{said}"
+        );
+        tool::run(&mut self.installation.xensm(&["detach", volume]));
+    }
+}
+
+fn images(directory: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return 0;
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths
+        .map(|path| match path.is_dir() {
+            true => images(&path),
+            false => usize::from(path.extension().is_some_and(|ending| ending == "vhd")),
+        })
+        .sum()
+}
+
+/// What the specification has, with the options of a server that is not on its usual ports.
+fn nfs_parameters(server: &NfsServer) -> [String; 4] {
+    [
+        "name_label=toybox-renuka".to_owned(),
+        "server=127.0.0.1".to_owned(),
+        format!("serverpath={}", server.path),
+        format!("options={},timeo=20,retrans=1", server.options()),
+    ]
+}
+
+fn texts(parameters: &[String]) -> Vec<&str> {
+    parameters.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn volumes_live_their_life_on_an_nfs_server_and_come_back_from_it() {
+    let exported = tempfile::tempdir().unwrap();
+    let Some(server) = NfsServer::start(exported.path()) else {
+        return;
+    };
+    let tools = [tool::program("qemu-io"), tool::program("nbdinfo")];
+    if tools.iter().any(Option::is_none) {
+        return;
+    }
+    let scene = Scene::new();
+    let parameters = nfs_parameters(&server);
+    let backend = scene.add("nfs", &texts(&parameters));
+    scene.story("snapshot_bytes.py", "openrc.sh");
+    scene.story("ec2_snapshots.py", "ec2rc.sh");
+
+    // The SR is seen on the export, is forgotten with its backend, and is taken over by its uuid.
+    let uuid = backend["sr_uuid"].as_str().unwrap().to_owned();
+    let probe = [&["backend_probe", "nfs"], &texts(&parameters)[1..]].concat();
+    assert!(scene.sm(&probe).contains(&uuid));
+    scene.sm(&["backend_remove", &backend["id"].to_string(), "--yes"]);
+    let of_sr = format!("sr_uuid={uuid}");
+    let again = scene.add("nfs", &[texts(&parameters), vec![&of_sr]].concat());
+    assert_eq!(again["sr_uuid"], uuid.as_str());
+    // Another one is made beside it.
+    let beside = scene.add("nfs", &texts(&parameters));
+    assert_ne!(beside["sr_uuid"], uuid.as_str());
+}
+
+#[test]
+fn when_a_server_dies_the_other_backend_takes_over_and_its_volumes_come_back() {
+    let (exported, local) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let clients = (tool::python_client("openstack"), tool::program("qemu-io"));
+    let ((Some(openstack), Some(_)), Some(mut server)) =
+        (clients, NfsServer::start(exported.path()))
+    else {
+        return;
+    };
+    let scene = Scene::new();
+    let first = scene.add("nfs", &texts(&nfs_parameters(&server)));
+    let location = format!("location={}", local.path().join("second").display());
+    scene.add("file", &[&location]);
+    scene.volume(&openstack, "one");
+    scene.io("one", "write -P 0xa1 0 64k");
+    assert_eq!((images(exported.path()), images(local.path())), (1, 0));
+
+    server.kill();
+    scene.volume(&openstack, "two");
+    scene.io("two", "write -P 0xb2 0 64k");
+    assert_eq!((images(exported.path()), images(local.path())), (1, 1));
+
+    // Nothing is started again but the server.
+    server.restart();
+    wait::until("the first backend is back", PATIENCE, || {
+        let backend = scene.backend(&first["id"].to_string());
+        (backend["state"] == "connected").then_some(())
+    });
+    scene.io("one", "read -P 0xa1 0 64k");
+    scene.io("two", "read -P 0xb2 0 64k");
+    wait::until("new volumes are made on it again", PATIENCE, || {
+        scene.volume(&openstack, "three");
+        let there = images(exported.path()) == 2;
+        if !there {
+            tool::run(&mut scene.openstack(&openstack, "volume delete three"));
+        }
+        there.then_some(())
+    });
+}
+
+/// A plain file that stands for a device, with so many bytes and no data.
+fn device(directory: &Path, name: &str, bytes: u64) -> String {
+    let path = directory.join(name);
+    std::fs::File::create(&path)
+        .unwrap()
+        .set_len(bytes)
+        .unwrap();
+    format!("device={}", path.display())
+}
+
+#[test]
+fn volumes_live_their_life_in_a_volume_group_that_is_taken_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let tools = [tool::program("qemu-io"), tool::program("nbdinfo")];
+    if tools.iter().any(Option::is_none) {
+        return;
+    }
+    let scene = Scene::new();
+    let device = device(directory.path(), "device", 64 << 30);
+    let backend = scene.add("lvm", &["name_label=local", &device]);
+    scene.story("snapshot_bytes.py", "openrc.sh");
+    scene.story("ec2_snapshots.py", "ec2rc.sh");
+
+    // A medium that holds an SR is not formatted, whoever asks for a backend on it.
+    let uuid = backend["sr_uuid"].as_str().unwrap().to_owned();
+    assert!(scene.sm(&["backend_probe", "lvm", &device]).contains(&uuid));
+    scene.sm(&["backend_remove", &backend["id"].to_string(), "--yes"]);
+    let again = scene.add("lvm", &[&device]);
+    assert_eq!(again["sr_uuid"], uuid.as_str());
+}
+
+#[test]
+fn when_the_first_backend_is_full_the_second_takes_the_volume() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(openstack) = tool::python_client("openstack") else {
+        return;
+    };
+    let scene = Scene::new();
+    // Room for one volume of 1 GiB, which is allocated as a whole.
+    let device = device(directory.path(), "device", 1800 << 20);
+    scene.add("lvm", &[&device]);
+    let second = directory.path().join("second");
+    scene.add("file", &[&format!("location={}", second.display())]);
+    scene.volume(&openstack, "one");
+    assert_eq!(images(&second), 0);
+    scene.volume(&openstack, "two");
+    assert_eq!(images(&second), 1);
+    scene.io("one", "write -P 0xa1 1000M 1M");
+    scene.io("two", "write -P 0xb2 1000M 1M");
+    scene.io("one", "read -P 0xa1 1000M 1M");
+}
