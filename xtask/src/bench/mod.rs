@@ -107,7 +107,7 @@ fn storage(root: &Path) -> anyhow::Result<()> {
                 .current_dir(root),
         )?;
     }
-    for test in ["throughput", "many_vdis"] {
+    for test in ["throughput", "many_vdis", "iscsi_throughput"] {
         checked(
             Command::new("cargo")
                 .args([
