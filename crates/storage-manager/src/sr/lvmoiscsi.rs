@@ -74,6 +74,10 @@ const CONFIGURATION: &[(&str, &str)] = &[
         "Enable multi-homing to this target, true or false (optional, defaults to same value as host.other_config:multipathing)",
     ),
     (
+        "usediscoverynumber",
+        "The specific iscsi record index to use (optional; of no effect here, where no records are kept)",
+    ),
+    (
         "allocation",
         "Valid values are thick or thin (optional, defaults to thick)",
     ),
