@@ -390,6 +390,28 @@ fn what_is_on_a_device_is_not_destroyed() {
 }
 
 #[test]
+fn an_sr_with_a_volume_of_somebody_else_is_not_destroyed() {
+    let disk = Disk::new(128 << 20);
+    let driver = driver();
+    driver.create(&disk.params(&[])).unwrap();
+    let change = |edit: &dyn Fn(&mut lvm::metadata::VolumeGroup) -> lvm::Result<()>| {
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&disk.device)
+            .unwrap();
+        let group = lvm::Group::open(vec![Arc::new(FileDevice(file))]).unwrap();
+        group.commit(edit).unwrap();
+    };
+    change(&|group| group.create_lv("backup", MIB, &[]));
+    let failure = driver.delete(&disk.params(&[])).unwrap_err();
+    assert_eq!(number(&failure), "51");
+    assert!(failure.params[1].contains("/backup "), "{failure}");
+    change(&|group| group.remove_lv("backup"));
+    driver.delete(&disk.params(&[])).unwrap();
+}
+
+#[test]
 fn a_group_grows_with_its_device() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("disk");

@@ -18,6 +18,7 @@ use super::backend_error::{self as backend, Command};
 use super::vhd_files_sr::MediumGuard;
 use super::{ConfigChanges, SrParams};
 use crate::layout::lvhd::device::PhysicalDevice;
+use crate::layout::lvhd::journal::JournalId;
 use crate::layout::lvhd::management::{ManagementError, ManagementVolume};
 use crate::layout::lvhd::mgt::{Allocation, SrRecord};
 use crate::layout::lvhd::names;
@@ -302,9 +303,10 @@ fn is_legacy(params: &SrParams, volumes: &Volumes) -> bool {
 /// Removes the SR from its devices.
 ///
 /// # Errors
-/// `SR_NOT_EMPTY` while a VDI is left; 59 while an image cannot be read.
+/// `SR_NOT_EMPTY` while a VDI is left; 51 while there is an image that cannot be read, or a volume that is none of an SR's.
 pub fn delete(params: &SrParams, devices: &[Arc<dyn BlockDevice>]) -> Result<(), Failure> {
     let volumes = open_group(params, devices, Command::SrDelete)?;
+    require_no_strangers(&volumes)?;
     let files = Arc::new(VolumeFiles::new(volumes.clone(), Allocation::Thick));
     recover(&files);
     let layout = |error| backend::layout(Command::SrDelete, params.sr_uuid, &error);
@@ -323,6 +325,25 @@ pub fn delete(params: &SrParams, devices: &[Arc<dyn BlockDevice>]) -> Result<(),
     }
     let removed = volumes.group().remove();
     removed.map_err(|error| group_failure(Command::SrDelete, &error))
+}
+
+/// Refuses a group in which somebody keeps a volume that no SR makes.
+fn require_no_strangers(volumes: &Volumes) -> Result<(), Failure> {
+    let index = volumes.index();
+    let is_ours = |name: &str| {
+        names::file_name(name).is_some()
+            || [names::MGT, names::OWNER].contains(&name)
+            || JournalId::of_volume(name).is_some()
+    };
+    let mut all = index.group.logical_volumes.iter();
+    let Some(stranger) = all.find(|volume| !is_ours(&volume.name)) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "{} is no volume of an SR and may hold somebody's data; save it and remove it first",
+        volumes.path().join(&stranger.name).display()
+    );
+    Err(Failure::backend(51, "LV remove failed", &detail, ""))
 }
 
 /// Reads the volume group of the SR.
