@@ -60,6 +60,15 @@ impl Group {
         if self.outdated().is_empty() {
             return Ok(());
         }
+        self.rewrite()
+    }
+
+    /// Writes the group as it is to all areas, with the next sequence number: after [`Group::reload`] it says which state counts,
+    /// whatever of a commit that failed a device had kept in its caches.
+    ///
+    /// # Errors
+    /// As [`Group::commit`].
+    pub fn rewrite(&self) -> Result<()> {
         let mut state = self.sound_state()?;
         state.group.changeable()?;
         let same = VolumeGroup::clone(&state.group);

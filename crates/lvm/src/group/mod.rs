@@ -113,6 +113,11 @@ impl Group {
         Ok(())
     }
 
+    /// True when a device failed inside a commit: changes are refused until [`Group::reload`].
+    pub fn is_poisoned(&self) -> bool {
+        self.state().is_poisoned
+    }
+
     /// The metadata areas that the next commit will repair.
     pub fn outdated(&self) -> Vec<Outdated> {
         let state = self.state();

@@ -144,30 +144,70 @@ impl Volumes {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As [`Volumes::commit`], for whoever has the turn.
-    pub(super) fn commit_in(&self, _turn: &MutexGuard<'_, ()>, edit: &Edit<'_>) -> io::Result<()> {
-        if let Some(guard) = &*self.guard.read().unwrap_or_else(PoisonError::into_inner) {
-            guard()?;
+    /// Asks whether the SR is still ours.
+    fn require_ours(&self) -> io::Result<()> {
+        match &*self.guard.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(guard) => guard(),
+            None => Ok(()),
         }
-        fault::point("volume group: commit")?;
-        self.group.commit(edit).map_err(io_error)?;
+    }
+
+    /// Finds out, right after a commit in which a device failed, whether the devices hold the change, and makes that certain.
+    ///
+    /// The group is read and written again: after a failed flush a device may show what it has lost. On error it is not known, and
+    /// the group stays poisoned.
+    fn is_made_after_all(&self) -> lvm::Result<bool> {
+        self.group.reload()?;
+        let mut now = VolumeGroup::clone(&self.group.volume_group());
+        self.group.rewrite()?;
+        let before = self.index();
+        now.sequence = before.group.sequence;
+        Ok(now != *before.group)
+    }
+
+    /// Shows readers what the group is.
+    fn publish(&self) {
         let index = Arc::new(Index::new(self.group.volume_group()));
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+    }
+
+    /// As [`Volumes::commit`], for whoever has the turn.
+    pub(super) fn commit_in(&self, _turn: &MutexGuard<'_, ()>, edit: &Edit<'_>) -> io::Result<()> {
+        self.require_ours()?;
+        fault::point("volume group: commit")?;
+        let was_sound = !self.group.is_poisoned();
+        if let Err(error) = self.group.commit(edit) {
+            let failed_inside = was_sound && self.group.is_poisoned();
+            if !(failed_inside && self.is_made_after_all().unwrap_or(false)) {
+                return Err(io_error(error));
+            }
+            tracing::warn!(volume_group = %self.path.display(), %error, "a volume group was changed, although a device failed meanwhile");
+        }
+        self.publish();
         Ok(())
     }
 
     /// Takes over what the devices have grown by.
     pub fn grow(&self) -> lvm::Result<()> {
         let _turn = self.turn();
-        self.group.grow()?;
-        let index = Arc::new(Index::new(self.group.volume_group()));
-        *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
-        Ok(())
+        let grown = self.group.grow();
+        if grown.is_err() && self.group.is_poisoned() {
+            self.is_made_after_all()?;
+        }
+        // Also when the group has grown and then a label could not be written.
+        self.publish();
+        grown
     }
 
     /// The volume after an edit that has not been made, to write to it before anybody can read it there.
     pub(super) fn planned(&self, edit: &Edit<'_>, lv_name: &str) -> io::Result<Volume> {
-        let mut group = VolumeGroup::clone(&self.index().group);
+        // What is free here is another's where the SR is.
+        self.require_ours()?;
+        if self.group.is_poisoned() {
+            let name = self.index().group.name.clone();
+            return Err(io_error(lvm::Error::Poisoned { group: name }));
+        }
+        let mut group = VolumeGroup::clone(&self.group.volume_group());
         edit(&mut group).map_err(io_error)?;
         let id = group.get(lv_name).map_err(io_error)?.id;
         let map = group.map(lv_name).map_err(io_error)?;
@@ -282,6 +322,11 @@ impl std::fmt::Debug for Volumes {
 /// The failure of a volume group as one of a medium.
 pub fn io_error(error: lvm::Error) -> io::Error {
     let kind = match error.kind() {
+        ErrorKind::Poisoned => {
+            let text =
+                format!("{error}: see to its devices, then unplug the SR's PBD and plug it again");
+            return io::Error::other(text);
+        }
         ErrorKind::NoSpace => io::ErrorKind::StorageFull,
         ErrorKind::NotFound => io::ErrorKind::NotFound,
         ErrorKind::Exists => io::ErrorKind::AlreadyExists,
