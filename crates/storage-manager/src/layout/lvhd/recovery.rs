@@ -220,7 +220,7 @@ fn set_hidden(volumes: &Volumes, image: ImageName, hidden: bool) -> io::Result<(
 }
 
 /// Zeroes what a raw parent was grown by.
-fn finish_zero(volumes: &Volumes, journal: JournalId, value: &str) -> io::Result<()> {
+pub(super) fn finish_zero(volumes: &Volumes, journal: JournalId, value: &str) -> io::Result<()> {
     let lv_name = image_volume(ImageName::raw(journal.vdi));
     if volumes.index().group.find(&lv_name).is_some()
         && let Ok(offset) = value.parse::<u64>()

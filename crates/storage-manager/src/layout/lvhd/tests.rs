@@ -235,6 +235,58 @@ fn a_raw_volume_that_grows_shows_nothing_of_others() {
     );
 }
 
+/// A device that fails anywhere in a growth, or twice: a later try, with another size or the same, shows nothing of others, and the
+/// group can be changed again.
+#[test]
+fn a_raw_volume_that_failed_to_grow_shows_nothing_of_others() {
+    let raw = |number, size| NewImage {
+        name: ImageName::raw(vdi(number)),
+        virtual_size: size,
+    };
+    let prepared = || {
+        let place = place(Allocation::Thin);
+        let (files, images) = attach(&place.path, Allocation::Thin);
+        images.create(&raw(2, 4 * MIB)).unwrap();
+        images.create(&raw(3, 16 * MIB)).unwrap();
+        let other = images.open(vdi(3), OpenMode::ReadWrite).unwrap();
+        other.write_at(&[0xee; 16 << 20], 0).unwrap();
+        other.close().unwrap();
+        images.remove(vdi(3)).unwrap();
+        (place, files, images)
+    };
+    let (_place, _files, images) = prepared();
+    let passed = fault::count(|| drop(images.resize(vdi(2), 12 * MIB).unwrap()));
+    let is_telling = |at: &usize| passed[*at] != "device: write" || at.is_multiple_of(11);
+    for at in (0..passed.len()).filter(is_telling) {
+        let sizes = [8 * MIB, 12 * MIB, 16 * MIB];
+        let chosen = match passed[at] {
+            "volume: zero what was added" => &sizes[..],
+            _ => &sizes[at % 3..=at % 3],
+        };
+        for again in chosen.iter().copied() {
+            let (_place, files, images) = prepared();
+            let failed = fault::fail_at(at, 5, || images.resize(vdi(2), 12 * MIB));
+            let at = format!("at {at} {}, again {again}", passed[at]);
+            let shown = || {
+                let open = images.open(vdi(2), OpenMode::ReadOnly).unwrap();
+                let mut found = vec![1; open.size() as usize];
+                open.read_at(&mut found, 0).unwrap();
+                assert!(found.iter().all(|byte| *byte == 0), "{at}");
+                open.size()
+            };
+            let size = shown();
+            assert!(failed.is_err() || size == 12 * MIB, "{at}");
+            if again > size {
+                images.resize(vdi(2), again).unwrap();
+                assert_eq!(shown(), again, "{at}");
+            }
+            let left = &files.volumes().index().group.logical_volumes;
+            assert!(!left.iter().any(|one| one.name.contains('_')), "{at}");
+            images.create(&raw(4, 4 * MIB)).unwrap();
+        }
+    }
+}
+
 /// XenServer made the volumes of the new images and wrote nothing yet: they hold what others had there, which is an image.
 #[test]
 fn a_snapshot_whose_images_are_somebody_elses_is_undone() {

@@ -93,6 +93,13 @@ impl Files for VolumeFiles {
             let file = JournalFile::read(&self.volumes, journal, value, &volume)?;
             return Ok(Arc::new(file));
         }
+        // A growth that failed: nobody sees what others have left there, and nobody has written there yet. Who has the volume open
+        // since before sees its old size.
+        if let Some((journal, value)) = unfinished_zero(&self.volumes, &lv_name)?
+            && Arc::strong_count(&volume) == 1
+        {
+            super::recovery::finish_zero(&self.volumes, journal, &value)?;
+        }
         Ok(Arc::new(self.file(volume, &lv_name, access)))
     }
 
@@ -219,6 +226,27 @@ impl Files for VolumeFiles {
     }
 }
 
+fn zero_journal(image: ImageName) -> JournalId {
+    JournalId {
+        kind: JournalKind::Zero,
+        vdi: image.uuid,
+    }
+}
+
+/// The journal of a raw image's growth that was not ended, and the offset that it tells.
+fn unfinished_zero(volumes: &Volumes, lv_name: &str) -> io::Result<Option<(JournalId, String)>> {
+    let image = names::volume_image(lv_name).filter(|image| image.format == ImageFormat::Raw);
+    let Some(image) = image else {
+        return Ok(None);
+    };
+    let journal = zero_journal(image);
+    let Some((volume, name)) = volumes.volume_of_file(&journal.file_name())? else {
+        return Ok(None);
+    };
+    let named = JournalId::of_volume(&name).map_or("", |(_, named)| named);
+    super::journal_file::value(journal, named, &volume).map(|value| Some((journal, value)))
+}
+
 /// Gives a volume another name, and the tags that go with it.
 fn rename(group: &mut lvm::metadata::VolumeGroup, from: &str, to: &str) -> lvm::Result<()> {
     group.rename_lv(from, to)?;
@@ -249,35 +277,48 @@ impl vhd::Storage for VolumeFile {
     /// zeroed where that is no image's.
     ///
     /// A raw image that becomes longer has XenServer's journal `zero` meanwhile: a crash after the commit would show what
-    /// others had left there, and the next attach zeroes it.
+    /// others had left there, and the next attach zeroes it, or the next open if the device failed.
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.require_writable()?;
         let found = self.volume.length()?;
-        let journal = match length > found && !self.is_image {
-            true => self.begin_zero(found)?,
-            false => None,
+        if self.is_image {
+            return match length > found {
+                true => self.volumes.resize(&self.volume, length),
+                false => Ok(()),
+            };
+        }
+        let name = self.volumes.name_of(self.volume.id())?;
+        let unfinished = unfinished_zero(&self.volumes, &name)?;
+        let (journal, start) = match unfinished {
+            // What an earlier growth has left undone is done, too.
+            Some((journal, value)) => (Some(journal), value.parse().unwrap_or(found)),
+            None if length > found => (self.begin_zero(&name, found)?, found),
+            None => (None, length),
         };
+        let start = start.min(found).min(length);
         if length > found
             && let Err(error) = self.volumes.resize(&self.volume, length)
         {
-            if let Some(journal) = journal {
-                super::branch_journal::remove(&self.volumes, journal)?;
+            if start == found {
+                self.take_growth_back(journal, found);
             }
             return Err(error);
         }
-        if self.is_image {
-            return Ok(());
+        let zeroed = crate::io::fault::point("volume: zero what was added")
+            .and_then(|()| self.volume.length())
+            .and_then(|end| self.volume.write_zeroes_at(start, end - start));
+        if journal.is_none() {
+            return zeroed;
         }
-        crate::io::fault::point("volume: zero what was added")?;
-        let (start, end) = (length.min(found), self.volume.length()?);
-        self.volume.write_zeroes_at(start, end - start)?;
-        match journal {
-            None => Ok(()),
-            Some(journal) => {
-                self.volume.flush()?;
-                super::branch_journal::remove(&self.volumes, journal)
+        if let Err(error) = zeroed.and_then(|()| self.volume.flush()) {
+            if start == found {
+                self.take_growth_back(journal, found);
             }
+            return Err(error);
         }
+        journal.map_or(Ok(()), |journal| {
+            super::branch_journal::remove(&self.volumes, journal)
+        })
     }
 
     fn is_volume(&self) -> bool {
@@ -301,20 +342,26 @@ impl vhd::Storage for VolumeFile {
 
 impl VolumeFile {
     /// Notes from where on a raw image is to be zeroed; nothing for a volume that is no image yet.
-    fn begin_zero(&self, offset: u64) -> io::Result<Option<JournalId>> {
-        let name = self.volumes.name_of(self.volume.id())?;
-        let Some(image) = names::volume_image(&name) else {
+    fn begin_zero(&self, name: &str, offset: u64) -> io::Result<Option<JournalId>> {
+        let Some(image) = names::volume_image(name) else {
             return Ok(None);
         };
-        let journal = JournalId {
-            kind: JournalKind::Zero,
-            vdi: image.uuid,
-        };
-        // One that is there is of a try that failed, and begins no later.
-        if self.volumes.index().find(&journal.file_name()).is_none() {
-            super::journal_file::write(&self.volumes, journal, &offset.to_string())?;
-        }
+        let journal = zero_journal(image);
+        super::journal_file::write(&self.volumes, journal, &offset.to_string())?;
         Ok(Some(journal))
+    }
+
+    /// Gives the volume the length back that it had before a growth that failed, so that nobody finds there what others have left,
+    /// and only then removes the journal. Where that cannot be done the next open of the image ends the growth.
+    fn take_growth_back(&self, journal: Option<JournalId>, length: u64) {
+        let Some(journal) = journal else { return };
+        let taken_back = self
+            .volumes
+            .resize(&self.volume, length)
+            .and_then(|()| super::branch_journal::remove(&self.volumes, journal));
+        if let Err(error) = taken_back {
+            tracing::warn!(vdi.uuid = %journal.vdi, %error, "take back a growth that failed; the next open of the VDI ends it");
+        }
     }
 
     fn require_writable(&self) -> io::Result<()> {
