@@ -11,6 +11,10 @@ use crate::wait;
 
 /// How long it may take to be ready, on a machine that is busy with other tests.
 const READY: Duration = Duration::from_secs(60);
+/// The end of what it says when it is ready.
+const LAST_LINE: &str = "Ctrl-C stops it.";
+/// Names of examples, which must not be found wherever the tests run: the names of the top-level domain `invalid` never are.
+const HOST_ALIASES: &str = "myserver myserver.invalid\n";
 /// How long a clean stop may take.
 const STOPPED: Duration = Duration::from_secs(40);
 
@@ -59,10 +63,13 @@ impl Installation {
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         self.output.lock().expect("no reader panics").clear();
+        let aliases = self.root.join("host-aliases");
+        std::fs::write(&aliases, HOST_ALIASES).expect("write the aliases of hosts");
         let mut command = Command::new(&self.binary);
         command
             .args(&self.arguments)
             .env("XENSM_DATA_DIR", &self.data_dir)
+            .env("HOSTALIASES", &aliases)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -90,7 +97,7 @@ impl Installation {
             if let Some(status) = process.try_wait().expect("the process can be asked") {
                 panic!("xensm ended with {status}:\n{}", self.log());
             }
-            self.log().contains("is ready after").then_some(())
+            self.log().contains(LAST_LINE).then_some(())
         });
     }
 

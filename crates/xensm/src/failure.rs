@@ -89,7 +89,15 @@ impl From<Error> for Failure {
         }
         let mut next = std::error::Error::source(&error);
         while let Some(cause) = next {
-            failure.causes.push(cause.to_string());
+            let text = cause.to_string();
+            // Some errors tell the one behind them in their own words.
+            let is_told = failure
+                .causes
+                .last()
+                .is_some_and(|told| told.ends_with(&text));
+            if !is_told {
+                failure.causes.push(text);
+            }
             next = cause.source();
         }
         failure

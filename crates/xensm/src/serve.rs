@@ -485,6 +485,6 @@ fn announce(running: &Running, took: Duration) {
         ui::result(format!(
             "  {nova_manage} --data-dir {directory} sm backend_list"
         ));
-        ui::result("Ctrl-C stops it.");
     }
+    ui::result("Ctrl-C stops it.");
 }

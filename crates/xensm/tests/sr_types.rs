@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use testkit::installation::Installation;
+use testkit::iscsi_target::Tgt;
 use testkit::nfs_server::NfsServer;
 use testkit::{tool, wait};
 
@@ -33,10 +34,14 @@ impl Scene {
         tool::run(&mut self.installation.nova_manage(&all))
     }
 
-    /// Adds a backend and waits until it is connected.
+    /// Adds a backend to `gold` and waits until it is connected.
     fn add(&self, sr_type: &str, parameters: &[&str]) -> serde_json::Value {
+        self.add_to("gold", sr_type, parameters)
+    }
+
+    fn add_to(&self, flavor: &str, sr_type: &str, parameters: &[&str]) -> serde_json::Value {
         let format = ["--yes", "--format", "json"];
-        let all = [&["backend_add", "gold", sr_type], parameters, &format].concat();
+        let all = [&["backend_add", flavor, sr_type], parameters, &format].concat();
         let added: serde_json::Value = serde_json::from_str(&self.sm(&all)).unwrap();
         let id = added["id"].to_string();
         wait::until("the backend is connected", PATIENCE, || {
@@ -53,6 +58,10 @@ impl Scene {
 
     /// Runs a script of stock clients on the flavor; it says `ok` at its end.
     fn story(&self, name: &str, credentials: &str) {
+        self.story_of(name, credentials, &[]);
+    }
+
+    fn story_of(&self, name: &str, credentials: &str, arguments: &[&str]) {
         let Some(python) = tool::python_client("python") else {
             return;
         };
@@ -67,7 +76,7 @@ impl Scene {
             )
             .env("XENSM_DATA_DIR", &self.installation.data_dir)
             .env("XENSM_VOLUME_TYPE", "gold");
-        let said = tool::run(command.arg(path).arg(XENSM));
+        let said = tool::run(command.arg(path).arg(XENSM).args(arguments));
         assert!(said.ends_with("ok\n"), "{said}");
     }
 
@@ -249,4 +258,52 @@ fn when_the_first_backend_is_full_the_second_takes_the_volume() {
     scene.io("one", "write -P 0xa1 1000M 1M");
     scene.io("two", "write -P 0xb2 1000M 1M");
     scene.io("one", "read -P 0xa1 1000M 1M");
+}
+
+#[test]
+fn volumes_live_their_life_on_luns_of_a_target() {
+    const LVHD: &str = "iqn.2026-11.org.example:lvhd";
+    const LUNS: &str = "iqn.2026-11.org.example:luns";
+    let Some(mut tgt) = Tgt::start() else { return };
+    let tools = [tool::program("qemu-io"), tool::program("nbdinfo")];
+    if tools.iter().any(Option::is_none) {
+        return;
+    }
+    tgt.add_target(1, LVHD);
+    tgt.add_lun(1, 1, 16 << 30);
+    tgt.add_target(2, LUNS);
+    tgt.add_lun(2, 1, 2 << 30);
+    tgt.add_lun(2, 2, 1 << 30);
+    let scene = Scene::new();
+    scene.sm(&["flavor_create", "silver", "a LUN for each volume"]);
+
+    // The target, then the LUN, then the backend.
+    let port = format!("port={}", tgt.port());
+    let mut known = vec!["target=127.0.0.1", &port];
+    let targets = scene.sm(&[&["backend_probe", "lvmoiscsi"], &known[..]].concat());
+    assert!(
+        targets.contains(LVHD) && targets.contains(LUNS),
+        "{targets}"
+    );
+    let iqn = format!("targetIQN={LVHD}");
+    known.push(&iqn);
+    let json = ["--format", "json"];
+    let luns = scene.sm(&[&["backend_probe", "lvmoiscsi"], &known[..], &json].concat());
+    let luns: serde_json::Value = serde_json::from_str(&luns).unwrap();
+    let facts = luns["found"][0]["facts"].as_array().unwrap();
+    let scsi_id = facts.iter().find(|fact| fact["name"] == "SCSIid").unwrap();
+    let scsi_id = format!("SCSIid={}", scsi_id["value"].as_str().unwrap());
+    known.push(&scsi_id);
+    let backend = scene.add("lvmoiscsi", &known);
+    let iqn = format!("targetIQN={LUNS}");
+    scene.add_to("silver", "iscsi", &["target=127.0.0.1", &port, &iqn]);
+    scene.story_of("iscsi_volumes.py", "ec2rc.sh", &["gold", "silver"]);
+
+    // The LUN tells which SR lies on it.
+    let uuid = backend["sr_uuid"].as_str().unwrap();
+    assert!(
+        scene
+            .sm(&[&["backend_probe", "lvmoiscsi"], &known[..]].concat())
+            .contains(uuid)
+    );
 }

@@ -468,3 +468,37 @@ pub async fn delete_metadata_key(
         })
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::id::SnapshotId;
+
+    #[test]
+    fn a_client_token_means_without_a_source_what_it_always_meant() {
+        // As EC2's CreateVolume has it. The digest is the SHA-256 of ["","",8,"gold","nova",{}]: tokens of databases that were
+        // written before volumes had sources are compared with it.
+        let wanted = CreateVolume {
+            size_gib: 8,
+            flavor: Some("gold".to_owned()),
+            zone: Some("nova".to_owned()),
+            client_token: Some("once".to_owned()),
+            ..CreateVolume::default()
+        };
+        assert_eq!(
+            digest(&wanted),
+            "yhnh+vr/qIHSxKj0cNzcZ1e8UdiGP0pF68WzFVcHohU="
+        );
+        let of_snapshot = |number| {
+            let id = SnapshotId(Uuid::from_u128(number));
+            digest(&CreateVolume {
+                source: VolumeSource::Snapshot(id),
+                ..wanted.clone()
+            })
+        };
+        assert_ne!(of_snapshot(1), digest(&wanted));
+        assert_ne!(of_snapshot(1), of_snapshot(2));
+    }
+}

@@ -101,7 +101,11 @@ impl PoolError {
             Trouble::NotPlugged => "the storage is not connected",
             Trouble::Full => "the storage is full",
             Trouble::UnknownType => "this storage manager does not have this SR type yet",
-            Trouble::Unsupported => "the storage cannot do this",
+            Trouble::Unsupported => match self.call {
+                "VDI.snapshot" => "the volume's storage takes no snapshots",
+                "VDI.clone" => "the storage makes no copies of volumes and snapshots",
+                _ => "the storage cannot do this",
+            },
             Trouble::Forbidden => "the storage refuses our credentials",
             Trouble::Refused => "the storage reported an error",
         }

@@ -290,14 +290,17 @@ fn spec_of(job: &Job, backend: &Backend) -> SrSpec {
 }
 
 fn conflict(name: &SrName, what: String) -> Error {
-    let sr = name.sr_uuid.unwrap_or_default();
+    let sr = match name.sr_uuid {
+        Some(uuid) => format!("SR {uuid}"),
+        None => format!("a new SR of type {}", name.sr_type),
+    };
     Error::new(
         ErrorKind::Conflict,
         Subject::Backend,
         "the storage cannot be used",
     )
     .on(name.backend.clone())
-    .detail(format!("backend {}, SR {sr}: {what}", name.backend))
+    .detail(format!("backend {}, {sr}: {what}", name.backend))
 }
 
 fn missing(backend: &Backend) -> Error {

@@ -32,7 +32,11 @@ pub(super) fn show(sr_type: &str, probed: &Probed, format: Format) {
             if !probed.words.is_empty() {
                 ui::talk(format!("note: {}", probed.words));
             }
-            ui::talk(format!("hint: choose one, and say {key}= with its value"));
+            if probed.document.found.is_empty() {
+                ui::talk(format!("note: nothing is there that {key} could name"));
+            } else {
+                ui::talk(format!("hint: choose one, and say {key}= with its value"));
+            }
         }
         None => match probed.srs().as_slice() {
             [] => ui::talk("note: there is no SR; backend_add makes one"),
