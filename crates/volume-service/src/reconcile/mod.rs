@@ -34,7 +34,8 @@ pub use vdis::{GRACE_US as VDI_GRACE_US, Vdis};
 const BACKENDS_EVERY: Duration = Duration::from_secs(15);
 const OPERATIONS_EVERY: Duration = Duration::from_secs(60);
 const CONNECTIONS_EVERY: Duration = Duration::from_secs(60);
-const SRS_EVERY: Duration = Duration::from_secs(60);
+/// Also how long the SR of a removed backend may keep its medium from the next one.
+const SRS_EVERY: Duration = Duration::from_secs(15);
 const VDIS_EVERY: Duration = Duration::from_secs(300);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(3600);
 
