@@ -168,8 +168,9 @@ impl SrType for NfsSr {
         if let Err(error) = released {
             tracing::warn!(sr.uuid = %params.sr_uuid, %error, "let go of the record of an SR that is deleted");
         }
-        files
-            .remove(OWNER_NAME)
+        // Those of the SR take no changes any more, since it was let go of.
+        let left = mount_sr(&config, &path, params.sr_uuid)?;
+        left.remove(OWNER_NAME)
             .map_err(|error| delete_failed(&files, &error))?;
         if config.has_no_subdirectory() {
             return Ok(());
@@ -207,6 +208,14 @@ impl MediumGuard for NfsGuard {
     }
 }
 
+/// Finds the directory of an SR.
+fn mount_sr(config: &NfsConfig, path: &str, sr_uuid: Uuid) -> Result<NfsFiles, Failure> {
+    match config.has_no_subdirectory() {
+        true => config.mount(path, &[]),
+        false => config.mount(path, &[&sr_uuid.to_string()]),
+    }
+}
+
 /// Finds the directory of an SR and becomes its owner.
 fn take(
     config: &NfsConfig,
@@ -219,12 +228,12 @@ fn take(
         true => &[],
         false => &[&name],
     };
-    let files = config.mount(path, below)?;
+    let files = mount_sr(config, path, sr_uuid)?;
     let record = config.mount_with(path, below, Some(OWNER_TIMEOUT_TENTHS))?;
     let store = FileOwnerStore::new(Arc::new(record));
     let ownership = take_ownership(sr_uuid, Arc::new(store), command)?;
     let gate = ownership.clone();
-    files.ask_before_repeating(Arc::new(move || gate.check()));
+    files.ask_before_changes(Arc::new(move || gate.check()));
     Ok((files, ownership))
 }
 

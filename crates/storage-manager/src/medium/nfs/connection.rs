@@ -54,6 +54,8 @@ pub enum Trouble {
     Deadline,
     /// It broke.
     Broken(io::Error),
+    /// What was to be sent may not be sent any more.
+    Refused(io::Error),
 }
 
 impl From<io::Error> for Trouble {
@@ -140,8 +142,14 @@ fn connect_error(error: Errno) -> io::Error {
 }
 
 impl Connection {
-    /// Sends calls, as a whole.
-    pub fn send(&mut self, calls: &[&Call<'_>], give_up: &dyn Fn() -> bool) -> Result<(), Trouble> {
+    /// Sends calls, as a whole. `may_send` is asked before anything is given to the kernel, again and again: this process may be
+    /// stopped at any moment and go on when the calls are not its to make any more.
+    pub fn send(
+        &mut self,
+        calls: &[&Call<'_>],
+        may_send: &dyn Fn() -> io::Result<()>,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<(), Trouble> {
         let mut parts: Vec<IoSlice<'_>> = calls
             .iter()
             .flat_map(|call| call.parts())
@@ -150,9 +158,16 @@ impl Connection {
             .collect();
         let mut parts = &mut parts[..];
         while !parts.is_empty() {
+            may_send().map_err(Trouble::Refused)?;
             match self.stream.write_vectored(parts) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Ok(written) => IoSlice::advance_slices(&mut parts, written),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut parts, written);
+                    // A peer that takes a few bytes at a time is not waited for longer than one that takes none.
+                    if !parts.is_empty() && give_up() {
+                        return Err(Trouble::Deadline);
+                    }
+                }
                 Err(error) => wait_on(error, give_up)?,
             }
         }
@@ -185,6 +200,9 @@ impl Connection {
             if is_last {
                 return Ok(&self.joined);
             }
+            if give_up() {
+                return Err(Trouble::Deadline);
+            }
         }
     }
 
@@ -202,7 +220,13 @@ impl Connection {
         while self.end - self.start < wanted {
             match self.stream.read(&mut self.buffer[self.end..]) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Ok(received) => self.end += received,
+                Ok(received) => {
+                    self.end += received;
+                    // A peer that gives a few bytes at a time is not waited for longer than one that gives none.
+                    if self.end - self.start < wanted && give_up() {
+                        return Err(Trouble::Deadline);
+                    }
+                }
                 Err(error) => wait_on(error, give_up)?,
             }
         }

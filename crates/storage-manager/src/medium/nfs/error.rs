@@ -27,6 +27,16 @@ pub enum NfsError {
         /// Why.
         source: io::Error,
     },
+    /// It may not be called any more.
+    #[error("call {procedure} of NFS server {address}: it was not called")]
+    NotSent {
+        /// The server.
+        address: SocketAddr,
+        /// What was to be called.
+        procedure: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// The server took the call and did not answer until the deadline.
     #[error("call {procedure} of NFS server {address}: no answer in {seconds} s")]
     NoAnswer {
@@ -132,7 +142,9 @@ impl NfsError {
 
     fn kind(&self) -> io::ErrorKind {
         match self {
-            NfsError::Connect { source, .. } | NfsError::Broken { source, .. } => source.kind(),
+            NfsError::Connect { source, .. }
+            | NfsError::Broken { source, .. }
+            | NfsError::NotSent { source, .. } => source.kind(),
             NfsError::NoAnswer { .. } | NfsError::Crowded { .. } => io::ErrorKind::TimedOut,
             NfsError::Malformed { .. } => io::ErrorKind::InvalidData,
             NfsError::Refused { reason, .. } => match reason {

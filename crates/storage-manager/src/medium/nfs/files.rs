@@ -84,8 +84,9 @@ impl NfsFiles {
         self.shared.may_link.store(false, Ordering::Relaxed);
     }
 
-    /// Sets what is asked before calls are sent again over another connection: the SR may be another's by then.
-    pub fn ask_before_repeating(&self, ask: Arc<dyn Fn() -> io::Result<()> + Send + Sync>) {
+    /// Sets what is asked before calls are sent that change something, and before any are sent again over another connection: the
+    /// SR may be another's by then.
+    pub fn ask_before_changes(&self, ask: Arc<dyn Fn() -> io::Result<()> + Send + Sync>) {
         self.shared.protocol.set_gate(Gate(ask));
     }
 

@@ -141,7 +141,7 @@ pub trait Protocol: Send + Sync + Debug {
     /// Says goodbye, as far as that is possible at once, and ends the waits of others.
     fn close(&self);
 
-    /// Sets what is asked before calls are sent again.
+    /// Sets what is asked before calls are sent that change something, and before any are sent again.
     fn set_gate(&self, gate: Gate);
 
     /// Since when calls wait and the server says nothing, if they do.

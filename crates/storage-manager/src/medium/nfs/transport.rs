@@ -4,6 +4,7 @@
 //!   know it again. A server that holds a connection and does not answer is waited for: a second sending of the same write could
 //!   be carried out after a later write of the same bytes.
 //! - Nobody waits longer than the deadline of his call.
+//! - A call that changes something is not sent before the gate has been asked, however long it waited for a connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,7 +30,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Longest pause between two attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Asked before calls are sent again: whether that may still be done. What was asked for may be another's to do by now.
+/// Asked before calls are sent that change something, and before any are sent again: whether that may still be done. What was
+/// asked for may be another's to do by now.
 #[derive(Clone)]
 pub struct Gate(pub Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
 
@@ -133,7 +135,7 @@ impl Transport {
         }
     }
 
-    /// Sets what is asked before calls are sent again; the first one stays.
+    /// Sets what is asked before calls are sent; the first one stays.
     pub fn set_gate(&self, gate: Gate) {
         let _ = self.gate.set(gate);
     }
@@ -228,10 +230,18 @@ impl Transport {
                         seconds: self.patience.whole().as_secs(),
                     });
                 }
+                Err(Ended::Trouble(Trouble::Refused(source))) => {
+                    self.lose(connection, generation, false);
+                    return Err(NfsError::NotSent {
+                        address: self.address(),
+                        procedure: calls[0].procedure,
+                        source,
+                    });
+                }
                 Err(Ended::Trouble(Trouble::Broken(source))) => {
                     self.lose(connection, generation, true);
                     repeated = true;
-                    let source = match self.may_repeat() {
+                    let source = match self.may_send() {
                         Ok(()) if !self.is_over(deadline) => continue,
                         Ok(()) => source,
                         Err(refused) => refused,
@@ -269,7 +279,11 @@ impl Transport {
                 "sends calls again over a new connection"
             );
         }
-        connection.send(&open, &give_up)?;
+        let may_send = || match calls.iter().all(|call| is_harmless(call.procedure)) {
+            true => Ok(()),
+            false => self.may_send(),
+        };
+        connection.send(&open, &may_send, &give_up)?;
         for _ in 0..open.len() {
             let record = connection.receive(&give_up)?;
             self.note_answer();
@@ -314,7 +328,7 @@ impl Transport {
         !self.is_over(deadline)
     }
 
-    fn may_repeat(&self) -> io::Result<()> {
+    fn may_send(&self) -> io::Result<()> {
         self.gate.get().map_or(Ok(()), |gate| (gate.0)())
     }
 
@@ -448,6 +462,28 @@ impl Drop for Waits<'_> {
     }
 }
 
+/// True for calls that change nothing that others see.
+fn is_harmless(procedure: &str) -> bool {
+    matches!(
+        procedure,
+        "NULL"
+            | "GETPORT"
+            | "MNT"
+            | "EXPORT"
+            | "GETATTR"
+            | "LOOKUP"
+            | "READ"
+            | "READDIR"
+            | "FSSTAT"
+            | "FSINFO"
+            | "EXCHANGE_ID"
+            | "CREATE_SESSION"
+            | "RECLAIM_COMPLETE"
+            | "DESTROY_SESSION"
+            | "DESTROY_CLIENTID"
+    )
+}
+
 /// The failure of a call, if its answer is one.
 pub fn check(procedure: &'static str, status: u32, repeated: bool) -> Result<()> {
     match Status(status) {
@@ -459,3 +495,7 @@ pub fn check(procedure: &'static str, status: u32, repeated: bool) -> Result<()>
         }),
     }
 }
+
+#[cfg(test)]
+#[path = "transport_tests.rs"]
+mod tests;
