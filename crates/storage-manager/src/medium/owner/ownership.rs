@@ -70,6 +70,8 @@ struct Shared {
     valid_until: AtomicU64,
     /// A write of the record may yet land that was given up.
     has_failed: AtomicBool,
+    /// A write of the record may have landed when another had taken it over, and have replaced his.
+    has_written_late: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -169,6 +171,7 @@ impl Ownership {
             taker,
             valid_until: AtomicU64::new(nanoseconds(since + timing.valid_for)),
             has_failed: AtomicBool::new(false),
+            has_written_late: AtomicBool::new(false),
             state: Mutex::new(State {
                 record,
                 since,
@@ -332,7 +335,15 @@ impl Shared {
             self.renew_valid(&own)
         } else {
             let (store, clock) = (&*self.store, &*self.clock);
-            take_again(store, clock, &self.timing, &self.taker, &own)
+            let has_written_late = self.has_written_late.load(Ordering::Acquire);
+            take_again(
+                store,
+                clock,
+                &self.timing,
+                &self.taker,
+                &own,
+                has_written_late,
+            )
         };
         match renewed {
             Ok(Ok(taken)) => {
@@ -345,6 +356,10 @@ impl Shared {
             }
             Err(error) => {
                 self.has_failed.store(true, Ordering::Release);
+                let could_be_taken = self.lock().since + self.timing.expiry;
+                if error.has_written() && self.clock.now() >= could_be_taken {
+                    self.has_written_late.store(true, Ordering::Release);
+                }
                 if !self.is_valid() {
                     tracing::warn!(%error, source = ?std::error::Error::source(&error), "an owner record is not renewed; writes to its SR wait");
                 }
@@ -382,6 +397,7 @@ impl Shared {
         state.record = taken.record;
         state.since = taken.since;
         self.valid_until.store(until, Ordering::Release);
+        self.has_written_late.store(false, Ordering::Release);
         drop(state);
         self.changed.notify_all();
     }

@@ -114,6 +114,16 @@ pub enum OwnerError {
     },
 }
 
+impl OwnerError {
+    /// True when a write of the record was begun: it may land, or have landed.
+    pub(super) fn has_written(&self) -> bool {
+        matches!(self, OwnerError::Io { action, .. } if *action != READ)
+    }
+}
+
+/// What is attempted by a read.
+const READ: &str = "read";
+
 /// Who takes a record.
 #[derive(Clone, Debug)]
 pub(super) struct Taker {
@@ -169,25 +179,38 @@ pub(super) fn take(
     taker: &Taker,
 ) -> Result<Taken, OwnerError> {
     let (seen_at, generation) = wait_until_free(store, clock, timing, taker)?;
-    claim(store, clock, timing, taker, seen_at, generation)
+    claim(store, clock, timing, taker, seen_at, generation, false)
 }
 
 /// Takes a record that this owner has had and could not renew in time; none when it is another's now, of whom the text tells.
 ///
-/// Nobody has owned the SR since, or the record would say so: what this owner knows of the medium is still true.
+/// Nobody has owned the SR since, or the record would say so: what this owner knows of the medium is still true. Only what this
+/// owner wrote too late, because its process was stopped, may have replaced the record of another (`has_written_late`): the
+/// other is given the time to renew.
 pub(super) fn take_again(
     store: &dyn OwnerStore,
     clock: &dyn Clock,
     timing: &Timing,
     taker: &Taker,
     own: &OwnerRecord,
+    has_written_late: bool,
 ) -> Result<Result<Taken, String>, OwnerError> {
     let seen_at = clock.now();
     let found = read(store)?;
     if let Renewal::Lost(holder) = renewal(own, found.as_ref()) {
         return Ok(Err(holder));
     }
-    match claim(store, clock, timing, taker, seen_at, own.generation) {
+    let generation = own.generation;
+    let claimed = claim(
+        store,
+        clock,
+        timing,
+        taker,
+        seen_at,
+        generation,
+        has_written_late,
+    );
+    match claimed {
         Err(OwnerError::Overtaken { holder, .. }) => Ok(Err(holder)),
         taken => taken.map(Ok),
     }
@@ -254,6 +277,7 @@ fn claim(
     taker: &Taker,
     seen_at: Duration,
     generation: u64,
+    has_written_late: bool,
 ) -> Result<Taken, OwnerError> {
     let mut record = OwnerRecord {
         state: RecordState::Claimed,
@@ -267,7 +291,7 @@ fn claim(
     let claimed = record.to_bytes();
     write(store, &claimed)?;
     let was_fast = clock.now().saturating_sub(seen_at) <= timing.write_limit;
-    clock.sleep(if was_fast {
+    clock.sleep(if was_fast && !has_written_late {
         timing.settle
     } else {
         timing.expiry
@@ -308,7 +332,7 @@ fn claim(
 
 pub(super) fn read(store: &dyn OwnerStore) -> Result<Option<RecordBytes>, OwnerError> {
     store.read().map_err(|source| OwnerError::Io {
-        action: "read",
+        action: READ,
         place: store.place(),
         source,
     })

@@ -1,7 +1,7 @@
 //! One record and what becomes of its owners, step by step.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -59,10 +59,15 @@ impl Clock for Desk {
     }
 
     fn sleep(&self, time: Duration) {
-        *self.now.lock().unwrap() += time;
         let other = self.meanwhile.lock().unwrap().clone();
-        if let Some(other) = other {
-            other.renew();
+        let mut left = time;
+        while !left.is_zero() {
+            let step = left.min(Timing::default().renew_every);
+            left -= step;
+            *self.now.lock().unwrap() += step;
+            if let Some(other) = &other {
+                other.renew();
+            }
         }
     }
 }
@@ -141,6 +146,61 @@ fn a_silent_owner_is_taken_over_and_fenced() {
     first.release().unwrap();
     second.renew();
     second.check().unwrap();
+}
+
+/// The record as a manager sees it that is stopped just before its next write, until another has taken over.
+#[derive(Debug)]
+struct Stopped {
+    store: Arc<Store>,
+    is_next: AtomicBool,
+    other: Mutex<Option<Arc<Ownership>>>,
+}
+
+impl OwnerStore for Stopped {
+    fn place(&self) -> String {
+        self.store.place()
+    }
+
+    fn read(&self) -> io::Result<Option<RecordBytes>> {
+        self.store.read()
+    }
+
+    fn write(&self, record: &RecordBytes) -> io::Result<()> {
+        if self.is_next.swap(false, Ordering::SeqCst) {
+            let desk = &self.store.desk;
+            *self.other.lock().unwrap() = Some(desk.take(&desk.store(ALWAYS)).unwrap());
+        }
+        self.store.write(record)
+    }
+}
+
+#[test]
+fn a_renewal_that_lands_over_anothers_record_does_not_make_two_owners() {
+    let desk = Arc::new(Desk::default());
+    let store = Arc::new(Stopped {
+        store: desk.store(ALWAYS),
+        is_next: AtomicBool::new(false),
+        other: Mutex::default(),
+    });
+    let clock: Arc<dyn Clock> = desk.clone();
+    let first = Ownership::taken(store.clone(), "first", Timing::default(), clock).unwrap();
+    store.is_next.store(true, Ordering::SeqCst);
+    first.renew();
+    let second = store.other.lock().unwrap().take().unwrap();
+    second.check().unwrap();
+    assert!(!first.is_valid());
+    assert_eq!(desk.parsed().generation, 1, "the first one's, landed late");
+    // The second renews while the first waits, if that is long enough.
+    *desk.meanwhile.lock().unwrap() = Some(second.clone());
+    let before = desk.now();
+    first.renew();
+    *desk.meanwhile.lock().unwrap() = None;
+    let waited = desk.now() - before;
+    assert!(waited > Timing::default().renew_every, "{waited:?}");
+    let refused = first.check().unwrap_err();
+    assert!(matches!(refusal(&refused), NotOwner::TakenOver { .. }));
+    second.check().unwrap();
+    assert_eq!(desk.parsed().generation, 2);
 }
 
 #[test]
