@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::names::{EntryKind, LABELS_NAME, classify, temporary_name};
-use crate::medium::files::{Access, Files, MediumFile};
+use crate::medium::files::{Access, Files, MAX_ENTRIES, MediumFile};
 use crate::sr::{KeptLabels, SrLabels, VdiLabels};
 
 /// Bytes that are kept of a name and of a description; the rest is cut.
@@ -30,6 +30,9 @@ const LINE_MAX: usize = 2 * 6 * TEXT_MAX + 1024;
 
 /// Bytes of the largest log that is read.
 const LOG_MAX: u64 = 512 << 20;
+
+/// VDIs that are kept in memory of a log; lines of others are left out. More than an SR has, with those that are gone.
+const VDIS_MAX: usize = 2 * MAX_ENTRIES + SPARE_LINES;
 
 /// Lines beside twice those that count, from which on the log is written anew.
 const SPARE_LINES: usize = 1024;
@@ -278,7 +281,9 @@ impl Found {
                 name_label: text(sr, "name_label"),
                 name_description: text(sr, "name_description"),
             });
-        } else if let Some(vdi) = vdi_of(&value) {
+        } else if let Some(vdi) = vdi_of(&value)
+            && (self.vdis.len() < VDIS_MAX || self.vdis.contains_key(&vdi.uuid))
+        {
             self.vdis.insert(vdi.uuid, vdi);
         }
     }
@@ -433,6 +438,17 @@ mod tests {
         assert_eq!(read(&log), [last]);
         let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
         assert_eq!(names.len(), 2);
+    }
+
+    #[test]
+    fn a_log_of_more_vdis_than_an_sr_can_have_costs_bounded_memory() {
+        let mut found = Found::default();
+        for n in 0..VDIS_MAX as u128 + 10 {
+            found.take(format!("{{\"vdi\":\"{}\"}}\n", Uuid::from_u128(n)).as_bytes());
+        }
+        assert_eq!(found.vdis.len(), VDIS_MAX);
+        found.take(vdi_line(&labels(1, "first")).as_bytes());
+        assert_eq!(found.vdis[&Uuid::from_u128(1)], labels(1, "first"));
     }
 
     #[test]
