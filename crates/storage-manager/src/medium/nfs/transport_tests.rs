@@ -37,11 +37,9 @@ fn what_waited_for_a_connection_asks_before_it_is_sent() {
     transport.pool().open = MAX_CONNECTIONS;
     let is_ours = Arc::new(AtomicBool::new(true));
     let asked = is_ours.clone();
-    transport.set_gate(Gate(Arc::new(move || {
-        match asked.load(Ordering::SeqCst) {
-            true => Ok(()),
-            false => Err(io::Error::other("another owns it")),
-        }
+    transport.set_gate(Gate(Arc::new(move || match asked.load(Ordering::SeqCst) {
+        true => Ok(()),
+        false => Err(io::Error::other("another owns it")),
     })));
     std::thread::scope(|scope| {
         let waiting = |procedure: (&'static str, u32)| {
