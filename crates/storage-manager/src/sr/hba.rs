@@ -9,7 +9,7 @@ use uuid::Uuid;
 use xenapi::Failure;
 
 use super::backend_error::{self as backend, Command};
-use super::lun_per_vdi_sr::{AttachedLunSr, LunSrOptions, LunUse};
+use super::lun_per_vdi_sr::{AttachedLunSr, LunSrOptions, LunUse, keeps_bytes};
 use super::{AttachedSr, ConfigChanges, DriverInfo, KnownSr, SrParams, SrType};
 use crate::layout::lun_per_vdi::Look;
 use crate::medium::hba::{HbaLuns, Sysfs};
@@ -127,6 +127,7 @@ impl SrType for HbaSr {
             return Ok(sr);
         }
         let options = LunSrOptions {
+            keeps_bytes: keeps_bytes(&params.device_config),
             lun_use: self.lun_use,
             // XenServer's `rawhba` has no such key.
             backend_kind: (self.lun_use == LunUse::Taken).then_some("vbd"),

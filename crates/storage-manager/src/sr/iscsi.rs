@@ -11,7 +11,7 @@ use xenapi::Failure;
 
 use super::backend_error::{self as backend, Command};
 use super::iscsi_config::{IscsiConfig, session_list};
-use super::lun_per_vdi_sr::{AttachedLunSr, LunSrOptions, LunUse};
+use super::lun_per_vdi_sr::{AttachedLunSr, LunSrOptions, LunUse, keeps_bytes};
 use super::{AttachedSr, ConfigChanges, DriverInfo, KnownSr, SrParams, SrType};
 use crate::layout::lun_per_vdi::{Look, LunSource};
 use crate::medium::iscsi::IscsiLuns;
@@ -147,6 +147,7 @@ impl SrType for IscsiSr {
         }
         let tapdisk = params.device_config.get("force_tapdisk");
         let options = LunSrOptions {
+            keeps_bytes: keeps_bytes(&params.device_config),
             lun_use: LunUse::Taken,
             backend_kind: (tapdisk.map(String::as_str) != Some("true")).then_some("vbd"),
             config_changes: changes,

@@ -1,6 +1,6 @@
 //! An attached SR whose VDIs are LUNs: what `iscsi`, `hba` and `rawhba` share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -13,18 +13,32 @@ use super::{
     AttachedSr, ConfigChanges, FoundVdi, IntroducedVdi, NewVdi, OpenMode, ScanReport, SrSpace,
 };
 use crate::layout::lun_per_vdi::{
-    LUN_ID, Look, Lun, LunExport, LunSource, LunTable, OpenLuns, SCSI_ID, blank, vdi_uuid,
+    LUN_ID, Look, Lun, LunExport, LunSource, LunTable, Marked, OpenLun, OpenLuns, SCSI_ID, Wiping,
+    blank, vdi_uuid, wipe,
 };
 use crate::medium::block_device::BlockDevice;
 
 /// Key in the `sm_config` of `VDI.create`: `true` takes a LUN although it holds somebody's data.
 const FORCE: &str = "force";
 
+/// What a refusal says of a LUN whose VDI was destroyed.
+const BEING_WIPED: &str =
+    "is being made blank, because its VDI was destroyed; try again when the log says that it is";
+
 /// Bytes that are given back to the device with one call.
 const UNMAP_PIECE: u64 = 1 << 30;
 
 /// Longest time for giving the space of a LUN back; what is left then keeps its bytes.
 const UNMAP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long `VDI.destroy` makes a LUN zeros itself; what is left then is done in the background.
+const WIPE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest wait for a LUN in the background to be let go of.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Key in `device_config`: `false` has `VDI.destroy` keep bytes on LUNs that cannot be unmapped.
+const WIPE: &str = "wipe";
 
 /// Most LUNs that a refusal names.
 const NAMED_LUNS: usize = 5;
@@ -48,6 +62,14 @@ pub struct LunSrOptions {
     pub backend_kind: Option<&'static str>,
     /// What is recorded of the SR when it is attached.
     pub config_changes: ConfigChanges,
+    /// True when a LUN that is given back keeps what cannot be unmapped; see [`keeps_bytes`].
+    pub keeps_bytes: bool,
+}
+
+/// Whether `device_config` switches off that LUNs are made zeros when they are given back.
+pub fn keeps_bytes(device_config: &BTreeMap<String, String>) -> bool {
+    let wipe = device_config.get(WIPE).map(|text| text.trim());
+    wipe.is_some_and(|text| text.eq_ignore_ascii_case("false"))
 }
 
 /// An attached SR.
@@ -60,6 +82,7 @@ pub struct AttachedLunSr {
     /// What the last scan saw.
     scanned: Mutex<LunTable>,
     open: Arc<OpenLuns>,
+    wiping: Arc<Wiping>,
 }
 
 impl AttachedLunSr {
@@ -71,6 +94,7 @@ impl AttachedLunSr {
             source: RwLock::new(Some(source)),
             scanned: Mutex::default(),
             open: Arc::default(),
+            wiping: Arc::default(),
         }
     }
 
@@ -129,7 +153,11 @@ impl AttachedLunSr {
 
     /// Why a LUN is not to be taken, if there is a reason.
     fn obstacle(&self, source: &dyn LunSource, lun: &Lun, force: bool) -> Option<String> {
-        if self.open.is_open(vdi_uuid(&lun.scsi_id)) {
+        let vdi = vdi_uuid(&lun.scsi_id);
+        if self.wiping.has(vdi) {
+            return Some(BEING_WIPED.to_owned());
+        }
+        if self.open.is_open(vdi) {
             return Some("is open".to_owned());
         }
         // Opened also where it is forced: a LUN that is mounted here is not taken by anybody.
@@ -137,12 +165,47 @@ impl AttachedLunSr {
             Ok(device) => device,
             Err(error) => return Some(format!("cannot be opened ({error})")),
         };
+        match wipe::reached(&*device) {
+            // Also where it is forced: what is left belongs to the one who had the LUN before.
+            Ok(Some(_)) => {
+                let open = self.open.open(vdi, OpenMode::ReadWrite)?;
+                self.go_on_wiping(vdi, device, open);
+                return Some(BEING_WIPED.to_owned());
+            }
+            Ok(None) => (),
+            Err(error) => return Some(format!("cannot be read ({error})")),
+        }
         match blank::find(&*device) {
             Ok(None) => None,
             Ok(Some(_)) | Err(_) if force => None,
             Ok(Some(content)) => Some(format!("holds {content}")),
             Err(error) => Some(format!("cannot be read ({error})")),
         }
+    }
+
+    /// Has a LUN that is marked made zeros in the background. Without that it stays marked, and the next `VDI.create` tries again.
+    fn go_on_wiping(&self, vdi: Uuid, device: Arc<dyn BlockDevice>, open: OpenLun) {
+        if let Err(error) = self.wiping.start(Marked { vdi, device, open }) {
+            tracing::warn!(%error, %vdi, "a LUN given back is not blank, and no thread could be started for it");
+        }
+    }
+
+    /// Makes a LUN zeros, in the background if that takes long.
+    fn wipe(&self, vdi: Uuid, device: Arc<dyn BlockDevice>, open: OpenLun) -> io::Result<()> {
+        wipe::begin(&*device)?;
+        let begun = Instant::now();
+        if !wipe::go_on(&*device, &|| begun.elapsed() >= WIPE_PATIENCE)? {
+            self.go_on_wiping(vdi, device, open);
+        }
+        Ok(())
+    }
+
+    /// True when the VDI of a LUN was destroyed and its bytes are not zeros yet.
+    fn is_marked(&self, lun: &Lun) -> bool {
+        let vdi = vdi_uuid(&lun.scsi_id);
+        let device = || self.source().ok()?.open(&lun.scsi_id).ok();
+        self.wiping.has(vdi)
+            || device().is_some_and(|device| matches!(wipe::reached(&*device), Ok(Some(_))))
     }
 
     /// Of the LUNs that are taken into use the records know which are.
@@ -160,7 +223,15 @@ impl AttachedLunSr {
 
 impl AttachedSr for AttachedLunSr {
     /// Refuses with `VDI_IN_USE` while a VDI is open. Detaching twice is no error.
+    ///
+    /// LUNs that are being made blank are left as far as they are; `VDI.create` goes on with them.
     fn detach(&self) -> Result<(), Failure> {
+        // Awaited, so that nothing is written any more to a LUN that another may take now.
+        if !self.wiping.stop(STOP_PATIENCE) {
+            let detail =
+                "a LUN that was given back is being made blank and does not answer; try again";
+            return Err(backend::sr_in_use(detail));
+        }
         let mut source = self.source.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(vdi) = self.open.any() {
             return Err(self.in_use(vdi, "detach"));
@@ -268,6 +339,9 @@ impl AttachedSr for AttachedLunSr {
         let table = self.look(Command::VdiAttach, Look::Known)?;
         let meant = table.named(number, scsi_id);
         match meant.as_slice() {
+            [lun] if self.is_marked(lun) => {
+                Err(unavailable(&format!("LUN {} {BEING_WIPED}", lun.lun_id)))
+            }
             [lun] => {
                 let mut found = self.found(lun);
                 found.managed = true;
@@ -289,10 +363,11 @@ impl AttachedSr for AttachedLunSr {
         }
     }
 
-    /// The LUN stays, and is blank where marks of file systems lie; the rest of its bytes goes where the device can unmap, and
-    /// stays where it cannot. A LUN that is gone is no error.
+    /// The LUN stays and is made zeros, in the background if that takes long; until it is, nobody gets it. With
+    /// [`LunSrOptions::keeps_bytes`] it is only blank where marks of file systems lie, and unmapped where the device can. A LUN
+    /// that is gone is no error.
     fn delete_vdi(&self, uuid: Uuid) -> Result<(), Failure> {
-        if self.options.lun_use == LunUse::All {
+        if self.options.lun_use == LunUse::All || self.wiping.has(uuid) {
             return Ok(());
         }
         let lun = match self.lun(Command::VdiDelete, uuid) {
@@ -300,12 +375,17 @@ impl AttachedSr for AttachedLunSr {
             Err(failure) if failure.code == "VDI_MISSING" => return Ok(()),
             Err(failure) => return Err(failure),
         };
-        let Some(_alone) = self.open.open(uuid, OpenMode::ReadWrite) else {
+        let Some(alone) = self.open.open(uuid, OpenMode::ReadWrite) else {
             return Err(self.in_use(uuid, "destroy"));
         };
         let device = self.device(Command::VdiDelete, &lun)?;
-        give_back(&*device).map_err(|error| {
-            let detail = format!("make {} blank: {error}", device.name());
+        let name = device.name();
+        let given_back = match self.options.keeps_bytes {
+            true => give_back(&*device),
+            false => self.wipe(uuid, device, alone),
+        };
+        given_back.map_err(|error| {
+            let detail = format!("make {name} blank: {error}");
             backend::failed(Command::VdiDelete, &detail)
         })
     }
@@ -333,6 +413,12 @@ impl AttachedSr for AttachedLunSr {
             backend::failed(Command::VdiAttach, &detail)
         })?;
         Ok(Arc::new(export))
+    }
+}
+
+impl Drop for AttachedLunSr {
+    fn drop(&mut self) {
+        self.wiping.stop(Duration::ZERO);
     }
 }
 

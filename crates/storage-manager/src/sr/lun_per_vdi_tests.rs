@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 use xenapi::Failure;
 
 use super::{AttachedLunSr, LunSrOptions, LunUse};
-use crate::layout::lun_per_vdi::{Look, Lun, LunSource, vdi_uuid};
+use crate::layout::lun_per_vdi::{Look, Lun, LunSource, vdi_uuid, wipe};
 use crate::medium::block_device::{BlockDevice, DeviceIdentity};
 use crate::sr::{AttachedSr, IntroducedVdi, NewVdi, OpenMode};
 
@@ -238,9 +239,10 @@ fn data_of_others_is_not_overwritten_unless_forced() {
     );
 }
 
+/// What a VDI held, and whether the LUN is still there to be read after it was destroyed.
 #[test]
 fn a_lun_that_was_given_back_can_be_taken_again() {
-    for unmaps in [true, false] {
+    for (unmaps, keeps_bytes) in [(true, false), (false, false), (true, true), (false, true)] {
         let shelf = Arc::new(Shelf::default());
         let device = Arc::new(Memory {
             bytes: Mutex::new(vec![0; 4 * MIB as usize]),
@@ -248,7 +250,11 @@ fn a_lun_that_was_given_back_can_be_taken_again() {
             ..Memory::default()
         });
         shelf.set(&[("a", 1, &device)]);
-        let sr = attach(&shelf);
+        let options = LunSrOptions {
+            keeps_bytes,
+            ..LunSrOptions::default()
+        };
+        let sr = AttachedLunSr::new(Uuid::from_u128(7), shelf.clone(), options);
         let vdi = sr.take_vdi(&wish(MIB), &none()).unwrap().uuid;
         let export = sr.open_vdi(vdi, OpenMode::ReadWrite).unwrap();
         export.write_at(b"LABELONE", 512).unwrap();
@@ -258,9 +264,83 @@ fn a_lun_that_was_given_back_can_be_taken_again() {
         export.close().unwrap();
         sr.delete_vdi(vdi).unwrap();
         let kept = &device.bytes.lock().unwrap()[2 * MIB as usize..][..4] == b"data";
-        assert_eq!(kept, !unmaps);
+        assert_eq!(kept, !unmaps && keeps_bytes);
         assert_eq!(sr.take_vdi(&wish(MIB), &none()).unwrap().uuid, vdi);
     }
+}
+
+/// A LUN whose VDI was destroyed is nobody's until it is zeros, also after the power went and also when somebody insists.
+#[test]
+fn what_a_destroyed_vdi_held_is_shown_to_nobody() {
+    let shelf = Arc::new(Shelf::default());
+    let device = Memory::new(4 * MIB);
+    shelf.set(&[("a", 1, &device)]);
+    let secret = |device: &Memory| device.bytes.lock().unwrap().iter().any(|byte| *byte != 0);
+    let vdi = {
+        let sr = attach(&shelf);
+        let vdi = sr.take_vdi(&wish(MIB), &none()).unwrap().uuid;
+        device.put(2 * MIB as usize, b"data");
+        // The power goes when the mark is written, and nothing else.
+        wipe::begin(&*device).unwrap();
+        vdi
+    };
+    let sr = attach(&shelf);
+    let introduced = IntroducedVdi {
+        uuid: None,
+        location: String::new(),
+        sm_config: BTreeMap::from([("LUNid".to_owned(), "1".to_owned())]),
+    };
+    let failure = sr.introduce_vdi(&introduced).unwrap_err();
+    assert!(
+        failure.to_string().contains("being made blank"),
+        "{failure}"
+    );
+    // In use as the records say: whatever it begins with, it is left alone.
+    sr.take_vdi(&wish(MIB), &BTreeSet::from([vdi])).unwrap_err();
+    assert!(!sr.wiping.has(vdi) && secret(&device));
+    let mut forced = wish(MIB);
+    forced
+        .sm_config
+        .insert("force".to_owned(), "true".to_owned());
+    let failure = sr.take_vdi(&forced, &none()).unwrap_err();
+    assert_eq!(number(&failure), "44");
+    assert!(
+        failure.to_string().contains("being made blank"),
+        "{failure}"
+    );
+    let until = Instant::now() + Duration::from_secs(30);
+    while sr.wiping.has(vdi) {
+        assert!(Instant::now() < until, "the LUN is not made blank");
+        std::thread::yield_now();
+    }
+    assert!(!secret(&device));
+    assert_eq!(sr.take_vdi(&forced, &none()).unwrap().uuid, vdi);
+    sr.detach().unwrap();
+}
+
+#[test]
+fn zeroing_goes_on_where_it_was_left() {
+    let device = Memory::new(130 * MIB);
+    device.bytes.lock().unwrap().fill(7);
+    wipe::begin(&*device).unwrap();
+    let asked = AtomicUsize::new(0);
+    let after_one = || asked.fetch_add(1, Ordering::SeqCst) > 0;
+    assert!(!wipe::go_on(&*device, &after_one).unwrap());
+    let reached = wipe::reached(&*device).unwrap().unwrap();
+    assert_eq!(reached, 64 * MIB + 4096);
+    let first_left = |device: &Memory| {
+        let bytes = device.bytes.lock().unwrap();
+        bytes.iter().skip(4096).position(|byte| *byte != 0)
+    };
+    assert_eq!(first_left(&device), Some(64 * MIB as usize));
+    assert!(wipe::go_on(&*device, &|| false).unwrap());
+    assert_eq!(wipe::reached(&*device).unwrap(), None);
+    assert!(device.bytes.lock().unwrap().iter().all(|byte| *byte == 0));
+    // A place beyond the end is no place: from the beginning.
+    device.bytes.lock().unwrap().fill(7);
+    wipe::begin(&*device).unwrap();
+    device.put(16, &u64::MAX.to_be_bytes());
+    assert_eq!(wipe::reached(&*device).unwrap(), Some(4096));
 }
 
 #[test]
