@@ -408,3 +408,59 @@ fn another_kind_of_target_serves_lun_0() {
     let error = Session::login(login).unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
 }
+
+/// An array that puts another disk under the number of one in use: not a byte of the other one is read or changed.
+#[test]
+fn another_disk_under_the_number_of_a_lun_is_left_alone() {
+    let Some(mut tgt) = tgt() else { return };
+    let old = tgt.add_lun(1, 1, 8 * MIB);
+    let session = Session::login(login(&tgt.portal(), TARGET)).unwrap();
+    let device = IscsiDevice::open(&session, 1).unwrap();
+    device.write_at(&[1; 4096], 0).unwrap();
+    for is_restarted in [false, true] {
+        let other = tgt.add_lun(1, 9, 8 * MIB);
+        tgt.remove_lun(1, 9);
+        tgt.remove_lun(1, 1);
+        tgt.add_lun_of(1, 1, &other);
+        if is_restarted {
+            let (resets, until) = (session.resets(), Instant::now() + Duration::from_secs(20));
+            tgt.restart();
+            while session.resets() == resets {
+                assert!(Instant::now() < until, "the session is not missed");
+                std::thread::yield_now();
+            }
+        } else {
+            // As every look at the LUNs does; this target tells only those beside of a change.
+            device.refresh().unwrap_err();
+        }
+        let error = device.write_at(&[2; 4096], 0).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotConnected, "{error}");
+        assert!(error.to_string().contains("is \""), "{error}");
+        device.write_zeroes_at(0, MIB).unwrap_err();
+        device.read_at(&mut [0; 512], 0).unwrap_err();
+        assert_eq!((byte_at(&old, 0), byte_at(&other, 0)), (1, 0));
+        tgt.remove_lun(1, 1);
+        tgt.add_lun_of(1, 1, &old);
+        device.write_at(&[1; 4096], 0).unwrap();
+    }
+}
+
+/// Two disks that claim to be one are not taken for two paths to one.
+#[test]
+fn two_luns_of_a_session_with_one_id_are_no_paths() {
+    use storage_manager::layout::lun_per_vdi::{Look, LunSource};
+    use storage_manager::medium::iscsi::IscsiLuns;
+    let Some(mut tgt) = tgt() else { return };
+    let one = tgt.add_lun(1, 1, 8 * MIB);
+    let copy = tgt.directory().join("copy").join(one.file_name().unwrap());
+    std::fs::create_dir(copy.parent().unwrap()).unwrap();
+    std::fs::copy(&one, &copy).unwrap();
+    tgt.add_lun_of(1, 2, &copy);
+    let session = Session::login(login(&tgt.portal(), TARGET)).unwrap();
+    let luns = IscsiLuns::new("target".to_owned(), vec![session], None);
+    let shown = luns.luns(Look::Rescan).unwrap();
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    assert_eq!(shown[0].scsi_id, shown[1].scsi_id);
+    let error = luns.open(&shown[0].scsi_id).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("LUNs 1 and 2"), "{error}");
+}

@@ -45,12 +45,9 @@ impl Capacity {
 
     fn checked(self) -> Option<Self> {
         let sane = self.block_size.is_power_of_two() && (512..=65536).contains(&self.block_size);
-        (sane
-            && self
-                .blocks
-                .checked_mul(u64::from(self.block_size))
-                .is_some())
-        .then_some(self)
+        let size = self.blocks.checked_mul(u64::from(self.block_size));
+        // Nothing that has sizes has more: XenAPI's integers, files, `pread`.
+        (sane && size.is_some_and(|size| i64::try_from(size).is_ok())).then_some(self)
     }
 }
 
@@ -138,6 +135,11 @@ mod tests {
         let capacity = Capacity::parse_16(&data).unwrap();
         assert_eq!(capacity.size(), 0x2_0000_0000 * 4096);
         assert!(capacity.is_thin && capacity.reads_zeros);
+        for last in [u64::MAX, u64::MAX - 1, (1 << 51) - 1] {
+            let mut data = data;
+            data[..8].copy_from_slice(&last.to_be_bytes());
+            assert_eq!(Capacity::parse_16(&data), None, "{last}");
+        }
         data[8..12].copy_from_slice(&0_u32.to_be_bytes());
         assert_eq!(Capacity::parse_16(&data), None);
         let ten = [0, 0, 0, 9, 0, 0, 2, 0];

@@ -14,6 +14,10 @@ pub struct Cdb {
 const READ_CAPACITY_16: u8 = 0x10;
 /// The caching mode page (SBC-3, 6.5.4).
 const CACHING_PAGE: u8 = 0x08;
+/// Operation codes of the commands that move blocks.
+const READ_16: u8 = 0x88;
+const WRITE_16: u8 = 0x8a;
+const WRITE_SAME_16: u8 = 0x93;
 /// UNMAP of WRITE SAME (16), byte 1.
 const WRITE_SAME_UNMAP: u8 = 0x08;
 
@@ -30,6 +34,11 @@ impl Cdb {
     /// The bytes that go over the wire.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
+    }
+
+    /// True for what reads or writes blocks of a LUN.
+    pub fn moves_blocks(&self) -> bool {
+        matches!(self.bytes[0], READ_16 | WRITE_16 | WRITE_SAME_16)
     }
 
     /// Is the device ready? SPC-4, 6.47.
@@ -84,12 +93,12 @@ impl Cdb {
 
     /// SBC-3, 5.13.
     pub fn read_16(block: u64, count: u32) -> Self {
-        Cdb::wide(0x88, block, count)
+        Cdb::wide(READ_16, block, count)
     }
 
     /// SBC-3, 5.34.
     pub fn write_16(block: u64, count: u32) -> Self {
-        Cdb::wide(0x8a, block, count)
+        Cdb::wide(WRITE_16, block, count)
     }
 
     /// Everything to the last block. SBC-3, 5.24.
@@ -101,7 +110,7 @@ impl Cdb {
 
     /// With one block of zeros. SBC-3, 5.41.
     pub fn write_same_16(block: u64, count: u32, unmap: bool) -> Self {
-        let mut cdb = Cdb::wide(0x93, block, count);
+        let mut cdb = Cdb::wide(WRITE_SAME_16, block, count);
         cdb.bytes[1] = if unmap { WRITE_SAME_UNMAP } else { 0 };
         cdb
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use super::answers::{self, Capacity, Limits};
 use super::cdb::Cdb;
@@ -17,6 +18,9 @@ const MAX_IO: usize = 1 << 20;
 
 /// Most bytes that one command makes zeros.
 const MAX_ZEROS: u64 = 32 << 20;
+
+/// How often one command waits for news of LUNs to be looked at.
+const MAX_CHANGES: usize = 8;
 
 /// Bytes that are asked for of a page.
 const PAGE_LENGTH: u16 = 254;
@@ -70,27 +74,13 @@ impl IscsiDevice {
         session
             .execute(lun, Cdb::test_unit_ready(), Transfer::None)
             .map_err(failed("test the readiness"))?;
-        let pages = page(session, lun, 0).unwrap_or_default();
-        let listed = pages.get(4..).unwrap_or_default();
-        let page_if_listed = |number: u8| {
-            let is_listed = listed.contains(&number);
-            if is_listed {
-                page(session, lun, number)
-            } else {
-                None
-            }
-            .unwrap_or_default()
-        };
-        let identity = scsi_id::identity(
-            &standard,
-            &page_if_listed(PAGE_SERIAL),
-            &page_if_listed(PAGE_IDENTIFICATION),
-        );
+        let pages = Pages::of(session, lun);
+        let identity = pages.identity(&standard);
         let capacity = capacity(session, lun).map_err(failed("ask for the capacity"))?;
-        let limits = Limits::parse(&page_if_listed(0xb0)).unwrap_or_default();
+        let limits = Limits::parse(&pages.get(0xb0)).unwrap_or_default();
         let unmaps = capacity.is_thin
             && capacity.reads_zeros
-            && answers::unmaps_by_write_same(&page_if_listed(0xb2));
+            && answers::unmaps_by_write_same(&pages.get(0xb2));
         let caching = ask(
             session,
             lun,
@@ -149,8 +139,31 @@ impl IscsiDevice {
         Ok(*lock(&self.capacity))
     }
 
-    /// Asks for its size.
+    /// Asks for its size, and whether it is still the device that it was: an array may have put another one under its number.
+    ///
+    /// # Errors
+    /// `NotConnected` when it is another one: this path leads nowhere, and one of another session may.
     pub fn refresh(&self) -> io::Result<()> {
+        let standard = ask(
+            &self.session,
+            self.lun,
+            Cdb::inquiry(None, PAGE_LENGTH),
+            PAGE_LENGTH.into(),
+        )?;
+        let found = Pages::of(&self.session, self.lun)
+            .identity(&standard)
+            .scsi_id;
+        if found != self.identity.scsi_id {
+            let text = format!(
+                "LUN {} of {} is {found:?} now, and was {}; nothing is read from it or written to it: map the old one under this number again, or detach its SR",
+                self.lun,
+                self.session.logged_in().target,
+                self.identity.scsi_id
+            );
+            // Until it is the old one again, everybody asks before anything is read or written.
+            self.read_at_change.store(u64::MAX, Ordering::Release);
+            return Err(io::Error::new(io::ErrorKind::NotConnected, text));
+        }
         let found = capacity(&self.session, self.lun)?;
         if found.block_size != self.block_size {
             let text = format!(
@@ -165,6 +178,28 @@ impl IscsiDevice {
 
     fn block(&self) -> u64 {
         u64::from(self.block_size)
+    }
+
+    /// Has the LUN read or write blocks. Where the target first tells that LUNs have changed, nothing was done, and it is done
+    /// once that is known to be the same device.
+    fn execute_data(
+        &self,
+        cdb: Cdb,
+        run: &mut dyn FnMut(Cdb) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let begun = Instant::now();
+        for _ in 0..MAX_CHANGES {
+            match run(cdb) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    if begun.elapsed() >= self.session.logged_in().deadline {
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, error));
+                    }
+                    self.refresh()?;
+                }
+                result => return result,
+            }
+        }
+        run(cdb)
     }
 
     fn max_io(&self) -> usize {
@@ -196,7 +231,9 @@ impl IscsiDevice {
         for part in buffer.chunks_mut(self.max_io()) {
             let cdb = Cdb::read_16(offset / self.block(), self.count(part.len()));
             offset += part.len() as u64;
-            let missing = self.session.execute(self.lun, cdb, Transfer::In(part))?;
+            let missing = self.execute_data(cdb, &mut |cdb| {
+                self.session.execute(self.lun, cdb, Transfer::In(part))
+            })?;
             self.whole(missing)?;
         }
         Ok(())
@@ -207,7 +244,9 @@ impl IscsiDevice {
         for part in data.chunks(self.max_io()) {
             let cdb = Cdb::write_16(offset / self.block(), self.count(part.len()));
             offset += part.len() as u64;
-            let missing = self.session.execute(self.lun, cdb, Transfer::Out(part))?;
+            let missing = self.execute_data(cdb, &mut |cdb| {
+                self.session.execute(self.lun, cdb, Transfer::Out(part))
+            })?;
             self.whole(missing)?;
         }
         Ok(())
@@ -266,7 +305,8 @@ impl IscsiDevice {
         while block < end {
             let count = most.min(end - block);
             let cdb = Cdb::write_same_16(block, count as u32, self.unmaps);
-            match self.session.execute(self.lun, cdb, Transfer::Out(&zeros)) {
+            let mut run = |cdb| self.session.execute(self.lun, cdb, Transfer::Out(&zeros));
+            match self.execute_data(cdb, &mut run) {
                 Ok(_) => block += count,
                 Err(error)
                     if matches!(
@@ -382,6 +422,39 @@ fn ask(session: &Session, lun: u16, cdb: Cdb, length: usize) -> io::Result<Vec<u
     let missing = session.execute(lun, cdb, Transfer::In(&mut answer))?;
     answer.truncate(length.saturating_sub(missing));
     Ok(answer)
+}
+
+/// The vital product data pages that a LUN says it has.
+struct Pages<'a> {
+    session: &'a Session,
+    lun: u16,
+    listed: Vec<u8>,
+}
+
+impl<'a> Pages<'a> {
+    fn of(session: &'a Session, lun: u16) -> Self {
+        let list = page(session, lun, 0).unwrap_or_default();
+        Pages {
+            session,
+            lun,
+            listed: list.get(4..).unwrap_or_default().to_vec(),
+        }
+    }
+
+    /// Empty when the LUN does not have it.
+    fn get(&self, number: u8) -> Vec<u8> {
+        let is_listed = self.listed.contains(&number);
+        let found = is_listed.then(|| page(self.session, self.lun, number));
+        found.flatten().unwrap_or_default()
+    }
+
+    fn identity(&self, standard: &[u8]) -> DeviceIdentity {
+        scsi_id::identity(
+            standard,
+            &self.get(PAGE_SERIAL),
+            &self.get(PAGE_IDENTIFICATION),
+        )
+    }
 }
 
 /// A vital product data page; none when the LUN does not have it.

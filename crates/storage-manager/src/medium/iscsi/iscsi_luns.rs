@@ -144,9 +144,15 @@ impl LunSource for IscsiLuns {
 
     fn luns(&self, look: Look) -> io::Result<Vec<Lun>> {
         let mut luns: Vec<Lun> = Vec::new();
+        let mut seen: Vec<(String, Arc<Session>)> = Vec::new();
         for device in self.devices(look)? {
             let scsi_id = device.identity().scsi_id;
-            let is_path = !scsi_id.is_empty() && luns.iter().any(|lun| lun.scsi_id == scsi_id);
+            let mut same = seen.iter().filter(|(id, _)| *id == scsi_id).peekable();
+            // Two LUNs of one session with one id are no paths; both are shown, for the caller to doubt.
+            let is_path = !scsi_id.is_empty()
+                && same.peek().is_some()
+                && !same.any(|(_, session)| Arc::ptr_eq(session, device.session()));
+            seen.push((scsi_id.clone(), device.session().clone()));
             if is_path || !self.is_shown(&scsi_id) {
                 continue;
             }
@@ -166,9 +172,22 @@ impl LunSource for IscsiLuns {
         if let Some(device) = known {
             return Ok(device);
         }
-        let devices = self.devices(Look::Known)?.into_iter();
+        let mut devices = self.devices(Look::Known)?;
+        devices.retain(|device| self.is_shown(scsi_id) && device.identity().scsi_id == scsi_id);
+        for (index, device) in devices.iter().enumerate() {
+            let mut before = devices[..index].iter();
+            if let Some(twin) = before.find(|it| Arc::ptr_eq(it.session(), device.session())) {
+                let text = format!(
+                    "LUNs {} and {} of {} both have the SCSI id {scsi_id}, and may be two disks; give one of them another id",
+                    twin.lun(),
+                    device.lun(),
+                    self.name
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+        }
         let paths: Vec<Arc<dyn BlockDevice>> = devices
-            .filter(|device| self.is_shown(scsi_id) && device.identity().scsi_id == scsi_id)
+            .into_iter()
             .map(|device| device as Arc<dyn BlockDevice>)
             .collect();
         if paths.is_empty() {

@@ -195,7 +195,8 @@ impl Session {
     /// Has a LUN carry out a command; answers how many bytes of `transfer` did not move.
     ///
     /// # Errors
-    /// `TimedOut` when the target could not be reached in time; what the device says otherwise.
+    /// `TimedOut` when the target could not be reached in time; `Interrupted` when blocks were to be read or written, and the
+    /// target told instead that LUNs have changed; what the device says otherwise.
     pub fn execute(&self, lun: u16, cdb: Cdb, transfer: Transfer<'_>) -> io::Result<usize> {
         lend(transfer, |memory| {
             let slot = Arc::new(Slot::default());

@@ -426,6 +426,14 @@ impl Core {
             _ => {}
         }
         command.tries += 1;
+        let may_be_another = matches!(news, Some(Attention::LunsChanged | Attention::Reset));
+        if may_be_another && command.cdb.moves_blocks() {
+            // Who sent it must look first whether the number is still that of its LUN. A session that is new, after one was
+            // lost, begins with such news (SAM-5, 5.14.1), so that no write goes on over it unseen.
+            let changed = "the target tells that its LUNs have changed, or that it was reset";
+            command.finish(Err(io::Error::new(io::ErrorKind::Interrupted, changed)));
+            return;
+        }
         let again = news.is_some() || answer.status == Status::Busy;
         if again && command.tries < MAX_TRIES {
             if answer.status == Status::Busy {
