@@ -5,134 +5,19 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod lvm_disk;
 mod tools;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lvm_disk::{Disk, SR, byte, driver, number, params, vg, write};
 use storage_manager::sr::{
-    AttachedSr, NewVdi, OpenMode, SnapshotKind, SrLabels, SrParams, SrType, VdiLabels,
+    AttachedSr, NewVdi, OpenMode, SnapshotKind, SrLabels, SrParams, VdiLabels,
 };
-use testkit::lvm_tools::LvmTools;
 use tools::{MIB, new_raw_vdi, new_vdi};
 use uuid::Uuid;
-use xenapi::Failure;
-
-const SR: u128 = 0x5;
-
-/// A device for an SR, and the tools that may look at it.
-struct Disk {
-    _directory: tempfile::TempDir,
-    device: PathBuf,
-    tools: Option<LvmTools>,
-}
-
-impl Disk {
-    /// A loop device where the tools are, else a plain file.
-    fn new(size: u64) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("disk");
-        std::fs::File::create(&file).unwrap().set_len(size).unwrap();
-        let mut tools = LvmTools::new();
-        let device = match &mut tools {
-            Some(tools) => tools.attach(&file),
-            None => file,
-        };
-        Disk {
-            _directory: directory,
-            device,
-            tools,
-        }
-    }
-
-    fn params(&self, more: &[(&str, &str)]) -> SrParams {
-        params(&self.device, more)
-    }
-
-    /// Has the tools look at the group.
-    fn judge(&self, when: &str) {
-        let Some(tools) = &self.tools else { return };
-        let group = vg();
-        assert_eq!(tools.complaints("vgck", &[&group]), "", "{when}");
-        assert_eq!(
-            tools.complaints("pvck", &[self.device.to_str().unwrap()]),
-            "",
-            "{when}"
-        );
-    }
-
-    /// The volumes with their sizes in MiB, attributes and tags, as the tools see them.
-    fn volumes(&self) -> Option<BTreeMap<String, (u64, String, String)>> {
-        let tools = self.tools.as_ref()?;
-        let text = tools.run(
-            "lvs",
-            &[
-                "--noheadings",
-                "--nosuffix",
-                "--units",
-                "m",
-                "--separator",
-                ":",
-                "-o",
-                "lv_name,lv_size,lv_attr,lv_tags",
-                &vg(),
-            ],
-        );
-        let rows = text.lines().map(|line| {
-            let fields: Vec<&str> = line.trim().split(':').collect();
-            let size = fields[1].split('.').next().unwrap().parse().unwrap();
-            (
-                fields[0].to_owned(),
-                (size, fields[2].to_owned(), fields[3].to_owned()),
-            )
-        });
-        Some(rows.collect())
-    }
-}
-
-fn params(device: &Path, more: &[(&str, &str)]) -> SrParams {
-    let mut device_config =
-        BTreeMap::from([("device".to_owned(), device.to_str().unwrap().to_owned())]);
-    device_config.extend(
-        more.iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
-    );
-    SrParams {
-        sr_uuid: Uuid::from_u128(SR),
-        device_config,
-        sm_config: BTreeMap::new(),
-    }
-}
-
-fn vg() -> String {
-    format!("VG_XenStorage-{}", Uuid::from_u128(SR))
-}
-
-fn driver() -> Arc<dyn SrType> {
-    let types = storage_manager::sr::types();
-    types
-        .into_iter()
-        .find(|one| one.info().sr_type == "lvm")
-        .unwrap()
-}
-
-fn write(sr: &dyn AttachedSr, vdi: Uuid, fill: u8, offset: u64, length: usize) {
-    let open = sr.open_vdi(vdi, OpenMode::ReadWrite).unwrap();
-    open.write_at(&vec![fill; length], offset).unwrap();
-    open.close().unwrap();
-}
-
-fn byte(sr: &dyn AttachedSr, vdi: Uuid, offset: u64) -> u8 {
-    let open = sr.open_vdi(vdi, OpenMode::ReadOnly).unwrap();
-    let mut found = [0; 1];
-    open.read_at(&mut found, offset).unwrap();
-    found[0]
-}
-
-fn number(failure: &Failure) -> &str {
-    failure.code.trim_start_matches("SR_BACKEND_FAILURE_")
-}
 
 #[test]
 fn a_whole_life() {
@@ -242,7 +127,7 @@ fn a_whole_life() {
         xml.contains("<name_label>the &lt;SR&gt;</name_label>"),
         "{xml}"
     );
-    let driver = self::driver();
+    let driver = lvm_disk::driver();
     let sr = driver.attach(&params).unwrap();
     let after = sr.scan().unwrap();
     assert_eq!(after.vdis, before.vdis);
@@ -293,7 +178,7 @@ fn raw_volumes_become_parents() {
     }
     let found = sr.scan().unwrap();
     sr.detach().unwrap();
-    let sr = self::driver().attach(&disk.params(&[])).unwrap();
+    let sr = lvm_disk::driver().attach(&disk.params(&[])).unwrap();
     assert_eq!(sr.scan().unwrap().vdis, found.vdis);
     assert_eq!(byte(&*sr, Uuid::from_u128(2), 4 * MIB), 0x41);
 }
@@ -373,10 +258,10 @@ fn what_is_on_a_device_is_not_destroyed() {
     assert!(failure.params[1].contains(&vg()), "{failure}");
     // A device that is attached is nobody else's.
     let sr = driver.attach(&disk.params(&[])).unwrap();
-    let failure = self::driver().attach(&disk.params(&[])).err().unwrap();
+    let failure = lvm_disk::driver().attach(&disk.params(&[])).err().unwrap();
     assert_eq!(number(&failure), "16");
     assert!(
-        self::driver()
+        lvm_disk::driver()
             .probe(&disk.params(&[]))
             .unwrap()
             .contains("<SR>")

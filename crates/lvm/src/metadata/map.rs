@@ -1,6 +1,6 @@
 //! Where the bytes of a logical volume lie.
 
-use super::{SegmentKind, VolumeGroup};
+use super::{LogicalVolume, SegmentKind, VolumeGroup};
 use crate::SECTOR_SIZE;
 use crate::error::{Error, Result};
 
@@ -42,7 +42,14 @@ impl VolumeGroup {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Unsupported`] when that is not known here.
     pub fn map(&self, name: &str) -> Result<Map> {
-        let volume = self.get(name)?;
+        self.map_of(self.get(name)?)
+    }
+
+    /// As [`VolumeGroup::map`], of a volume of this group that the caller has at hand.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub fn map_of(&self, volume: &LogicalVolume) -> Result<Map> {
         let mut pieces = Vec::with_capacity(volume.segments.len());
         for segment in &volume.segments {
             let (stripe_size, stripes) = match &segment.kind {
@@ -53,7 +60,7 @@ impl VolumeGroup {
                 SegmentKind::Other { name: kind } => {
                     return Err(Error::Unsupported {
                         group: self.name.clone(),
-                        object: name.to_owned(),
+                        object: volume.name.clone(),
                         feature: format!("a segment of type {kind}"),
                     });
                 }

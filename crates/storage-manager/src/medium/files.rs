@@ -127,6 +127,24 @@ pub trait Files: Send + Sync + Debug {
     /// Makes an empty file that must not exist, open for reading and writing.
     fn create_file(&self, name: &str) -> io::Result<Arc<dyn MediumFile>>;
 
+    /// Makes the file of an empty image under its name, which must be free, with what `write` puts there, all or nothing; false
+    /// where the medium has no better way than another name until it is written.
+    ///
+    /// # Errors
+    /// `AlreadyExists`; those of `write`. There is no such file then.
+    ///
+    /// # Durability
+    /// On stable storage at return, if `write` has flushed.
+    fn create_whole(
+        &self,
+        image: ImageName,
+        virtual_size: u64,
+        write: &mut dyn FnMut(Arc<dyn MediumFile>) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let _ = (image, virtual_size, write);
+        Ok(false)
+    }
+
     /// Makes a file without a name.
     ///
     /// # Errors
@@ -230,6 +248,12 @@ pub trait Files: Send + Sync + Debug {
     fn end_branch(&self, source: ImageName) -> io::Result<()> {
         let _ = source;
         Ok(())
+    }
+
+    /// True where a change of names that has failed may have been made all the same: what is known of the names is doubtful
+    /// until they are read again.
+    fn fails_in_doubt(&self) -> bool {
+        false
     }
 
     /// True when raw images have other sizes and children, because the medium says of them what VHDs say of themselves.

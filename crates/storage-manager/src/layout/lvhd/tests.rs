@@ -18,10 +18,12 @@ use crate::medium::local_device::LocalDevice;
 use crate::sr::{OpenMode, SnapshotKind};
 
 const MIB: u64 = 1 << 20;
-const SIZE: u64 = 96 * MIB;
+const SIZE: u64 = 128 * MIB;
 
 /// Every so many writes of data one is a point to die at.
 const WRITES_BETWEEN: usize = 37;
+
+mod coalesce;
 
 struct Place {
     _directory: tempfile::TempDir,
@@ -47,7 +49,9 @@ fn attach(path: &Path, allocation: Allocation) -> (Arc<VolumeFiles>, VhdDirector
 
 /// A group with one VDI of 6 MiB that holds sevens in its second block.
 fn place(allocation: Allocation) -> Place {
-    let directory = tempfile::tempdir().unwrap();
+    // In memory where there is such a place: what counts is what is written, and in which order.
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let directory = directory.unwrap();
     let path = directory.path().join("disk");
     std::fs::File::create(&path).unwrap().set_len(SIZE).unwrap();
     let physical: Arc<dyn lvm::device::Device> =

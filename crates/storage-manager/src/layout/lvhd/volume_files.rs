@@ -133,6 +133,32 @@ impl Files for VolumeFiles {
         Ok(Arc::new(self.file(volume, &lv_name, Access::ReadWrite)))
     }
 
+    /// In one commit: the image is written to extents that are free before they become the volume. A raw image is zeroed
+    /// first, which takes its time, so it is made under another name.
+    fn create_whole(
+        &self,
+        image: ImageName,
+        virtual_size: u64,
+        write: &mut dyn FnMut(Arc<dyn MediumFile>) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        if image.format == ImageFormat::Raw {
+            return Ok(false);
+        }
+        let lv_name = names::image_volume(image);
+        let length = match self.allocation() {
+            super::mgt::Allocation::Thick => vhd::volume::full_size(virtual_size),
+            super::mgt::Allocation::Thin => vhd::volume::empty_size(),
+        };
+        let edit = |group: &mut lvm::metadata::VolumeGroup| group.create_lv(&lv_name, length, &[]);
+        let turn = self.volumes.turn();
+        let planned = Arc::new(self.volumes.planned(&edit, &lv_name)?);
+        let file = self.file(planned.clone(), &lv_name, Access::ReadWrite);
+        write(Arc::new(file))?;
+        planned.flush()?;
+        self.volumes.commit_in(&turn, &edit)?;
+        Ok(true)
+    }
+
     fn publish(&self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (lv_of(from)?, lv_of(to)?);
         self.volumes.commit(&|group| rename(group, &from, &to))
@@ -215,6 +241,11 @@ impl Files for VolumeFiles {
         new: Option<ImageName>,
     ) -> io::Result<bool> {
         super::branch_journal::begin(&self.volumes, source, base, new).map(|()| true)
+    }
+
+    /// A commit whose device failed at its end is there or not.
+    fn fails_in_doubt(&self) -> bool {
+        true
     }
 
     fn has_raw_operations(&self) -> bool {

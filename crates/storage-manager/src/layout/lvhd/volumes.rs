@@ -42,26 +42,63 @@ pub struct Volumes {
 pub struct Index {
     /// The group.
     pub group: Arc<VolumeGroup>,
-    files: HashMap<String, usize>,
+    files: HashMap<Arc<str>, Arc<LogicalVolume>>,
 }
 
 impl Index {
     fn new(group: Arc<VolumeGroup>) -> Self {
-        let volumes = group.logical_volumes.iter().enumerate();
-        let files = volumes.filter_map(|(at, volume)| Some((file_of(volume)?, at)));
-        let files = files.take(MAX_ENTRIES + 1).collect();
+        let mut files = HashMap::new();
+        for volume in group.logical_volumes.iter().take(MAX_ENTRIES + 1) {
+            if let Some(name) = file_of(volume) {
+                files.insert(name.into(), volume.clone());
+            }
+        }
+        Index { group, files }
+    }
+
+    /// The index of the group as it has become: a commit changes few volumes, and shares the others with what was before.
+    fn after(&self, group: Arc<VolumeGroup>) -> Self {
+        let mut files = self.files.clone();
+        let (old, new) = (&self.group.logical_volumes, &group.logical_volumes);
+        let is_same =
+            |(old, new): (&Arc<LogicalVolume>, &Arc<LogicalVolume>)| Arc::ptr_eq(old, new);
+        let before = old
+            .iter()
+            .zip(new)
+            .take_while(|pair| is_same(*pair))
+            .count();
+        let behind = old[before..].iter().rev();
+        let behind = behind.zip(new[before..].iter().rev());
+        let behind = behind.take_while(|pair| is_same(*pair)).count();
+        for gone in &old[before..old.len() - behind] {
+            let Some(name) = file_of(gone) else { continue };
+            files.remove(name.as_str());
+            // XenServer can leave two journals of one kind and image, which are one file.
+            if gone.has_tag(names::TAG_JOURNALER) {
+                let twin = |other: &&Arc<LogicalVolume>| {
+                    other.name.starts_with(&name) && file_of(other).is_some_and(|it| it == name)
+                };
+                if let Some(twin) = new.iter().find(twin) {
+                    files.insert(name.into(), twin.clone());
+                }
+            }
+        }
+        for changed in &new[before..new.len() - behind] {
+            if let Some(name) = file_of(changed).filter(|_| files.len() <= MAX_ENTRIES) {
+                files.insert(name.into(), changed.clone());
+            }
+        }
         Index { group, files }
     }
 
     /// The volume of a file.
     pub fn find(&self, file_name: &str) -> Option<&LogicalVolume> {
-        let at = *self.files.get(file_name)?;
-        self.group.logical_volumes.get(at).map(Arc::as_ref)
+        self.files.get(file_name).map(Arc::as_ref)
     }
 
     /// The files.
     pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.files.keys().map(String::as_str)
+        self.files.keys().map(AsRef::as_ref)
     }
 }
 
@@ -167,7 +204,7 @@ impl Volumes {
 
     /// Shows readers what the group is.
     fn publish(&self) {
-        let index = Arc::new(Index::new(self.group.volume_group()));
+        let index = Arc::new(self.index().after(self.group.volume_group()));
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
     }
 
@@ -246,7 +283,7 @@ impl Volumes {
         if open.len() > 2 * index.group.logical_volumes.len() + 64 {
             open.retain(|_, volume| volume.strong_count() > 0);
         }
-        let map = index.group.map(&found.name).map_err(io_error)?;
+        let map = index.group.map_of(found).map_err(io_error)?;
         let volume = Arc::new(Volume::new(found.id, map, self.devices.clone()));
         open.insert(found.id, Arc::downgrade(&volume));
         Ok(volume)

@@ -22,7 +22,8 @@ pub struct NewImage {
 impl VhdDirectory {
     /// Makes an empty image.
     ///
-    /// Write order, and what a crash leaves in each gap:
+    /// Where the medium makes it in one change ([`crate::medium::files::Files::create_whole`]), a crash leaves it or nothing. Elsewhere, write order,
+    /// and what a crash leaves in each gap:
     /// 1. The image is written under a temporary name: swept at the next attach.
     /// 2. It is synced. The same.
     /// 3. It gets its name, which must be free: a whole image, or after a power cut the temporary one.
@@ -41,6 +42,10 @@ impl VhdDirectory {
                 maximum,
             })?;
         self.require_free(new.name.uuid)?;
+        if let Some(inspected) = self.create_whole(new.name, virtual_size)? {
+            self.tell(&[Change::Made(new.name, inspected.node())]);
+            return Ok(found_vdi(new.name, &inspected, false));
+        }
         let temporary = new.name.temporary();
         let made = self.create_temporary(&temporary, new.name, virtual_size);
         let published =
@@ -55,6 +60,30 @@ impl VhdDirectory {
         };
         self.tell(&[Change::Made(new.name, inspected.node())]);
         Ok(found_vdi(new.name, &inspected, false))
+    }
+
+    /// Makes the image in one change; none where the medium cannot.
+    fn create_whole(&self, name: ImageName, virtual_size: u64) -> Result<Option<Inspected>> {
+        let path = self.path_of(&name.file_name());
+        let mut written = None;
+        let made = self.files.create_whole(name, virtual_size, &mut |file| {
+            let created = inspect::create(file, name, virtual_size, &path);
+            let failed = created.is_err();
+            written = Some(created);
+            match failed {
+                true => Err(std::io::ErrorKind::Other.into()),
+                false => fault::point("image: written and synced"),
+            }
+        });
+        match (made, written.transpose()) {
+            // What it could not write says more.
+            (_, Err(error)) => Err(error),
+            (Ok(_), Ok(inspected)) => Ok(inspected),
+            (Err(source), Ok(_)) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(Error::Exists { path })
+            }
+            (Err(source), Ok(_)) => Err(self.io_error("create", Some(&name.file_name()), source)),
+        }
     }
 
     fn create_temporary(

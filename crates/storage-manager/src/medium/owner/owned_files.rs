@@ -66,6 +66,17 @@ impl Files for OwnedFiles {
         Ok(self.owned(self.files.create_file(name)?))
     }
 
+    fn create_whole(
+        &self,
+        image: ImageName,
+        virtual_size: u64,
+        write: &mut dyn FnMut(Arc<dyn MediumFile>) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        self.ownership.check()?;
+        let mut write = |file| write(self.owned(file));
+        self.files.create_whole(image, virtual_size, &mut write)
+    }
+
     fn create_unnamed_file(&self) -> io::Result<Box<dyn UnnamedFile>> {
         self.ownership.check()?;
         let unnamed = self.files.create_unnamed_file()?;
@@ -135,6 +146,10 @@ impl Files for OwnedFiles {
     fn end_branch(&self, source: ImageName) -> io::Result<()> {
         self.ownership.check()?;
         self.files.end_branch(source)
+    }
+
+    fn fails_in_doubt(&self) -> bool {
+        self.files.fails_in_doubt()
     }
 
     fn has_raw_operations(&self) -> bool {

@@ -106,8 +106,14 @@ impl FileChains {
         if let Err((error, journal_unknown)) = settled {
             // What cannot be undone now is at the next attach: both images hold everything, and while the journal is
             // there the VDI is not opened.
-            if journal_unknown {
-                let _ = names.begin(images);
+            if journal_unknown
+                && let Err(unwritten) = names.begin(images)
+                && images.files.fails_in_doubt()
+            {
+                // Without the journal the parent is the VDI's image, which must not be hidden then. With it, what is
+                // known of the names keeps the VDI closed.
+                self.log_undo(&pair, Some(&unwritten));
+                return Err(error.into());
             }
             let undone = self
                 .hide_parent(&pair, true)

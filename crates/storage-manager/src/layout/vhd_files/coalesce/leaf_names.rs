@@ -76,7 +76,10 @@ impl LeafNames {
         point("LVHDRT_coaleaf_before_remove_j").map_err(before)?;
         let journal = self.journal().file_name();
         let removed = images.files.remove(&journal);
-        removed.map_err(|source| before(images.io_error("remove", Some(&journal), source)))?;
+        removed.map_err(|source| {
+            let error = images.io_error("remove", Some(&journal), source);
+            (error, images.files.fails_in_doubt())
+        })?;
         images
             .sync_directory(&journal)
             .map_err(|error| (error, true))

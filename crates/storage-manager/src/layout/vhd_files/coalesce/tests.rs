@@ -296,8 +296,13 @@ impl Consumer {
     fn assert_kept(&self, found: &[u8], before: &[u8], context: &str) {
         let range = CONSUMED.start as usize..CONSUMED.end as usize;
         let flushed = self.flushed.load(Ordering::Acquire);
-        let oldest = found[range.clone()].iter().min().unwrap();
-        assert!(*oldest >= flushed, "{context}: {oldest} < {flushed}");
+        let (at, oldest) = (found[range.clone()].iter().enumerate())
+            .min_by_key(|(_, value)| **value)
+            .unwrap();
+        assert!(
+            *oldest >= flushed,
+            "{context}: {oldest} < {flushed} at byte {at}"
+        );
         assert!(found[..range.start] == before[..range.start], "{context}");
         assert!(found[range.end..] == before[range.end..], "{context}");
     }
