@@ -41,6 +41,22 @@ impl Group {
     ///
     /// A header is one sector, so it is never torn. `tests/crash.rs` shows all this.
     pub fn commit<T>(&self, edit: impl FnOnce(&mut VolumeGroup) -> Result<T>) -> Result<T> {
+        self.commit_as(&writer(), edit)
+    }
+
+    /// As [`Group::commit`], with a text that says this of who wrote it. Of an edit that takes nothing from chance, everybody who
+    /// makes it on the same group then writes the same bytes to the same places: it does not matter how their writes mix.
+    ///
+    /// # Errors
+    /// As [`Group::commit`].
+    ///
+    /// # Durability
+    /// As [`Group::commit`].
+    pub fn commit_as<T>(
+        &self,
+        writer: &Writer,
+        edit: impl FnOnce(&mut VolumeGroup) -> Result<T>,
+    ) -> Result<T> {
         let mut state = self.sound_state()?;
         state.group.changeable()?;
         let mut changed = VolumeGroup::clone(&state.group);
@@ -48,7 +64,7 @@ impl Group {
         if changed == *state.group {
             return Ok(value);
         }
-        self.write(&mut state, changed)?;
+        self.write(&mut state, changed, writer)?;
         Ok(value)
     }
 
@@ -72,11 +88,10 @@ impl Group {
         let mut state = self.sound_state()?;
         state.group.changeable()?;
         let same = VolumeGroup::clone(&state.group);
-        self.write(&mut state, same)
+        self.write(&mut state, same, &writer())
     }
 
-    fn write(&self, state: &mut State, mut changed: VolumeGroup) -> Result<()> {
-        let writer = writer();
+    fn write(&self, state: &mut State, mut changed: VolumeGroup, writer: &Writer) -> Result<()> {
         let next = state.group.sequence.checked_add(1);
         changed.sequence = next.ok_or_else(|| Error::Limit {
             what: "sequence number of the metadata",
@@ -84,9 +99,9 @@ impl Group {
             minimum: 0,
             maximum: u32::MAX.into(),
         })?;
-        stamp(&mut changed, &state.group, &writer);
+        stamp(&mut changed, &state.group, writer);
         changed.changeable()?;
-        let text = changed.to_text(&writer);
+        let text = changed.to_text(writer);
         // What LVM2 does too: a text that cannot be read back as what was meant is never written. Reading checks that the
         // group holds together.
         let read_back = VolumeGroup::parse(&text, &changed.name)?;
@@ -149,6 +164,17 @@ impl Group {
                 object: changed.name.clone(),
                 feature: "no metadata area that is written to".to_owned(),
             }),
+        }
+    }
+
+    /// Whether the devices hold what was read or written last: somebody else may have changed the group.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn is_current(&self) -> Result<bool> {
+        match self.verify_unchanged(&self.state()) {
+            Err(Error::Changed { .. }) => Ok(false),
+            verified => verified.map(|()| true),
         }
     }
 

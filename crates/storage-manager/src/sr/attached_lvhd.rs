@@ -261,6 +261,17 @@ impl AttachedSr for AttachedLvhd {
         changes.sm(ALLOCATION, allocation).sm(USE_VHD, "true")
     }
 
+    /// What is known of the owner record and the devices, and a group whose last change failed in the middle.
+    fn health(&self) -> Option<String> {
+        self.images
+            .health()
+            .or_else(|| self.kept()?.files.volumes().complaint())
+    }
+
+    fn has_changed(&self) -> Result<bool, Failure> {
+        self.images.has_changed()
+    }
+
     fn keeps_labels(&self) -> bool {
         self.keeps_labels
     }

@@ -15,19 +15,21 @@ use xenapi::Failure;
 
 use super::attached_lvhd::AttachedLvhd;
 use super::backend_error::{self as backend, Command};
+use super::owned_group::OwnedGroup;
 use super::vhd_files_sr::MediumGuard;
 use super::{ConfigChanges, SrParams};
 use crate::layout::lvhd::device::PhysicalDevice;
 use crate::layout::lvhd::journal::JournalId;
 use crate::layout::lvhd::management::{ManagementError, ManagementVolume};
 use crate::layout::lvhd::mgt::{Allocation, SrRecord};
-use crate::layout::lvhd::names;
 use crate::layout::lvhd::recovery::recover;
 use crate::layout::lvhd::volume_files::VolumeFiles;
-use crate::layout::lvhd::volumes::{Guard, Volumes};
+use crate::layout::lvhd::volumes::Volumes;
+use crate::layout::lvhd::{names, owner_volume};
 use crate::layout::vhd_files::VhdDirectory;
 use crate::layout::vhd_files::names::ImageFormat;
 use crate::medium::block_device::BlockDevice;
+use crate::medium::owner::Timing;
 use crate::medium::signature;
 
 /// Key of `device_config` that lets [`create`] overwrite what is on the devices.
@@ -42,13 +44,20 @@ pub const USE_VHD: &str = "use_vhd";
 /// Devices that an SR type has opened for one SR.
 pub struct LvhdMedium {
     /// All devices of the volume group.
-    pub devices: Vec<Arc<dyn BlockDevice>>,
+    pub devices: LvhdDevices,
     /// What keeps them for this SR until it is detached.
     pub guard: Arc<dyn MediumGuard>,
-    /// Asked before each change of the metadata: whether they are ours still. None for devices that nobody else reaches.
-    pub fence: Option<Guard>,
     /// What else is recorded of the SR.
     pub config_changes: ConfigChanges,
+}
+
+/// The devices of one SR.
+pub struct LvhdDevices {
+    /// All of them.
+    pub all: Vec<Arc<dyn BlockDevice>>,
+    /// The same by a way that keeps nothing back and gives up in time, for the owner record; none for devices that nobody
+    /// else reaches.
+    pub for_record: Option<Vec<Arc<dyn BlockDevice>>>,
 }
 
 /// The attached LVHD SRs of one SR type.
@@ -57,6 +66,8 @@ pub struct LvhdMedium {
 #[derive(Debug, Default)]
 pub struct LvhdSrs {
     slots: Mutex<BTreeMap<Uuid, Slot>>,
+    /// The waits for owner records.
+    timing: Timing,
 }
 
 type Slot = Arc<Mutex<Weak<AttachedLvhd>>>;
@@ -67,8 +78,11 @@ type Slot = Arc<Mutex<Weak<AttachedLvhd>>>;
 /// 16 when something is on a device, unless `device_config` has `force=true`; 77 when the group cannot be made.
 ///
 /// # Durability
-/// As [`Group::create`]; then the volume `MGT` is made, in one commit.
-pub fn create(params: &SrParams, devices: &[Arc<dyn BlockDevice>]) -> Result<(), Failure> {
+/// As [`Group::create`]; then, on devices that others reach, the volume of the owner record, then the volume `MGT`, each in one
+/// commit.
+pub fn create(params: &SrParams, devices: &LvhdDevices) -> Result<(), Failure> {
+    let is_shared = devices.for_record.is_some();
+    let devices = &*devices.all;
     let allocation = wanted_allocation(params)?.unwrap_or_default();
     let force = params
         .device_config
@@ -82,8 +96,12 @@ pub fn create(params: &SrParams, devices: &[Arc<dyn BlockDevice>]) -> Result<(),
         ..NewGroup::default()
     };
     let made = Group::create(physical(devices), &names::vg_name(params.sr_uuid), &new);
-    made.map_err(|error| group_failure(Command::SrCreate, &error))?;
-    let volumes = open_group(params, devices, Command::SrCreate)?;
+    let failed = |error| group_failure(Command::SrCreate, &error);
+    let group = made.map_err(failed)?;
+    if is_shared {
+        owner_volume::make_in_new(&group).map_err(failed)?;
+    }
+    let volumes = open_group(params, devices, None, Command::SrCreate)?;
     let record = SrRecord {
         uuid: params.sr_uuid,
         allocation,
@@ -186,6 +204,15 @@ fn kept_names(devices: &[Arc<dyn BlockDevice>]) -> Vec<(&'static str, String)> {
 }
 
 impl LvhdSrs {
+    /// With other waits for owner records, which must be the same on each machine that shares the devices.
+    #[cfg(test)]
+    pub(super) fn with_timing(timing: Timing) -> Self {
+        LvhdSrs {
+            slots: Mutex::default(),
+            timing,
+        }
+    }
+
     /// The SR if it is attached at this place already, else what is on the devices that `open` opens.
     pub fn attach(
         &self,
@@ -201,7 +228,7 @@ impl LvhdSrs {
             return Ok(sr);
         }
         let medium = open()?;
-        let sr = attach(params, place, medium)?;
+        let sr = attach(params, place, medium, &self.timing)?;
         *slot = Arc::downgrade(&sr);
         Ok(sr)
     }
@@ -220,14 +247,27 @@ fn attach(
     params: &SrParams,
     place: &str,
     medium: LvhdMedium,
+    timing: &Timing,
 ) -> Result<Arc<AttachedLvhd>, Failure> {
     let LvhdMedium {
         devices,
         guard,
-        fence,
         config_changes,
     } = medium;
-    let prepared = prepare(params, &devices, fence);
+    let (guard, owned) = match own(params, &devices, Command::SrAttach, timing) {
+        Ok(None) => (guard, None),
+        Ok(Some(owned)) => {
+            guard.note_owner(owned.ownership());
+            let owned = Arc::new(owned.behind(guard));
+            let guard: Arc<dyn MediumGuard> = owned.clone();
+            (guard, Some(owned))
+        }
+        Err(failure) => {
+            let _ = guard.release();
+            return Err(failure);
+        }
+    };
+    let prepared = prepare(params, &devices.all, owned.as_deref());
     let (files, management) = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => {
@@ -244,12 +284,9 @@ fn attach(
 fn prepare(
     params: &SrParams,
     devices: &[Arc<dyn BlockDevice>],
-    fence: Option<Guard>,
+    owned: Option<&OwnedGroup>,
 ) -> Result<(Arc<VolumeFiles>, Option<ManagementVolume>), Failure> {
-    let volumes = open_group(params, devices, Command::SrAttach)?;
-    if let Some(fence) = fence {
-        volumes.set_guard(fence);
-    }
+    let volumes = open_group(params, devices, owned, Command::SrAttach)?;
     let wanted = wanted_allocation(params)?.unwrap_or_default();
     let management = manage(params, &volumes, wanted)?;
     let kept = management.as_ref().map(|it| it.content().sr.allocation);
@@ -303,9 +340,27 @@ fn is_legacy(params: &SrParams, volumes: &Volumes) -> bool {
 /// Removes the SR from its devices.
 ///
 /// # Errors
-/// `SR_NOT_EMPTY` while a VDI is left; 51 while there is an image that cannot be read, or a volume that is none of an SR's.
-pub fn delete(params: &SrParams, devices: &[Arc<dyn BlockDevice>]) -> Result<(), Failure> {
-    let volumes = open_group(params, devices, Command::SrDelete)?;
+/// `SR_NOT_EMPTY` while a VDI is left; 51 while there is an image that cannot be read, or a volume that is none of an SR's; 16
+/// while another storage manager has the SR.
+pub fn delete(params: &SrParams, devices: &LvhdDevices) -> Result<(), Failure> {
+    let owned = own(params, devices, Command::SrDelete, &Timing::default())?;
+    let deleted = delete_owned(params, &devices.all, owned.as_ref());
+    if let Some(owned) = &owned {
+        match deleted {
+            // Its record is gone with the group.
+            Ok(()) => owned.abandon(),
+            Err(_) => owned.release()?,
+        }
+    }
+    deleted
+}
+
+fn delete_owned(
+    params: &SrParams,
+    devices: &[Arc<dyn BlockDevice>],
+    owned: Option<&OwnedGroup>,
+) -> Result<(), Failure> {
+    let volumes = open_group(params, devices, owned, Command::SrDelete)?;
     require_no_strangers(&volumes)?;
     let files = Arc::new(VolumeFiles::new(volumes.clone(), Allocation::Thick));
     recover(&files);
@@ -346,19 +401,47 @@ fn require_no_strangers(volumes: &Volumes) -> Result<(), Failure> {
     Err(Failure::backend(51, "LV remove failed", &detail, ""))
 }
 
+/// Takes devices for the SR that others reach too.
+fn own(
+    params: &SrParams,
+    devices: &LvhdDevices,
+    command: Command,
+    timing: &Timing,
+) -> Result<Option<OwnedGroup>, Failure> {
+    let Some(for_record) = &devices.for_record else {
+        return Ok(None);
+    };
+    let open = || {
+        let group = Group::open(physical(for_record));
+        let group = group.map_err(|error| group_failure(command, &error))?;
+        require_name(params, &group.volume_group().name)?;
+        Ok(group)
+    };
+    OwnedGroup::take(params.sr_uuid, open, command, timing).map(Some)
+}
+
 /// Reads the volume group of the SR.
 fn open_group(
     params: &SrParams,
     devices: &[Arc<dyn BlockDevice>],
+    owned: Option<&OwnedGroup>,
     command: Command,
 ) -> Result<Arc<Volumes>, Failure> {
-    let volumes = Volumes::open(devices).map_err(|error| group_failure(command, &error))?;
-    let (found, wanted) = (
-        volumes.index().group.name.clone(),
-        names::vg_name(params.sr_uuid),
-    );
+    let owner = owned.map(|owned| owned.ownership().clone());
+    let volumes = Volumes::open_owned(devices, owner);
+    let volumes = volumes.map_err(|error| group_failure(command, &error))?;
+    require_name(params, &volumes.index().group.name)?;
+    if let Some(owned) = owned {
+        owned.note_volumes(&volumes)?;
+    }
+    Ok(volumes)
+}
+
+/// Refuses the group of another SR.
+fn require_name(params: &SrParams, found: &str) -> Result<(), Failure> {
+    let wanted = names::vg_name(params.sr_uuid);
     if found == wanted {
-        return Ok(volumes);
+        return Ok(());
     }
     let detail = format!(
         "the devices hold the volume group {found}, and SR {} has {wanted}; give the devices of that one",
@@ -393,7 +476,7 @@ pub(super) fn in_use(detail: &str) -> Failure {
 }
 
 /// 47: the volume group cannot be had.
-fn unavailable(detail: &str) -> Failure {
+pub(super) fn unavailable(detail: &str) -> Failure {
     Failure::backend(47, "The SR is not available", detail, "")
 }
 
@@ -408,7 +491,7 @@ pub(super) fn management_failure(error: &dyn std::error::Error) -> Failure {
     )
 }
 
-fn group_failure(command: Command, error: &lvm::Error) -> Failure {
+pub(super) fn group_failure(command: Command, error: &lvm::Error) -> Failure {
     let detail = chain_text(error);
     match command {
         Command::SrCreate => Failure::backend(77, "Volume Group create failed", &detail, ""),

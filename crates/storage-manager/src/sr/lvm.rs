@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use xenapi::Failure;
 
-use super::lvhd::{self, LvhdMedium, LvhdSrs, in_use};
+use super::lvhd::{self, LvhdDevices, LvhdMedium, LvhdSrs, in_use};
 use super::vhd_files_sr::MediumGuard;
 use super::{AttachedSr, ConfigChanges, DriverInfo, KnownSr, SrParams, SrType};
 use crate::medium::block_device::BlockDevice;
@@ -107,7 +107,7 @@ impl SrType for LvmSr {
                 "",
             ));
         }
-        lvhd::create(params, &as_dyn(&open(&paths)?))
+        lvhd::create(params, &alone(&open(&paths)?))
     }
 
     fn probe(&self, params: &SrParams) -> Result<String, Failure> {
@@ -125,9 +125,8 @@ impl SrType for LvmSr {
         let sr = self.attached.attach(params, &place, || {
             let devices = open(&paths)?;
             Ok(LvhdMedium {
-                devices: as_dyn(&devices),
+                devices: alone(&devices),
                 guard: Arc::new(OpenDevices(devices)),
-                fence: None,
                 config_changes: ConfigChanges::default(),
             })
         })?;
@@ -135,7 +134,7 @@ impl SrType for LvmSr {
     }
 
     fn delete(&self, params: &SrParams) -> Result<(), Failure> {
-        lvhd::delete(params, &as_dyn(&open(&paths(params)?)?))
+        lvhd::delete(params, &alone(&open(&paths(params)?)?))
     }
 }
 
@@ -194,11 +193,16 @@ fn open(paths: &[PathBuf]) -> Result<Vec<Arc<LocalDevice>>, Failure> {
     devices.map_err(|error| open_failure(&error))
 }
 
-fn as_dyn(devices: &[Arc<LocalDevice>]) -> Vec<Arc<dyn BlockDevice>> {
+/// Devices without an owner record: the kernel keeps everybody else on this machine from them, and its page cache makes a
+/// device of this type one that no other machine may write to.
+fn alone(devices: &[Arc<LocalDevice>]) -> LvhdDevices {
     let devices = devices.iter().cloned();
-    devices
-        .map(|device| -> Arc<dyn BlockDevice> { device })
-        .collect()
+    LvhdDevices {
+        all: devices
+            .map(|device| -> Arc<dyn BlockDevice> { device })
+            .collect(),
+        for_record: None,
+    }
 }
 
 fn open_failure(error: &OpenError) -> Failure {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use xenapi::Failure;
 
 use super::backend_error as backend;
-use super::lvhd::{self, LvhdMedium, LvhdSrs};
+use super::lvhd::{self, LvhdDevices, LvhdMedium, LvhdSrs};
 use super::vhd_files_sr::MediumGuard;
 use super::{AttachedSr, ConfigChanges, DriverInfo, KnownSr, SrParams, SrType};
 use crate::layout::lun_per_vdi::{Look, LunSource};
@@ -144,6 +144,14 @@ impl LvmOHbaSr {
     }
 }
 
+/// A LUN that other machines may have too. Nothing of it is kept in memory, so that its record is read as it is.
+fn shared(devices: Vec<Arc<dyn BlockDevice>>) -> LvhdDevices {
+    LvhdDevices {
+        for_record: Some(devices.clone()),
+        all: devices,
+    }
+}
+
 impl SrType for LvmOHbaSr {
     fn info(&self) -> &'static DriverInfo {
         &INFO
@@ -167,7 +175,7 @@ impl SrType for LvmOHbaSr {
     /// Makes a volume group of the LUN. What is on it is refused, saying what it is, unless `device_config:force` is `true`.
     fn create(&self, params: &SrParams) -> Result<(), Failure> {
         let scsi_id = self.scsi_id(params)?;
-        lvhd::create(params, &self.open(&scsi_id)?)
+        lvhd::create(params, &shared(self.open(&scsi_id)?))
     }
 
     fn probe(&self, params: &SrParams) -> Result<String, Failure> {
@@ -183,9 +191,8 @@ impl SrType for LvmOHbaSr {
             .sm("multipathable", "true");
         let sr = self.attached.attach(params, &scsi_id, || {
             Ok(LvhdMedium {
-                devices: self.open(&scsi_id)?,
+                devices: shared(self.open(&scsi_id)?),
                 guard: Arc::new(OpenLun),
-                fence: None,
                 config_changes,
             })
         })?;
@@ -194,6 +201,6 @@ impl SrType for LvmOHbaSr {
 
     fn delete(&self, params: &SrParams) -> Result<(), Failure> {
         let scsi_id = self.scsi_id(params)?;
-        lvhd::delete(params, &self.open(&scsi_id)?)
+        lvhd::delete(params, &shared(self.open(&scsi_id)?))
     }
 }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use xenapi::Failure;
 
 use super::iscsi_config::{IscsiConfig, session_list};
-use super::lvhd::{self, LvhdMedium, LvhdSrs};
+use super::lvhd::{self, LvhdDevices, LvhdMedium, LvhdSrs};
 use super::vhd_files_sr::MediumGuard;
 use super::{AttachedSr, ConfigChanges, DriverInfo, KnownSr, SrParams, SrType, backend_error};
 use crate::layout::lun_per_vdi::{Look, LunSource};
 use crate::medium::block_device::BlockDevice;
 use crate::medium::iscsi::{IscsiDevice, IscsiLuns};
+use crate::medium::owner::Ownership;
 use crate::medium::probe_document::ProbeDocument;
 
 /// The texts are XenServer's.
@@ -112,6 +113,11 @@ impl MediumGuard for Sessions {
         Ok(())
     }
 
+    fn note_owner(&self, ownership: &Arc<Ownership>) {
+        let gate = ownership.clone();
+        self.0.ask_before_repeating(Arc::new(move || gate.check()));
+    }
+
     fn health(&self) -> Option<String> {
         self.0.health()
     }
@@ -120,7 +126,7 @@ impl MediumGuard for Sessions {
 /// The LUN that a configuration names, and what it was reached by.
 struct FoundLun {
     luns: Arc<IscsiLuns>,
-    device: Arc<dyn BlockDevice>,
+    devices: LvhdDevices,
     sessions: String,
     session_count: usize,
     scsi_id: String,
@@ -161,12 +167,12 @@ impl SrType for LvmoIscsiSr {
     /// # Errors
     /// 96 with the list of targets, 107 with the list of LUNs, where one must be chosen.
     fn create(&self, params: &SrParams) -> Result<(), Failure> {
-        with_lun(params, |device| lvhd::create(params, &[device]))
+        with_lun(params, |devices| lvhd::create(params, devices))
     }
 
     /// The SR on the LUN; without a LUN the failure lists those that there are.
     fn probe(&self, params: &SrParams) -> Result<String, Failure> {
-        with_lun(params, |device| lvhd::probe(params, &[device]))
+        with_lun(params, |devices| lvhd::probe(params, &devices.all))
     }
 
     fn attach(&self, params: &SrParams) -> Result<Arc<dyn AttachedSr>, Failure> {
@@ -186,9 +192,8 @@ impl SrType for LvmoIscsiSr {
                 config_changes = config_changes.device("multiSession", found.sessions);
             }
             Ok(LvhdMedium {
-                devices: vec![found.device],
+                devices: found.devices,
                 guard: Arc::new(Sessions(found.luns)),
-                fence: None,
                 config_changes,
             })
         })?;
@@ -196,17 +201,17 @@ impl SrType for LvmoIscsiSr {
     }
 
     fn delete(&self, params: &SrParams) -> Result<(), Failure> {
-        with_lun(params, |device| lvhd::delete(params, &[device]))
+        with_lun(params, |devices| lvhd::delete(params, devices))
     }
 }
 
 /// Does something with the LUN and logs out again.
 fn with_lun<T>(
     params: &SrParams,
-    work: impl FnOnce(Arc<dyn BlockDevice>) -> Result<T, Failure>,
+    work: impl FnOnce(&LvhdDevices) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let found = find(params)?;
-    let result = work(found.device);
+    let result = work(&found.devices);
     found.luns.release();
     result
 }
@@ -249,9 +254,14 @@ fn find(params: &SrParams) -> Result<FoundLun, Failure> {
     let device = luns
         .open(&scsi_id)
         .map_err(|error| device_missing(&error))?;
+    let for_record = luns.open_for_record(&scsi_id);
+    let for_record = for_record.map_err(|error| device_missing(&error))?;
     Ok(FoundLun {
         luns,
-        device,
+        devices: LvhdDevices {
+            all: vec![device],
+            for_record: Some(vec![for_record]),
+        },
         sessions: session_list,
         session_count,
         scsi_id,

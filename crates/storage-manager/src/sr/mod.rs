@@ -21,6 +21,7 @@ mod lvmoiscsi;
 mod nfs;
 mod nfs_config;
 mod nfs_probe;
+mod owned_group;
 pub mod vhd_files_sr;
 
 use std::collections::{BTreeMap, BTreeSet};

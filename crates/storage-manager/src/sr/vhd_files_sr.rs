@@ -49,6 +49,11 @@ pub trait MediumGuard: Send + Sync + Debug {
         None
     }
 
+    /// Tells that the medium was taken by this record: what a lost connection kept back is written only if that still holds.
+    fn note_owner(&self, ownership: &Arc<Ownership>) {
+        let _ = ownership;
+    }
+
     /// As [`AttachedSr::health`]; what the owner record has to complain of is told without it.
     fn health(&self) -> Option<String> {
         None
@@ -119,10 +124,14 @@ pub fn take_ownership(
     store: Arc<dyn OwnerStore>,
     command: Command,
 ) -> Result<Arc<Ownership>, Failure> {
+    Ownership::take(store, &holder(sr_uuid)).map_err(|error| backend::owner(command, &error))
+}
+
+/// What the record of an SR says to others of this storage manager.
+pub(super) fn holder(sr_uuid: Uuid) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let process = std::process::id();
-    let holder = format!("process {process} on {} (SR {sr_uuid})", host.trim());
-    Ownership::take(store, &holder).map_err(|error| backend::owner(command, &error))
+    format!("process {process} on {} (SR {sr_uuid})", host.trim())
 }
 
 /// An attached SR of VHD files.

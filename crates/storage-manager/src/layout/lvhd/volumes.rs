@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use lvm::device::Device;
 use lvm::group::Group;
@@ -17,9 +18,10 @@ use super::volume::Volume;
 use crate::io::fault;
 use crate::medium::block_device::BlockDevice;
 use crate::medium::files::MAX_ENTRIES;
+use crate::medium::owner::{OwnedDevice, Ownership};
 
-/// Asked before each change of the metadata: whether the SR is still ours.
-pub type Guard = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+/// Time between two tries to read a group again of which it is not known whether its last commit counts.
+const RELOAD_EVERY: Duration = Duration::from_secs(3);
 
 /// A change of the metadata, which may be tried on a copy first.
 pub type Edit<'a> = dyn Fn(&mut VolumeGroup) -> lvm::Result<()> + 'a;
@@ -30,7 +32,11 @@ pub struct Volumes {
     group: Group,
     /// In the order of the group's physical volumes.
     devices: Arc<[Arc<dyn BlockDevice>]>,
-    guard: RwLock<Option<Guard>>,
+    /// Asked before each change of the metadata: whether the SR is still ours.
+    owner: Option<Arc<Ownership>>,
+    /// Why the last commit failed in the middle, until the group has been read again.
+    doubt: Mutex<Option<String>>,
+    this: Weak<Volumes>,
     /// Held by whoever changes the metadata. Taken before a volume is held.
     changing: Mutex<()>,
     index: RwLock<Arc<Index>>,
@@ -114,6 +120,22 @@ fn file_of(volume: &LogicalVolume) -> Option<String> {
 impl Volumes {
     /// Reads the volume group that lies on these devices.
     pub fn open(devices: &[Arc<dyn BlockDevice>]) -> lvm::Result<Arc<Self>> {
+        Self::open_owned(devices, None)
+    }
+
+    /// The same, for the owner of the SR on the devices: as long as he is one he may change the group.
+    pub fn open_owned(
+        devices: &[Arc<dyn BlockDevice>],
+        owner: Option<Arc<Ownership>>,
+    ) -> lvm::Result<Arc<Self>> {
+        let devices: Vec<Arc<dyn BlockDevice>> = devices
+            .iter()
+            .map(|device| match &owner {
+                None => device.clone(),
+                Some(owner) => Arc::new(OwnedDevice::new(device.clone(), owner.clone())),
+            })
+            .collect();
+        let devices = &*devices;
         let physical = devices.iter().map(|device| {
             let device: Arc<dyn Device> = Arc::new(PhysicalDevice(device.clone()));
             device
@@ -130,11 +152,13 @@ impl Volumes {
                 }
             }
         }
-        Ok(Arc::new(Volumes {
+        Ok(Arc::new_cyclic(|this| Volumes {
             path: Path::new("/dev").join(&now.name),
             group,
             devices: ordered.into(),
-            guard: RwLock::default(),
+            owner,
+            doubt: Mutex::default(),
+            this: this.clone(),
             changing: Mutex::default(),
             index: RwLock::new(Arc::new(Index::new(now))),
             open: Mutex::default(),
@@ -156,9 +180,19 @@ impl Volumes {
         &self.group
     }
 
-    /// Names who is asked before each change of the metadata.
-    pub fn set_guard(&self, guard: Guard) {
-        *self.guard.write().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    /// Why the metadata cannot be changed now, for an operator; none while it can.
+    pub fn complaint(&self) -> Option<String> {
+        let doubt = self.doubt();
+        let why = doubt.as_ref()?;
+        Some(format!(
+            "a change of the volume group {} failed in the middle ({why}); VDIs that are open work on, and the group is changed again when it could be read, which is tried every {} s",
+            self.path.display(),
+            RELOAD_EVERY.as_secs()
+        ))
+    }
+
+    fn doubt(&self) -> MutexGuard<'_, Option<String>> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The group as it is now.
@@ -176,17 +210,90 @@ impl Volumes {
         self.commit_in(&turn, edit)
     }
 
-    /// Waits for the right to change the metadata.
+    /// Waits for the right to change the metadata. After a commit that failed in the middle the group is read again first.
     pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+        let turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // When it cannot be read the commit tells.
+        if self.doubt().is_some()
+            && let Err(error) = self.settle_doubt(&turn)
+        {
+            tracing::debug!(%error, "a volume group cannot be read again yet");
+        }
+        turn
+    }
+
+    /// Reads the group again after a commit that failed in the middle: it counts, or it does not. Open volumes follow.
+    ///
+    /// Whoever changes the group has the turn and holds no volume yet.
+    fn settle_doubt(&self, turn: &MutexGuard<'_, ()>) -> io::Result<()> {
+        // What another owner has made of the group is nothing that this one may follow.
+        if self.owner.as_ref().is_some_and(|owner| !owner.is_valid()) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.group.reload().map_err(io_error)?;
+        // After a failed flush a device may show what it has lost.
+        self.group.rewrite().map_err(io_error)?;
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.show(turn);
+        for volume in open.values().filter_map(Weak::upgrade) {
+            let mut volumes = now.group.logical_volumes.iter();
+            let found = volumes.find(|found| found.id == *volume.id());
+            let mut placed = volume.hold();
+            match found.map(|found| now.group.map(&found.name)) {
+                Some(Ok(map)) => placed.place(map),
+                Some(Err(error)) => return Err(io_error(error)),
+                None => placed.remove(),
+            }
+        }
+        drop(open);
+        *self.doubt() = None;
+        tracing::info!(group = %self.path.display(), "the volume group was read again after a change that failed in the middle");
+        Ok(())
+    }
+
+    /// Shows readers the group as it is now.
+    fn show(&self, _turn: &MutexGuard<'_, ()>) -> Arc<Index> {
+        let index = Arc::new(self.index().after(self.group.volume_group()));
+        let mut shown = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        shown.clone_from(&index);
+        index
+    }
+
+    /// Notes that a commit may have failed in the middle, and looks at the group from time to time until it can be read.
+    fn note_failure(&self, error: &lvm::Error) {
+        if !self.group.is_poisoned() {
+            return;
+        }
+        let mut doubt = self.doubt();
+        if doubt.is_some() {
+            return;
+        }
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+        *doubt = Some(format!("{error}{}", cause.unwrap_or_default()));
+        drop(doubt);
+        tracing::error!(group = %self.path.display(), %error, "a change of a volume group failed in the middle; it is read again before the next");
+        let this = self.this.clone();
+        let looking = std::thread::Builder::new().name("lvhd-reload".to_owned());
+        let looking = looking.spawn(move || {
+            loop {
+                std::thread::sleep(RELOAD_EVERY);
+                let Some(volumes) = this.upgrade() else {
+                    return;
+                };
+                drop(volumes.turn());
+                if volumes.doubt().is_none() {
+                    return;
+                }
+            }
+        });
+        if let Err(error) = looking {
+            tracing::warn!(%error, "no thread to look after a volume group; the next change of it does");
+        }
     }
 
     /// Asks whether the SR is still ours.
     fn require_ours(&self) -> io::Result<()> {
-        match &*self.guard.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(guard) => guard(),
-            None => Ok(()),
-        }
+        self.owner.as_ref().map_or(Ok(()), |owner| owner.check())
     }
 
     /// Finds out, right after a commit in which a device failed, whether the devices hold the change, and makes that certain.
@@ -202,37 +309,36 @@ impl Volumes {
         Ok(now != *before.group)
     }
 
-    /// Shows readers what the group is.
-    fn publish(&self) {
-        let index = Arc::new(self.index().after(self.group.volume_group()));
-        *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
-    }
-
     /// As [`Volumes::commit`], for whoever has the turn.
-    pub(super) fn commit_in(&self, _turn: &MutexGuard<'_, ()>, edit: &Edit<'_>) -> io::Result<()> {
+    pub(super) fn commit_in(&self, turn: &MutexGuard<'_, ()>, edit: &Edit<'_>) -> io::Result<()> {
         self.require_ours()?;
         fault::point("volume group: commit")?;
         let was_sound = !self.group.is_poisoned();
         if let Err(error) = self.group.commit(edit) {
             let failed_inside = was_sound && self.group.is_poisoned();
             if !(failed_inside && self.is_made_after_all().unwrap_or(false)) {
+                self.note_failure(&error);
                 return Err(io_error(error));
             }
             tracing::warn!(volume_group = %self.path.display(), %error, "a volume group was changed, although a device failed meanwhile");
         }
-        self.publish();
+        self.show(turn);
         Ok(())
     }
 
     /// Takes over what the devices have grown by.
     pub fn grow(&self) -> lvm::Result<()> {
-        let _turn = self.turn();
+        let turn = self.turn();
         let grown = self.group.grow();
-        if grown.is_err() && self.group.is_poisoned() {
-            self.is_made_after_all()?;
+        if let Err(error) = &grown
+            && self.group.is_poisoned()
+            && let Err(unknown) = self.is_made_after_all()
+        {
+            self.note_failure(error);
+            return Err(unknown);
         }
         // Also when the group has grown and then a label could not be written.
-        self.publish();
+        self.show(&turn);
         grown
     }
 
@@ -360,8 +466,9 @@ impl std::fmt::Debug for Volumes {
 pub fn io_error(error: lvm::Error) -> io::Error {
     let kind = match error.kind() {
         ErrorKind::Poisoned => {
-            let text =
-                format!("{error}: see to its devices, then unplug the SR's PBD and plug it again");
+            let text = format!(
+                "{error}: see to its devices; it is read again every few seconds, and by the next change"
+            );
             return io::Error::other(text);
         }
         ErrorKind::NoSpace => io::ErrorKind::StorageFull,

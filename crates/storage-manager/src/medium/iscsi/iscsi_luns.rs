@@ -1,8 +1,9 @@
 //! The LUNs of a target, over all sessions with it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use super::device::IscsiDevice;
@@ -11,10 +12,23 @@ use super::session::Session;
 use crate::layout::lun_per_vdi::{Look, Lun, LunSource};
 use crate::medium::block_device::BlockDevice;
 use crate::medium::multipath::Multipath;
-use crate::medium::unflushed::Unflushed;
+use crate::medium::unflushed::{Guard, Unflushed};
 
 /// How long paths that have all failed are tried before I/O fails.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The same for the owner record of an SR, which speaks of a time that goes on.
+const RECORD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who is asked before anything is written again.
+#[derive(Clone, Default)]
+struct Gate(Arc<OnceLock<Guard>>);
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gate(set: {})", self.0.get().is_some())
+    }
+}
 
 /// Where a LUN is found: the session's place among the sessions, and the LUN's number.
 type Place = (usize, u16);
@@ -29,6 +43,8 @@ pub struct IscsiLuns {
     sessions: Mutex<Vec<Arc<Session>>>,
     known: Mutex<Known>,
     open: Mutex<BTreeMap<String, Weak<dyn BlockDevice>>>,
+    /// Asked before anything is written again that a target may have forgotten.
+    gate: Gate,
     /// Held while a LUN is opened: two who come at once get one device.
     opening: Mutex<()>,
 }
@@ -50,8 +66,52 @@ impl IscsiLuns {
             sessions: Mutex::new(sessions),
             known: Mutex::default(),
             open: Mutex::default(),
+            gate: Gate::default(),
             opening: Mutex::default(),
         }
+    }
+
+    /// Names who is asked before what was written and not flushed is written again after a target was away. It is named once.
+    pub fn ask_before_repeating(&self, gate: Guard) {
+        let _ = self.gate.0.set(gate);
+    }
+
+    /// A LUN for an owner record: nothing is written a second time, and what a target does not answer soon fails.
+    ///
+    /// # Errors
+    /// As [`LunSource::open`].
+    pub fn open_for_record(&self, scsi_id: &str) -> io::Result<Arc<dyn BlockDevice>> {
+        let device: Arc<dyn BlockDevice> = self.paths(scsi_id, RECORD_PATIENCE)?;
+        Ok(device)
+    }
+
+    fn paths(&self, scsi_id: &str, patience: Duration) -> io::Result<Arc<Multipath>> {
+        let mut devices = self.devices(Look::Known)?;
+        devices.retain(|device| self.is_shown(scsi_id) && device.identity().scsi_id == scsi_id);
+        for (index, device) in devices.iter().enumerate() {
+            let mut before = devices[..index].iter();
+            if let Some(twin) = before.find(|it| Arc::ptr_eq(it.session(), device.session())) {
+                let text = format!(
+                    "LUNs {} and {} of {} both have the SCSI id {scsi_id}, and may be two disks; give one of them another id",
+                    twin.lun(),
+                    device.lun(),
+                    self.name
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+        }
+        let paths: Vec<Arc<dyn BlockDevice>> = devices
+            .into_iter()
+            .map(|device| device as Arc<dyn BlockDevice>)
+            .collect();
+        if paths.is_empty() {
+            let text = format!(
+                "{} shows no LUN {scsi_id}; see that it is mapped to this initiator",
+                self.name
+            );
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+        Multipath::with_patience(paths, patience).map_err(io::Error::other)
     }
 
     fn sessions(&self) -> Vec<Arc<Session>> {
@@ -172,33 +232,9 @@ impl LunSource for IscsiLuns {
         if let Some(device) = known {
             return Ok(device);
         }
-        let mut devices = self.devices(Look::Known)?;
-        devices.retain(|device| self.is_shown(scsi_id) && device.identity().scsi_id == scsi_id);
-        for (index, device) in devices.iter().enumerate() {
-            let mut before = devices[..index].iter();
-            if let Some(twin) = before.find(|it| Arc::ptr_eq(it.session(), device.session())) {
-                let text = format!(
-                    "LUNs {} and {} of {} both have the SCSI id {scsi_id}, and may be two disks; give one of them another id",
-                    twin.lun(),
-                    device.lun(),
-                    self.name
-                );
-                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-            }
-        }
-        let paths: Vec<Arc<dyn BlockDevice>> = devices
-            .into_iter()
-            .map(|device| device as Arc<dyn BlockDevice>)
-            .collect();
-        if paths.is_empty() {
-            let text = format!(
-                "{} shows no LUN {scsi_id}; see that it is mapped to this initiator",
-                self.name
-            );
-            return Err(io::Error::new(io::ErrorKind::NotFound, text));
-        }
-        let all = Multipath::with_patience(paths, PATIENCE).map_err(io::Error::other)?;
-        let device = Unflushed::wrap(all, None);
+        let gate = self.gate.0.clone();
+        let guard: Guard = Arc::new(move || gate.get().map_or(Ok(()), |gate| gate()));
+        let device = Unflushed::wrap(self.paths(scsi_id, PATIENCE)?, Some(guard));
         let mut open = lock(&self.open);
         open.retain(|_, device| device.strong_count() > 0);
         open.insert(scsi_id.to_owned(), Arc::downgrade(&device));

@@ -2,7 +2,8 @@
 //!
 //! `record` is the record, `protocol` how it is taken and renewed (pure but for the store and the clock that it is given), `process`
 //! tells whether a holder on this machine is dead, `ownership` keeps a record renewed and answers [`Ownership::check`],
-//! `owned_files` asks that before every write, `file_store` keeps the record in a file of the SR.
+//! `owned_files` and `owned_device` ask that before every write, `file_store` keeps the record in a file of the SR; an SR on a
+//! volume group keeps it in a volume, see `layout::lvhd::owner_volume`.
 //!
 //! | wait | how long | why |
 //! |---|---|---|
@@ -17,6 +18,7 @@
 //! that is stopped as a whole and goes on notices at its next renewal, 5 s at most.
 
 mod file_store;
+mod owned_device;
 mod owned_files;
 mod ownership;
 mod process;
@@ -29,6 +31,7 @@ mod simulation;
 mod tests;
 
 pub use file_store::{FileOwnerStore, OWNER_NAME};
+pub use owned_device::OwnedDevice;
 pub use owned_files::OwnedFiles;
 pub use ownership::{CHECK_WAIT, NotOwner, Ownership};
 pub use protocol::{OwnerError, OwnerStore, Timing};

@@ -242,6 +242,44 @@ impl Ownership {
         released
     }
 
+    /// Removes the place of the record, while it still is owned and its record is not renewed any more, and lets go of it. When
+    /// that took no longer than `fast`, the record is written as free where it was: nobody can have another there so soon. Else it stays
+    /// as it was, and whoever finds it waits until it has expired. When the place cannot be removed, this is
+    /// [`Ownership::release`].
+    ///
+    /// # Errors
+    /// As [`Ownership::release`].
+    pub fn release_after(
+        &self,
+        fast: Duration,
+        remove: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), OwnerError> {
+        self.stop();
+        let began = self.shared.clock.now();
+        let removed = match self.is_valid() {
+            true => remove(),
+            false => Err(io::ErrorKind::PermissionDenied.into()),
+        };
+        let took = self.shared.clock.now().saturating_sub(began);
+        match removed {
+            Ok(()) if took >= fast => {
+                let mut state = self.shared.lock();
+                if state.standing == Standing::Ours {
+                    state.standing = Standing::Released;
+                }
+                self.shared.valid_until.store(0, Ordering::Release);
+                drop(state);
+                self.shared.leave_living();
+                Ok(())
+            }
+            Ok(()) => self.release(),
+            Err(error) => {
+                tracing::warn!(record.place = self.shared.store.place(), %error, "the place of an owner record stays; the next attach uses it");
+                self.release()
+            }
+        }
+    }
+
     /// Until when it is valid as things are.
     #[cfg(test)]
     pub(super) fn valid_until(&self) -> Duration {
