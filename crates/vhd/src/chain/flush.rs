@@ -106,6 +106,17 @@ impl Writer {
     }
 }
 
+/// Poisons a chain when a flush is unwound by a panic: what the flush had in hand is lost, and no later flush would write it.
+struct PoisonedByPanic<'a>(&'a Chain);
+
+impl Drop for PoisonedByPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison();
+        }
+    }
+}
+
 impl Chain {
     /// Puts every write that has returned on stable storage.
     ///
@@ -155,6 +166,7 @@ impl Chain {
             return Ok(());
         }
         let covered = writer.writes.load(Ordering::Acquire);
+        let _unwinding = PoisonedByPanic(self);
         match self.publish(writer, &mut published) {
             Ok(()) => {
                 published.writes = covered;
