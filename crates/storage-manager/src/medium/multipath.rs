@@ -5,14 +5,16 @@
 //!
 //! A write that failed on one path is written again over another, although the first may still carry it out late. The bytes
 //! are the same, so that this matters only to somebody who overwrites them at once; a path whose end the device knows of
-//! (a session that was dropped) carries nothing out any more.
+//! (a session that was dropped) carries nothing out any more. Who owns the device is asked before anything is written again.
 
+use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::block_device::{BlockDevice, DeviceIdentity};
+use super::unflushed::Guard;
 
 /// Most paths to one device.
 pub const MAX_PATHS: usize = 32;
@@ -64,12 +66,13 @@ pub enum Error {
 }
 
 /// A device behind several paths.
-#[derive(Debug)]
 pub struct Multipath {
     identity: DeviceIdentity,
     paths: Vec<Path>,
     /// How long paths that have all failed are tried again before I/O fails.
     patience: Duration,
+    /// Asked before a change is tried again; none where nobody else can own the device.
+    guard: Option<Guard>,
     /// The path that is used.
     chosen: AtomicUsize,
     prober: Arc<Prober>,
@@ -94,13 +97,15 @@ struct Prober {
 impl Multipath {
     /// Makes one device of the paths to it; the first that works is used first.
     pub fn new(paths: Vec<Arc<dyn BlockDevice>>) -> Result<Arc<Self>, Error> {
-        Self::with_patience(paths, Duration::ZERO)
+        Self::with_patience(paths, Duration::ZERO, None)
     }
 
-    /// As [`Multipath::new`]; when all paths have failed they are tried for `patience` before I/O fails.
+    /// As [`Multipath::new`]; when all paths have failed they are tried for `patience` before I/O fails, and `guard` is asked
+    /// before a change is tried again.
     pub fn with_patience(
         paths: Vec<Arc<dyn BlockDevice>>,
         patience: Duration,
+        guard: Option<Guard>,
     ) -> Result<Arc<Self>, Error> {
         let identity = match paths.first() {
             Some(first) => first.identity(),
@@ -134,6 +139,7 @@ impl Multipath {
             identity,
             paths: paths.collect(),
             patience,
+            guard,
             chosen: AtomicUsize::new(0),
             prober: Arc::default(),
             own: own.clone(),
@@ -147,6 +153,22 @@ impl Multipath {
             failure: lock(&path.failure).clone(),
         };
         self.paths.iter().map(status).collect()
+    }
+
+    /// As [`Multipath::with_path`] for what changes the device: the guard is asked before it is done again.
+    fn change<T>(&self, operation: impl Fn(&dyn BlockDevice) -> io::Result<T>) -> io::Result<T> {
+        let tried = AtomicBool::new(false);
+        self.with_path(|path| {
+            if tried.swap(true, Ordering::Relaxed)
+                && let Some(guard) = &self.guard
+            {
+                let refusal = |error: io::Error| {
+                    io::Error::new(io::ErrorKind::PermissionDenied, error.to_string())
+                };
+                guard().map_err(refusal)?;
+            }
+            operation(path)
+        })
     }
 
     /// Runs `operation` over one path after the other until it succeeds, or the device itself refuses it, or patience ends.
@@ -261,6 +283,15 @@ impl Multipath {
     }
 }
 
+impl fmt::Debug for Multipath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Multipath")
+            .field("identity", &self.identity)
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for Multipath {
     fn drop(&mut self) {
         self.prober.stopped.notify_all();
@@ -329,20 +360,20 @@ impl BlockDevice for Multipath {
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.with_path(|path| path.write_at(data, offset))
+        self.change(|path| path.write_at(data, offset))
     }
 
     /// The cache is the device's and not the path's: flushing over one path flushes what came over all.
     fn flush(&self) -> io::Result<()> {
-        self.with_path(|path| path.flush())
+        self.change(|path| path.flush())
     }
 
     fn write_zeroes_at(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.with_path(|path| path.write_zeroes_at(offset, length))
+        self.change(|path| path.write_zeroes_at(offset, length))
     }
 
     fn unmap(&self, offset: u64, length: u64) -> io::Result<bool> {
-        self.with_path(|path| path.unmap(offset, length))
+        self.change(|path| path.unmap(offset, length))
     }
 
     fn resets(&self) -> u64 {

@@ -98,3 +98,25 @@ fn paths_to_different_devices_are_refused() {
         Error::NoPath { .. }
     ));
 }
+
+/// The device may have become another's while the first path was waited for.
+#[test]
+fn a_change_is_repeated_only_when_the_guard_allows() {
+    let medium = Medium::new(4096);
+    let (a, b) = (
+        MemoryPath::new(&medium, "36"),
+        MemoryPath::new(&medium, "36"),
+    );
+    let guard: Guard = Arc::new(|| Err(io::Error::other("another serves it")));
+    let paths: Vec<Arc<dyn BlockDevice>> = vec![a.clone(), b.clone()];
+    let device = Multipath::with_patience(paths, Duration::from_secs(60), Some(guard)).unwrap();
+    device.write_at(&[1; 512], 0).unwrap();
+    a.is_broken.store(true, Ordering::SeqCst);
+    let error = device.write_at(&[2; 512], 0).unwrap_err();
+    assert!(error.to_string().contains("another serves it"), "{error}");
+    assert_eq!(b.used.load(Ordering::SeqCst), 0);
+    // A read does no harm.
+    let mut read = [0; 512];
+    device.read_at(&mut read, 0).unwrap();
+    assert_eq!(read[0], 1);
+}

@@ -24,10 +24,11 @@ const ALL_TARGETS: &str = "*";
 const MAX_SESSIONS: usize = 32;
 
 /// After how much silence a connection counts as lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(8);
 
-/// After how long a command fails that could not be carried out: time for a target to be restarted.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// After how long a command fails that could not be carried out. It is tried again for a minute, while a target is restarted, but
+/// not before the owner record was asked: an owner's writes must end within 10 s of its last look at the record.
+const DEADLINE: Duration = Duration::from_secs(9);
 
 /// After how much silence one of several connections counts as lost.
 const PATH_PATIENCE: Duration = Duration::from_secs(4);

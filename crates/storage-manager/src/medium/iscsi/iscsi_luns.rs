@@ -81,11 +81,16 @@ impl IscsiLuns {
     /// # Errors
     /// As [`LunSource::open`].
     pub fn open_for_record(&self, scsi_id: &str) -> io::Result<Arc<dyn BlockDevice>> {
-        let device: Arc<dyn BlockDevice> = self.paths(scsi_id, RECORD_PATIENCE)?;
+        let device: Arc<dyn BlockDevice> = self.paths(scsi_id, RECORD_PATIENCE, None)?;
         Ok(device)
     }
 
-    fn paths(&self, scsi_id: &str, patience: Duration) -> io::Result<Arc<Multipath>> {
+    fn paths(
+        &self,
+        scsi_id: &str,
+        patience: Duration,
+        guard: Option<Guard>,
+    ) -> io::Result<Arc<Multipath>> {
         let mut devices = self.devices(Look::Known)?;
         devices.retain(|device| self.is_shown(scsi_id) && device.identity().scsi_id == scsi_id);
         for (index, device) in devices.iter().enumerate() {
@@ -111,7 +116,7 @@ impl IscsiLuns {
             );
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
-        Multipath::with_patience(paths, patience).map_err(io::Error::other)
+        Multipath::with_patience(paths, patience, guard).map_err(io::Error::other)
     }
 
     fn sessions(&self) -> Vec<Arc<Session>> {
@@ -234,7 +239,8 @@ impl LunSource for IscsiLuns {
         }
         let gate = self.gate.0.clone();
         let guard: Guard = Arc::new(move || gate.get().map_or(Ok(()), |gate| gate()));
-        let device = Unflushed::wrap(self.paths(scsi_id, PATIENCE)?, Some(guard));
+        let paths = self.paths(scsi_id, PATIENCE, Some(guard.clone()))?;
+        let device = Unflushed::wrap(paths, Some(guard));
         let mut open = lock(&self.open);
         open.retain(|_, device| device.strong_count() > 0);
         open.insert(scsi_id.to_owned(), Arc::downgrade(&device));
