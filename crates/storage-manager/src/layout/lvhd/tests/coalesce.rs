@@ -18,10 +18,10 @@ type Contents = BTreeMap<Uuid, Vec<u8>>;
 const CONSUMED: std::ops::Range<u64> = 4 * MIB..5 * MIB;
 
 /// Every so many writes of data one is a point to fail and to die at: a merge has hundreds that are alike.
-const STRIDE: usize = 97;
+const STRIDE: usize = 197;
 
 /// As [`STRIDE`], of all points of a step under a consumer.
-const CONSUMED_STRIDE: usize = 3;
+const CONSUMED_STRIDE: usize = 5;
 
 fn chains(path: &Path, allocation: Allocation) -> (Arc<VolumeFiles>, Arc<FileChains>) {
     let (files, images) = attach(path, allocation);
