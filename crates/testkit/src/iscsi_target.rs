@@ -1,7 +1,7 @@
 //! iSCSI targets in user space: tgt, with as many LUNs, portals and accounts as a test wants, which can be killed and started again;
 //! and istgt, which serves LUN 0.
 //!
-//! Each listens on 127.0.0.1 on ports of its own and lives no longer than the test process, or [`LONGEST_LIFE`].
+//! Each listens on 127.0.0.1 on ports of its own and lives no longer than the test process, or `LONGEST_LIFE`.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
