@@ -13,7 +13,7 @@ use storage_manager::medium::files::{Access, Files};
 use storage_manager::medium::nfs::{NfsFiles, NfsOptions, NfsServer};
 use storage_manager::medium::owner::{FileOwnerStore, OWNER_NAME, OwnedFiles, Ownership, Timing};
 use testkit::nfs_server::NfsServer as Server;
-use testkit::wait;
+use testkit::{process, wait};
 
 /// Set for the child: version, options and path of the server.
 const CHILD: &str = "XENSM_TEST_NFS_FENCING";
@@ -99,14 +99,6 @@ impl Drop for Killed {
     }
 }
 
-fn signal(child: &Child, name: &str) {
-    let pid = child.id().to_string();
-    let sent = Command::new("kill")
-        .args([&format!("-{name}"), &pid])
-        .status();
-    assert!(sent.unwrap().success());
-}
-
 /// Everything but the record, which its owner renews.
 fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(directory)
@@ -143,7 +135,7 @@ fn a_manager_that_was_stopped_writes_nothing_after_another_took_over() {
         wait::until("the first one writes", PATIENCE, || {
             (is_whole("a") && is_whole("b")).then_some(())
         });
-        signal(&child.0, "STOP");
+        process::freeze(child.0.id());
         let owner = take(version, &options, &server.path, "the second");
         let files = open(version, &options, &server.path);
         for name in ["a", "b"] {
@@ -153,7 +145,7 @@ fn a_manager_that_was_stopped_writes_nothing_after_another_took_over() {
         }
         let before = contents(directory.path());
         assert!(before.values().flatten().all(|byte| *byte == b'2'));
-        signal(&child.0, "CONT");
+        process::signal(child.0.id(), "CONT");
         let ended = wait::until("the first one gives up", PATIENCE, || {
             child.0.try_wait().unwrap()
         });

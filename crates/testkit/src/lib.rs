@@ -7,5 +7,6 @@ pub mod iscsi_target;
 pub mod lvm_tools;
 pub mod nfs_server;
 pub mod postgres;
+pub mod process;
 pub mod tool;
 pub mod wait;

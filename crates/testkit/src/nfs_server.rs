@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use crate::{tool, wait};
+use crate::{process, tool, wait};
 
 /// How long it may take to serve.
 const READY: Duration = Duration::from_secs(30);
@@ -141,20 +141,20 @@ impl NfsServer {
             _input,
         }) = self.running.take()
         {
-            signal(pid, "KILL");
+            process::signal(pid, "KILL");
             drop(_input);
             let _ = keeper.wait();
         }
     }
 
-    /// Has it do nothing until [`NfsServer::resume`]: its connections stay.
+    /// Has it do nothing until [`NfsServer::resume`]: its connections stay. It answers nothing after this returned.
     pub fn freeze(&self) {
-        signal(self.pid(), "STOP");
+        process::freeze(self.pid());
     }
 
     /// Has it go on.
     pub fn resume(&self) {
-        signal(self.pid(), "CONT");
+        process::signal(self.pid(), "CONT");
     }
 
     /// Starts it again on the same ports, with another write verifier.
@@ -256,11 +256,6 @@ impl Drop for NfsServer {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn signal(pid: u32, name: &str) {
-    // One that is gone already is no failure.
-    let _ = tool::output(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]));
 }
 
 fn free_ports() -> (u16, u16) {
