@@ -4,6 +4,7 @@
 // Allowed in `io::libiscsi` and nowhere else; other crates forbid it.
 #![deny(unsafe_code)]
 
+pub mod array;
 mod config;
 mod copy;
 mod database;

@@ -8,7 +8,7 @@ pub mod iscsi;
 pub mod local_device;
 mod local_file;
 #[cfg(test)]
-mod memory_device;
+pub(crate) mod memory_device;
 pub mod multipath;
 pub mod nfs;
 pub mod owner;

@@ -7,6 +7,7 @@ use std::io;
 use uuid::Uuid;
 use xenapi::Failure;
 
+use crate::array::ArrayError;
 use crate::io::lock::LockError;
 use crate::layout::vhd_files::Error as LayoutError;
 use crate::layout::vhd_files::cbt::ChangedBlocksError;
@@ -188,6 +189,42 @@ pub fn layout(command: Command, sr_uuid: Uuid, error: &LayoutError) -> Failure {
             None => failed(command, &error.chain_text()),
         },
     }
+}
+
+/// The failure of an array.
+pub fn array(command: Command, sr_uuid: Uuid, error: &ArrayError) -> Failure {
+    let text = error.chain_text();
+    match error {
+        ArrayError::Missing { vdi, .. } => {
+            Failure::new("VDI_MISSING", [sr_uuid.to_string(), vdi.to_string()])
+        }
+        ArrayError::InUse { vdi, detail } => {
+            tracing::warn!(vdi.uuid = %vdi, detail, "an array refuses an operation on a volume that is in use");
+            vdi_in_use(command, *vdi)
+        }
+        ArrayError::Exists { .. } => Failure::backend(43, "The VDI already exists", &text, ""),
+        ArrayError::Size { .. } => Failure::backend(79, "VDI Invalid size", &text, ""),
+        ArrayError::Shrink { .. } => {
+            Failure::backend(79, "VDI Invalid size", "shrinking not allowed", "")
+        }
+        ArrayError::NoSpace { .. } => {
+            Failure::backend(44, "There is insufficient space", &text, "")
+        }
+        ArrayError::Unsupported { .. } => {
+            tracing::warn!(error = text, "an array cannot do what it was asked");
+            super::not_supported()
+        }
+        ArrayError::Fault { fault, .. } => fault.failure(&text),
+        ArrayError::Failed { .. } => failed(command, &text),
+    }
+}
+
+/// `VDI_IN_USE` by uuid, with the operation that the command is.
+pub fn vdi_in_use(command: Command, vdi: Uuid) -> Failure {
+    Failure::new(
+        "VDI_IN_USE",
+        [vdi.to_string(), command.operation().to_owned()],
+    )
 }
 
 /// The failure of `VDI.list_changed_blocks`.

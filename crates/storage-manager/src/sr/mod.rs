@@ -3,6 +3,7 @@
 //! Everything here is synchronous and positional. The server runs these calls on the bounded pool of threads of the SR they
 //! belong to, so that a medium that hangs exhausts nothing but its own SR.
 
+mod array_sr;
 mod attached_lvhd;
 mod backend_error;
 mod config_changes;
@@ -33,6 +34,7 @@ use xenapi::Failure;
 
 use crate::medium::hba::Sysfs;
 
+pub use array_sr::{ArraySrOptions, AttachedArraySr};
 pub use config_changes::{ConfigChanges, KnownSr};
 pub use ext::ExtSr;
 pub use file::FileSr;
@@ -111,6 +113,13 @@ pub enum SnapshotKind {
     Snapshot,
     /// `VDI.clone`: has no change-tracking log.
     Clone,
+}
+
+/// What the caller of a snapshot or a clone advises; drivers for which it means nothing pass over it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotHints {
+    /// `driver_params:epochhint`: what is snapshotted with one value belongs together, and shows the time of the first one.
+    pub epochhint: Option<String>,
 }
 
 /// What a snapshot or a clone left on the medium.
@@ -295,6 +304,18 @@ pub trait AttachedSr: Send + Sync {
     ) -> Result<SnapshotReport, Failure> {
         let _ = (source, new, kind);
         Err(not_supported())
+    }
+
+    /// As [`AttachedSr::snapshot_vdi`], with what the caller advises. For drivers that can follow it.
+    fn snapshot_vdi_hinted(
+        &self,
+        source: Uuid,
+        new: Uuid,
+        kind: SnapshotKind,
+        hints: &SnapshotHints,
+    ) -> Result<SnapshotReport, Failure> {
+        let _ = hints;
+        self.snapshot_vdi(source, new, kind)
     }
 
     /// Gives a VDI the content of another that shares its chain, in constant time: `VDI.revert`. Its uuid stays. The VDI

@@ -56,7 +56,11 @@ impl Trust {
         Ok(fingerprint)
     }
 
-    pub(super) fn client_config(&self) -> Result<Arc<ClientConfig>, Error> {
+    /// What the TLS layer needs to know a certificate.
+    ///
+    /// # Errors
+    /// A file without certificates, versions of TLS that the cryptography lacks.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, Error> {
         let provider = Arc::new(ring::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match self {
             Trust::CaFile(path) => authorities(path, &provider)?,

@@ -27,8 +27,8 @@ pub const MAX_TRANSFER: usize = 16 << 20;
 /// Most targets, and portals of one target, that are taken from a discovery.
 const MAX_DISCOVERED: usize = 4096;
 
-/// A user and the password that both sides know. It has no `Debug`.
-#[derive(Clone)]
+/// A user and the password that both sides know. Its `Debug` leaves the password out.
+#[derive(Clone, Debug)]
 pub struct Credentials {
     /// The name.
     pub user: String,

@@ -35,8 +35,11 @@ pub async fn run(call: &Call, name: &str, mut args: Args) -> Result<Value, Failu
         "destroy" => destroy(call, &vdi, &sr).await,
         "forget" => forget(call, &vdi).await,
         "update" => update(call, &vdi).await,
-        "snapshot" => vdi_snapshot::make(call, &vdi, SnapshotKind::Snapshot).await,
-        "clone" => clone(call, &vdi, &sr).await,
+        "snapshot" => {
+            let driver_params = args.texts(1);
+            vdi_snapshot::make(call, &vdi, SnapshotKind::Snapshot, &driver_params).await
+        }
+        "clone" => clone(call, &vdi, &sr, &args.texts(1)).await,
         "revert" => vdi_snapshot::revert(call, &vdi).await,
         "copy" => {
             let copy = vdi_copy::Wish {
@@ -192,13 +195,18 @@ pub fn check_creation(objects: &Objects, sr: &str) -> Result<(), Failure> {
 }
 
 /// Where the driver cannot clone, every byte is copied, as on a real pool.
-async fn clone(call: &Call, vdi: &str, sr: &str) -> Result<Value, Failure> {
+async fn clone(
+    call: &Call,
+    vdi: &str,
+    sr: &str,
+    driver_params: &BTreeMap<String, String>,
+) -> Result<Value, Failure> {
     let can_clone = {
         let objects = call.server.database.read();
         allowed::is_capable(&objects, objects.get("SR", sr)?, "VDI_CLONE")
     };
     if can_clone {
-        return vdi_snapshot::make(call, vdi, SnapshotKind::Clone).await;
+        return vdi_snapshot::make(call, vdi, SnapshotKind::Clone, driver_params).await;
     }
     let copy = vdi_copy::Wish {
         source: vdi,

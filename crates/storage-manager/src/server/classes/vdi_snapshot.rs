@@ -1,5 +1,7 @@
 //! `VDI.snapshot`, `VDI.clone` and `VDI.revert`. Source: reference 2.6 and 5.9; golden 05, 06 and 08.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 use xenapi::{Failure, Value};
 
@@ -8,13 +10,23 @@ use crate::server::call::Call;
 use crate::server::operations::{self, Sharing};
 use crate::server::vdi_records::{self, CONTENT_ID};
 use crate::server::{allowed, attachments, images, labels};
-use crate::sr::{SnapshotKind, SnapshotReport};
+use crate::sr::{SnapshotHints, SnapshotKind, SnapshotReport};
+
+/// Key in `driver_params`: see [`SnapshotHints::epochhint`].
+const EPOCH_HINT: &str = "epochhint";
 
 /// Makes a VDI with the content that another has now. The source goes on being used.
 ///
 /// Medium before record: a crash in between leaves an image whose intent is stored, and the next start deletes it. The base
 /// copy that the driver made is introduced with the new VDI in one transaction.
-pub async fn make(call: &Call, vdi: &str, kind: SnapshotKind) -> Result<Value, Failure> {
+///
+/// Of `driver_params` the drivers are told `epochhint`; other keys mean nothing here.
+pub async fn make(
+    call: &Call,
+    vdi: &str,
+    kind: SnapshotKind,
+    driver_params: &BTreeMap<String, String>,
+) -> Result<Value, Failure> {
     let server = &call.server;
     let (operation, on_sr) = match kind {
         SnapshotKind::Snapshot => ("snapshot", "vdi_snapshot"),
@@ -24,8 +36,14 @@ pub async fn make(call: &Call, vdi: &str, kind: SnapshotKind) -> Result<Value, F
     let _on_sr = operations::begin(call, "SR", &sr, on_sr, Sharing::Shared).await?;
     let _on_vdi = operations::begin(call, "VDI", vdi, operation, Sharing::Exclusive).await?;
     allowed::check_vdi(&server.database.read(), vdi, operation)?;
+    let hints = SnapshotHints {
+        epochhint: driver_params
+            .get(EPOCH_HINT)
+            .filter(|hint| !hint.is_empty())
+            .cloned(),
+    };
     let made = images::make(server, &sr, move |driver, new| {
-        driver.snapshot_vdi(source, new, kind)
+        driver.snapshot_vdi_hinted(source, new, kind, &hints)
     });
     let made = made
         .await
