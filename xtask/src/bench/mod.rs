@@ -107,7 +107,7 @@ fn storage(root: &Path) -> anyhow::Result<()> {
                 .current_dir(root),
         )?;
     }
-    for test in ["throughput", "many_vdis", "iscsi_throughput"] {
+    for test in ["throughput", "many_vdis", "iscsi_throughput", "lvm_many"] {
         checked(
             Command::new("cargo")
                 .args([

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
-use vhd::merge::{Control, Progress, RateLimit};
+use vhd::merge::{Control, Progress, RateLimit, Speed};
 
 use super::owners::Owners;
 use super::plan::{Plan, Work, plan};
@@ -39,10 +39,11 @@ impl Collector {
     /// # Errors
     /// When no thread can be started.
     pub fn start(store: Arc<dyn ImageStore>, owners: Arc<dyn Owners>) -> std::io::Result<Self> {
+        let limit = Arc::new(RateLimit::new(Speed::default(), store.activity()));
         let shared = Arc::new(Shared {
             store,
             owners,
-            limit: Arc::default(),
+            limit,
             state: Mutex::default(),
         });
         let mine = shared.clone();
@@ -222,7 +223,7 @@ impl Shared {
 
     fn begin_steps(self: &Arc<Self>) {
         let wishes = self.owners.wishes();
-        self.limit.set(wishes.bytes_per_second);
+        self.limit.set(wishes.speed);
         let mut images = match self.store.images() {
             Ok(images) => images,
             Err(error) => {

@@ -2,6 +2,8 @@
 
 use std::sync::Condvar;
 
+use vhd::merge::Activity;
+
 use super::super::owners::SrWishes;
 use super::super::plan::{Consumers, Image, LeafPolicy};
 use super::super::steps::TREES_AT_ONCE;
@@ -61,6 +63,10 @@ impl ImageStore for Store {
 
     fn wakeup(&self) -> &Wakeup {
         &self.wakeup
+    }
+
+    fn activity(&self) -> Arc<Activity> {
+        Arc::default()
     }
 
     fn cancel(&self, _vdi: Option<Uuid>) -> bool {

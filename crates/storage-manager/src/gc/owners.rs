@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
-use vhd::merge::Progress;
+use vhd::merge::{Progress, Speed};
 
 use super::plan::{LeafPolicy, SrPolicy, Work};
 use super::status::Status;
@@ -14,8 +14,8 @@ use super::store::{Outcome, StepError};
 pub struct SrWishes {
     /// Whether at all.
     pub policy: SrPolicy,
-    /// Bytes per second of all steps together; 0 for no limit.
-    pub bytes_per_second: u64,
+    /// How fast all steps together may copy.
+    pub speed: Speed,
     /// The VDIs that are not [`LeafPolicy::Allowed`].
     pub leaves: BTreeMap<Uuid, LeafPolicy>,
 }

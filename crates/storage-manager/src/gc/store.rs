@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use uuid::Uuid;
-use vhd::merge::Control;
+use vhd::merge::{Activity, Control};
 
 use super::plan::{Image, Work};
 use super::wakeup::Wakeup;
@@ -29,6 +29,9 @@ pub trait ImageStore: Send + Sync {
 
     /// Says when images are made, removed, opened or closed.
     fn wakeup(&self) -> &Wakeup;
+
+    /// What consumers do with the images meanwhile.
+    fn activity(&self) -> Arc<Activity>;
 
     /// Cancels the step that works on an image, and all when there is none named; true when one was under way.
     fn cancel(&self, vdi: Option<Uuid>) -> bool;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use uuid::Uuid;
-use vhd::merge::Progress;
+use vhd::merge::{Progress, Speed};
 use xenapi::{Failure, Value};
 
 use super::Server;
@@ -21,6 +21,11 @@ use crate::gc::{
 
 /// Key in `SR.other_config`: bytes per second that coalescing may copy; absent or 0 for no limit.
 pub const RATE: &str = "xensm:coalesce-rate";
+/// Key in `SR.other_config`: the same while a VDI of the SR is read or written; absent for [`GENTLE_RATE`], 0 for no limit.
+pub const BUSY_RATE: &str = "xensm:coalesce-busy-rate";
+/// Bytes per second that leave a consumer most of a disk: its p99 latency then stays below three times what it is without
+/// (`docs/benchmarks.md`).
+const GENTLE_RATE: u64 = 64 << 20;
 /// Key in `SR.other_config`: `running`, `paused` or `waiting`.
 pub const STATE: &str = "xensm:coalesce-state";
 /// Key in `SR.other_config`: how many images are to go.
@@ -246,13 +251,19 @@ fn wishes(objects: &Objects, sr: &str) -> SrWishes {
             leaves.insert(uuid, policy);
         }
     }
-    let rate = record.entry("other_config", RATE);
+    let rate = |key| {
+        let text = record.entry("other_config", key);
+        text.and_then(|rate| rate.trim().parse().ok())
+    };
     SrWishes {
         policy: SrPolicy {
             collect: allows("gc"),
             coalesce: allows("coalesce"),
         },
-        bytes_per_second: rate.and_then(|rate| rate.trim().parse().ok()).unwrap_or(0),
+        speed: Speed {
+            at_most: rate(RATE).unwrap_or(0),
+            beside_consumers: rate(BUSY_RATE).unwrap_or(GENTLE_RATE),
+        },
         leaves,
     }
 }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::rate::RateLimit;
+
 /// Longest uninterrupted wait; then pause, cancellation and rate are looked at again.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -16,20 +18,6 @@ pub struct Progress {
     pub done: u64,
     /// Bytes written to the parent.
     pub copied: u64,
-}
-
-/// Bytes per second that several merges share.
-#[derive(Debug)]
-pub struct RateLimit {
-    state: Mutex<Rate>,
-}
-
-#[derive(Debug)]
-struct Rate {
-    /// 0 for no limit.
-    bytes_per_second: u64,
-    /// When everything that was let through so far would be done at this rate.
-    paid_until: Option<Instant>,
 }
 
 /// Lets others pause, cancel, slow down and watch a merge.
@@ -48,50 +36,6 @@ struct State {
     /// How many want it to stand still.
     pauses: u32,
     cancelled: bool,
-}
-
-impl RateLimit {
-    /// A limit in bytes per second; 0 for none.
-    pub fn new(bytes_per_second: u64) -> Self {
-        let paid_until = None;
-        Self {
-            state: Mutex::new(Rate {
-                bytes_per_second,
-                paid_until,
-            }),
-        }
-    }
-
-    /// Changes the limit, from the next chunk on.
-    pub fn set(&self, bytes_per_second: u64) {
-        let mut rate = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if rate.bytes_per_second != bytes_per_second {
-            *rate = Rate {
-                bytes_per_second,
-                paid_until: None,
-            };
-        }
-    }
-
-    /// Takes `bytes` out of the allowance; answers until when their taker has to wait.
-    fn take(&self, bytes: u64) -> Option<Instant> {
-        let mut rate = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if rate.bytes_per_second == 0 {
-            return None;
-        }
-        let now = Instant::now();
-        let from = rate.paid_until.map_or(now, |until| until.max(now));
-        let cost = Duration::from_secs_f64(bytes as f64 / rate.bytes_per_second as f64);
-        let until = from + cost;
-        rate.paid_until = Some(until);
-        Some(until)
-    }
-}
-
-impl Default for RateLimit {
-    fn default() -> Self {
-        Self::new(0)
-    }
 }
 
 impl Control {
@@ -204,17 +148,5 @@ mod tests {
             copied: 10,
         };
         assert_eq!(control.progress(), expected);
-    }
-
-    #[test]
-    fn the_rate_is_shared() {
-        let limit = RateLimit::new(1000);
-        let start = Instant::now();
-        let first = limit.take(1000).unwrap();
-        let second = limit.take(500).unwrap();
-        assert!(first >= start + Duration::from_secs(1));
-        assert_eq!(second, first + Duration::from_millis(500));
-        limit.set(0);
-        assert_eq!(limit.take(1 << 40), None);
     }
 }

@@ -10,17 +10,19 @@
 //!                                  the walk:    child --> target, chunk by chunk
 //! ```
 //!
-//! `control` holds what a merge obeys (pause, cancellation, rate) and what it tells (progress).
+//! `control` holds what a merge obeys (pause, cancellation) and what it tells (progress), `rate` how fast it may be.
 
 mod control;
 mod copy;
 mod live;
 mod mirror;
+mod rate;
 mod target;
 
-pub use control::{Control, Progress, RateLimit};
+pub use control::{Control, Progress};
 pub use copy::{End, FLUSH_BYTES, allocated_bytes, merge};
 pub use live::{LiveMerge, Refused, Step};
+pub use rate::{Activity, Hurry, RateLimit, Speed};
 pub use target::Target;
 
 pub(crate) use mirror::Mirror;

@@ -1,8 +1,6 @@
 //! Merges of a world's images: into a parent further down, at rest, and while the consumer writes.
 
-use std::sync::Arc;
-
-use vhd::merge::{Control, LiveMerge, RateLimit, Target, merge};
+use vhd::merge::{Control, LiveMerge, Target, merge};
 use vhd::{ParentLink, ParentStack, Result, image};
 
 use super::world::{World, named};
@@ -62,7 +60,7 @@ impl World<'_> {
 
     fn merge(&mut self, child: u128, parent: u128) -> Result<()> {
         let target = Target::vhd(self.images[&parent].clone())?;
-        let control = Control::new(Arc::new(RateLimit::default()));
+        let control = Control::default();
         merge(self.images[&child].clone(), &target, &control)?;
         Ok(())
     }

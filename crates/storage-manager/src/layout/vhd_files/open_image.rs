@@ -329,6 +329,7 @@ impl OpenImage {
         (offset, length): (u64, u64),
         operation: impl FnOnce(&Backing) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.images.activity().note_use();
         let outcome = self.with_backing(action, |backing| {
             // Not before the backing is held: between the mark and the write nobody may swap the log.
             if let Some(tracker) = &self.tracker {
@@ -351,6 +352,7 @@ impl Export for OpenImage {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.images.activity().note_use();
         self.with_backing("read", |backing| match &backing.format {
             Format::Vhd(chain) => chain.read_at(buffer, offset).map_err(io::Error::from),
             Format::Raw => backing.leaf.read_at(buffer, offset),

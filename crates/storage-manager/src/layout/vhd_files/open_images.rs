@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use uuid::Uuid;
+use vhd::merge::Activity;
 
 use super::names::ImageName;
 use super::open_image::OpenImage;
@@ -33,6 +34,7 @@ pub enum Use {
 pub struct OpenImages {
     state: Mutex<State>,
     pauses: Pauses,
+    activity: Arc<Activity>,
     released: Condvar,
 }
 
@@ -159,6 +161,11 @@ impl OpenImages {
     /// How long the consumers of these images were held off.
     pub fn pauses(&self) -> &Pauses {
         &self.pauses
+    }
+
+    /// What consumers do with these images.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.activity
     }
 
     /// Lists an image until it is closed or dropped.

@@ -115,6 +115,7 @@ impl Collector for FileChains {
     /// Runs the inner steps of the leaf's tree itself, one after the other; a step that is under way there is waited for.
     fn make_room(&self, leaf: ImageName, depth: usize, limit: Duration) {
         let until = Instant::now() + limit;
+        let _hurry = self.images.open.activity().hurry();
         while Instant::now() < until {
             let measured = self.images.with_tree(|tree| {
                 let ancestry: Vec<ImageName> = tree.ancestry(leaf).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 use vhd::check::{CheckOptions, Depth, PrimaryFooter};
-use vhd::merge::Control;
+use vhd::merge::{Activity, Control};
 
 use super::super::inspect::inspect;
 use super::super::names::{ImageFormat, ImageName};
@@ -32,6 +32,10 @@ impl ImageStore for FileChains {
 
     fn wakeup(&self) -> &Wakeup {
         &self.wakeup
+    }
+
+    fn activity(&self) -> Arc<Activity> {
+        FileChains::images(self).open.activity().clone()
     }
 
     fn cancel(&self, vdi: Option<Uuid>) -> bool {
