@@ -41,6 +41,21 @@ pub struct Tgt {
     said: Vec<Vec<String>>,
 }
 
+/// What a LUN tells initiators of itself.
+#[derive(Debug, Clone)]
+pub struct LunIdentity {
+    /// Up to 8 characters.
+    pub vendor: String,
+    /// Up to 16 characters.
+    pub product: String,
+    /// Up to 4 characters; tgt's own if empty.
+    pub revision: String,
+    /// The unit serial number.
+    pub serial: String,
+    /// The text of the T10 designator.
+    pub id: String,
+}
+
 struct Keeper {
     process: Child,
     input: Option<ChildStdin>,
@@ -106,94 +121,104 @@ impl Tgt {
 
     /// Makes a LUN of a file. Its serial number and id say which file it is, so that several targets show one device.
     pub fn add_lun_of(&mut self, tid: u32, lun: u16, file: &Path) {
-        let (tid, lun) = (tid.to_string(), lun.to_string());
-        let path = file.display().to_string();
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let parameters =
-            format!("vendor_id=XENSM,product_id=TEST DISK,scsi_sn=sn-{name},scsi_id=id-{name}");
-        self.say(&[
-            "--op",
-            "new",
-            "--mode",
-            "logicalunit",
-            "--tid",
-            &tid,
-            "--lun",
-            &lun,
-            "-b",
-            &path,
-        ]);
-        self.say(&[
-            "--op",
-            "update",
-            "--mode",
-            "logicalunit",
-            "--tid",
-            &tid,
-            "--lun",
-            &lun,
-            "--params",
-            &parameters,
-        ]);
+        let identity = LunIdentity {
+            vendor: "XENSM".to_owned(),
+            product: "TEST DISK".to_owned(),
+            revision: String::new(),
+            serial: format!("sn-{name}"),
+            id: format!("id-{name}"),
+        };
+        self.add_lun_as(tid, lun, file, &identity);
+    }
+
+    /// Makes a LUN of a file, which tells initiators what it is.
+    pub fn add_lun_as(&mut self, tid: u32, lun: u16, file: &Path, identity: &LunIdentity) {
+        let (tid, lun, path) = (tid.to_string(), lun.to_string(), file.display().to_string());
+        self.say_of_lun("new", &tid, &lun, &["-b", &path]);
+        let mut parameters = format!(
+            "vendor_id={},product_id={},scsi_sn={},scsi_id={}",
+            identity.vendor, identity.product, identity.serial, identity.id
+        );
+        if !identity.revision.is_empty() {
+            parameters.push_str(&format!(",product_rev={}", identity.revision));
+        }
+        self.say_of_lun("update", &tid, &lun, &["--params", &parameters]);
+    }
+
+    /// Has a LUN use its file anew, which has another size now.
+    pub fn reopen_lun(&mut self, tid: u32, lun: u16, file: &Path) {
+        let (tid, lun) = (tid.to_string(), lun.to_string());
+        for parameter in ["online=0", &format!("path={}", file.display()), "online=1"] {
+            self.say_of_lun("update", &tid, &lun, &["--params", parameter]);
+        }
     }
 
     /// Takes a LUN away.
     pub fn remove_lun(&mut self, tid: u32, lun: u16) {
-        let (tid, lun) = (tid.to_string(), lun.to_string());
-        self.say(&[
+        self.say_of_lun("delete", &tid.to_string(), &lun.to_string(), &[]);
+    }
+
+    fn say_of_lun(&mut self, operation: &str, tid: &str, lun: &str, more: &[&str]) {
+        let mut words = vec![
             "--op",
-            "delete",
+            operation,
             "--mode",
             "logicalunit",
             "--tid",
-            &tid,
+            tid,
             "--lun",
-            &lun,
-        ]);
+            lun,
+        ];
+        words.extend_from_slice(more);
+        self.say(&words);
     }
 
     /// Has the initiators of a target prove who they are.
     pub fn require_chap(&mut self, tid: u32, user: &str, password: &str) {
-        let tid = tid.to_string();
-        self.say(&[
-            "--op",
-            "new",
-            "--mode",
-            "account",
-            "--user",
-            user,
-            "--password",
-            password,
-        ]);
-        self.say(&[
-            "--op", "bind", "--mode", "account", "--tid", &tid, "--user", user,
-        ]);
+        self.add_account(user, password);
+        self.bind_account(tid, user, false);
     }
 
     /// Lets a target prove who it is.
     pub fn offer_chap(&mut self, tid: u32, user: &str, password: &str) {
+        self.add_account(user, password);
+        self.bind_account(tid, user, true);
+    }
+
+    /// Makes an account, for no target yet.
+    pub fn add_account(&mut self, user: &str, password: &str) {
+        self.say_of_account("new", &["--user", user, "--password", password]);
+    }
+
+    /// Deletes an account; no target uses it any more.
+    pub fn remove_account(&mut self, user: &str) {
+        self.say_of_account("delete", &["--user", user]);
+    }
+
+    /// Has a target use an account: for its initiators, or for itself if it is `outgoing`.
+    pub fn bind_account(&mut self, tid: u32, user: &str, outgoing: bool) {
+        self.say_of_bound_account("bind", tid, user, outgoing);
+    }
+
+    /// Has a target not use an account any more.
+    pub fn unbind_account(&mut self, tid: u32, user: &str, outgoing: bool) {
+        self.say_of_bound_account("unbind", tid, user, outgoing);
+    }
+
+    fn say_of_bound_account(&mut self, operation: &str, tid: u32, user: &str, outgoing: bool) {
         let tid = tid.to_string();
-        self.say(&[
-            "--op",
-            "new",
-            "--mode",
-            "account",
-            "--user",
-            user,
-            "--password",
-            password,
-        ]);
-        self.say(&[
-            "--op",
-            "bind",
-            "--mode",
-            "account",
-            "--tid",
-            &tid,
-            "--user",
-            user,
-            "--outgoing",
-        ]);
+        let mut words = vec!["--tid", &tid, "--user", user];
+        if outgoing {
+            words.push("--outgoing");
+        }
+        self.say_of_account(operation, &words);
+    }
+
+    fn say_of_account(&mut self, operation: &str, more: &[&str]) {
+        let mut words = vec!["--op", operation, "--mode", "account"];
+        words.extend_from_slice(more);
+        self.say(&words);
     }
 
     /// Listens on one more port, which is returned.

@@ -6,6 +6,7 @@ pub mod installation;
 pub mod iscsi_target;
 pub mod lvm_tools;
 pub mod nfs_server;
+pub mod ontap;
 pub mod postgres;
 pub mod process;
 pub mod tool;

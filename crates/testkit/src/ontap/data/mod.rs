@@ -1,0 +1,10 @@
+//! Where the bytes of LUNs are: sparse files, a real tgt that serves them, and portals in front of it that show each initiator
+//! its own LUNs.
+
+pub mod files;
+pub mod gate;
+mod login;
+mod pdu;
+pub mod portal;
+mod relay;
+pub mod target;

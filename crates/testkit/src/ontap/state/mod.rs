@@ -1,0 +1,12 @@
+//! What the array knows and how it changes: no sockets, no files, no threads.
+
+mod clock;
+pub mod cluster;
+pub mod error;
+pub mod igroups;
+pub mod iscsi;
+pub mod jobs;
+pub mod luns;
+pub mod snapshots;
+pub mod space;
+pub mod volumes;
