@@ -7,9 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use storage_manager::layout::lvhd::volumes::Volumes;
+use storage_manager::medium::local_device::LocalDevice;
 use storage_manager::sr::{AttachedSr, ExtSr, NewVdi, OpenMode, SnapshotKind, SrParams, SrType};
 use testkit::guest::Guest;
 use testkit::tool;
@@ -22,7 +26,8 @@ const MIB: u64 = 1 << 20;
 const DISK: u64 = 192 * MIB;
 const TEXT: &[u8] = b"what a consumer wrote";
 
-/// Boots a machine with two blank disks and one that holds somebody's file system.
+/// Boots a machine with two blank disks, one that holds somebody's file system, and one with an SR of type `lvm`, whose volumes
+/// the system's own tools are to find.
 #[test]
 fn a_file_system_of_its_own() {
     let Some(guest) = Guest::new() else { return };
@@ -49,6 +54,10 @@ fn a_file_system_of_its_own() {
             .arg("-q")
             .arg(dir.path().join("c")),
     );
+    let lvhd = dir.path().join("d");
+    let sum = makes_volumes(&lvhd);
+    let drive = format!("file={},if=none,id=d,format=raw", lvhd.display());
+    guest = guest.arguments(["-drive", &drive, "-device", "virtio-blk-pci,drive=d"]);
     let output = guest.this_test_program().run(
         "tests --ignored --exact in_the_guest --nocapture",
         LIMIT,
@@ -57,6 +66,80 @@ fn a_file_system_of_its_own() {
     println!("{}", output.text);
     assert_eq!(output.status, Some(0));
     assert!(output.text.contains("test result: ok. 1 passed"));
+    for volume in sum {
+        assert!(output.text.contains(&volume), "{volume}");
+    }
+}
+
+/// Makes an SR of type `lvm` with a VHD on a parent and a raw VDI; answers names and sums of their volumes, as the machine is to say them.
+fn makes_volumes(path: &Path) -> Vec<String> {
+    File::create(path).unwrap().set_len(DISK).unwrap();
+    let mut drivers = storage_manager::sr::types().into_iter();
+    let driver = drivers.find(|one| one.info().sr_type == "lvm").unwrap();
+    let one = params(9, path.to_str().unwrap(), &[]);
+    driver.create(&one).unwrap();
+    let sr = driver.attach(&one).unwrap();
+    for (number, kind) in [(1, None), (2, Some("raw"))] {
+        let kind = kind.map(|kind| ("type".to_owned(), kind.to_owned()));
+        let new = NewVdi {
+            uuid: vdi(number),
+            virtual_size: 12 * MIB,
+            sm_config: kind.into_iter().collect(),
+        };
+        sr.create_vdi(&new).unwrap();
+        let image = sr.open_vdi(vdi(number), OpenMode::ReadWrite).unwrap();
+        image.write_at(TEXT, MIB).unwrap();
+        if number == 1 {
+            sr.snapshot_vdi(vdi(1), vdi(3), SnapshotKind::Snapshot)
+                .unwrap();
+            image.write_at(TEXT, 7 * MIB).unwrap();
+        }
+        image.close().unwrap();
+    }
+    sr.detach().unwrap();
+    drop(sr);
+    let device = Arc::new(LocalDevice::open(path).unwrap());
+    let volumes = Volumes::open(&[device]).unwrap();
+    let group = volumes.index().group.clone();
+    let names = group.logical_volumes.iter().map(|volume| &volume.name);
+    let sums = names.map(|name| {
+        let volume = volumes.volume(name).unwrap();
+        let mut bytes = vec![0; volume.length().unwrap() as usize];
+        volume.read_at(&mut bytes, 0).unwrap();
+        sum_line(name, &bytes)
+    });
+    let sums: Vec<String> = sums.collect();
+    // MGT, the VDI, its snapshot, their parent, and the raw one.
+    assert_eq!(sums.len(), 5, "{sums:?}");
+    sums
+}
+
+fn sum_line(name: &str, bytes: &[u8]) -> String {
+    let sum = ring::digest::digest(&ring::digest::SHA256, bytes);
+    format!("{name}: {} bytes, {sum:?}", bytes.len())
+}
+
+/// Has the system's LVM2 and kernel activate the SR's volumes, and says what they read there.
+fn finds_our_volumes() {
+    let group = format!("VG_XenStorage-{}", vdi(9));
+    let config = "devices{filter=[\"a|^/dev/vdd$|\",\"r|.*|\"] use_devicesfile=0 obtain_device_list_from_udev=0} activation{udev_sync=0 udev_rules=0}";
+    let lvm = |arguments: &[&str]| {
+        let mut command = Command::new("lvm");
+        tool::run(
+            command
+                .args(&arguments[..1])
+                .args(["--config", config])
+                .args(&arguments[1..]),
+        )
+    };
+    lvm(&["vgck", &group]);
+    lvm(&["vgchange", "-ay", &group]);
+    let names = lvm(&["lvs", "--noheadings", "-o", "lv_name", &group]);
+    for name in names.split_whitespace() {
+        let bytes = fs::read(format!("/dev/{group}/{name}")).unwrap();
+        println!("{}", sum_line(name, &bytes));
+    }
+    lvm(&["vgchange", "-an", &group]);
 }
 
 fn params(sr: u128, device: &str, more: &[(&str, &str)]) -> SrParams {
@@ -98,6 +181,7 @@ fn in_the_guest() {
     refuses_what_is_not_blank();
     println!("it has refused what is not blank");
     lies_in_stripes();
+    finds_our_volumes();
 }
 
 fn lives_on_a_disk() {
