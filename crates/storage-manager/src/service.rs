@@ -107,6 +107,7 @@ impl StorageManager {
             coalescing: Default::default(),
             scan_wanted: Default::default(),
             transfers: Transfers::new(config.transfer_patience),
+            lun_claims: Default::default(),
             unresolved: std::sync::Mutex::new(intents),
             home,
             credentials: Credentials::new(&config.username, &config.password),

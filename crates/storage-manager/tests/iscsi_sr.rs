@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use storage_manager::layout::lun_per_vdi::vdi_uuid;
-use storage_manager::sr::{AttachedSr, IscsiSr, NewVdi, OpenMode, SrParams, SrType};
+use storage_manager::sr::{AttachedSr, IscsiSr, LvmoIscsiSr, NewVdi, OpenMode, SrParams, SrType};
 use support::{Client, Running, config, texts, vdi_record};
 use testkit::iscsi_target::Tgt;
 use uuid::Uuid;
@@ -161,6 +161,15 @@ fn write_and_find(sr: &dyn AttachedSr, vdi: Uuid, file: &Path) {
 }
 
 fn make_sr(client: &mut Client, tgt: &Tgt, more: &[(&str, &str)]) -> Result<String, Failure> {
+    make_sr_of("iscsi", client, tgt, more)
+}
+
+fn make_sr_of(
+    sr_type: &str,
+    client: &mut Client,
+    tgt: &Tgt,
+    more: &[(&str, &str)],
+) -> Result<String, Failure> {
     let device_config = params(tgt, more).device_config;
     let entries: Vec<(&str, &str)> = device_config
         .iter()
@@ -175,7 +184,7 @@ fn make_sr(client: &mut Client, tgt: &Tgt, more: &[(&str, &str)]) -> Result<Stri
             Value::Int(0),
             "LUNs".into(),
             "".into(),
-            "iscsi".into(),
+            sr_type.into(),
             "".into(),
             true.into(),
             texts(&[]),
@@ -286,5 +295,93 @@ fn the_server_takes_luns_and_gives_them_back() {
     client.call("VDI.forget", [introduced]).unwrap();
     client.call("SR.scan", [sr.as_str().into()]).unwrap();
     assert_eq!(vdis(&mut client, &sr).len(), 2);
+    running.stop();
+}
+
+fn unplug(client: &mut Client, sr: &str) {
+    let pbds = client.call("SR.get_PBDs", [sr.into()]).unwrap();
+    let pbd = pbds.as_array().unwrap()[0].clone();
+    client.call("PBD.unplug", [pbd]).unwrap();
+}
+
+/// Notes in `pool.other_config` of LUNs of forgotten SRs.
+fn noted(client: &mut Client) -> usize {
+    let pools = client.call("pool.get_all", []).unwrap();
+    let pool = pools.as_array().unwrap()[0].clone();
+    let config = client.call("pool.get_other_config", [pool]).unwrap();
+    let keys = config.as_struct().unwrap().keys();
+    keys.filter(|key| key.starts_with("xensm:lun:")).count()
+}
+
+/// A LUN that looked blank could be formatted for an SR although it was somebody's VDI, since nobody asked the other SRs of the
+/// pool; and an SR's LUN could become a VDI when it looked blank. What a forgotten SR had in use was anybody's.
+#[test]
+fn a_lun_has_one_user_in_the_pool() {
+    let Some(mut tgt) = tgt() else { return };
+    let files = [(1, 16), (2, 64), (3, 256)].map(|(lun, size)| tgt.add_lun(1, lun, size * MIB));
+    let dir = tempfile::tempdir().unwrap();
+    let types: Vec<Arc<dyn SrType>> = vec![
+        Arc::new(IscsiSr::default()),
+        Arc::new(LvmoIscsiSr::default()),
+    ];
+    let running = Running::start(config(dir.path()), Some(types));
+    let mut client = running.unix();
+    let named = ("targetIQN", TARGET);
+    let luns = make_sr(&mut client, &tgt, &[named]).unwrap();
+    let record = vdi_record(&luns, "mine", 200 << 20);
+    let vdi = client.call("VDI.create", [record]).unwrap();
+    let sm_config = field(&mut client, &vdi, "sm_config");
+    let scsi_id = sm_config.as_struct().unwrap()["SCSIid"].clone();
+    let scsi_id = scsi_id.as_str().unwrap();
+
+    for by in [("LUNid", "3"), ("SCSIid", scsi_id)] {
+        let refused = make_sr_of("lvmoiscsi", &mut client, &tgt, &[named, by]).unwrap_err();
+        assert_eq!(refused.backend_number(), Some(16), "{refused}");
+        assert!(refused.to_string().contains("is VDI "), "{refused}");
+    }
+    // Of two who want one LUN one gets it.
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let makers = [(); 2].map(|()| {
+            let (mut client, tgt) = (running.unix(), &tgt);
+            let by = [named, ("LUNid", "2")];
+            scope.spawn(move || make_sr_of("lvmoiscsi", &mut client, tgt, &by))
+        });
+        makers.map(|maker| maker.join().unwrap()).into()
+    });
+    let (made, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+    assert_eq!(number(refused.into_iter().next().unwrap()), Some(16));
+    let lvhd = made.into_iter().next().unwrap().unwrap();
+    let by_number = texts(&[("LUNid", "2")]);
+    let refused = introduce(&mut client, &luns, by_number.clone()).unwrap_err();
+    assert_eq!(refused.backend_number(), Some(46), "{refused}");
+    assert!(refused.to_string().contains("belongs to SR "), "{refused}");
+    // Also when it looks blank: somebody has cleared it while nobody looked.
+    unplug(&mut client, &lvhd);
+    let lun = std::fs::File::create(&files[1]).unwrap();
+    lun.set_len(64 * MIB).unwrap();
+    let wanted = || vdi_record(&luns, "another", 30 << 20);
+    assert_eq!(number(client.call("VDI.create", [wanted()])), Some(44));
+    client.call("SR.forget", [lvhd.into()]).unwrap();
+    let another = client.call("VDI.create", [wanted()]).unwrap();
+    client.call("VDI.forget", [another]).unwrap();
+
+    unplug(&mut client, &luns);
+    let refused = client.call("SR.destroy", [luns.as_str().into()]);
+    assert_eq!(refused.unwrap_err().code, "SR_NOT_EMPTY");
+    client.call("SR.forget", [luns.into()]).unwrap();
+    assert_eq!(noted(&mut client), 1);
+    let by = [named, ("SCSIid", scsi_id)];
+    let refused = make_sr_of("lvmoiscsi", &mut client, &tgt, &by).unwrap_err();
+    assert_eq!(refused.backend_number(), Some(16), "{refused}");
+    assert!(refused.to_string().contains("was forgotten"), "{refused}");
+    // A new SR on the same LUNs finds it in use, by its name.
+    let luns = make_sr(&mut client, &tgt, &[named]).unwrap();
+    let all = vdis(&mut client, &luns);
+    let in_use = |vdi: &&Value| field(&mut client, vdi, "managed").as_bool() == Some(true);
+    let in_use: Vec<_> = all.iter().filter(in_use).collect();
+    assert_eq!(in_use.len(), 1);
+    let name = field(&mut client, in_use[0], "name_label");
+    assert_eq!(name.as_str(), Some("mine"));
+    assert_eq!(noted(&mut client), 0);
     running.stop();
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::coalesce::Coalescing;
+use super::lun_users::LunClaims;
 use super::operations::Operations;
 use super::sessions::Sessions;
 use super::storage::Storage;
@@ -42,6 +43,8 @@ pub struct Server {
     pub scan_wanted: Notify,
     /// Imports and exports under way.
     pub transfers: Transfers,
+    /// The LUNs on which SRs are being made.
+    pub lun_claims: Arc<LunClaims>,
     /// Intents of an earlier run whose SR was not attached since.
     pub unresolved: Mutex<Vec<Intent>>,
     /// References of the objects that there is one of.

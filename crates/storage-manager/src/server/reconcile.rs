@@ -15,7 +15,7 @@ use uuid::Uuid;
 use xenapi::{Failure, NULL_REF, Value};
 
 use super::vdi_records::{self, size};
-use super::{Server, config_changes, labels, storage};
+use super::{Server, config_changes, forgotten_luns, labels, storage};
 use crate::database::Transaction;
 use crate::sr::{DamagedImage, KeptLabels, ScanReport, SrSpace};
 
@@ -55,6 +55,9 @@ pub async fn scan(server: &Arc<Server>, sr: &str) -> Result<(), Failure> {
             refuse_nothing(transaction, sr, &report)?;
         }
         apply(transaction, sr, &report, &unrecorded, kept.as_ref())?;
+        if driver.takes_vdis() {
+            forgotten_luns::settle(transaction, sr)?;
+        }
         config_changes::record(transaction, sr, &driver.config_changes())
     });
     written.await?;
@@ -65,13 +68,14 @@ pub async fn scan(server: &Arc<Server>, sr: &str) -> Result<(), Failure> {
 }
 
 /// Where VDIs are taken into use rather than made, the records alone say which are, and those are what is used of the medium.
-/// One that is in use and not there keeps its record: a LUN that a target does not show comes back, and its VDI's name with it.
+/// So is one that was in use when its SR was forgotten. One that is in use and not there keeps its record: a LUN that a target does not show comes back, and its VDI's name with it.
 fn keep_managed(transaction: &Transaction<'_>, sr: &str, report: &mut ScanReport) {
     report.space.physical_utilisation = 0;
+    let forgotten = forgotten_luns::noted(transaction);
     for found in &mut report.vdis {
-        found.managed = transaction
-            .find_by_uuid("VDI", &found.uuid.to_string())
-            .is_some_and(|vdi| vdi.text("SR") == sr && vdi.flag("managed"));
+        let known = transaction.find_by_uuid("VDI", &found.uuid.to_string());
+        found.managed = forgotten_luns::was_in_use(&forgotten, found.uuid)
+            || known.is_some_and(|vdi| vdi.text("SR") == sr && vdi.flag("managed"));
         if found.managed {
             let used = &mut report.space.physical_utilisation;
             *used = used.saturating_add(found.virtual_size);

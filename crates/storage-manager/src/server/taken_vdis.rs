@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The caller holds the SR alone from the choice to the record, so no two calls choose one LUN. Which LUNs are in use stands
-//! in the records alone; a crash in between leaves a LUN that is not in use.
+//! in the records alone; a crash in between leaves a LUN that is not in use. What other SRs of the pool have is not taken
+//! (`lun_users`), nor what a forgotten SR had in use (`forgotten_luns`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use xenapi::{Failure, NULL_REF, Value};
 
 use super::call::{Args, Record};
-use super::{Server, storage, vdi_records};
+use super::{Server, forgotten_luns, lun_users, storage, vdi_records};
 use crate::database::{Objects, Transaction};
 use crate::sr::{FoundVdi, IntroducedVdi, NewVdi};
 
@@ -29,12 +30,18 @@ pub async fn take(
     new: NewVdi,
     record: Record,
 ) -> Result<String, Failure> {
-    let in_use = in_use(&server.database.read(), sr);
+    let in_use = {
+        let objects = server.database.read();
+        let mut in_use = in_use(&objects, sr);
+        in_use.extend(lun_users::taken_by_others(server, &objects, sr));
+        in_use
+    };
     let chosen = storage::on_sr(server, sr, move |driver| driver.take_vdi(&new, &in_use));
     let chosen = chosen.await?;
     let written = server.database.write(|transaction| {
         let mut chosen = chosen;
         chosen.managed = true;
+        lun_users::check_vdi(server, transaction, sr, &chosen.sm_config)?;
         let known = known(transaction, sr, &chosen)?;
         // What the record said of a LUN that nobody used is of no use to anybody.
         if let Some(known) = known {
@@ -117,6 +124,7 @@ pub async fn introduce(server: &Arc<Server>, sr: &str, args: &Args) -> Result<St
             .collect(),
     );
     let written = server.database.write(|transaction| {
+        lun_users::check_vdi(server, transaction, sr, &found.sm_config)?;
         if let Some(known) = known(transaction, sr, &found)? {
             if transaction.get("VDI", &known)?.flag("managed") {
                 return Err(Failure::backend(
@@ -130,6 +138,7 @@ pub async fn introduce(server: &Arc<Server>, sr: &str, args: &Args) -> Result<St
         }
         let vdi = vdi_records::insert_created(transaction, sr, record, &found);
         transaction.set("VDI", &vdi, "metadata_of_pool", NULL_REF)?;
+        forgotten_luns::settle(transaction, sr)?;
         Ok(vdi)
     });
     written.await

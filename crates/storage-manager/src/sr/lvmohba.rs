@@ -11,7 +11,7 @@ use xenapi::Failure;
 use super::backend_error as backend;
 use super::lvhd::{self, LvhdDevices, LvhdMedium, LvhdSrs};
 use super::vhd_files_sr::MediumGuard;
-use super::{AttachedSr, ConfigChanges, DriverInfo, KnownSr, SrParams, SrType};
+use super::{AttachedSr, ConfigChanges, DriverInfo, SrParams, SrType};
 use crate::layout::lun_per_vdi::{Look, LunSource};
 use crate::medium::block_device::BlockDevice;
 use crate::medium::hba::{HbaLuns, LunPath, Sysfs, devlist};
@@ -157,19 +157,12 @@ impl SrType for LvmOHbaSr {
         &INFO
     }
 
-    fn check_beside(&self, params: &SrParams, others: &[KnownSr]) -> Result<(), Failure> {
-        let wanted = params.device_config.get("SCSIid");
-        let other = others.iter().find(|other| {
-            let theirs = other.device_config.get("SCSIid");
-            other.sr_uuid != params.sr_uuid && wanted.is_some() && theirs == wanted
-        });
-        match other {
-            Some(other) => Err(backend::sr_in_use(&format!(
-                "the LUN belongs to SR {}; choose another LUN, or destroy that SR first",
-                other.sr_uuid
-            ))),
-            None => Ok(()),
+    fn resolved(&self, mut params: SrParams) -> Result<SrParams, Failure> {
+        if params.device_config.contains_key("device") {
+            let scsi_id = self.scsi_id(&params)?;
+            params.device_config.insert("SCSIid".to_owned(), scsi_id);
         }
+        Ok(params)
     }
 
     /// Makes a volume group of the LUN. What is on it is refused, saying what it is, unless `device_config:force` is `true`.

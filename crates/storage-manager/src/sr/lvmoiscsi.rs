@@ -11,7 +11,7 @@ use xenapi::Failure;
 use super::iscsi_config::{IscsiConfig, session_list};
 use super::lvhd::{self, LvhdDevices, LvhdMedium, LvhdSrs};
 use super::vhd_files_sr::MediumGuard;
-use super::{AttachedSr, ConfigChanges, DriverInfo, KnownSr, SrParams, SrType, backend_error};
+use super::{AttachedSr, ConfigChanges, DriverInfo, SrParams, SrType};
 use crate::layout::lun_per_vdi::{Look, LunSource};
 use crate::medium::block_device::BlockDevice;
 use crate::medium::iscsi::{IscsiDevice, IscsiLuns};
@@ -141,25 +141,16 @@ impl SrType for LvmoIscsiSr {
         Some(PATIENCE)
     }
 
-    /// 16 when another SR lies on the LUN.
-    fn check_beside(&self, params: &SrParams, others: &[KnownSr]) -> Result<(), Failure> {
-        let Some(wanted) = params.device_config.get("SCSIid") else {
-            return Ok(());
-        };
-        let serial = format!("scsi-{wanted},");
-        let has_it = |other: &&KnownSr| {
-            let devices = other.sm_config.get("devserial");
-            other.sr_uuid != params.sr_uuid
-                && (other.device_config.get("SCSIid") == Some(wanted)
-                    || devices.is_some_and(|devices| devices.contains(&serial)))
-        };
-        match others.iter().find(has_it) {
-            Some(other) => Err(backend_error::sr_in_use(&format!(
-                "LUN {wanted} belongs to SR {}; choose another LUN, or destroy that SR first",
-                other.sr_uuid
-            ))),
-            None => Ok(()),
+    fn resolved(&self, mut params: SrParams) -> Result<SrParams, Failure> {
+        let has = |key: &str| params.device_config.contains_key(key);
+        if has("LUNid") && !has("SCSIid") {
+            let found = find(&params)?;
+            found.luns.release();
+            params
+                .device_config
+                .insert("SCSIid".to_owned(), found.scsi_id);
         }
+        Ok(params)
     }
 
     /// Makes a volume group on the LUN; what is on it is refused, unless `device_config:force` is `true`.

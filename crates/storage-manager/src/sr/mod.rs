@@ -204,6 +204,12 @@ pub trait SrType: Send + Sync {
         Ok(())
     }
 
+    /// Says by its SCSI id, in `device_config:SCSIid`, which LUN `create` would write to, where the configuration names it in
+    /// another way. What is missing or wrong is left to `create`.
+    fn resolved(&self, params: SrParams) -> Result<SrParams, Failure> {
+        Ok(params)
+    }
+
     /// Checks the configuration and prepares an empty SR on the medium.
     fn create(&self, params: &SrParams) -> Result<(), Failure>;
 

@@ -9,7 +9,7 @@ use crate::server::call::{Args, Call, not_implemented};
 use crate::server::first_start::INITIATOR_KEY;
 use crate::server::operations::{self, Operation, Sharing};
 use crate::server::{
-    allowed, attachments, coalesce, config_changes, health, reconcile, recovery, storage,
+    allowed, attachments, coalesce, config_changes, health, lun_users, reconcile, recovery, storage,
 };
 
 /// Suffix of the keys that are passwords.
@@ -250,6 +250,7 @@ pub async fn plug(call: &Call, pbd: &str) -> Result<(), Failure> {
         if pbd.flag("currently_attached") && server.storage.state(&sr_reference).sr().is_some() {
             return Ok(());
         }
+        lun_users::check_attach(&objects, &sr_reference, &pbd.texts("device_config"))?;
         (sr_reference, pbd.texts("device_config"), sr_type)
     };
     let params = storage::params(server, &sr, &params)?;

@@ -9,7 +9,9 @@ use super::pbd;
 use crate::database::{Object, Objects, Transaction, text_map, text_set};
 use crate::server::call::{Args, Call};
 use crate::server::operations::{self, Sharing};
-use crate::server::{allowed, config_changes, labels, reconcile, storage, vdi_records};
+use crate::server::{
+    allowed, config_changes, forgotten_luns, labels, lun_users, reconcile, storage, vdi_records,
+};
 use crate::sr::SrParams;
 
 /// Size and utilisation of an SR that was never attached.
@@ -92,10 +94,17 @@ async fn create(call: &Call, args: &Args) -> Result<Value, Failure> {
     sr_type.check_beside(&params, &config_changes::known_srs(server))?;
     // The SR has no reference yet; its uuid names its threads until it has one.
     let (name, patience) = (uuid.to_string(), storage::patience(server, &*sr_type));
-    let made = storage::on_threads_within(server, &name, patience, move || sr_type.create(&params));
+    let claimer = server.clone();
+    let made = storage::on_threads_within(server, &name, patience, move || {
+        let params = sr_type.resolved(params)?;
+        let claim = lun_users::claim(&claimer, &params)?;
+        sr_type.create(&params)?;
+        Ok(claim)
+    });
     let made = made.await;
     server.storage.forget(&name);
-    made?;
+    // Until the records say which LUN the SR has.
+    let _claim = made?;
     let written = server.database.write(|transaction| {
         let sr = transaction.insert("SR", fields(args, uuid, &type_name, [3, 4, 6, 7, 8]));
         let pbd = pbd::insert(transaction, host, &sr, &device_config, Value::Nil)?;
@@ -145,6 +154,7 @@ async fn forget(call: &Call, sr: &str) -> Result<Value, Failure> {
     let _operation = operations::begin(call, "SR", sr, "forget", Sharing::Exclusive).await?;
     let written = call.server.database.write(|transaction| {
         refuse_attached(transaction, sr)?;
+        forgotten_luns::note(transaction, sr)?;
         remove_records(transaction, sr);
         drop_reserve(transaction, call, sr);
         Ok(Value::Nil)
@@ -163,6 +173,9 @@ async fn destroy(call: &Call, sr: &str) -> Result<Value, Failure> {
         let record = objects.get("SR", sr)?;
         if record.entry("other_config", "indestructible") == Some("true") {
             return Err(Failure::new("SR_INDESTRUCTIBLE", [sr]));
+        }
+        if forgotten_luns::has_vdis_in_use(&objects, sr) {
+            return Err(Failure::new("SR_NOT_EMPTY", [""; 0]));
         }
         let pbd = objects
             .pointing_at("PBD", "SR", sr)
