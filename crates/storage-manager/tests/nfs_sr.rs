@@ -153,6 +153,10 @@ fn borrowed<'a>(config: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a 
         .collect()
 }
 
+fn moved(from: &Path, to: &Path) {
+    testkit::tool::run(std::process::Command::new("mv").args([from, to]));
+}
+
 fn text(value: Value) -> String {
     value.as_str().unwrap().to_owned()
 }
@@ -325,6 +329,30 @@ fn a_server_that_hangs_is_seen_and_comes_back() {
     scene.running.stop();
 }
 
+/// Letting go of an SR whose server was gone took minutes: every call waited as long as a call of a consumer may, and nobody was
+/// told what had not been saved.
+#[test]
+fn an_sr_is_detached_from_a_server_that_is_gone() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let sr = scene.create("4.1");
+    // Its name is written to the medium and not flushed yet.
+    let record = vdi_record(&sr, "disk", SIZE);
+    scene.call("VDI.create", vec![record]).unwrap();
+    scene.server.freeze();
+    let pbd = scene.pbd(&sr);
+    scene.call("PBD.unplug", vec![pbd]).unwrap();
+    let messages = scene.call("message.get_all_records", vec![]).unwrap();
+    let messages = messages.as_struct().unwrap().values();
+    let told = messages.map(|message| text(message.as_struct().unwrap()["name"].clone()));
+    let told: Vec<String> = told.collect();
+    let expected = "SR_DETACHED_WITH_UNSAVED_DATA".to_owned();
+    assert!(told.contains(&expected), "{told:?}");
+    scene.server.resume();
+    scene.running.stop();
+}
+
 #[test]
 fn bad_configurations_are_told_apart() {
     let Some(mut scene) = Scene::new() else {
@@ -384,6 +412,21 @@ fn bad_configurations_are_told_apart() {
     assert!(scene.exported.join(format!("{vdi_uuid}.vhd")).exists());
     let second = scene.create_with(&borrowed(&good), &[("nosubdir", "true")]);
     assert_eq!(number(&second.unwrap_err()), Some(42));
+    // Nothing but what lies in the export tells an SR from any other directory.
+    let pbd = scene.pbd(&sr);
+    scene.call("PBD.unplug", vec![pbd.clone()]).unwrap();
+    let aside = scene.exported.with_extension("aside");
+    moved(&scene.exported, &aside);
+    std::fs::create_dir(&scene.exported).unwrap();
+    scene.server.kill();
+    scene.server.restart();
+    let refused = scene.call("PBD.plug", vec![pbd.clone()]).unwrap_err();
+    assert_eq!(number(&refused), Some(73), "{refused}");
+    std::fs::remove_dir(&scene.exported).unwrap();
+    moved(&aside, &scene.exported);
+    scene.server.kill();
+    scene.server.restart();
+    scene.call("PBD.plug", vec![pbd]).unwrap();
 
     scene.server.kill();
     scene.server.set_access(ExportAccess::ReadOnly);

@@ -228,6 +228,12 @@ pub trait AttachedSr: Send + Sync {
     /// Releases the medium.
     fn detach(&self) -> Result<(), Failure>;
 
+    /// What was written, before and by `detach`, and is lost because the medium did not take it, in words for an operator; asked
+    /// for after `detach`.
+    fn unsaved(&self) -> Option<String> {
+        None
+    }
+
     /// What is to be recorded in `PBD.device_config` and `SR.sm_config`; asked for after `attach`, which follows `create`
     /// too, and after each `scan`. No I/O.
     fn config_changes(&self) -> ConfigChanges {

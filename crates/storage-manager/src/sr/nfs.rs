@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 use xenapi::Failure;
@@ -92,14 +92,16 @@ impl SrType for NfsSr {
     }
 
     /// Makes the SR's directory below the export, which must not be there or be empty; with `nosubdir` there is nothing to
-    /// make, and the export must hold no images.
+    /// make, and the export must hold no other SR.
     fn create(&self, params: &SrParams) -> Result<(), Failure> {
         let config = NfsConfig::read(params)?;
         let path = config.server_path()?;
         let base = config.mount(&path, &[])?;
         if config.has_no_subdirectory() {
-            refuse_images(&base)?;
-            return check_writable(&base);
+            refuse_other_sr(&base)?;
+            check_writable(&base)?;
+            // By which it is known again.
+            return settle_hard_links(&base);
         }
         let name = params.sr_uuid.to_string();
         let made = base
@@ -159,7 +161,13 @@ impl SrType for NfsSr {
                     _ => Err(failure),
                 };
             }
-            Err(failure) => return Err(failure),
+            Err(failure) => {
+                let base = config.mount(&path, &[])?;
+                return match holds_sr(&base, Command::SrDelete)? {
+                    false => Ok(()),
+                    true => Err(failure),
+                };
+            }
         };
         let owned = OwnedFiles::new(Arc::new(files.clone()), ownership.clone());
         let removed = remove_images(params.sr_uuid, Arc::new(owned));
@@ -196,6 +204,21 @@ impl MediumGuard for NfsGuard {
         Some(self.ownership.clone())
     }
 
+    fn hurry(&self, until: Option<Instant>) {
+        self.files.hurry(until);
+        self.ownership.hurry(until);
+    }
+
+    fn unsaved(&self) -> Option<String> {
+        let lost = self.files.lost_bytes();
+        (lost > 0).then(|| {
+            format!(
+                "the NFS server {} did not put {lost} bytes on stable storage that were written since the SR was attached and not flushed; what they were is in the log",
+                self.server
+            )
+        })
+    }
+
     fn health(&self) -> Option<String> {
         if self
             .files
@@ -229,6 +252,13 @@ fn take(
         false => &[&name],
     };
     let files = mount_sr(config, path, sr_uuid)?;
+    if config.has_no_subdirectory() && !holds_sr(&files, command)? {
+        let detail = format!(
+            "{} holds nothing of an SR; check serverpath, that its file system is mounted on the server, and sm_config:nosubdir",
+            files.path().display()
+        );
+        return Err(Failure::backend(73, "NFS mount error", &detail, ""));
+    }
     let record = config.mount_with(path, below, Some(OWNER_TIMEOUT_TENTHS))?;
     let store = FileOwnerStore::new(Arc::new(record));
     let ownership = take_ownership(sr_uuid, Arc::new(store), command)?;
@@ -319,15 +349,26 @@ fn write_hard_links(files: &NfsFiles, may_link: bool) -> io::Result<()> {
     files.replace(&new, HARD_LINK_FILE)
 }
 
-/// Refuses an export that has images already: they would become VDIs of the new SR.
-fn refuse_images(files: &NfsFiles) -> Result<(), Failure> {
+/// Refuses an export that is an SR already: its images would become VDIs of the new one.
+fn refuse_other_sr(files: &NfsFiles) -> Result<(), Failure> {
     let entries = files
         .entries()
         .map_err(|error| create_failed("list", "", &error))?;
-    let image = entries
-        .iter()
-        .find(|name| matches!(classify(name), EntryKind::Image(_)));
-    image.map_or(Ok(()), |found| Err(exists(files, found)))
+    let is_of_sr =
+        |name: &&String| *name == OWNER_NAME || matches!(classify(name), EntryKind::Image(_));
+    let found = entries.iter().find(is_of_sr);
+    found.map_or(Ok(()), |found| Err(exists(files, found)))
+}
+
+/// Tells whether an export without a directory for each SR holds one: no uuid in its path says so.
+fn holds_sr(files: &NfsFiles, command: Command) -> Result<bool, Failure> {
+    let entries = files.entries();
+    let entries =
+        entries.map_err(|error| backend::system_call(command, "list", files.path(), &error))?;
+    let is_of_sr = |name: &String| {
+        name == OWNER_NAME || matches!(classify(name), EntryKind::Image(_) | EntryKind::SrFile)
+    };
+    Ok(entries.iter().any(is_of_sr))
 }
 
 /// 42: there is an SR, or something else, already.

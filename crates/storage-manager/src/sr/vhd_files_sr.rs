@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 use xenapi::Failure;
@@ -32,6 +33,10 @@ use crate::layout::vhd_files::{
 };
 use crate::medium::files::Files;
 use crate::medium::owner::{OwnedFiles, OwnerStore, Ownership};
+
+/// How long a detach waits for a medium that does not answer, before it lets go of its record: less than a step of a merge is
+/// waited for.
+const DETACH_PATIENCE: Duration = Duration::from_secs(8);
 
 /// What keeps the medium of an attached SR for it, and what the SR type knows of the medium beside its files.
 ///
@@ -52,6 +57,16 @@ pub trait MediumGuard: Send + Sync + Debug {
     /// Tells that the medium was taken by this record: what a lost connection kept back is written only if that still holds.
     fn note_owner(&self, ownership: &Arc<Ownership>) {
         let _ = ownership;
+    }
+
+    /// Has nothing wait for the medium longer than until then, also of what is under way; none takes that back.
+    fn hurry(&self, until: Option<Instant>) {
+        let _ = until;
+    }
+
+    /// As [`AttachedSr::unsaved`]; asked when nothing uses the files any more.
+    fn unsaved(&self) -> Option<String> {
+        None
     }
 
     /// As [`AttachedSr::health`]; what the owner record has to complain of is told without it.
@@ -144,6 +159,8 @@ pub struct VhdFilesSr {
     /// None once the medium was let go of; declared last, so that it is dropped after everything else. Locked for a moment
     /// only, inside of `served`.
     guard: RwLock<Option<Arc<dyn MediumGuard>>>,
+    /// What was lost when it was detached.
+    unsaved: Mutex<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -188,6 +205,7 @@ impl VhdFilesSr {
             place: place.to_owned(),
             served: RwLock::new(Some(served)),
             guard: RwLock::new(Some(guard)),
+            unsaved: Mutex::default(),
         }))
     }
 
@@ -195,6 +213,28 @@ impl VhdFilesSr {
     pub(super) fn is_served(&self) -> bool {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
         served.is_some()
+    }
+
+    fn detach_from(&self, guard: &dyn MediumGuard) -> Result<(), Failure> {
+        let mut place = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(served) = place.as_ref() {
+            refuse_open(served)?;
+            // A step that does not end keeps the medium from being another's.
+            if !served.chains.close() {
+                served.chains.reopen();
+                let detail = "a merge of images did not end in time; try again";
+                return Err(backend::failed(Command::SrDetach, detail));
+            }
+            served.images.stop_spares();
+            if let Err(error) = served.labels.flush() {
+                tracing::warn!(sr.uuid = %self.sr_uuid, %error, "flush {LABELS_NAME} while detaching; the next scan writes what it lacks");
+            }
+        }
+        *place = None;
+        *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = guard.unsaved();
+        guard.release()?;
+        *self.guard.write().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
     }
 
     fn guard(&self) -> Option<Arc<dyn MediumGuard>> {
@@ -328,32 +368,25 @@ pub fn remove_images(sr_uuid: Uuid, files: Arc<dyn Files>) -> Result<(), Failure
 impl AttachedSr for VhdFilesSr {
     /// Refuses with `VDI_IN_USE` while a VDI is open. Detaching twice is no error; when the medium could not be let go of, the
     /// next call tries that again.
+    ///
+    /// A medium that does not answer is waited for only so long: what it did not take by then, of what nobody has open any more,
+    /// is told by [`AttachedSr::unsaved`].
     fn detach(&self) -> Result<(), Failure> {
-        let mut place = self.served.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(served) = place.as_ref() {
-            if let Some(image) = served.images.open_images().all().first() {
-                return Err(Failure::new(
-                    "VDI_IN_USE",
-                    [image.uuid().to_string(), "detach".to_owned()],
-                ));
-            }
-            // A step that does not end keeps the medium from being another's.
-            if !served.chains.close() {
-                served.chains.reopen();
-                let detail = "a merge of images did not end in time; try again";
-                return Err(backend::failed(Command::SrDetach, detail));
-            }
-            served.images.stop_spares();
-            if let Err(error) = served.labels.flush() {
-                tracing::warn!(sr.uuid = %self.sr_uuid, %error, "flush {LABELS_NAME} while detaching; the next scan writes what it lacks");
-            }
+        {
+            let place = self.served.read().unwrap_or_else(PoisonError::into_inner);
+            place.as_ref().map_or(Ok(()), refuse_open)?;
         }
-        *place = None;
-        if let Some(guard) = self.guard() {
-            guard.release()?;
-        }
-        *self.guard.write().unwrap_or_else(PoisonError::into_inner) = None;
-        Ok(())
+        let Some(guard) = self.guard() else {
+            return Ok(());
+        };
+        // Before calls under way are waited for: nobody who uses a VDI is among them.
+        guard.hurry(Some(Instant::now() + DETACH_PATIENCE));
+        self.detach_from(&*guard).inspect_err(|_| guard.hurry(None))
+    }
+
+    fn unsaved(&self) -> Option<String> {
+        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        unsaved.clone()
     }
 
     fn config_changes(&self) -> ConfigChanges {
@@ -490,6 +523,16 @@ impl AttachedSr for VhdFilesSr {
     fn open_vdi(&self, uuid: Uuid, mode: OpenMode) -> Result<Arc<dyn nbd::Export>, Failure> {
         let image = self.with_images(Command::VdiAttach, |images| images.open(uuid, mode))?;
         Ok(image)
+    }
+}
+
+fn refuse_open(served: &Served) -> Result<(), Failure> {
+    match served.images.open_images().all().first() {
+        Some(image) => {
+            let parameters = [image.uuid().to_string(), "detach".to_owned()];
+            Err(Failure::new("VDI_IN_USE", parameters))
+        }
+        None => Ok(()),
     }
 }
 

@@ -377,7 +377,14 @@ impl Drop for NfsFile {
                 error = %error.chain_text(),
                 "a file was closed before everything that was written to it was on stable storage"
             );
-            self.change_copies(|copies| copies.forget(0, u64::MAX));
+            let lost = self.change_copies(|copies| {
+                let lost = copies.in_range(0, u64::MAX);
+                copies.forget(0, u64::MAX);
+                lost
+            });
+            let lost: usize = lost.iter().map(|(_, data)| data.len()).sum();
+            let lost_bytes = &self.files.lost_bytes;
+            lost_bytes.fetch_add(lost as u64, Ordering::Relaxed);
         }
         self.files.release(&self.state);
     }

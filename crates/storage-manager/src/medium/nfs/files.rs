@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::{NfsError, Result};
 use super::file::{FileState, NfsFile};
@@ -45,6 +45,8 @@ pub struct Shared {
     open: Mutex<HashMap<FileId, Weak<FileState>>>,
     /// Memory that copies of uncommitted writes use.
     pub(super) copies: AtomicUsize,
+    /// Bytes of closed files that the server did not take.
+    pub(super) lost_bytes: AtomicU64,
     names: [Mutex<()>; NAME_LOCKS],
     hasher: RandomState,
     next_kept: AtomicU64,
@@ -71,6 +73,7 @@ impl NfsFiles {
                 directory: RwLock::new(directory),
                 open: Mutex::default(),
                 copies: AtomicUsize::new(0),
+                lost_bytes: AtomicU64::new(0),
                 names: Default::default(),
                 hasher: RandomState::new(),
                 next_kept: AtomicU64::new(0),
@@ -120,6 +123,16 @@ impl NfsFiles {
     /// How long the oldest call has waited without a word from the server, if any waits.
     pub fn silence(&self) -> Option<Duration> {
         self.shared.protocol.silence()
+    }
+
+    /// Has no call wait longer than until then, also of those under way; none lets each wait as long as it may.
+    pub fn hurry(&self, until: Option<Instant>) {
+        self.shared.protocol.hurry(until);
+    }
+
+    /// Bytes that were written to files and not put on stable storage before their last handle was closed.
+    pub fn lost_bytes(&self) -> u64 {
+        self.shared.lost_bytes.load(Ordering::Relaxed)
     }
 
     fn open_found(&self, found: Found, is_writable: bool) -> Arc<dyn MediumFile> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::error::Result;
 use super::transport::Gate;
@@ -143,6 +143,9 @@ pub trait Protocol: Send + Sync + Debug {
 
     /// Sets what is asked before calls are sent that change something, and before any are sent again.
     fn set_gate(&self, gate: Gate);
+
+    /// Has no call wait longer than until then, also of those under way; none lets each wait as long as it may.
+    fn hurry(&self, until: Option<Instant>);
 
     /// Since when calls wait and the server says nothing, if they do.
     fn silence(&self) -> Option<Duration>;

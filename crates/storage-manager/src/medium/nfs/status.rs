@@ -64,7 +64,7 @@ statuses! {
     /// Over quota.
     DQUOT = 69, QuotaExceeded, "the quota on the server is used up";
     /// The file is gone.
-    STALE = 70, StaleNetworkFileHandle, "the file is gone from the server";
+    STALE = 70, StaleNetworkFileHandle, "the server does not know the file any more: it was removed there, or its file system was mounted or exported anew; detach the VDI and attach it again";
     /// Too many levels of remote.
     REMOTE = 71, Other, "the file lies on yet another server";
     /// A handle that the server did not make.

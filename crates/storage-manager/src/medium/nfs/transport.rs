@@ -71,6 +71,8 @@ pub struct Transport {
     is_closed: AtomicBool,
     waiting: Mutex<Waiting>,
     gate: OnceLock<Gate>,
+    /// When every call has failed, whatever its own deadline.
+    latest: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +134,7 @@ impl Transport {
             is_closed: AtomicBool::new(false),
             waiting: Mutex::default(),
             gate: OnceLock::new(),
+            latest: Mutex::default(),
         }
     }
 
@@ -148,6 +151,12 @@ impl Transport {
     /// When a call that begins now has failed.
     pub fn deadline(&self) -> Instant {
         Instant::now() + self.patience.whole()
+    }
+
+    /// Has no call wait longer than until then, also of those under way; none lets each wait as long as it may.
+    pub fn hurry(&self, until: Option<Instant>) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        self.changed.notify_all();
     }
 
     /// Ends waits at their next tick; later calls fail.
@@ -193,6 +202,10 @@ impl Transport {
         on_answer: OnAnswer<'_>,
     ) -> Result<()> {
         assert!(calls.len() <= MAX_BATCH, "callers keep batches small");
+        let begun = Instant::now();
+        if self.left(deadline).is_zero() {
+            return Err(self.no_answer(calls, begun));
+        }
         let _waits = Waits::begin(&self.waiting);
         let mut answered = [false; MAX_BATCH];
         let mut repeated = false;
@@ -224,11 +237,7 @@ impl Transport {
                 }
                 Err(Ended::Trouble(Trouble::Deadline)) => {
                     self.lose(connection, generation, false);
-                    return Err(NfsError::NoAnswer {
-                        address: self.address(),
-                        procedure: calls[0].procedure,
-                        seconds: self.patience.whole().as_secs(),
-                    });
+                    return Err(self.no_answer(calls, begun));
                 }
                 Err(Ended::Trouble(Trouble::Refused(source))) => {
                     self.lose(connection, generation, false);
@@ -253,6 +262,14 @@ impl Transport {
                     });
                 }
             }
+        }
+    }
+
+    fn no_answer(&self, calls: &[Call<'_>], begun: Instant) -> NfsError {
+        NfsError::NoAnswer {
+            address: self.address(),
+            procedure: calls[0].procedure,
+            seconds: begun.elapsed().as_secs(),
         }
     }
 
@@ -319,8 +336,7 @@ impl Transport {
     /// Waits before a call is made again that the server asked to make later.
     pub fn pause(&self, pause: &mut Pause, deadline: Instant) -> bool {
         let pool = self.pool();
-        let left = deadline.saturating_duration_since(Instant::now());
-        let wait = pause.next().min(left);
+        let wait = pause.next().min(self.left(deadline));
         drop(
             self.changed
                 .wait_timeout_while(pool, wait, |_| !self.is_closed.load(Ordering::Acquire)),
@@ -333,7 +349,14 @@ impl Transport {
     }
 
     fn is_over(&self, deadline: Instant) -> bool {
-        self.is_closed.load(Ordering::Acquire) || Instant::now() >= deadline
+        self.is_closed.load(Ordering::Acquire) || self.left(deadline).is_zero()
+    }
+
+    /// How long a call with this deadline may still wait.
+    fn left(&self, deadline: Instant) -> Duration {
+        let latest = *self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = latest.map_or(deadline, |latest| latest.min(deadline));
+        until.saturating_duration_since(Instant::now())
     }
 
     fn note_answer(&self) {
@@ -357,10 +380,9 @@ impl Transport {
                         limit: MAX_CONNECTIONS,
                     });
                 }
-                let left = deadline.saturating_duration_since(Instant::now());
                 pool = self
                     .changed
-                    .wait_timeout(pool, left)
+                    .wait_timeout(pool, self.left(deadline))
                     .unwrap_or_else(PoisonError::into_inner)
                     .0;
             }
@@ -386,7 +408,7 @@ impl Transport {
     fn connect(&self, deadline: Instant) -> Result<Connection, (SocketAddr, io::Error)> {
         let mut failure = None;
         for address in &self.addresses {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = self.left(deadline);
             let patience = self.patience.timeout.min(left).max(FIRST_PAUSE);
             match connection::connect(*address, self.reserved_port, patience) {
                 Ok(connection) => return Ok(connection),

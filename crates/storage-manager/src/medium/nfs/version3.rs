@@ -3,7 +3,7 @@
 //! Source: RFC 1813; procedure numbers from its section 3.3, layouts from sections 2.5 and 3.3.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::MAX_TRANSFER;
 use super::error::{NfsError, Result};
@@ -408,6 +408,10 @@ impl Protocol for Version3 {
 
     fn set_gate(&self, gate: Gate) {
         self.transport.set_gate(gate);
+    }
+
+    fn hurry(&self, until: Option<Instant>) {
+        self.transport.hurry(until);
     }
 
     fn silence(&self) -> Option<Duration> {

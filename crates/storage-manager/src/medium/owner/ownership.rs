@@ -82,6 +82,8 @@ struct State {
     since: Duration,
     standing: Standing,
     stopping: bool,
+    /// When no write waits any more for an owner that could not renew.
+    latest: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +179,7 @@ impl Ownership {
                 since,
                 standing: Standing::Ours,
                 stopping: false,
+                latest: None,
             }),
             changed: Condvar::new(),
         };
@@ -198,6 +201,12 @@ impl Ownership {
         self.shared
             .wait_for_right(CHECK_WAIT)
             .map_err(io::Error::other)
+    }
+
+    /// Has no write wait longer than until then, also of those that wait already; none lets each wait as long as it may.
+    pub fn hurry(&self, until: Option<Instant>) {
+        self.shared.lock().latest = until;
+        self.shared.changed.notify_all();
     }
 
     /// True while the SR may be written to.
@@ -467,6 +476,7 @@ impl Shared {
                 Standing::Ours if self.is_valid() => return Ok(()),
                 Standing::Ours => {}
             }
+            let until = state.latest.map_or(until, |latest| latest.min(until));
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || state.stopping {
                 let since = self.clock.now().saturating_sub(state.since);

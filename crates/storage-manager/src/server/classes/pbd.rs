@@ -312,18 +312,37 @@ async fn unplug(call: &Call, pbd: &str) -> Result<Value, Failure> {
     };
     attachments::withdraw_unplugged(server, &sr, vdis).await?;
     let state = server.storage.state(&sr);
+    let mut unsaved = None;
     if let Some(driver) = state.sr() {
         coalesce::stop(server, &sr);
         let patience = storage::patience_of(server, &sr);
-        let detached = storage::on_threads_within(server, &sr, patience, move || driver.detach());
+        let detached = storage::on_threads_within(server, &sr, patience, move || {
+            driver.detach()?;
+            Ok(driver.unsaved())
+        });
         let detached = detached.await;
-        detached.inspect_err(|_| coalesce::start(server, &sr))?;
+        unsaved = detached.inspect_err(|_| coalesce::start(server, &sr))?;
     }
     state.set_sr(None);
     health::note(server, &sr).await;
     let written = server.database.write(|transaction| {
         transaction.set("PBD", pbd, "currently_attached", false)?;
         transaction.touch("SR", &sr);
+        if let Some(words) = &unsaved {
+            let uuid = transaction.get("SR", &sr)?.uuid().to_owned();
+            tracing::error!(
+                sr.uuid = uuid,
+                "data was lost while an SR was detached: {words}"
+            );
+            super::message::note(
+                transaction,
+                "SR_DETACHED_WITH_UNSAVED_DATA",
+                2,
+                "SR",
+                &uuid,
+                words,
+            );
+        }
         Ok(Value::Nil)
     });
     written.await

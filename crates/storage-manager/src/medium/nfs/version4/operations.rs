@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::error::{NfsError, Result};
 use super::super::pieces::{Piece, Pieces, read_pieces, write_pieces};
@@ -427,6 +427,10 @@ impl Protocol for Version4 {
 
     fn set_gate(&self, gate: Gate) {
         self.sessions.transport().set_gate(gate);
+    }
+
+    fn hurry(&self, until: Option<Instant>) {
+        self.sessions.transport().hurry(until);
     }
 
     fn silence(&self) -> Option<Duration> {
