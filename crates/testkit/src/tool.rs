@@ -27,6 +27,18 @@ pub fn python_client(name: &str) -> Option<PathBuf> {
     found.or_else(|| missing(name, "cargo xtask setup"))
 }
 
+/// The interpreter of that Python environment, if it has a package.
+///
+/// # Panics
+/// As [`program`].
+pub fn python_package(name: &str) -> Option<PathBuf> {
+    let python = python_client("python")?;
+    let mut look = Command::new(&python);
+    look.args(["-c", &format!("import {name}")]);
+    let found = Some(python).filter(|_| output(&mut look).status.success());
+    found.or_else(|| missing(name, "cargo xtask setup"))
+}
+
 /// The directory in which the Node client was installed.
 ///
 /// # Panics

@@ -169,9 +169,9 @@ impl OntapEmulator {
         self.http.port()
     }
 
-    /// The certificate of the APIs, which signs itself.
+    /// The certificate (PEM) of the authority that signed the one of the APIs.
     pub fn certificate(&self) -> &str {
-        &self.certificate.pem
+        &self.certificate.authority
     }
 
     /// Who may log in.

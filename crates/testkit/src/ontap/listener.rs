@@ -19,10 +19,10 @@ const MOST_CONNECTIONS: usize = 256;
 /// Answers a request; nothing means that the connection is cut.
 pub type Answer = dyn Fn(&Request) -> Option<Response> + Send + Sync;
 
-/// A certificate that signs itself, and what a server needs for it.
+/// A certificate of an authority of its own.
 pub struct Certificate {
-    /// As a client may trust it.
-    pub pem: String,
+    /// The authority's certificate (PEM), for clients to trust.
+    pub authority: String,
     configuration: Arc<ServerConfig>,
 }
 
@@ -46,19 +46,32 @@ impl Certificate {
     /// # Panics
     /// When no key can be made.
     pub fn new(address: &str) -> Self {
-        let names = vec![address.to_owned(), "localhost".to_owned()];
-        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let mut authority = rcgen::CertificateParams::new([]).expect("no names");
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let name = rcgen::DnType::CommonName;
+        authority
+            .distinguished_name
+            .push(name.clone(), "authority of an emulated array");
+        authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+        let own = rcgen::KeyPair::generate().expect("a key");
+        let issuer = rcgen::CertifiedIssuer::self_signed(authority, own).expect("an authority");
+        let names = [address.to_owned(), "localhost".to_owned()];
+        let mut server = rcgen::CertificateParams::new(names).expect("names");
+        server.distinguished_name.push(name, "emulated array");
+        server.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let signed = server.signed_by(&key, &issuer).expect("a certificate");
+        let chain = vec![signed.der().clone()];
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider);
         let builder = builder
             .with_safe_default_protocol_versions()
             .expect("ring knows the versions of TLS");
-        let chain = vec![made.cert.der().clone()];
         let configuration = builder.with_no_client_auth();
         let configuration = configuration.with_single_cert(chain, PrivateKeyDer::from(key));
         Certificate {
-            pem: made.cert.pem(),
+            authority: issuer.pem(),
             configuration: Arc::new(configuration.expect("the key fits its certificate")),
         }
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::body::Body;
-use super::query::{Fields, Query, values_at};
+use super::query::{Fields, Links, Query, values_at};
 use crate::ontap::http::Response;
 use crate::ontap::state::cluster::Cluster;
 use crate::ontap::state::error::ApiError;
@@ -20,6 +20,8 @@ pub struct Call<'a> {
     pub query: Query,
     /// The body.
     pub body: Body,
+    /// Which links the answer has.
+    pub links: Links,
     /// The SVM to which the call is confined: by the login, or by a header.
     pub svm: Option<String>,
     /// What goes wrong with the job, if one is begun.
@@ -48,8 +50,8 @@ pub struct Submission<'a> {
     pub may_be_job: bool,
     /// The record of the new or changed object, if that is asked for.
     pub record: fn(&Cluster, Uuid) -> Option<Value>,
-    /// The path below which the object is found by its id, if it is new.
-    pub created_at: Option<String>,
+    /// Where the object is found if it is new: the path of its collection, and the query that finds it by its name.
+    pub created_at: Option<(String, String)>,
 }
 
 impl Call<'_> {
@@ -58,7 +60,7 @@ impl Call<'_> {
         let records = self.in_sight(records);
         let value = self
             .query
-            .collection(&format!("/api/{path}"), records, fields)?;
+            .collection(&format!("/api/{path}"), records, fields, self.links)?;
         Ok(Response::json(200, &value))
     }
 
@@ -138,11 +140,21 @@ impl Call<'_> {
             );
             let href = format!("/api/cluster/jobs/{job}");
             let value = json!({"job": {"uuid": job, "_links": {"self": {"href": href}}}});
-            return Ok(Response::json(202, &value));
+            let mut response = Response::json(202, &value);
+            // The id is not known yet.
+            if let Some((path, query)) = what.created_at {
+                response
+                    .headers
+                    .push(("Location", format!("/api/{path}?{query}")));
+            }
+            return Ok(response);
         }
         let uuid = self.cluster.make(what.change)?;
         let record = (what.record)(self.cluster, uuid);
-        Ok(self.made(what.created_at.map(|at| format!("{at}/{uuid}")), record))
+        Ok(self.made(
+            what.created_at.map(|(at, _)| format!("{at}/{uuid}")),
+            record,
+        ))
     }
 
     /// The answer to a change that was made; a place means that it made something.

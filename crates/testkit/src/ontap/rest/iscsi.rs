@@ -11,11 +11,13 @@ use crate::ontap::state::error::ApiError;
 use crate::ontap::state::iscsi::{Account, Authentication, Credentials};
 
 const SERVICES: Fields = Fields {
+    id: &["svm.uuid"],
     keys: &["svm"],
     known: &["svm", "enabled", "target", "metric", "statistics"],
     expensive: &["metric", "statistics"],
 };
 const CREDENTIALS: Fields = Fields {
+    id: &["svm.uuid", "initiator"],
     keys: &["svm", "initiator"],
     known: &[
         "svm",
@@ -27,6 +29,7 @@ const CREDENTIALS: Fields = Fields {
     expensive: &[],
 };
 const SESSIONS: Fields = Fields {
+    id: &["svm.uuid", "target_portal_group", "tsih"],
     keys: &["svm", "target_portal_group", "tsih"],
     known: &[
         "svm",
@@ -41,6 +44,7 @@ const SESSIONS: Fields = Fields {
     expensive: &[],
 };
 const INTERFACES: Fields = Fields {
+    id: &["uuid"],
     keys: &["name", "uuid"],
     known: &[
         "name",

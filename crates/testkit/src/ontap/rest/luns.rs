@@ -14,6 +14,7 @@ use crate::ontap::state::jobs::Change;
 use crate::ontap::state::luns::{CloneSource, Lun, LunRequest, check_attributes};
 
 const LUNS: Fields = Fields {
+    id: &["uuid"],
     keys: &["name", "uuid"],
     known: &[
         "name",
@@ -60,6 +61,7 @@ const LUNS: Fields = Fields {
     ],
 };
 const ATTRIBUTES: Fields = Fields {
+    id: &["name"],
     keys: &["name", "lun"],
     known: &["name", "value", "lun", "svm"],
     expensive: &[],
@@ -89,6 +91,7 @@ pub fn luns(call: &mut Call<'_>, rest: &[&str]) -> Answered {
         "POST" => {
             let mut asked = request(call)?;
             asked.svm = call.named_svm()?;
+            let query = format!("name={}", asked.path.clone().unwrap_or_default());
             let is_clone = asked.source.is_some();
             let may_be_job = call.cluster.behaviour.lun_create_is_async && !is_clone;
             call.submit(Submission {
@@ -96,7 +99,7 @@ pub fn luns(call: &mut Call<'_>, rest: &[&str]) -> Answered {
                 change: Change::CreateLun(asked),
                 may_be_job,
                 record: |cluster, uuid| cluster.lun(uuid).ok().map(|one| lun(cluster, one)),
-                created_at: Some("storage/luns".to_owned()),
+                created_at: Some(("storage/luns".to_owned(), query)),
             })
         }
         "PATCH" | "DELETE" => {

@@ -25,9 +25,20 @@ const WORDS: [&str; 10] = [
 #[derive(Debug, Clone, Default)]
 pub struct Query(pub Vec<(String, String)>);
 
+/// Which links an answer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// Those of the collection only: to a client that accepts plain JSON and nothing else.
+    Collection,
+    /// Those of each record as well.
+    All,
+}
+
 /// What is known of a collection's records.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields {
+    /// What the path of a record ends with.
+    pub id: &'static [&'static str],
     /// Which fields come back unasked.
     pub keys: &'static [&'static str],
     /// The fields, or the beginnings of their names.
@@ -121,6 +132,7 @@ impl Query {
         path: &str,
         records: Vec<Value>,
         fields: &Fields,
+        links: Links,
     ) -> Result<Value, ApiError> {
         let mut records = self.select(records, fields)?;
         self.sort(&mut records);
@@ -141,7 +153,14 @@ impl Query {
             .into_iter()
             .skip(start)
             .take(most)
-            .map(|record| self.shown(record, fields))
+            .map(|record| {
+                let href = fields.href(path, &record);
+                let mut shown = self.shown(record, fields)?;
+                if links == Links::All {
+                    shown["_links"] = json!({"self": {"href": href}});
+                }
+                Ok(shown)
+            })
             .collect();
         let page = page?;
         let mut links = json!({"self": {"href": self.href(path, None)}});
@@ -235,6 +254,17 @@ impl Query {
 }
 
 impl Fields {
+    /// The path of a record.
+    fn href(&self, path: &str, record: &Value) -> String {
+        let parts = self.id.iter().flat_map(|id| {
+            let id: Vec<&str> = id.split('.').collect();
+            values_at(record, &id)
+                .into_iter()
+                .map(|value| format!("/{}", escape(&text(value))))
+        });
+        path.to_owned() + &parts.collect::<String>()
+    }
+
     /// Whether there is a field of that name, or fields below it.
     pub fn knows(&self, name: &str) -> bool {
         let below = |long: &str, short: &str| {
@@ -378,6 +408,7 @@ mod tests {
     use super::*;
 
     const FIELDS: Fields = Fields {
+        id: &["name"],
         keys: &["name"],
         known: &["name", "space.size", "initiators", "lun_maps"],
         expensive: &["lun_maps"],
@@ -419,7 +450,9 @@ mod tests {
 
     #[test]
     fn shows_the_fields_asked_for_page_by_page() {
-        let page = |query: &str| Query::parse(query).collection("/api/x", records(), &FIELDS);
+        let page = |query: &str| {
+            Query::parse(query).collection("/api/x", records(), &FIELDS, Links::Collection)
+        };
         let first = page("fields=space.size&max_records=1").unwrap();
         assert_eq!(
             first["records"],

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::body::Body;
 use super::call::{Answered, Call, JobTrouble};
-use super::query::Query;
+use super::query::{Links, Query};
 use super::{iscsi, luns, san, system, volumes};
 use crate::ontap::http::{Request, Response};
 use crate::ontap::state::cluster::Cluster;
@@ -61,6 +61,10 @@ fn route(
         method: &request.method,
         query: Query::parse(&request.query),
         body: Body::parse(&request.body)?,
+        links: match request.header("accept") {
+            Some("application/json") => Links::Collection,
+            _ => Links::All,
+        },
         svm: scope.or(tunnel).map(str::to_owned),
         job: JobTrouble {
             slow: job.0,

@@ -11,6 +11,7 @@ use crate::ontap::state::error::ApiError;
 use crate::ontap::state::igroups::{Igroup, LunMap};
 
 const IGROUPS: Fields = Fields {
+    id: &["uuid"],
     keys: &["name", "uuid", "svm"],
     known: &[
         "name",
@@ -31,11 +32,13 @@ const IGROUPS: Fields = Fields {
     expensive: &["lun_maps", "connectivity_tracking"],
 };
 const INITIATORS: Fields = Fields {
+    id: &["name"],
     keys: &["name"],
     known: &["name", "comment", "igroup"],
     expensive: &[],
 };
 const MAPS: Fields = Fields {
+    id: &["lun.uuid", "igroup.uuid"],
     keys: &["lun", "igroup", "svm"],
     known: &[
         "lun",

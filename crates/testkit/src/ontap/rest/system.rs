@@ -11,6 +11,7 @@ use crate::ontap::state::error::ApiError;
 use crate::ontap::state::jobs::Job;
 
 const CLUSTER: Fields = Fields {
+    id: &[],
     keys: &["name", "uuid"],
     known: &[
         "name",
@@ -25,6 +26,7 @@ const CLUSTER: Fields = Fields {
     expensive: &[],
 };
 const NODES: Fields = Fields {
+    id: &["uuid"],
     keys: &["name", "uuid"],
     known: &[
         "name",
@@ -38,9 +40,16 @@ const NODES: Fields = Fields {
         "is_capacity_optimized",
         "is_performance_optimized",
     ],
-    expensive: &[],
+    // Not in the documented model, but Cinder asks for them and gets them.
+    expensive: &[
+        "is_all_flash_optimized",
+        "is_all_flash_select_optimized",
+        "is_capacity_optimized",
+        "is_performance_optimized",
+    ],
 };
 const JOBS: Fields = Fields {
+    id: &["uuid"],
     keys: &["uuid"],
     known: &[
         "uuid",
@@ -57,6 +66,7 @@ const JOBS: Fields = Fields {
     expensive: &[],
 };
 const LICENSES: Fields = Fields {
+    id: &["name"],
     keys: &["name"],
     known: &[
         "name",
@@ -69,6 +79,7 @@ const LICENSES: Fields = Fields {
     expensive: &[],
 };
 const SVMS: Fields = Fields {
+    id: &["uuid"],
     keys: &["name", "uuid"],
     known: &[
         "name",
@@ -89,6 +100,7 @@ const SVMS: Fields = Fields {
     expensive: &[],
 };
 const AGGREGATES: Fields = Fields {
+    id: &["uuid"],
     keys: &["name", "uuid"],
     known: &[
         "name",
@@ -106,6 +118,7 @@ const AGGREGATES: Fields = Fields {
     expensive: &["space.efficiency"],
 };
 const DISKS: Fields = Fields {
+    id: &["name"],
     keys: &["name"],
     known: &[
         "name",
@@ -118,6 +131,7 @@ const DISKS: Fields = Fields {
     expensive: &[],
 };
 const POLICIES: Fields = Fields {
+    id: &["uuid"],
     keys: &["name", "uuid"],
     known: &[
         "name",
@@ -132,6 +146,7 @@ const POLICIES: Fields = Fields {
     expensive: &[],
 };
 const NOTHING: Fields = Fields {
+    id: &[],
     keys: &[],
     known: &[
         "source",
@@ -391,14 +406,9 @@ fn svm(cluster: &Cluster, svm: &Svm) -> Value {
 
 fn aggregate(cluster: &Cluster, aggregate: &Aggregate) -> Value {
     let used = cluster.aggregate_used(&aggregate.name);
-    let volumes = cluster
-        .volumes
-        .iter()
-        .filter(|volume| volume.aggregate == aggregate.name)
-        .count();
     let node = json!({"name": cluster.node, "uuid": cluster.node_uuid});
     json!({
-        "name": aggregate.name, "uuid": aggregate.uuid, "state": "online", "volume_count": volumes,
+        "name": aggregate.name, "uuid": aggregate.uuid, "state": "online",
         "home_node": node, "node": node, "snaplock_type": "non_snaplock",
         "space": {"block_storage": {
             "size": aggregate.size, "used": used, "available": aggregate.size.saturating_sub(used),

@@ -13,6 +13,7 @@ use crate::ontap::state::snapshots::Snapshot;
 use crate::ontap::state::volumes::{Volume, VolumeRequest};
 
 const VOLUMES: Fields = Fields {
+    id: &["uuid"],
     keys: &["name", "uuid"],
     known: &[
         "name",
@@ -51,6 +52,7 @@ const VOLUMES: Fields = Fields {
     expensive: &["analytics", "consistency_group", "snapmirror"],
 };
 const SNAPSHOTS: Fields = Fields {
+    id: &["uuid"],
     keys: &["name", "uuid"],
     known: &[
         "name",
@@ -86,12 +88,19 @@ pub fn volumes(call: &mut Call<'_>, rest: &[&str]) -> Answered {
     }
     if call.method == "POST" {
         let asked = request(call)?;
+        let (name, svm) = (
+            asked.name.clone().unwrap_or_default(),
+            asked.svm.clone().unwrap_or_default(),
+        );
         return call.submit(Submission {
             description: "POST /api/storage/volumes",
             change: Change::CreateVolume(asked),
             may_be_job: true,
             record: |cluster, uuid| cluster.volume(uuid).map(|one| volume(cluster, one)),
-            created_at: Some("storage/volumes".to_owned()),
+            created_at: Some((
+                "storage/volumes".to_owned(),
+                format!("name={name}&svm.name={svm}"),
+            )),
         });
     }
     let chosen = one_of(call, rest, records, &VOLUMES)?;
@@ -158,6 +167,7 @@ pub fn snapshots(call: &mut Call<'_>, volume: &str, rest: &[&str]) -> Answered {
                 ApiError::bad(262_185, "Field \"name\" is required for this operation").at("name")
             })?;
             let comment = call.body.text("comment").unwrap_or_default();
+            let query = format!("name={name}");
             call.submit(Submission {
                 description: &format!("POST /api/{path}"),
                 change: Change::CreateSnapshot {
@@ -167,7 +177,7 @@ pub fn snapshots(call: &mut Call<'_>, volume: &str, rest: &[&str]) -> Answered {
                 },
                 may_be_job: true,
                 record: one_snapshot,
-                created_at: Some(path.clone()),
+                created_at: Some((path.clone(), query)),
             })
         }
         ("PATCH" | "DELETE", _) => {
