@@ -12,6 +12,7 @@
 //! finds what was begun. Nothing that lacks our mark is ever changed or deleted.
 
 mod data_path;
+pub mod equallogic;
 mod error;
 mod fault;
 mod volume_array;

@@ -7,6 +7,8 @@ mod array_sr;
 mod attached_lvhd;
 mod backend_error;
 mod config_changes;
+mod equal;
+mod equal_config;
 mod ext;
 mod ext_volume;
 mod file;
@@ -36,6 +38,7 @@ use crate::medium::hba::Sysfs;
 
 pub use array_sr::{ArraySrOptions, AttachedArraySr};
 pub use config_changes::{ConfigChanges, KnownSr};
+pub use equal::EqualSr;
 pub use ext::ExtSr;
 pub use file::FileSr;
 pub use hba::HbaSr;
@@ -402,6 +405,7 @@ pub fn types() -> Vec<Arc<dyn SrType>> {
     vec![
         Arc::new(FileSr::default()),
         Arc::new(NfsSr::default()),
+        Arc::new(EqualSr::default()),
         Arc::new(ExtSr::default()),
         Arc::new(HbaSr::hba(Sysfs::default())),
         Arc::new(HbaSr::rawhba(Sysfs::default())),

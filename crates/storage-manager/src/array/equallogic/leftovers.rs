@@ -1,0 +1,124 @@
+//! What calls that were cut off have left, finished or removed. See `volumes` for what that may be.
+
+use super::description::{State, VdiNote};
+use super::error::CliError;
+use super::group::Object;
+use super::names;
+use super::volumes::{EqualVolumes, Survey};
+use crate::array::ArrayError;
+
+/// Most snapshots without a name of ours that are looked at again by each listing.
+const MAX_STRANGERS: usize = 64;
+
+impl EqualVolumes {
+    /// Finishes or removes what was left, as far as nobody is at it. What cannot be seen to now is tried again by the next listing.
+    pub(super) fn see_to_leftovers(&self, survey: &Survey) {
+        for found in &survey.found {
+            let vdi = found.note.uuid;
+            let result = match (found.note.state, found.note.is_deleted) {
+                (State::New, _) => {
+                    self.remove_new_unclaimed(vdi);
+                    Ok(())
+                }
+                (State::Live, true) if found.base.is_none() && found.shelf.snapshots == 0 => {
+                    match self.claims.try_for(vdi) {
+                        Some(_claim) => self.remove_if_bare(&found.name),
+                        None => Ok(()),
+                    }
+                }
+                _ => Ok(()),
+            };
+            note_failure(&found.name, result);
+        }
+        for (volume, snapshot) in survey.strangers.iter().take(MAX_STRANGERS) {
+            let result = self.finish_stranger(volume, snapshot);
+            note_failure(
+                snapshot,
+                result.map_err(|error| self.failed("finish a snapshot", error)),
+            );
+        }
+    }
+
+    /// Conceals what an earlier process exposed to this initiator, where nobody is logged in.
+    pub fn conceal_leftovers(&self) -> Result<(), ArrayError> {
+        let survey = self
+            .survey()
+            .map_err(|error| self.failed("list the volumes", error))?;
+        for found in survey
+            .found
+            .iter()
+            .filter(|found| found.shelf.is_online && found.shelf.connections == 0)
+        {
+            let Some(_claim) = self.claims.try_for(found.note.uuid) else {
+                continue;
+            };
+            let hidden = self.hide(found, &self.options.initiator);
+            note_failure(
+                &found.name,
+                hidden.map_err(|error| self.failed("conceal a volume", error)),
+            );
+        }
+        Ok(())
+    }
+
+    /// Removes volumes that no client knows of any more, for the SR to be removed; answers what is left that is in the way.
+    pub fn empty(&self) -> Result<Option<String>, ArrayError> {
+        let survey = self
+            .survey()
+            .map_err(|error| self.failed("list the volumes", error))?;
+        self.see_to_leftovers(&survey);
+        let survey = self
+            .survey()
+            .map_err(|error| self.failed("list the volumes", error))?;
+        let volumes = survey.found.into_iter().map(|found| found.name);
+        let damaged = survey.damaged.into_iter().map(|damaged| damaged.location);
+        Ok(volumes.chain(damaged).next())
+    }
+
+    /// Removes a volume that is new, for the call that made it.
+    pub(super) fn remove_new(&self, vdi: uuid::Uuid) {
+        let removed = self.look(vdi).and_then(|found| match found {
+            Some(found) if found.note.state == State::New && found.base.is_none() => self
+                .remove(&found)
+                .map_err(|error| self.failed("remove a volume that is not finished", error)),
+            _ => Ok(()),
+        });
+        note_failure(&names::volume(self.options.sr, vdi), removed);
+    }
+
+    /// Looked at again under the claim: the call that made it may have finished it since.
+    fn remove_new_unclaimed(&self, vdi: uuid::Uuid) {
+        if let Some(_claim) = self.claims.try_for(vdi) {
+            self.remove_new(vdi);
+        }
+    }
+
+    /// Gives a snapshot with a note of ours its name.
+    fn finish_stranger(&self, volume: &str, snapshot: &str) -> Result<(), CliError> {
+        let Some(shelf) = self.group.show(Object::Snapshot(volume, snapshot))? else {
+            return Ok(());
+        };
+        let Some(vdi) = VdiNote::claimed_uuid(&shelf.description) else {
+            return Ok(());
+        };
+        let name = names::volume(self.options.sr, vdi);
+        if VdiNote::parse(&shelf.description, &name).is_err() {
+            return Ok(());
+        }
+        let Some(_claim) = self.claims.try_for(vdi) else {
+            return Ok(());
+        };
+        self.finish_snapshot(volume, vdi).map(drop)
+    }
+}
+
+fn note_failure(name: &str, result: Result<(), ArrayError>) {
+    if let Err(error) = result {
+        let error = error.chain_text();
+        tracing::warn!(
+            volume = name,
+            error,
+            "what a call left on a group could not be seen to; the next scan tries again"
+        );
+    }
+}

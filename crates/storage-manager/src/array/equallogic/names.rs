@@ -1,0 +1,69 @@
+//! Names of volumes and snapshots. Pure.
+//!
+//! ```text
+//! XenStorage<SR, 32 hex><VDI, the first 20 hex>    62 characters; a snapshot has the same rule with its own VDI
+//! XenStorage<SR, 32 hex>                           the management volume
+//! ```
+//!
+//! Source: reference 2.5; names of volumes end at 63 characters.
+
+use uuid::Uuid;
+
+/// What names of ours begin with.
+const PREFIX: &str = "XenStorage";
+
+/// Hexadecimal digits of a VDI's uuid that a name has.
+const VDI_DIGITS: usize = 20;
+
+/// The name of the volume that says that there is an SR.
+pub fn management(sr: Uuid) -> String {
+    format!("{PREFIX}{}", sr.simple())
+}
+
+/// The name of a VDI's volume or snapshot.
+pub fn volume(sr: Uuid, vdi: Uuid) -> String {
+    let vdi = vdi.simple().to_string();
+    format!("{PREFIX}{}{}", sr.simple(), &vdi[..VDI_DIGITS])
+}
+
+/// What a name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// The management volume of an SR.
+    Management(Uuid),
+    /// A VDI of an SR.
+    Vdi(Uuid),
+}
+
+/// Reads a name; none for volumes that are not ours.
+pub fn parse(name: &str) -> Option<Named> {
+    let digits = name.strip_prefix(PREFIX)?;
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if !digits.bytes().all(is_hex) {
+        return None;
+    }
+    let sr = Uuid::try_parse(digits.get(..32)?).ok()?;
+    match digits.len() - 32 {
+        0 => Some(Named::Management(sr)),
+        VDI_DIGITS => Some(Named::Vdi(sr)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        let (sr, vdi) = (Uuid::from_u128(7 << 90), Uuid::from_u128(0xfeed << 60));
+        assert_eq!(volume(sr, vdi).len(), 62);
+        assert_eq!(parse(&volume(sr, vdi)), Some(Named::Vdi(sr)));
+        assert_eq!(parse(&management(sr)), Some(Named::Management(sr)));
+        let of_snapshot = format!("{}-2017-01-01-10:00:00.1.1", volume(sr, vdi));
+        for foreign in ["", "XenStorage", "data", "XenStorage0123", &of_snapshot] {
+            assert_eq!(parse(foreign), None, "{foreign}");
+        }
+        assert_eq!(parse(&management(sr).to_uppercase()), None);
+    }
+}

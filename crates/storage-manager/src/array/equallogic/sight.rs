@@ -1,0 +1,103 @@
+//! Which initiator sees a volume, and the bytes of thick ones before anybody does.
+
+use uuid::Uuid;
+
+use super::error::{CliError, absent};
+use super::names;
+use super::size::PAGE;
+use super::volumes::{EqualVolumes, Found, lock};
+use super::zeros;
+use crate::array::{ArrayError, Exposure, VolumeArray};
+
+/// The LUN of a volume. Source: reference 6.3.
+const LUN: u16 = 0;
+
+impl EqualVolumes {
+    /// Makes what a volume has from a page on zeros. It is exposed for that, and concealed after unless a consumer uses it.
+    pub(super) fn zero(&self, vdi: Uuid, from: u64, to: u64) -> Result<(), ArrayError> {
+        let exposure = self.show_to(vdi, &self.options.initiator)?;
+        let zeroed = self.data.open(&exposure, vdi).and_then(|volume| {
+            let done = volume.await_size(to * PAGE).and_then(|()| zeros::write(&*volume.device, from * PAGE, to * PAGE));
+            done.map_err(|source| ArrayError::Failed {
+                array: self.name(),
+                action: "make a thick volume zeros (with sm_config:allocation=thin it has none but zeros by itself)",
+                source: Box::new(source),
+            })
+        });
+        if !lock(&self.exposed).contains(&vdi) {
+            self.hide_from(vdi, &self.options.initiator)?;
+        }
+        zeroed
+    }
+
+    pub(super) fn show_to(&self, vdi: Uuid, initiator: &str) -> Result<Exposure, ArrayError> {
+        let action = "let an initiator see a volume";
+        let found = self.look(vdi)?.ok_or_else(|| ArrayError::Missing {
+            array: self.name(),
+            vdi,
+        })?;
+        let user = self.options.credentials.as_ref().map(|it| it.user.as_str());
+        let allow = || -> Result<(), CliError> {
+            let records = self.group.access(found.family())?;
+            let is_there = records.iter().any(|record| {
+                record.initiator.as_deref() == Some(initiator)
+                    && record.chap_user.as_deref() == user
+            });
+            if !is_there {
+                self.group.allow(found.family(), initiator, user)?;
+            }
+            if !found.shelf.is_online {
+                self.group.set_online(found.object(), true)?;
+            }
+            Ok(())
+        };
+        allow().map_err(|error| self.failed(action, error))?;
+        Ok(Exposure {
+            target: found.shelf.target.clone(),
+            portals: vec![self.options.portal.clone()],
+            lun: LUN,
+            scsi_id: None,
+            serial: None,
+            credentials: self.options.credentials.clone(),
+        })
+    }
+
+    pub(super) fn hide_from(&self, vdi: Uuid, initiator: &str) -> Result<(), ArrayError> {
+        let action = "take a volume out of an initiator's sight";
+        let Some(found) = self.look(vdi)? else {
+            return Ok(());
+        };
+        self.hide(&found, initiator)
+            .map_err(|error| self.failed(action, error))
+    }
+
+    /// True when another of the family is exposed for a consumer, and needs the access records.
+    fn is_shared(&self, found: &Found) -> bool {
+        let in_use: Vec<Uuid> = lock(&self.exposed).iter().copied().collect();
+        let bases = lock(&self.bases);
+        in_use
+            .iter()
+            .filter(|other| **other != found.note.uuid)
+            .any(|other| {
+                let base = bases.get(other).map(String::as_str);
+                base == Some(found.family())
+                    || names::volume(self.options.sr, *other) == found.family()
+            })
+    }
+
+    /// Ends sessions with an object and takes back what let the initiator in, unless another of the family needs that.
+    pub(super) fn hide(&self, found: &Found, initiator: &str) -> Result<(), CliError> {
+        if found.shelf.is_online {
+            self.group.set_online(found.object(), false)?;
+        }
+        if self.is_shared(found) {
+            return Ok(());
+        }
+        for record in self.group.access(found.family())? {
+            if record.initiator.as_deref() == Some(initiator) {
+                absent(self.group.disallow(found.family(), record.id))?;
+            }
+        }
+        Ok(())
+    }
+}

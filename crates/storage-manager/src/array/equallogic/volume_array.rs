@@ -1,0 +1,250 @@
+//! What an attached SR asks of a group, in the order of steps that `volumes` tells.
+
+use uuid::Uuid;
+
+use super::description::{Allocation, State, VdiNote};
+use super::group::NewVolume;
+use super::names;
+use super::size::{self, MAX_PAGES, PAGE};
+use super::volumes::{EqualVolumes, Found, fault, lock};
+use super::wish::Wish;
+use crate::array::{ArrayError, ArrayListing, ArrayVolume, Exposure, Fault, VolumeArray};
+use crate::sr::{
+    KeptLabels, NewVdi, OpenMode, SnapshotHints, SnapshotKind, SrLabels, SrSpace, VdiLabels,
+};
+
+impl VolumeArray for EqualVolumes {
+    fn name(&self) -> String {
+        self.group.address()
+    }
+
+    fn list(&self) -> Result<ArrayListing, ArrayError> {
+        let action = "list the volumes";
+        let survey = self.survey().map_err(|error| self.failed(action, error))?;
+        self.see_to_leftovers(&survey);
+        let visible = survey.found.iter().filter(|found| found.is_visible());
+        Ok(ArrayListing {
+            volumes: visible.map(Found::volume).collect(),
+            damaged: survey.damaged,
+            space: self.space()?,
+        })
+    }
+
+    fn space(&self) -> Result<SrSpace, ArrayError> {
+        let pool = &self.options.pool;
+        let space = self
+            .group
+            .pool_space(pool)
+            .map_err(|error| self.failed("ask for the space of the pool", error))?;
+        let (capacity, free) = space.ok_or_else(|| {
+            let detail = format!("{} has no storage pool {pool} any more; name the one that has the volumes by device-config:storagepool", self.name());
+            fault(Fault::EqualUnknownPool, detail)
+        })?;
+        Ok(SrSpace {
+            physical_size: capacity,
+            physical_utilisation: capacity.saturating_sub(free),
+        })
+    }
+
+    fn find(&self, vdi: Uuid) -> Result<Option<ArrayVolume>, ArrayError> {
+        let found = self.look(vdi)?.filter(Found::is_visible);
+        Ok(found.map(|found| found.volume()))
+    }
+
+    /// # Errors
+    /// 165 and 166 for what `sm_config` asks for; see the module for what a failure leaves.
+    fn create(&self, new: &NewVdi) -> Result<ArrayVolume, ArrayError> {
+        let wish = Wish::of(&new.sm_config, self.options.allocation)?;
+        let pages = size::pages_for(new.virtual_size).ok_or(ArrayError::Size {
+            asked: new.virtual_size,
+            least: 1,
+            most: MAX_PAGES * PAGE,
+        })?;
+        let _claim = self.claim(new.uuid)?;
+        let name = names::volume(self.options.sr, new.uuid);
+        let is_thick = wish.allocation == Allocation::Thick;
+        let note = VdiNote {
+            uuid: new.uuid,
+            is_deleted: false,
+            state: if is_thick { State::New } else { State::Live },
+            pages,
+            allocation: wish.allocation,
+        };
+        let description = note.to_text(&name);
+        let volume = NewVolume {
+            name: &name,
+            pages,
+            allocation: wish.allocation,
+            snap_reserve: wish.snap_reserve,
+            snap_depletion: wish.snap_depletion,
+            description: &description,
+            pool: &self.options.pool,
+        };
+        self.make(&volume, new.uuid)?;
+        let finish = || {
+            if is_thick {
+                self.zero(new.uuid, 0, pages)?;
+                self.describe(
+                    &name,
+                    VdiNote {
+                        state: State::Live,
+                        ..note
+                    },
+                )?;
+            }
+            self.need(new.uuid)
+        };
+        match finish() {
+            Ok(found) => Ok(found.volume()),
+            Err(error) => {
+                self.remove_new(new.uuid);
+                Err(error)
+            }
+        }
+    }
+
+    fn snapshot(
+        &self,
+        source: Uuid,
+        new: Uuid,
+        kind: SnapshotKind,
+        _hints: &SnapshotHints,
+    ) -> Result<ArrayVolume, ArrayError> {
+        let _claim = self.claim(new)?;
+        if let Some(made) = self.look(new)?.filter(Found::is_visible) {
+            return Ok(made.volume());
+        }
+        let found = self.need(source)?;
+        match kind {
+            SnapshotKind::Snapshot if found.base.is_some() => {
+                let detail = format!(
+                    "VDI {source} is a snapshot itself; clone it, and make a snapshot of the clone"
+                );
+                return Err(fault(Fault::EqualSnapshotOfSnapshot, detail));
+            }
+            SnapshotKind::Snapshot => self.take_snapshot(&found, new)?,
+            SnapshotKind::Clone => self.make_clone(&found, new)?,
+        }
+        Ok(self.need(new)?.volume())
+    }
+
+    fn revert(&self, _vdi: Uuid, snapshot: Uuid) -> Result<ArrayVolume, ArrayError> {
+        Err(ArrayError::Unsupported {
+            array: self.name(),
+            action: "give a volume the content of a snapshot",
+            detail: format!(
+                "the group would make one more snapshot of its own; clone VDI {snapshot} instead"
+            ),
+        })
+    }
+
+    fn resize(&self, vdi: Uuid, size: u64) -> Result<ArrayVolume, ArrayError> {
+        let action = "grow a volume";
+        let _claim = self.claim(vdi)?;
+        let found = self.need(vdi)?;
+        let has = found.pages();
+        let pages = size::pages_for(size).ok_or(ArrayError::Size {
+            asked: size,
+            least: has * PAGE,
+            most: MAX_PAGES * PAGE,
+        })?;
+        if size < has * PAGE && pages != has {
+            return Err(ArrayError::Shrink {
+                vdi,
+                found: has * PAGE,
+                asked: size,
+            });
+        }
+        if pages <= has {
+            return Ok(found.volume());
+        }
+        if found.base.is_some() {
+            return Err(ArrayError::Unsupported {
+                array: self.name(),
+                action,
+                detail: format!("VDI {vdi} is a snapshot; clone it, and grow the clone"),
+            });
+        }
+        // A growth that was cut off may have made it as large, or larger.
+        let shown = found.shelf.size.pages(found.note.pages).max(has);
+        if shown < pages {
+            self.group
+                .resize(&found.name, pages)
+                .map_err(|error| self.failed(action, error))?;
+        }
+        self.finish_growth(&found, pages.max(shown))?;
+        Ok(self.need(vdi)?.volume())
+    }
+
+    fn delete(&self, vdi: Uuid) -> Result<(), ArrayError> {
+        let action = "delete a volume";
+        let _claim = self.claim(vdi)?;
+        let Some(found) = self.look(vdi)? else {
+            return Ok(());
+        };
+        if found.base.is_none() && found.shelf.snapshots > 0 {
+            if !found.note.is_deleted {
+                self.describe(
+                    &found.name,
+                    VdiNote {
+                        is_deleted: true,
+                        ..found.note
+                    },
+                )?;
+            }
+            let hidden = self.hide(&found, &self.options.initiator);
+            return hidden.map_err(|error| self.failed(action, error));
+        }
+        self.remove(&found)
+            .map_err(|error| self.failed(action, error))?;
+        lock(&self.bases).remove(&vdi);
+        match &found.base {
+            Some(base) => self.remove_if_bare(base),
+            None => Ok(()),
+        }
+    }
+
+    fn expose(&self, vdi: Uuid, initiator: &str, mode: OpenMode) -> Result<Exposure, ArrayError> {
+        let _claim = self.claim(vdi)?;
+        let found = self.need(vdi)?;
+        if found.base.is_some() && mode == OpenMode::ReadWrite {
+            return Err(ArrayError::Unsupported {
+                array: self.name(),
+                action: "open a snapshot for writing",
+                detail: format!("VDI {vdi} is a snapshot; clone it, and write to the clone"),
+            });
+        }
+        // A growth that was cut off left bytes of others behind the end.
+        let shown = found.shelf.size.pages(found.note.pages);
+        if found.base.is_none() && shown > found.note.pages {
+            self.finish_growth(&found, shown)?;
+        }
+        let exposure = self.show_to(vdi, initiator)?;
+        lock(&self.exposed).insert(vdi);
+        Ok(exposure)
+    }
+
+    fn conceal(&self, vdi: Uuid, initiator: &str) -> Result<(), ArrayError> {
+        let _claim = self.claim(vdi)?;
+        lock(&self.exposed).remove(&vdi);
+        self.hide_from(vdi, initiator)
+    }
+
+    fn labels(&self) -> Result<KeptLabels, ArrayError> {
+        Ok(KeptLabels::default())
+    }
+
+    /// A Description has no room for names.
+    fn write_vdi_labels(&self, _labels: &[VdiLabels]) -> Result<(), ArrayError> {
+        Ok(())
+    }
+
+    /// As for VDIs.
+    fn write_sr_labels(&self, _labels: &SrLabels) -> Result<(), ArrayError> {
+        Ok(())
+    }
+
+    fn release(&self) {
+        self.group.release();
+    }
+}

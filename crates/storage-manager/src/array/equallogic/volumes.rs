@@ -1,0 +1,382 @@
+//! The volumes of an SR on a group.
+//!
+//! ```text
+//! create    thick: volume with STATE-new -> zeros -> STATE-live     thin: volume with STATE-live, which is all
+//! snapshot  snapshot with the note of its final name -> renamed     clone: volume with its note, which is all
+//! grow      size -> zeros behind the old end, if thick -> PAGES
+//! delete    without snapshots: offline -> deleted                   with: DELETED-True -> offline -> records
+//!           the last snapshot of a deleted volume takes the volume along
+//! ```
+//!
+//! What a crash leaves in each gap is told by names and Descriptions, and `leftovers` finishes or removes it: a volume that is new,
+//! a snapshot with a name of the group and a note of ours, a volume larger than its PAGES, a deleted volume without snapshots. What has no
+//! note of ours is never changed. Test: `tests/equal_crash.rs`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+use super::claims::{Claim, Claims};
+use super::description::{Allocation, State, VdiNote};
+use super::error::{CliError, Refusal};
+use super::group::{Group, Object, Shelf};
+use super::names::{self, Named};
+use super::size::PAGE;
+use crate::array::{ArrayError, ArrayVolume, DataPath, Fault, VolumeArray};
+use crate::medium::iscsi::Credentials;
+use crate::sr::DamagedImage;
+
+/// What is told of an SR on a group.
+#[derive(Clone)]
+pub struct EqualOptions {
+    /// The SR.
+    pub sr: Uuid,
+    /// Its pool.
+    pub pool: String,
+    /// How space of VDIs is taken where they do not say.
+    pub allocation: Allocation,
+    /// Where targets are logged in to: the group sends logins on to its members.
+    pub portal: (String, u16),
+    /// The account of iSCSI.
+    pub credentials: Option<Credentials>,
+    /// Our name for targets.
+    pub initiator: String,
+}
+
+/// See the module.
+pub struct EqualVolumes {
+    pub(super) group: Group,
+    pub(super) options: EqualOptions,
+    pub(super) data: Arc<dyn DataPath>,
+    pub(super) claims: Arc<Claims>,
+    /// The volume of which a VDI is a snapshot, as far as was seen.
+    pub(super) bases: Mutex<HashMap<Uuid, String>>,
+    /// What is exposed for a consumer.
+    pub(super) exposed: Mutex<HashSet<Uuid>>,
+}
+
+impl std::fmt::Debug for EqualVolumes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "EqualVolumes({}, SR {})",
+            self.group.address(),
+            self.options.sr
+        )
+    }
+}
+
+/// A volume or snapshot of ours.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub name: String,
+    /// The volume that it is a snapshot of.
+    pub base: Option<String>,
+    pub note: VdiNote,
+    pub shelf: Shelf,
+}
+
+impl Found {
+    pub fn object(&self) -> Object<'_> {
+        match &self.base {
+            None => Object::Volume(&self.name),
+            Some(base) => Object::Snapshot(base, &self.name),
+        }
+    }
+
+    /// The volume whose access records count.
+    pub fn family(&self) -> &str {
+        self.base.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Pages that the VDI has.
+    pub fn pages(&self) -> u64 {
+        self.note.pages.min(self.shelf.size.pages(self.note.pages))
+    }
+
+    /// True for what a client may know.
+    pub fn is_visible(&self) -> bool {
+        !self.note.is_deleted && self.note.state == State::Live
+    }
+
+    pub fn volume(&self) -> ArrayVolume {
+        let mut sm_config = BTreeMap::new();
+        let allocation = self.note.allocation.as_str().to_owned();
+        sm_config.insert("allocation".to_owned(), allocation);
+        if self.base.is_none() {
+            if let Some(percent) = self.shelf.snap_reserve {
+                sm_config.insert("snap-reserve-percentage".to_owned(), percent.to_string());
+            }
+            if let Some(depletion) = &self.shelf.snap_depletion {
+                sm_config.insert("snap-depletion".to_owned(), depletion.clone());
+            }
+        }
+        ArrayVolume {
+            vdi: self.note.uuid,
+            virtual_size: self.pages() * PAGE,
+            physical_utilisation: if self.base.is_none() {
+                self.shelf.reserved
+            } else {
+                0
+            },
+            read_only: self.base.is_some(),
+            sm_config,
+        }
+    }
+}
+
+/// What there is of an SR.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub found: Vec<Found>,
+    /// Snapshots of our volumes with other names, by the volume.
+    pub strangers: Vec<(String, String)>,
+    pub damaged: Vec<DamagedImage>,
+}
+
+impl EqualVolumes {
+    /// Talks to a group about an SR that is on it.
+    pub fn new(group: Group, options: EqualOptions, data: Arc<dyn DataPath>) -> Self {
+        EqualVolumes {
+            group,
+            options,
+            data,
+            claims: Arc::default(),
+            bases: Mutex::default(),
+            exposed: Mutex::default(),
+        }
+    }
+
+    /// How bytes of volumes are reached.
+    pub fn data_path(&self) -> Arc<dyn DataPath> {
+        Arc::clone(&self.data)
+    }
+
+    /// Looks at all volumes of the SR and their snapshots.
+    pub(super) fn survey(&self) -> Result<Survey, CliError> {
+        let mut survey = Survey::default();
+        for name in self.group.volume_names()? {
+            if names::parse(&name) != Some(Named::Vdi(self.options.sr)) {
+                continue;
+            }
+            // One that went meanwhile is no part of the SR.
+            let Some(shelf) = self.group.show(Object::Volume(&name))? else {
+                continue;
+            };
+            let snapshots = shelf.snapshots;
+            self.add(&mut survey, name.clone(), None, shelf);
+            if snapshots == 0 {
+                continue;
+            }
+            let Some(own) = super::error::absent(self.group.snapshot_names(&name))? else {
+                continue;
+            };
+            for snapshot in own {
+                if names::parse(&snapshot) != Some(Named::Vdi(self.options.sr)) {
+                    survey.strangers.push((name.clone(), snapshot));
+                    continue;
+                }
+                let shown = self.group.show(Object::Snapshot(&name, &snapshot))?;
+                if let Some(shelf) = shown {
+                    self.add(&mut survey, snapshot, Some(name.clone()), shelf);
+                }
+            }
+        }
+        let snapshots = survey.found.iter();
+        let snapshots = snapshots.filter_map(|found| Some((found.note.uuid, found.base.clone()?)));
+        *lock(&self.bases) = snapshots.collect();
+        Ok(survey)
+    }
+
+    fn add(&self, survey: &mut Survey, name: String, base: Option<String>, shelf: Shelf) {
+        match self.note(&name, &shelf) {
+            Ok(note) => survey.found.push(Found {
+                name,
+                base,
+                note,
+                shelf,
+            }),
+            Err(reason) => survey.damaged.push(DamagedImage {
+                location: name,
+                reason,
+            }),
+        }
+    }
+
+    /// The note of an object of ours.
+    fn note(&self, name: &str, shelf: &Shelf) -> Result<VdiNote, String> {
+        let text = &shelf.description;
+        let note = VdiNote::parse(text, name).map_err(|error| {
+            format!(
+                "its Description is {text:?}: {error}; write back what it was, or give the volume another name to keep it (error {})",
+                Fault::EqualDescription.number()
+            )
+        })?;
+        match names::volume(self.options.sr, note.uuid) == name {
+            true => Ok(note),
+            false => Err(format!("its Description is that of VDI {}", note.uuid)),
+        }
+    }
+
+    /// Looks for a VDI, also one that is deleted or new.
+    pub(super) fn look(&self, vdi: Uuid) -> Result<Option<Found>, ArrayError> {
+        let action = "look for a volume";
+        let name = names::volume(self.options.sr, vdi);
+        let base = lock(&self.bases).get(&vdi).cloned();
+        if let Some(base) = base {
+            let shown = self.group.show(Object::Snapshot(&base, &name));
+            if let Some(shelf) = shown.map_err(|error| self.failed(action, error))? {
+                return self.identified(vdi, name, Some(base), shelf);
+            }
+        }
+        let shown = self.group.show(Object::Volume(&name));
+        if let Some(shelf) = shown.map_err(|error| self.failed(action, error))? {
+            return self.identified(vdi, name, None, shelf);
+        }
+        let Some(base) = self
+            .base_of(&name)
+            .map_err(|error| self.failed(action, error))?
+        else {
+            lock(&self.bases).remove(&vdi);
+            return Ok(None);
+        };
+        lock(&self.bases).insert(vdi, base.clone());
+        let shown = self.group.show(Object::Snapshot(&base, &name));
+        match shown.map_err(|error| self.failed(action, error))? {
+            Some(shelf) => self.identified(vdi, name, Some(base), shelf),
+            None => Ok(None),
+        }
+    }
+
+    /// The volume of ours that has a snapshot of a name.
+    fn base_of(&self, snapshot: &str) -> Result<Option<String>, CliError> {
+        for name in self.group.volume_names()? {
+            if names::parse(&name) != Some(Named::Vdi(self.options.sr)) {
+                continue;
+            }
+            let own = super::error::absent(self.group.snapshot_names(&name))?.unwrap_or_default();
+            if own.iter().any(|own| own == snapshot) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    fn identified(
+        &self,
+        vdi: Uuid,
+        name: String,
+        base: Option<String>,
+        shelf: Shelf,
+    ) -> Result<Option<Found>, ArrayError> {
+        let note = self.note(&name, &shelf).map_err(|reason| {
+            fault(
+                Fault::EqualDescription,
+                format!("volume {name} of {}: {reason}", self.name()),
+            )
+        })?;
+        // Twenty digits of another VDI's uuid are the same: it is not this one.
+        Ok((note.uuid == vdi).then_some(Found {
+            name,
+            base,
+            note,
+            shelf,
+        }))
+    }
+
+    pub(super) fn need(&self, vdi: Uuid) -> Result<Found, ArrayError> {
+        let found = self.look(vdi)?.filter(Found::is_visible);
+        found.ok_or_else(|| ArrayError::Missing {
+            array: self.name(),
+            vdi,
+        })
+    }
+
+    pub(super) fn claim(&self, vdi: Uuid) -> Result<Claim, ArrayError> {
+        let claim = self.claims.wait_for(vdi);
+        claim.ok_or_else(|| ArrayError::InUse {
+            vdi,
+            detail: "another change of it takes too long".to_owned(),
+        })
+    }
+
+    /// The failure of a command as clients know it.
+    pub(super) fn failed(&self, action: &'static str, error: CliError) -> ArrayError {
+        failure(&self.name(), action, error)
+    }
+
+    /// Deletes a volume or snapshot.
+    pub(super) fn remove(&self, found: &Found) -> Result<(), CliError> {
+        if found.shelf.is_online {
+            super::error::absent(self.group.set_online(found.object(), false))?;
+        }
+        super::error::absent(self.group.delete(found.object())).map(drop)
+    }
+
+    /// Deletes a deleted volume that has no snapshots any more.
+    pub(super) fn remove_if_bare(&self, volume: &str) -> Result<(), ArrayError> {
+        let action = "delete a volume whose last snapshot is gone";
+        let shown = self
+            .group
+            .show(Object::Volume(volume))
+            .map_err(|error| self.failed(action, error))?;
+        let Some(shelf) = shown else { return Ok(()) };
+        // One whose Description was edited is not ours to delete.
+        let Ok(note) = self.note(volume, &shelf) else {
+            return Ok(());
+        };
+        if !note.is_deleted || shelf.snapshots > 0 {
+            return Ok(());
+        }
+        let name = volume.to_owned();
+        let bare = Found {
+            name,
+            base: None,
+            note,
+            shelf,
+        };
+        self.remove(&bare)
+            .map_err(|error| self.failed(action, error))
+    }
+}
+
+/// A failure of a command as clients know it.
+pub fn failure(array: &str, action: &'static str, error: CliError) -> ArrayError {
+    let number = match &error {
+        CliError::TooManySessions { .. } | CliError::Queue { .. } => Fault::EqualConnection,
+        CliError::Unreachable { .. } | CliError::Login { .. } | CliError::HostKey { .. } => {
+            Fault::EqualLogin
+        }
+        CliError::Unreadable { .. } => Fault::EqualAnswer,
+        CliError::Ended { .. } => Fault::EqualEnd,
+        CliError::Description { .. } => Fault::EqualDescription,
+        CliError::Refused {
+            refusal: Refusal::NoSpace,
+            ..
+        } => Fault::EqualSpace,
+        CliError::Refused {
+            refusal: Refusal::Permission,
+            ..
+        } => Fault::EqualPermission,
+        _ => {
+            return ArrayError::Failed {
+                array: array.to_owned(),
+                action,
+                source: Box::new(error),
+            };
+        }
+    };
+    fault(
+        number,
+        format!("{action} on {array}: {}", error.chain_text()),
+    )
+}
+
+pub(super) fn fault(fault: Fault, detail: String) -> ArrayError {
+    ArrayError::Fault { fault, detail }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
