@@ -56,7 +56,8 @@ pub struct LunIdentity {
     pub id: String,
 }
 
-struct Keeper {
+/// A server that is killed when this is dropped.
+pub(crate) struct Keeper {
     process: Child,
     input: Option<ChildStdin>,
 }
@@ -302,7 +303,7 @@ impl Tgt {
 }
 
 impl Keeper {
-    fn start(server: &Command, log: &Path) -> Self {
+    pub(crate) fn start(server: &Command, log: &Path) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "keeper"]);
         command.arg(LONGEST_LIFE.as_secs().to_string()).arg(log);

@@ -1,6 +1,7 @@
 //! Real servers and clients for the tests; used from `tests/` only.
 #![forbid(unsafe_code)]
 
+pub mod equallogic;
 pub mod guest;
 pub mod installation;
 pub mod iscsi_target;

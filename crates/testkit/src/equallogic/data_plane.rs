@@ -1,0 +1,233 @@
+//! The data of volumes and snapshots: files, served by istgt.
+//!
+//! istgt reads its targets when it starts. It has a way to read them again, which adds targets and neither removes nor changes any, so
+//! one istgt for the whole group would have to be restarted, with everybody thrown out, at each deletion and each change of a CHAP
+//! account. Therefore each target has an istgt of its own, on a port of its own, started when the first initiator is sent there by
+//! [`super::portal`] and killed when the volume goes offline: the sessions of other volumes never notice, and a volume that nobody logs
+//! in to costs a file.
+//!
+//! Not as on the array: a volume whose size changes loses its sessions, which come back by the portal, where the array raises a unit
+//! attention; the vendor, the product and the serial number are the array's, while the NAA name is istgt's.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::group::DataChange;
+use super::size::PAGE;
+use crate::iscsi_target::Keeper;
+use crate::tool;
+
+/// How long an istgt may take to listen.
+const START_WAIT: Duration = Duration::from_secs(10);
+/// Pause between two looks at whether it listens.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How often other ports are tried: somebody may take one between the choice and the start.
+const PORT_TRIES: usize = 5;
+/// The state of an established connection in /proc/net/tcp. Source: proc_net_tcp.txt of Linux.
+const ESTABLISHED: &str = "01";
+
+/// Files and their servers.
+pub struct DataPlane {
+    directory: tempfile::TempDir,
+    address: Ipv4Addr,
+    servers: HashMap<Target, Server>,
+}
+
+/// What is served: the same data with another account, or for reading only, is another target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Which data.
+    pub id: u64,
+    /// The target's name.
+    pub iqn: String,
+    /// Whether it may be written.
+    pub writable: bool,
+    /// User and password with which initiators prove who they are.
+    pub chap: Option<(String, String)>,
+}
+
+struct Server {
+    port: u16,
+    /// Who was sent there since nobody was connected.
+    admitted: Vec<String>,
+    _keeper: Keeper,
+}
+
+impl DataPlane {
+    /// Without any data; istgts listen at this address.
+    pub fn new(address: Ipv4Addr) -> Self {
+        let directory = tempfile::Builder::new().prefix("xensm-eql-").tempdir();
+        DataPlane {
+            directory: directory.expect("a temporary directory"),
+            address,
+            servers: HashMap::new(),
+        }
+    }
+
+    /// The file of some data.
+    pub fn file(&self, id: u64) -> PathBuf {
+        self.directory.path().join(format!("data-{id}"))
+    }
+
+    /// Does to the files what happened to the volumes.
+    pub fn apply(&mut self, change: &DataChange) -> Result<()> {
+        match change {
+            DataChange::Create { id, bytes } => {
+                let file = std::fs::File::create(self.file(*id))?;
+                file.set_len(*bytes)?;
+            }
+            DataChange::Copy { from, to } => {
+                self.disconnect(*to);
+                let mut copy = Command::new("cp");
+                copy.args(["--reflink=auto", "--sparse=always", "--"]);
+                let done = tool::output(copy.arg(self.file(*from)).arg(self.file(*to)));
+                if !done.status.success() {
+                    bail!("copy data: {}", String::from_utf8_lossy(&done.stderr));
+                }
+            }
+            DataChange::Resize { id, bytes } => {
+                self.disconnect(*id);
+                let file = std::fs::File::options().write(true).open(self.file(*id))?;
+                file.set_len(*bytes)?;
+            }
+            DataChange::Disconnect { id } => self.disconnect(*id),
+            DataChange::Remove { id } => {
+                self.disconnect(*id);
+                std::fs::remove_file(self.file(*id))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pages of some data that were ever written.
+    pub fn written_pages(&self, id: u64) -> u64 {
+        let blocks = std::fs::metadata(self.file(id)).map_or(0, |about| about.blocks());
+        (blocks * 512).div_ceil(PAGE)
+    }
+
+    /// How many initiators are connected to some data.
+    pub fn connections(&self, id: u64) -> usize {
+        let servers = self.servers.iter().filter(|(target, _)| target.id == id);
+        servers.map(|(_, server)| self.connected(server.port)).sum()
+    }
+
+    /// Whether an initiator other than this one uses some data.
+    pub fn is_used_by_another(&self, id: u64, initiator: &str) -> bool {
+        self.servers.iter().any(|(target, server)| {
+            target.id == id
+                && server.admitted.iter().any(|one| one != initiator)
+                && self.connected(server.port) > 0
+        })
+    }
+
+    /// Ends all sessions with some data.
+    pub fn disconnect(&mut self, id: u64) {
+        self.servers.retain(|target, _| target.id != id);
+    }
+
+    /// Serves a target to an initiator; returns the port at the group's address.
+    pub fn serve(&mut self, target: &Target, initiator: &str) -> Result<u16> {
+        let free = self
+            .servers
+            .get(target)
+            .is_some_and(|server| self.connected(server.port) == 0);
+        if !self.servers.contains_key(target) {
+            let server = self.start(target)?;
+            self.servers.insert(target.clone(), server);
+        }
+        let server = self.servers.get_mut(target).context("it was started")?;
+        if free {
+            server.admitted.clear();
+        }
+        if !server.admitted.iter().any(|one| one == initiator) {
+            server.admitted.push(initiator.to_owned());
+        }
+        Ok(server.port)
+    }
+
+    fn start(&self, target: &Target) -> Result<Server> {
+        let istgt = tool::program("istgt").context("istgt is missing")?;
+        let home = self.directory.path().join(format!(
+            "istgt-{}-{}-{}",
+            target.id,
+            target.writable,
+            target.chap.as_ref().map_or("", |chap| chap.0.as_str())
+        ));
+        std::fs::create_dir_all(&home)?;
+        for _ in 0..PORT_TRIES {
+            let (port, control) = (self.free_port()?, self.free_port()?);
+            self.configure(target, &home, port, control)?;
+            let mut command = Command::new(&istgt);
+            command.arg("-D").arg("-c").arg(home.join("conf"));
+            let keeper = Keeper::start(&command, &home.join("log"));
+            let started = Instant::now();
+            while started.elapsed() < START_WAIT / PORT_TRIES as u32 {
+                if TcpStream::connect((self.address, port)).is_ok() {
+                    return Ok(Server {
+                        port,
+                        admitted: Vec::new(),
+                        _keeper: keeper,
+                    });
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+        let log = std::fs::read_to_string(home.join("log")).unwrap_or_default();
+        bail!("istgt does not start: {log}")
+    }
+
+    fn configure(&self, target: &Target, home: &Path, port: u16, control: u16) -> Result<()> {
+        let (at, address) = (home.display(), self.address);
+        let file = self.file(target.id);
+        let (method, account) = match &target.chap {
+            None => ("None", ("u", "p")),
+            Some((user, password)) => ("CHAP", (user.as_str(), password.as_str())),
+        };
+        let read_only = if target.writable { "No" } else { "Yes" };
+        let auth = format!("[AuthGroup1]\n  Auth \"{}\" \"{}\"\n", account.0, account.1);
+        let configuration = format!(
+            "[Global]\n  NodeBase \"iqn.2001-05.com.equallogic\"\n  PidFile {at}/pid\n  AuthFile {at}/auth\n  LogFacility \"local7\"\n  \
+             Timeout 30\n  NopInInterval 20\n  DiscoveryAuthMethod Auto\n  MaxSessions 16\n  MaxConnections 4\n  \
+             FirstBurstLength 262144\n  MaxBurstLength 1048576\n  MaxRecvDataSegmentLength 262144\n\
+             [UnitControl]\n  AuthMethod Auto\n  Portal UC1 {address}:{control}\n  Netmask 127.0.0.1\n\
+             [PortalGroup1]\n  Portal DA1 {address}:{port}\n\
+             [InitiatorGroup1]\n  InitiatorName \"ALL\"\n  Netmask ALL\n\
+             [LogicalUnit1]\n  TargetName {iqn}\n  Mapping PortalGroup1 InitiatorGroup1\n  AuthMethod {method}\n  \
+             AuthGroup AuthGroup1\n  UseDigest Auto\n  UnitType Disk\n  UnitInquiry \"EQLOGIC\" \"100E-00\" \"9.1\" \"{id:016X}\"\n  \
+             ReadOnly {read_only}\n  QueueDepth 0\n  LUN0 Storage {file} Auto\n",
+            iqn = target.iqn,
+            id = 0x6090_a000_0000_0000_u64 | target.id,
+            file = file.display(),
+        );
+        std::fs::write(home.join("auth"), auth)?;
+        std::fs::write(home.join("conf"), configuration)?;
+        Ok(())
+    }
+
+    fn free_port(&self) -> Result<u16> {
+        let listener = TcpListener::bind((self.address, 0)).context("find a free port")?;
+        Ok(listener.local_addr()?.port())
+    }
+
+    /// Established connections at a port, as the kernel lists them.
+    fn connected(&self, port: u16) -> usize {
+        let place = format!(
+            "{:08X}:{port:04X}",
+            u32::from_ne_bytes(self.address.octets())
+        );
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        let lines = table.lines().map(|line| line.split_whitespace());
+        lines
+            .filter(|words| {
+                let words: Vec<&str> = words.clone().skip(1).take(3).collect();
+                matches!(words[..], [local, _, state] if local == place && state == ESTABLISHED)
+            })
+            .count()
+    }
+}
