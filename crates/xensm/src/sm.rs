@@ -62,7 +62,7 @@ pub enum SmCommand {
         /// Only this backend.
         backend_id: Option<i64>,
     },
-    /// Adds a backend to a flavor. Creating a backend destroys the data on it.
+    /// Adds a backend to a flavor. Creating one of a type that formats its medium destroys the data there.
     #[command(
         name = "backend_add",
         alias = "backend-add",

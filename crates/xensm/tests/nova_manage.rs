@@ -132,6 +132,37 @@ fn the_four_examples_of_the_specification_work_as_written() {
     assert!(!tool::run(&mut installation.nova_manage(&["sm", "flavor_list"])).contains("gold"));
 }
 
+/// A type whose SRs are LUNs that are there asked whether all data may be destroyed, though it writes nothing: who knows that says
+/// yes, and says it again where it is true.
+#[test]
+fn only_what_destroys_data_says_so() {
+    let installation = Installation::start(XENSM);
+    let ask = |arguments: &[&str]| {
+        let all = [&["sm", "backend_add", "default"], arguments].concat();
+        let (code, said) = answer(&mut installation.nova_manage(&all), "n\n");
+        assert_ne!(code, Some(0), "{said}");
+        assert!(
+            said.contains("WARNING: ") && said.contains("Proceed? (y/n)"),
+            "{said}"
+        );
+        said
+    };
+    let target = [
+        "target=127.0.0.1",
+        "port=1",
+        "targetIQN=iqn.2011-10.org.example:a",
+    ];
+    for luns in [&[&["iscsi"], &target[..]].concat()[..], &["hba"]] {
+        let said = ask(luns);
+        assert!(
+            said.contains("writes nothing") && !said.contains("destroy"),
+            "{said}"
+        );
+    }
+    let lvhd = [&["lvmoiscsi"], &target[..], &["SCSIid=360a98000"]].concat();
+    assert!(ask(&lvhd).contains("will destroy all data"));
+}
+
 #[test]
 fn what_is_wrong_is_refused_with_what_is_expected() {
     let installation = Installation::start(XENSM);

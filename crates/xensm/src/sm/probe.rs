@@ -16,6 +16,9 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(20);
 /// The question of the specification.
 const DESTROYS: &str = "WARNING: Creating a backend will destroy all data on it!";
 
+/// What is said of types whose SRs are the LUNs that are there.
+const WRITES_NOTHING: &str = "WARNING: Creating this backend writes nothing, but its LUNs become volumes, and the LUN of a volume that is deleted is made zeros. Give it LUNs that nobody else uses.";
+
 /// Writes what was found: a table for each kind of thing.
 pub(super) fn show(sr_type: &str, probed: &Probed, format: Format) {
     if format == Format::Json {
@@ -110,8 +113,8 @@ fn shown(name: &str, text: &str) -> String {
     }
 }
 
-/// What an operator is asked before a backend is added: whether the medium may be formatted, or that what is on it is taken
-/// over. Only a type that formats its medium has that looked at first.
+/// What an operator is asked before a backend is added: whether the medium may be formatted, that what is on it is taken over, or
+/// that its LUNs become volumes. Only a type that formats its medium has that looked at first.
 ///
 /// # Errors
 /// `Exit::Usage` when a parameter is missing or several SRs are on the medium, with what can be chosen.
@@ -123,9 +126,12 @@ pub(super) async fn warning(
     let facts = sr_types()
         .iter()
         .find(|facts| facts.sr_type.eq_ignore_ascii_case(&wanted.sr_type));
+    let creation = facts.map(|facts| facts.creation);
+    if creation == Some(Creation::Nothing) {
+        return Ok(WRITES_NOTHING.to_owned());
+    }
     let is_new = |(key, value): &(String, String)| key == "sr_uuid" && value == "new";
-    let formats = facts.is_some_and(|facts| facts.creation == Creation::Formats);
-    if !formats || wanted.parameters.iter().any(is_new) {
+    if creation != Some(Creation::Formats) || wanted.parameters.iter().any(is_new) {
         return Ok(DESTROYS.to_owned());
     }
     let zone = wanted.zone.as_deref();
