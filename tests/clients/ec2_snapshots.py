@@ -113,15 +113,22 @@ for code, call, arguments in [
     ("MissingParameter", ec2.create_volume, dict(AvailabilityZone="nova", VolumeType=VOLUME_TYPE)),
     ("InvalidParameterValue", ec2.modify_volume, dict(VolumeId=base["VolumeId"], Size=2)),
     ("UnsupportedOperation", ec2.modify_volume, dict(VolumeId=base["VolumeId"], Iops=100)),
-    ("IncorrectState", ec2.delete_volume, dict(VolumeId=base["VolumeId"])),
 ]:
     refused(code, call, **arguments)
+
+# Snapshots outlive their volume, and volumes are made from them as before.
+ec2.delete_volume(VolumeId=base["VolumeId"])
+gone = [{"Name": "volume-id", "Values": [base["VolumeId"]]}]
+until("the volume is gone", lambda: not ec2.describe_volumes(Filters=gone)["Volumes"])
+assert found(Filters=gone) == [first] + more + [snapshot_of_larger]
+orphan = volume(SnapshotId=snapshot_of_larger)
+assert orphan["Size"] == 3 and orphan["SnapshotId"] == snapshot_of_larger, orphan
 
 for snapshot in [first] + more + [snapshot_of_larger]:
     ec2.delete_snapshot(SnapshotId=snapshot)
 until("the snapshots are gone", lambda: not ec2.describe_snapshots()["Snapshots"])
 assert ec2.describe_volumes(VolumeIds=[clone["VolumeId"]])["Volumes"][0]["SnapshotId"] == first
-for name in [base["VolumeId"], clone["VolumeId"], larger["VolumeId"]] + list(twice):
+for name in [orphan["VolumeId"], clone["VolumeId"], larger["VolumeId"]] + list(twice):
     ec2.delete_volume(VolumeId=name)
 until("the volumes are gone", lambda: not ec2.describe_volumes()["Volumes"])
 print("ok")

@@ -10,7 +10,7 @@ use crate::config::Secret;
 use crate::context::RequestContext;
 use crate::db::backends::NewBackend;
 use crate::db::operations::NewOperation;
-use crate::db::{backends, flavors, operations};
+use crate::db::{backends, flavors, operations, snapshots};
 use crate::driver::{Pool, SrSpec, XenApiPool};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::backend::{Backend, BackendUse};
@@ -244,6 +244,18 @@ pub async fn remove(service: &Service, request: &RequestContext, id: BackendId) 
                     format!(
                         "Backend {id} has {}; delete them first.",
                         counted(volumes, "volume")
+                    ),
+                )
+                .on(id.to_string()));
+            }
+            let snapshots = snapshots::count_orphans(tx, id)?;
+            if snapshots > 0 {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    Subject::Backend,
+                    format!(
+                        "Backend {id} has {} of volumes that are gone; delete them first.",
+                        counted(snapshots, "snapshot")
                     ),
                 )
                 .on(id.to_string()));

@@ -19,6 +19,8 @@ pub enum DeleteMode {
     Normal,
     /// The same, and its snapshots go with it.
     Cascade,
+    /// The same, and its snapshots stay.
+    KeepSnapshots,
     /// From any state that no operation is at work on, without snapshots; needs the admin role.
     Force,
 }
@@ -43,7 +45,7 @@ pub async fn delete(
         .write(move |tx| {
             let volume = visible(tx, &tenancy, id)?;
             let allowed: &[VolumeStatus] = match mode {
-                DeleteMode::Normal | DeleteMode::Cascade => &DELETABLE,
+                DeleteMode::Normal | DeleteMode::Cascade | DeleteMode::KeepSnapshots => &DELETABLE,
                 // An operation at work is found out below, by its unfinished row.
                 DeleteMode::Force => &VolumeStatus::ALL,
             };
@@ -59,12 +61,7 @@ pub async fn delete(
             if volumes::is_being_cloned(tx, id)? {
                 return Err(refused(id, "a volume is being cloned from it"));
             }
-            if mode == DeleteMode::Cascade {
-                take_snapshots_along(tx, id, now_us)?;
-            } else if snapshots::exist(tx, id)? {
-                let why = "it has snapshots; delete them first, or delete it with cascade";
-                return Err(refused(id, why));
-            }
+            settle_snapshots(tx, id, mode, now_us)?;
             volumes::set_failure(tx, id, "")?;
             let operation = NewOperation {
                 id: operation_id,
@@ -91,6 +88,26 @@ const DELETABLE: [VolumeStatus; 3] = [
     VolumeStatus::Error,
     VolumeStatus::ErrorDeleting,
 ];
+
+/// Decides what becomes of the volume's snapshots.
+fn settle_snapshots(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+    mode: DeleteMode,
+    now_us: i64,
+) -> Result<()> {
+    match mode {
+        DeleteMode::Cascade => take_snapshots_along(tx, id, now_us),
+        DeleteMode::KeepSnapshots if snapshots::exist_in(tx, id, SnapshotStatus::Creating)? => {
+            Err(refused(id, "a snapshot is being taken of it"))
+        }
+        DeleteMode::Normal | DeleteMode::Force if snapshots::exist(tx, id)? => {
+            let why = "it has snapshots; delete them first, or delete it with cascade";
+            Err(refused(id, why))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Marks the volume's snapshots for the operation that removes the volume, which removes them before it.
 fn take_snapshots_along(tx: &mut Transaction<'_>, id: VolumeId, now_us: i64) -> Result<()> {

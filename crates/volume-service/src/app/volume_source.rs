@@ -2,7 +2,7 @@
 
 use super::volumes::CreateVolume;
 use super::{snapshots as snapshots_app, volumes as volumes_app};
-use crate::db::{Transaction, snapshots, volumes};
+use crate::db::{Transaction, flavors, snapshots, volumes};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::{FlavorId, SnapshotId, VolumeId};
 use crate::model::snapshot::SnapshotStatus;
@@ -42,8 +42,8 @@ impl VolumeSource {
 pub(super) struct Origin {
     /// Its size at least.
     pub(super) size_gib: u64,
-    /// Its flavor, unless another one is asked for.
-    pub(super) flavor_id: FlavorId,
+    /// Its flavor, unless another one is asked for; none where that is gone.
+    pub(super) flavor_id: Option<FlavorId>,
     /// Its zone.
     pub(super) zone: String,
     /// Whether an instance may boot from it.
@@ -95,10 +95,21 @@ fn from_snapshot(
             "Invalid snapshot: Originating snapshot status must be one of 'available' values.";
         return Err(Error::new(ErrorKind::Conflict, Subject::Snapshot, message).on(id.to_string()));
     }
-    let volume = volumes::get(tx, snapshot.volume_id)?;
+    if let Some(volume) = volumes::find(tx, snapshot.volume_id)? {
+        return Ok(Origin {
+            size_gib: snapshot.size_gib,
+            ..of(volume)
+        });
+    }
+    let (flavor, bootable) = match snapshots::origin(tx, id)? {
+        Some((flavor, bootable)) => (flavors::find(tx, &flavor.to_string())?, bootable),
+        None => (None, false),
+    };
     Ok(Origin {
         size_gib: snapshot.size_gib,
-        ..of(volume)
+        flavor_id: flavor.map(|flavor| flavor.id),
+        zone: snapshot.zone,
+        bootable,
     })
 }
 
@@ -115,7 +126,7 @@ fn from_volume(tx: &mut Transaction<'_>, tenancy: &Option<String>, id: VolumeId)
 fn of(volume: Volume) -> Origin {
     Origin {
         size_gib: volume.size_gib,
-        flavor_id: volume.flavor_id,
+        flavor_id: Some(volume.flavor_id),
         zone: volume.zone,
         bootable: volume.bootable,
     }

@@ -226,7 +226,7 @@ fn flavor_of(
     wanted: Option<&str>,
     origin: Option<&Origin>,
 ) -> Result<Flavor> {
-    let from_origin = origin.map(|origin| origin.flavor_id.to_string());
+    let from_origin = origin.and_then(|origin| Some(origin.flavor_id?.to_string()));
     match wanted.or(from_origin.as_deref()) {
         Some(wanted) => {
             flavors::find(tx, wanted)?.ok_or_else(|| Error::not_found(Subject::Flavor, wanted))

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result, Subject};
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_snapshots.sql"),
+    include_str!("migrations/0003_snapshots_outlive_volumes.sql"),
 ];
 
 /// Any number that nobody else locks in the same PostgreSQL database: `xensm` in ASCII.

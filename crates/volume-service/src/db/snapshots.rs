@@ -4,16 +4,13 @@ use uuid::Uuid;
 
 use super::{Param, Row, Transaction, snapshot_metadata};
 use crate::error::{Error, Result, Subject};
-use crate::model::id::{BackendId, SnapshotId, VolumeId};
+use crate::model::id::{BackendId, FlavorId, SnapshotId, VolumeId};
 use crate::model::snapshot::{Snapshot, SnapshotStatus};
 
 pub(super) const COLUMNS: &str = "s.id, s.ec2_id, s.project_id, s.user_id, s.volume_id, s.name, s.description, s.size_gib, \
                                   s.status, s.zone, s.backend_id, s.vdi_uuid, s.failure, s.created_at_us, s.updated_at_us";
 
 /// Adds a snapshot with its metadata; false, with nothing changed, when its id or EC2 name exists.
-///
-/// # Errors
-/// `Conflict` when its volume does not exist.
 pub fn insert(tx: &mut Transaction<'_>, snapshot: &Snapshot) -> Result<bool> {
     let added = tx.execute(
         "INSERT INTO snapshots (id, ec2_id, project_id, user_id, volume_id, name, description, size_gib, status, zone, \
@@ -113,6 +110,26 @@ pub fn count_of_volume(
         |row| row.int(0),
     )?;
     Ok(usize::try_from(found.unwrap_or(0)).unwrap_or(0))
+}
+
+/// The flavor of the volume that the snapshot was taken of and that is gone, and whether an instance may boot from it.
+pub fn origin(tx: &mut Transaction<'_>, id: SnapshotId) -> Result<Option<(FlavorId, bool)>> {
+    tx.query_first(
+        "SELECT flavor_id, bootable FROM snapshot_origins WHERE snapshot_id = ?1",
+        &[id.into()],
+        |row| Ok((row.parsed(0, |text| text.parse().ok())?, row.int(1)? != 0)),
+    )
+}
+
+/// How many snapshots of volumes that are gone are on a backend.
+pub fn count_orphans(tx: &mut Transaction<'_>, backend_id: BackendId) -> Result<u64> {
+    let found = tx.query_first(
+        "SELECT COUNT(*) FROM snapshots s WHERE s.backend_id = ?1 \
+         AND NOT EXISTS (SELECT 1 FROM volumes v WHERE v.id = s.volume_id)",
+        &[backend_id.into()],
+        |row| row.int(0),
+    )?;
+    Ok(u64::try_from(found.unwrap_or(0)).unwrap_or(0))
 }
 
 /// A snapshot of the volume in this state, without its metadata.

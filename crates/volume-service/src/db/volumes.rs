@@ -268,9 +268,14 @@ pub fn lock(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
     Ok(!found.is_empty())
 }
 
-/// Removes the row for good, with its metadata: a deleted volume costs lists nothing. The database refuses (`Conflict`) while
-/// attachments refer to it.
+/// Removes the row for good, with its metadata: a deleted volume costs lists nothing. What volumes that are made from its snapshots
+/// take from it is kept with those. The database refuses (`Conflict`) while attachments refer to it.
 pub fn remove(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
+    tx.execute(
+        "INSERT INTO snapshot_origins (snapshot_id, flavor_id, bootable) SELECT s.id, v.flavor_id, v.bootable \
+         FROM snapshots s JOIN volumes v ON v.id = s.volume_id WHERE v.id = ?1 ON CONFLICT DO NOTHING",
+        &[id.into()],
+    )?;
     Ok(tx.execute("DELETE FROM volumes WHERE id = ?1", &[id.into()])? == 1)
 }
 

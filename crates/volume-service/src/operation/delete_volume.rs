@@ -1,4 +1,4 @@
-//! Removes a volume: the snapshots that go with it, its VDI, and last its row.
+//! Removes a volume: the snapshots that go with it, its VDI, and last its row. Snapshots that do not go with it stay.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -65,10 +65,8 @@ impl Definition for DeleteVolume {
         outputs.vdi_uuid = volume.vdi_uuid;
         outputs.sr = backends::find(at.transaction, at.vault, backend)?
             .map_or_else(SrName::default, |backend| SrName::of(&backend));
-        let all = snapshots::of_volume(at.transaction, id)?;
-        if all.iter().any(|row| row.status != SnapshotStatus::Deleting) {
-            return Ok(Begin::Undo(Reason::new("the volume has snapshots")));
-        }
+        let mut all = snapshots::of_volume(at.transaction, id)?;
+        all.retain(|row| row.status == SnapshotStatus::Deleting);
         outputs.snapshot_vdis = all.iter().filter_map(|row| row.vdi_uuid).collect();
         outputs.attachments = attachments::of_volume(at.transaction, id)?
             .into_iter()

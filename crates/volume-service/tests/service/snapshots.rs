@@ -7,7 +7,7 @@ use volume_service::app::snapshots::{
     self, CreateSnapshot, DeleteMode, InUse, SnapshotQuery, SnapshotSortKey, UpdateSnapshot,
 };
 use volume_service::app::volumes::{self, CreateVolume, SortDirection, VolumeSource};
-use volume_service::app::{detaching, limits, overview};
+use volume_service::app::{detaching, flavors, limits, overview};
 use volume_service::config::Limits;
 use volume_service::db;
 use volume_service::error::{Error, Subject};
@@ -384,6 +384,71 @@ fn states_that_stand_in_the_way() {
             ErrorKind::Invalid,
             "not the latest"
         );
+    });
+}
+
+#[test]
+fn a_snapshot_outlives_its_volume() {
+    on_each(|bench| async move {
+        flavor(&bench, "gold").await;
+        let (alice, admin) = (requester("alice", "member"), requester("alice", "admin"));
+        let s = &bench.service;
+        let volume = available(&bench, &alice, "gold").await;
+        let keep = async || {
+            let mode = volumes::DeleteMode::KeepSnapshots;
+            volumes::delete(s, &alice, volume, mode).await
+        };
+        let snapshot = snapshots::create(s, &alice, of(volume)).await.unwrap().id;
+        let refused = keep().await.unwrap_err();
+        assert_eq!(about(&refused), (ErrorKind::Conflict, Subject::Volume));
+        work_on_volumes(&bench).await;
+        keep().await.unwrap();
+        work_on_volumes(&bench).await;
+        let gone = volumes::get(s, &alice, volume).await.unwrap_err();
+        assert_eq!(gone.kind, ErrorKind::NotFound);
+        let shown = snapshots::get(s, &alice, snapshot).await.unwrap();
+        assert_eq!(
+            (shown.status, shown.volume_id),
+            (SnapshotStatus::Available, volume)
+        );
+        let usage = overview::usage(s, &alice).await.unwrap();
+        assert_eq!((usage.volumes, usage.snapshots, usage.gigabytes), (0, 1, 1));
+        let query = SnapshotQuery {
+            volume_ids: vec![volume],
+            ..SnapshotQuery::default()
+        };
+        let listed = snapshots::list(s, &alice, query).await.unwrap();
+        assert_eq!(listed.items.len(), 1);
+
+        // A volume that is made from it is as the first one was.
+        let from_it = CreateVolume {
+            source: VolumeSource::Snapshot(snapshot),
+            ..CreateVolume::default()
+        };
+        let made = volumes::create(s, &alice, from_it.clone()).await.unwrap();
+        assert_eq!((made.flavor_label.as_str(), made.size_gib), ("gold", 1));
+        work_on_volumes(&bench).await;
+        volumes::delete(s, &alice, made.id, volumes::DeleteMode::Normal)
+            .await
+            .unwrap();
+        work_on_volumes(&bench).await;
+        // Its flavor may be gone too: then another one is to be named.
+        flavors::delete(s, &admin, "gold").await.unwrap();
+        flavor(&bench, "silver").await;
+        let refused = volumes::create(s, &alice, from_it.clone()).await;
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::Invalid);
+        let named = CreateVolume {
+            flavor: Some("silver".to_owned()),
+            ..from_it
+        };
+        volumes::create(s, &alice, named).await.unwrap();
+        work_on_volumes(&bench).await;
+        snapshots::delete(s, &alice, snapshot, DeleteMode::Normal)
+            .await
+            .unwrap();
+        work_on_volumes(&bench).await;
+        let gone = snapshots::get(s, &alice, snapshot).await.unwrap_err();
+        assert_eq!(gone.kind, ErrorKind::NotFound);
     });
 }
 

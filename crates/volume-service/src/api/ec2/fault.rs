@@ -203,7 +203,7 @@ impl Ec2Fault {
         {
             return match status {
                 VolumeStatus::Available => format!(
-                    "The volume '{object}' has snapshots, or one is being taken of it, or a volume is being made from it."
+                    "A snapshot of the volume '{object}' is being taken, or a volume is being made from it."
                 ),
                 _ => format!("The volume '{object}' is '{}'.", status.as_str()),
             };

@@ -147,7 +147,8 @@ pub(super) async fn delete(call: &Call, xml: &mut Xml) -> Result<()> {
     let volume = find(call, ec2_id).await?;
     volumes::check_may_change(&call.context)?;
     call.stop_if_dry()?;
-    volumes::delete(&call.service, &call.context, volume.id, DeleteMode::Normal)
+    let mode = DeleteMode::KeepSnapshots;
+    volumes::delete(&call.service, &call.context, volume.id, mode)
         .await
         .map_err(|error| named(error, ec2_id).of_volume(volume.status))?;
     xml.text("return", "true");

@@ -169,16 +169,21 @@ CREATE TABLE snapshot_metadata (
     value TEXT NOT NULL,
     PRIMARY KEY (snapshot_id, name)
 ) STRICT;
+CREATE TABLE snapshot_origins (
+    snapshot_id TEXT PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    flavor_id TEXT NOT NULL,
+    bootable INTEGER NOT NULL
+) STRICT;
 CREATE TABLE snapshot_usage (
     project_id TEXT PRIMARY KEY NOT NULL,
     snapshots INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE snapshots (
+CREATE TABLE "snapshots" (
     id TEXT PRIMARY KEY NOT NULL,
     ec2_id TEXT NOT NULL UNIQUE,
     project_id TEXT NOT NULL,
     user_id TEXT NOT NULL,
-    volume_id TEXT NOT NULL REFERENCES volumes (id),
+    volume_id TEXT NOT NULL,
     name TEXT NOT NULL,
     description TEXT NOT NULL,
     size_gib INTEGER NOT NULL CHECK (size_gib > 0),

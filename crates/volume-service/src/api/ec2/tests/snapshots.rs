@@ -319,10 +319,6 @@ async fn refusals_have_ec2s_codes() {
             "InvalidParameterValue",
         ),
         (
-            vec![("Action", "DeleteVolume"), ("VolumeId", &base)],
-            "IncorrectState",
-        ),
-        (
             vec![("Action", "DescribeSnapshots"), ("SnapshotId.1", nothing)],
             "InvalidSnapshot.NotFound",
         ),
