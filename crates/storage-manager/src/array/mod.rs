@@ -15,6 +15,7 @@ mod data_path;
 pub mod equallogic;
 mod error;
 mod fault;
+pub mod ontap;
 mod volume_array;
 
 pub use data_path::{DataPath, IscsiVolumes, OpenVolume};

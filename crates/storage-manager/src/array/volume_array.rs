@@ -49,7 +49,7 @@ impl ArrayVolume {
 pub struct ArrayListing {
     /// The volumes that are VDIs.
     pub volumes: Vec<ArrayVolume>,
-    /// Volumes that bear our mark and cannot be used: their VDIs keep their records.
+    /// Volumes that bear our mark and cannot be used: their VDIs keep their records. `location` is the VDI's uuid.
     pub damaged: Vec<DamagedImage>,
     /// Space of the SR.
     pub space: SrSpace,
@@ -109,7 +109,8 @@ pub trait VolumeArray: Send + Sync + Debug {
     /// Grows a volume to at least `size` bytes; the size that it has is no error.
     fn resize(&self, vdi: Uuid, size: u64) -> Result<ArrayVolume, ArrayError>;
 
-    /// Deletes a volume; one that is gone is no error. Nobody of this process has it open.
+    /// Deletes a volume; one that is gone is no error. Nobody of this process has it open. Not called for VDIs that no list has
+    /// shown and that were not begun to be made.
     fn delete(&self, vdi: Uuid) -> Result<(), ArrayError>;
 
     /// Makes a volume visible to this initiator. Idempotent.

@@ -409,10 +409,11 @@ pub fn params(
     let sr_uuid = Uuid::parse_str(record.uuid())
         .map_err(|_| Failure::new("UUID_INVALID", ["SR", record.uuid()]))?;
     let mut device_config = super::classes::pbd::with_clear_passwords(&objects, device_config)?;
-    // Keys of the SR that say how its server is waited for.
-    for key in crate::sr::PATIENCE_KEYS {
+    // Keys of the SR that say how its server is waited for, and how much room VDIs get on a filer.
+    let keys = crate::sr::PATIENCE_KEYS.iter();
+    for key in keys.chain(&crate::sr::NETAPP_KEYS) {
         if let Some(value) = record.entry("other_config", key) {
-            device_config.insert(key.to_owned(), value.to_owned());
+            device_config.insert((*key).to_owned(), value.to_owned());
         }
     }
     Ok(SrParams {

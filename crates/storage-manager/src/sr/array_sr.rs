@@ -8,7 +8,7 @@
 //! A crash in between leaves a volume exposed that nobody uses. The attach that follows conceals what is exposed to this
 //! initiator, the next open finds it exposed already, and a delete conceals it first: see the array's own module.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -21,7 +21,7 @@ use super::{
     AttachedSr, ConfigChanges, FoundVdi, KeptLabels, NewVdi, OpenMode, ScanReport, SnapshotHints,
     SnapshotKind, SnapshotReport, SrLabels, SrSpace, VdiLabels,
 };
-use crate::array::{ArrayError, DataPath, OpenVolume, VolumeArray};
+use crate::array::{ArrayError, ArrayListing, DataPath, OpenVolume, VolumeArray};
 use crate::layout::lun_per_vdi::{LunExport, OpenLuns};
 
 /// What is told of an SR on an array.
@@ -51,8 +51,20 @@ struct Volumes {
     open: Arc<OpenLuns>,
     /// What is open, so that it can be flushed and told of a new size.
     exports: Mutex<HashMap<Uuid, Vec<Weak<ArrayExport>>>>,
+    /// The VDIs that may have volumes.
+    known: Mutex<Known>,
     /// One lock for each VDI that is being exposed, concealed or deleted.
     steps: Mutex<HashMap<Uuid, Arc<Mutex<()>>>>,
+}
+
+/// The VDIs that were seen on the array or begun to be made there.
+///
+/// A start deletes what an earlier run may have made: hundreds of uuids that were kept for VDIs and of which hardly any was used. An
+/// array need not be asked for each of them.
+#[derive(Debug, Default)]
+struct Known {
+    is_listed: bool,
+    vdis: HashSet<Uuid>,
 }
 
 impl AttachedArraySr {
@@ -69,6 +81,7 @@ impl AttachedArraySr {
             data,
             open: Arc::default(),
             exports: Mutex::default(),
+            known: Mutex::default(),
             steps: Mutex::default(),
         };
         AttachedArraySr {
@@ -121,6 +134,7 @@ impl AttachedArraySr {
             })?;
         }
         self.ask(command, |volumes| {
+            lock(&volumes.known).vdis.insert(new);
             let made = volumes.array.snapshot(source, new, kind, hints)?;
             let source = volumes.get(source)?;
             Ok(SnapshotReport {
@@ -140,6 +154,32 @@ impl Volumes {
             vdi,
         })?;
         Ok(found.found())
+    }
+
+    fn list(&self) -> Result<ArrayListing, ArrayError> {
+        let listing = self.array.list()?;
+        let mut known = lock(&self.known);
+        known.is_listed = true;
+        let whole = listing.volumes.iter().map(|volume| volume.vdi);
+        known.vdis.extend(whole);
+        let damaged = listing.damaged.iter();
+        known
+            .vdis
+            .extend(damaged.filter_map(|it| Uuid::parse_str(&it.location).ok()));
+        Ok(listing)
+    }
+
+    /// False when the VDI has no volume for certain.
+    fn may_exist(&self, vdi: Uuid) -> Result<bool, ArrayError> {
+        let has = |known: &Known| known.vdis.contains(&vdi);
+        {
+            let known = lock(&self.known);
+            if has(&known) || known.is_listed {
+                return Ok(has(&known));
+            }
+        }
+        self.list()?;
+        Ok(has(&lock(&self.known)))
     }
 
     /// Runs a step on a VDI while no other of its steps runs.
@@ -233,7 +273,7 @@ impl AttachedSr for AttachedArraySr {
     }
 
     fn scan(&self) -> Result<ScanReport, Failure> {
-        let listing = self.ask(Command::SrScan, |volumes| volumes.array.list())?;
+        let listing = self.ask(Command::SrScan, Volumes::list)?;
         let vdis = listing.volumes.into_iter();
         Ok(ScanReport {
             vdis: vdis.map(|volume| volume.found()).collect(),
@@ -247,20 +287,26 @@ impl AttachedSr for AttachedArraySr {
     }
 
     fn create_vdi(&self, new: &NewVdi) -> Result<FoundVdi, Failure> {
-        let made = self.ask(Command::VdiCreate, |volumes| volumes.array.create(new))?;
+        let made = self.ask(Command::VdiCreate, |volumes| {
+            lock(&volumes.known).vdis.insert(new.uuid);
+            volumes.array.create(new)
+        })?;
         Ok(made.found())
     }
 
     fn delete_vdi(&self, uuid: Uuid) -> Result<(), Failure> {
         let volumes = self.volumes()?;
-        let deleted = volumes.in_step(uuid, || {
+        volumes.in_step(uuid, || {
             if volumes.open.is_open(uuid) {
                 return Err(backend::vdi_in_use(Command::VdiDelete, uuid));
             }
-            let deleted = volumes.array.delete(uuid);
+            let deleted = match volumes.may_exist(uuid) {
+                Ok(false) => return Ok(()),
+                Ok(true) => volumes.array.delete(uuid),
+                Err(error) => Err(error),
+            };
             deleted.map_err(|error| backend::array(Command::VdiDelete, self.sr_uuid, &error))
-        });
-        deleted
+        })
     }
 
     fn stat_vdi(&self, uuid: Uuid) -> Result<FoundVdi, Failure> {

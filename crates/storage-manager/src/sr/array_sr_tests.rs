@@ -27,6 +27,7 @@ struct Shelf {
     exposed: Mutex<BTreeSet<Uuid>>,
     hints: Mutex<Vec<SnapshotHints>>,
     is_full: AtomicBool,
+    deleted: Mutex<Vec<Uuid>>,
 }
 
 impl Shelf {
@@ -122,6 +123,7 @@ impl VolumeArray for Shelf {
     }
 
     fn delete(&self, vdi: Uuid) -> Result<(), ArrayError> {
+        self.deleted.lock().unwrap().push(vdi);
         self.volumes.lock().unwrap().remove(&vdi);
         Ok(())
     }
@@ -300,4 +302,22 @@ fn failures_have_the_numbers_of_their_array() {
     assert_eq!(create(&sr, 1).unwrap_err().backend_number(), Some(127));
     assert_eq!(sr.stat_vdi(vdi(9)).unwrap_err().code, "VDI_MISSING");
     sr.delete_vdi(vdi(9)).unwrap();
+}
+
+/// A start deletes whatever an earlier run may have made; only what is there is asked for.
+#[test]
+fn what_was_never_made_costs_nothing_to_delete() {
+    let (shelf, _, sr) = attach();
+    let medium = Medium::new(MIB as usize);
+    shelf.volumes.lock().unwrap().insert(vdi(300), medium);
+    for number in 1..=400 {
+        sr.delete_vdi(vdi(number)).unwrap();
+    }
+    assert_eq!(*shelf.deleted.lock().unwrap(), [vdi(300)]);
+    create(&sr, 1).unwrap();
+    sr.snapshot_vdi(vdi(1), vdi(2), SnapshotKind::Clone)
+        .unwrap();
+    sr.delete_vdi(vdi(2)).unwrap();
+    sr.delete_vdi(vdi(1)).unwrap();
+    assert!(shelf.volumes.lock().unwrap().is_empty());
 }

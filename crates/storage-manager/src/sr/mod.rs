@@ -21,6 +21,8 @@ mod lvhd;
 mod lvm;
 mod lvmohba;
 mod lvmoiscsi;
+mod netapp;
+mod netapp_config;
 mod nfs;
 mod nfs_config;
 mod nfs_probe;
@@ -46,6 +48,8 @@ pub use iscsi::IscsiSr;
 pub use labels::{KeptLabels, SrLabels, VdiLabels};
 pub use lvmohba::LvmOHbaSr;
 pub use lvmoiscsi::LvmoIscsiSr;
+pub use netapp::NetappSr;
+pub(crate) use netapp::OTHER_CONFIG_KEYS as NETAPP_KEYS;
 pub use nfs::NfsSr;
 pub(crate) use nfs_config::PATIENCE_KEYS;
 
@@ -413,5 +417,6 @@ pub fn types() -> Vec<Arc<dyn SrType>> {
         Arc::new(lvm::LvmSr::default()),
         Arc::new(LvmoIscsiSr::default()),
         Arc::new(LvmOHbaSr::new(Sysfs::default())),
+        Arc::new(NetappSr::default()),
     ]
 }

@@ -1,0 +1,284 @@
+//! The REST interface of ONTAP: questions, changes, jobs. Source: reference arrays 3.1.
+//!
+//! A question is asked again when its answer was lost. A change is sent once; who wants it repeated looks first whether it was
+//! carried out: [`Client::until`].
+
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use super::error::{JobState, RestError};
+use super::http::Place;
+use super::json::{number, text};
+
+/// How long the filer may work on a change before it answers with a job instead, in seconds.
+pub const RETURN_TIMEOUT_S: u64 = 15;
+
+/// How often a question is asked, or a change that says that it can be repeated is tried.
+const TRIES: usize = 4;
+
+/// After this long nothing is asked or tried once more.
+const REPEAT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Pause before the first repetition; it doubles each time.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest time for a change with its job and its repetitions.
+pub const CHANGE_PATIENCE: Duration = Duration::from_secs(40);
+
+/// Pauses between two looks at a job: the first, and the longest.
+const JOB_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Records of a page.
+const PAGE: usize = 500;
+
+/// Most pages of one question.
+const MAX_PAGES: usize = 128;
+
+/// A query: keys and values, not yet encoded.
+pub type Query<'a> = &'a [(&'a str, &'a str)];
+
+/// A filer that is talked to.
+#[derive(Debug)]
+pub struct Client {
+    place: Place,
+}
+
+impl Client {
+    /// For a filer; nothing is asked yet.
+    pub fn new(place: Place) -> Self {
+        Client { place }
+    }
+
+    /// Where the filer is.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.place.host, self.place.port)
+    }
+
+    /// Asks for one object.
+    pub fn get(&self, path: &str, query: Query<'_>) -> Result<Value, RestError> {
+        let target = target(path, query);
+        self.ask(&target)
+    }
+
+    /// Asks for all records of a collection.
+    pub fn records(&self, path: &str, query: Query<'_>) -> Result<Vec<Value>, RestError> {
+        let page = PAGE.to_string();
+        let mut query = query.to_vec();
+        query.push(("max_records", &page));
+        let mut target = target(path, &query);
+        let mut records = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let mut answer = self.ask(&target)?;
+            if let Some(Value::Array(found)) = answer.get_mut("records").map(Value::take) {
+                records.extend(found);
+            }
+            match text(&answer, "_links.next.href") {
+                // Only within the interface: an answer must not send the password elsewhere.
+                Some(next) if next.starts_with("/api/") => target = next.to_owned(),
+                _ => return Ok(records),
+            }
+        }
+        Err(RestError::TooMany {
+            path: path.to_owned(),
+            limit: MAX_PAGES * PAGE,
+        })
+    }
+
+    /// Asks for the only record of a collection that a query fits.
+    pub fn record(&self, path: &str, query: Query<'_>) -> Result<Option<Value>, RestError> {
+        Ok(self.records(path, query)?.into_iter().next())
+    }
+
+    /// Sends a change and waits for its job, if it becomes one.
+    ///
+    /// # Errors
+    /// [`RestError::is_lost`] when it may have been carried out.
+    pub fn change(
+        &self,
+        method: Method,
+        path: &str,
+        query: Query<'_>,
+        body: Option<&Value>,
+    ) -> Result<(), RestError> {
+        let timeout = RETURN_TIMEOUT_S.to_string();
+        let mut query = query.to_vec();
+        query.push(("return_timeout", &timeout));
+        let target = target(path, &query);
+        let answer = self.send(&method, &target, body)?;
+        match text(&answer, "job.uuid") {
+            Some(job) => self.follow(job, &format!("{method} {path}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a change that may be carried out twice, again if its answer was lost or the filer was busy.
+    pub fn repeatable(
+        &self,
+        method: Method,
+        path: &str,
+        query: Query<'_>,
+        body: Option<&Value>,
+    ) -> Result<(), RestError> {
+        self.again(
+            || self.change(method.clone(), path, query, body),
+            |error| error.is_lost() || error.is_busy(),
+        )
+    }
+
+    /// Sends a change until `look` finds what it makes. What is there already is not made again.
+    pub fn until<T>(
+        &self,
+        mut look: impl FnMut() -> Result<Option<T>, RestError>,
+        mut change: impl FnMut() -> Result<(), RestError>,
+    ) -> Result<T, RestError> {
+        let begun = Instant::now();
+        let (mut pause, mut tries, mut failure) = (PAUSE, 0, None);
+        loop {
+            if let Some(found) = look()? {
+                return Ok(found);
+            }
+            if tries >= TRIES || begun.elapsed() >= CHANGE_PATIENCE {
+                return Err(failure.unwrap_or(RestError::NotThere));
+            }
+            tries += 1;
+            match change() {
+                Ok(()) => failure = None,
+                Err(error) if error.is_lost() || error.is_busy() || error.is_duplicate() => {
+                    let text = error.chain_text();
+                    tracing::info!(
+                        error = text,
+                        "a change on a filer is looked for and tried again"
+                    );
+                    failure = Some(error);
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for the end of a job.
+    fn follow(&self, job: &str, what: &str) -> Result<(), RestError> {
+        let begun = Instant::now();
+        let mut pause = JOB_PAUSES.0;
+        let path = format!("/cluster/jobs/{job}");
+        let failed = |state, code: Option<&str>, message: Option<&str>| RestError::Job {
+            what: what.to_owned(),
+            state,
+            code: code.unwrap_or_default().to_owned(),
+            message: message.unwrap_or_default().to_owned(),
+        };
+        loop {
+            let fields = [("fields", "state,message,code,error")];
+            let found = match self.get(&path, &fields) {
+                // Jobs that ended are forgotten after a while, and all of them when a node takes over.
+                Err(error) if error.is_missing() => {
+                    return Err(failed(JobState::Gone, None, None));
+                }
+                found => found?,
+            };
+            match text(&found, "state") {
+                Some("success") => return Ok(()),
+                Some("failure" | "error" | "stopped" | "stopping" | "unknown") => {
+                    let plain = number(&found, "code").filter(|code| *code != 0);
+                    let plain = plain.map(|code| code.to_string());
+                    let code = text(&found, "error.code").or(plain.as_deref());
+                    let message = text(&found, "error.message").or(text(&found, "message"));
+                    return Err(failed(JobState::Failed, code, message));
+                }
+                _ => {}
+            }
+            if begun.elapsed() >= CHANGE_PATIENCE {
+                return Err(failed(JobState::Running, None, text(&found, "message")));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(JOB_PAUSES.1);
+        }
+    }
+
+    fn ask(&self, target: &str) -> Result<Value, RestError> {
+        self.again(
+            || self.send(&Method::GET, target, None),
+            |error| error.is_lost() || error.is_busy(),
+        )
+    }
+
+    fn again<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, RestError>,
+        may_repeat: impl Fn(&RestError) -> bool,
+    ) -> Result<T, RestError> {
+        let (begun, mut pause) = (Instant::now(), PAUSE);
+        for _ in 1..TRIES {
+            match attempt() {
+                Err(error) if may_repeat(&error) && begun.elapsed() < REPEAT_PATIENCE => {
+                    tracing::debug!(error = error.chain_text(), "a call of a filer is repeated");
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                }
+                result => return result,
+            }
+        }
+        attempt()
+    }
+
+    fn send(
+        &self,
+        method: &Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, RestError> {
+        let what = || {
+            let path = target.split('?').next().unwrap_or(target);
+            format!("{method} {path}")
+        };
+        let body = body.map(|body| body.to_string().into_bytes());
+        let answer = self.place.exchange(method, target, body);
+        let answer = answer.map_err(|source| RestError::Http {
+            what: what(),
+            source,
+        })?;
+        let is_empty = answer.body.iter().all(u8::is_ascii_whitespace);
+        let parsed: Option<Value> = match is_empty {
+            true => Some(Value::Null),
+            false => serde_json::from_slice(&answer.body).ok(),
+        };
+        if answer.status.is_success() {
+            return match parsed {
+                Some(parsed) => Ok(parsed),
+                // Carried out for certain, or at least not for certain not.
+                None => Err(RestError::Malformed { what: what() }),
+            };
+        }
+        let parsed = parsed.unwrap_or_default();
+        Err(refusal(what(), answer.status, &parsed))
+    }
+}
+
+/// What an answer says that is none of success.
+fn refusal(what: String, status: StatusCode, answer: &Value) -> RestError {
+    let number = number(answer, "error.code").map(|code| code.to_string());
+    let code = text(answer, "error.code").map(str::to_owned).or(number);
+    RestError::Refused {
+        what,
+        status: status.as_u16(),
+        code: code.unwrap_or_default(),
+        message: text(answer, "error.message").unwrap_or_default().to_owned(),
+    }
+}
+
+/// The target of a request: path below `/api` and encoded query.
+fn target(path: &str, query: Query<'_>) -> String {
+    let mut target = format!("/api{path}");
+    if !query.is_empty() {
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        pairs.extend_pairs(query);
+        // A form has `+` for a blank, a query of ONTAP %20.
+        target.push('?');
+        target.push_str(&pairs.finish().replace('+', "%20"));
+    }
+    target
+}

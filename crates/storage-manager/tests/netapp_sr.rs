@@ -1,0 +1,656 @@
+//! SR type `netapp` against an emulated ONTAP array with real LUNs.
+
+#![allow(clippy::unwrap_used)] // helpers of tests fail the test
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use storage_manager::sr::{
+    AttachedSr, FoundVdi, NetappSr, NewVdi, OpenMode, SnapshotHints, SnapshotKind, SrLabels,
+    SrParams, SrType, VdiLabels,
+};
+use testkit::ontap::fault::{Fault, Trouble};
+use testkit::ontap::{OntapEmulator, Options};
+use uuid::Uuid;
+use xenapi::Failure;
+
+const INITIATOR: &str = "iqn.2026-11.org.example:tests";
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+fn vdi(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+/// The parameters that are needed always, without TLS, which costs time.
+fn params(array: &OntapEmulator, more: &[(&str, &str)]) -> SrParams {
+    let port = array.http_port().to_string();
+    let own = [
+        ("target", array.address()),
+        ("username", "admin"),
+        ("password", "secret-password"),
+        ("usehttps", "false"),
+        ("port", port.as_str()),
+        ("localIQN", INITIATOR),
+    ];
+    let all = own.iter().chain(more);
+    SrParams {
+        sr_uuid: vdi(0x5_1),
+        device_config: all
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+        sm_config: BTreeMap::new(),
+    }
+}
+
+const THIN: &[(&str, &str)] = &[
+    ("aggregate", "AGGR1"),
+    ("FlexVols", "2"),
+    ("allocation", "thin"),
+];
+
+fn new_vdi(number: u128, size: u64, vmhint: &str) -> NewVdi {
+    let hint = (!vmhint.is_empty()).then(|| ("vmhint".to_owned(), vmhint.to_owned()));
+    NewVdi {
+        uuid: vdi(number),
+        virtual_size: size,
+        sm_config: hint.into_iter().collect(),
+    }
+}
+
+fn hinted(epochhint: &str) -> SnapshotHints {
+    SnapshotHints {
+        epochhint: Some(epochhint.to_owned()),
+    }
+}
+
+fn number<T>(result: Result<T, Failure>) -> Option<u16> {
+    result.err().and_then(|failure| {
+        assert!(!failure.to_string().contains("secret"), "{failure}");
+        failure.backend_number()
+    })
+}
+
+fn write(sr: &dyn AttachedSr, vdi: Uuid, text: &[u8]) {
+    let export = sr.open_vdi(vdi, OpenMode::ReadWrite).unwrap();
+    export.write_at(text, 3 * MIB + 5).unwrap();
+    export.close().unwrap();
+}
+
+fn read(sr: &dyn AttachedSr, vdi: Uuid) -> String {
+    let export = sr.open_vdi(vdi, OpenMode::ReadOnly).unwrap();
+    let mut bytes = [0; 6];
+    export.read_at(&mut bytes, 3 * MIB + 5).unwrap();
+    export.close().unwrap();
+    String::from_utf8_lossy(&bytes).replace('\0', ".")
+}
+
+fn scanned(sr: &dyn AttachedSr) -> BTreeMap<Uuid, FoundVdi> {
+    let report = sr.scan().unwrap();
+    assert!(report.damaged.is_empty(), "{:?}", report.damaged);
+    report.vdis.into_iter().map(|vdi| (vdi.uuid, vdi)).collect()
+}
+
+/// Things of others in the SVM, and in a FlexVol of the SR.
+fn add_strangers(array: &OntapEmulator) {
+    use testkit::ontap::state::luns::LunRequest;
+    array.with(|cluster| {
+        let flexvol = cluster
+            .volumes
+            .iter()
+            .find(|volume| volume.name.ends_with("_FV0"))
+            .unwrap()
+            .name
+            .clone();
+        for name in ["lun0", "xensm-notauuid"] {
+            let made = cluster.create_lun(LunRequest {
+                svm: Some("svm1".to_owned()),
+                path: Some(format!("/vol/{flexvol}/{name}")),
+                size: Some(MIB),
+                os_type: Some("linux".to_owned()),
+                ..LunRequest::default()
+            });
+            made.unwrap();
+        }
+    });
+}
+
+fn strangers(array: &OntapEmulator) -> usize {
+    array.with(|cluster| {
+        let luns = cluster.luns.iter();
+        luns.filter(|lun| lun.name == "lun0" || lun.name == "xensm-notauuid")
+            .count()
+    })
+}
+
+#[test]
+fn discovery_tells_what_is_missing() {
+    let Some(array) = OntapEmulator::start(Options::default()) else {
+        return;
+    };
+    let driver = NetappSr::default();
+    // Three keys: the probe lists SRs, the create aggregates.
+    let empty = driver.probe(&params(&array, &[])).unwrap();
+    assert_eq!(empty, "<?xml version=\"1.0\" ?>\n<SRlist/>\n");
+    for wrong in ["", "aggr9"] {
+        let failure = driver.create(&params(&array, &[("aggregate", wrong)]));
+        let failure = failure.unwrap_err();
+        assert_eq!(failure.backend_number(), Some(123), "{failure}");
+        let expected = "<?xml version=\"1.0\" ?>\n<Aggrlist>\n\t<Aggr>\n\t\t<Name>aggr1</Name>\n\t\t<Size>1099511627776</Size>\n\t\t<Disks>12</Disks>\n\t\t<RAIDType>raid_dp</RAIDType>\n\t\t<asis_dedup>True</asis_dedup>\n\t</Aggr>\n</Aggrlist>\n";
+        assert_eq!(failure.params[2], expected);
+    }
+    driver.create(&params(&array, THIN)).unwrap();
+    let listed = driver.probe(&params(&array, &[])).unwrap();
+    let uuid = format!("<UUID>{}</UUID>", vdi(0x5_1));
+    assert!(
+        listed.contains(&uuid) && listed.contains("<Aggregate>aggr1</Aggregate>"),
+        "{listed}"
+    );
+    for (more, expected) in [
+        (&[("password", "another secret")][..], 125),
+        (&[("port", "1")], 124),
+        (&[("target", "no-such-filer.invalid")], 140),
+        (&[("svm", "svm9")], 1),
+    ] {
+        let failed = driver.probe(&params(&array, more));
+        assert_eq!(number(failed), Some(expected), "{more:?}");
+    }
+    array.with(|cluster| cluster.version = [9, 10, 1]);
+    let old = driver.attach(&params(&array, &[])).err().unwrap();
+    assert_eq!(old.backend_number(), Some(130), "{old}");
+    assert!(old.to_string().contains("9.11.1"), "{old}");
+    array.with(|cluster| {
+        cluster.version = [9, 14, 1];
+        cluster.svms[0].iscsi.as_mut().unwrap().enabled = false;
+    });
+    assert_eq!(number(driver.attach(&params(&array, &[]))), Some(132));
+}
+
+/// The certificate signs itself: it is known by its fingerprint, by its file, or not at all.
+#[test]
+fn the_certificate_of_the_filer_is_checked() {
+    let Some(array) = OntapEmulator::start(Options::default()) else {
+        return;
+    };
+    let driver = NetappSr::default();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("filer.pem");
+    std::fs::write(&file, array.certificate()).unwrap();
+    let port = array.https_port().to_string();
+    let probe = |more: &[(&str, &str)]| {
+        let tls = [("usehttps", "true"), ("port", port.as_str())];
+        let all: Vec<_> = tls.iter().chain(more).copied().collect();
+        driver.probe(&params(&array, &all))
+    };
+    assert_eq!(number(probe(&[])), Some(124));
+    let wrong = "00".repeat(32);
+    assert_eq!(number(probe(&[("tls_fingerprint", &wrong)])), Some(124));
+    assert_eq!(number(probe(&[("tls_fingerprint", "no")])), Some(1));
+    probe(&[("ca_certificate", file.to_str().unwrap())]).unwrap();
+    probe(&[("tls_verify", "false")]).unwrap();
+    assert!(array.faults().calls().len() >= 2);
+}
+
+/// What the test suite of XenServer asserts (reference arrays 1.6), with data over iSCSI.
+#[test]
+fn snapshots_are_the_filers() {
+    let Some(array) = OntapEmulator::start(Options::default()) else {
+        return;
+    };
+    let driver = NetappSr::default();
+    driver.create(&params(&array, THIN)).unwrap();
+    add_strangers(&array);
+    let sr = driver.attach(&params(&array, &[])).unwrap();
+    let (a, b, other) = (vdi(0xa), vdi(0xb), vdi(0xc));
+    for (number, hint) in [(0xa, "machine"), (0xb, "machine"), (0xc, "")] {
+        let made = sr.create_vdi(&new_vdi(number, 16 * MIB - 1, hint)).unwrap();
+        assert_eq!(made.virtual_size, 16 * MIB);
+    }
+    let flexvols = |array: &OntapEmulator| {
+        array.with(|cluster| {
+            let luns = cluster.luns.iter();
+            let of = luns.filter_map(|lun| {
+                let uuid = lun.name.strip_prefix("xensm-")?.parse::<Uuid>().ok()?;
+                Some((uuid, cluster.volume(lun.volume)?.name.clone()))
+            });
+            of.collect::<BTreeMap<_, _>>()
+        })
+    };
+    let placed = flexvols(&array);
+    assert_eq!(placed[&a], placed[&b]);
+    assert_ne!(placed[&a], placed[&other]);
+    write(&*sr, a, b"a-1111");
+    write(&*sr, b, b"b-1111");
+    // One cookie is one time, also for what is snapshotted later.
+    let writer = sr.open_vdi(b, OpenMode::ReadWrite).unwrap();
+    let kind = SnapshotKind::Snapshot;
+    sr.snapshot_vdi_hinted(a, vdi(0xa1), kind, &hinted("cookie"))
+        .unwrap();
+    writer.write_at(b"b-2222", 3 * MIB + 5).unwrap();
+    sr.snapshot_vdi_hinted(b, vdi(0xb1), kind, &hinted("cookie"))
+        .unwrap();
+    sr.snapshot_vdi_hinted(b, vdi(0xb2), kind, &hinted("other cookie"))
+        .unwrap();
+    assert_eq!(read(&*sr, vdi(0xb1)), "b-1111");
+    assert_eq!(read(&*sr, vdi(0xb2)), "b-2222");
+    // Beside the writer, and written before any flush.
+    writer.write_at(b"b-3333", 3 * MIB + 5).unwrap();
+    sr.snapshot_vdi(b, vdi(0xb3), kind).unwrap();
+    let reader = sr.open_vdi(vdi(0xb3), OpenMode::ReadOnly).unwrap();
+    writer.write_at(b"b-4444", 3 * MIB + 5).unwrap();
+    let mut bytes = [0; 6];
+    reader.read_at(&mut bytes, 3 * MIB + 5).unwrap();
+    assert_eq!(&bytes, b"b-3333");
+    assert_eq!(flexvols(&array)[&vdi(0xb3)], placed[&b]);
+    // It grows under its consumer.
+    let grown = sr.resize_vdi(b, 40 * MIB).unwrap();
+    assert_eq!((grown.virtual_size, writer.size()), (40 * MIB, 40 * MIB));
+    writer.write_at(b"end", 40 * MIB - 3).unwrap();
+    writer.close().unwrap();
+    assert_eq!(number(sr.resize_vdi(b, MIB)), Some(79));
+    // Back to a snapshot, with its size.
+    let reverted = sr.revert_vdi(b, vdi(0xb1)).unwrap();
+    assert_eq!(reverted.new.virtual_size, 16 * MIB);
+    assert_eq!(read(&*sr, b), "b-1111");
+    // Clones are written to, and sources go before their snapshots.
+    sr.snapshot_vdi(vdi(0xb2), vdi(0xb4), SnapshotKind::Clone)
+        .unwrap();
+    write(&*sr, vdi(0xb4), b"cloned");
+    sr.delete_vdi(b).unwrap();
+    sr.delete_vdi(vdi(0xb2)).unwrap();
+    sr.delete_vdi(vdi(0xb2)).unwrap();
+    assert_eq!(read(&*sr, vdi(0xb4)), "cloned");
+    assert_eq!(read(&*sr, vdi(0xb1)), "b-1111");
+    reader.close().unwrap();
+    assert_eq!(array.with(|cluster| cluster.maps.len()), 0);
+    assert_eq!(scanned(&*sr).len(), 6);
+    assert_eq!(strangers(&array), 2);
+    sr.detach().unwrap();
+}
+
+/// All that there is to know of an SR is on the filer.
+#[test]
+fn an_sr_comes_from_the_filer_alone() {
+    let Some(array) = OntapEmulator::start(Options::default()) else {
+        return;
+    };
+    let driver = NetappSr::default();
+    driver.create(&params(&array, THIN)).unwrap();
+    let sr = driver.attach(&params(&array, &[])).unwrap();
+    let names = SrLabels {
+        name_label: "filer & gold".to_owned(),
+        name_description: "all of it".to_owned(),
+    };
+    sr.write_sr_labels(&names).unwrap();
+    sr.create_vdi(&new_vdi(1, GIB, "machine")).unwrap();
+    sr.snapshot_vdi(vdi(1), vdi(2), SnapshotKind::Snapshot)
+        .unwrap();
+    let labels = VdiLabels {
+        uuid: vdi(2),
+        name_label: "a snapshot".to_owned(),
+        vdi_type: "user".to_owned(),
+        is_a_snapshot: true,
+        snapshot_of: Some(vdi(1)),
+        snapshot_time: 1_700_000_000,
+        managed: true,
+        ..VdiLabels::default()
+    };
+    sr.write_vdi_labels(std::slice::from_ref(&labels)).unwrap();
+    let changes = sr.config_changes();
+    assert_eq!(changes.sm_config["allocation"].as_deref(), Some("thin"));
+    let portals = changes.device_config["multihomelist"].clone().unwrap();
+    assert_eq!(portals.split(',').count(), 2, "{portals}");
+    // A consumer whose storage manager dies leaves its LUN mapped.
+    let lost = sr.open_vdi(vdi(1), OpenMode::ReadWrite).unwrap();
+    assert_eq!(array.with(|cluster| cluster.maps.len()), 1);
+    std::mem::forget(lost);
+
+    let another = NetappSr::default();
+    let found = another.probe(&params(&array, &[])).unwrap();
+    assert!(
+        found.contains("<name_label>filer &amp; gold</name_label>"),
+        "{found}"
+    );
+    let sr = another.attach(&params(&array, &[])).unwrap();
+    assert_eq!(array.with(|cluster| cluster.maps.len()), 0);
+    assert_eq!(scanned(&*sr).len(), 2);
+    let kept = sr.labels().unwrap();
+    assert_eq!(kept.sr, Some(names));
+    assert_eq!(kept.vdis, [labels]);
+    // With what keeps it together, too.
+    sr.create_vdi(&new_vdi(3, GIB, "machine")).unwrap();
+    let volumes = array.with(|cluster| {
+        let luns = cluster.luns.iter();
+        luns.map(|lun| lun.volume)
+            .collect::<std::collections::BTreeSet<_>>()
+    });
+    assert_eq!(volumes.len(), 1);
+    // One that others see is neither deleted nor written to.
+    let other = NetappSr::default();
+    let theirs = params(&array, &[("localIQN", "iqn.2026-11.org.example:others")]);
+    let theirs = other.attach(&theirs).unwrap();
+    let open = theirs.open_vdi(vdi(1), OpenMode::ReadWrite).unwrap();
+    assert_eq!(number(sr.open_vdi(vdi(1), OpenMode::ReadWrite)), Some(135));
+    assert_eq!(sr.delete_vdi(vdi(1)).unwrap_err().code, "VDI_IN_USE");
+    open.close().unwrap();
+    drop(sr.open_vdi(vdi(1), OpenMode::ReadWrite).unwrap());
+    assert_eq!(
+        another.delete(&params(&array, &[])).unwrap_err().code,
+        "SR_NOT_EMPTY"
+    );
+    for number in 1..=3 {
+        sr.delete_vdi(vdi(number)).unwrap();
+    }
+    sr.detach().unwrap();
+    add_strangers(&array);
+    assert_eq!(number(another.delete(&params(&array, &[]))), Some(63));
+    assert_eq!(strangers(&array), 2);
+    array.with(|cluster| {
+        let strangers: Vec<Uuid> = cluster.luns.iter().map(|lun| lun.uuid).collect();
+        for lun in strangers {
+            cluster.delete_lun(lun, false).unwrap();
+        }
+    });
+    another.delete(&params(&array, &[])).unwrap();
+    another.delete(&params(&array, &[])).unwrap();
+    let left = array.with(|cluster| {
+        let volumes = cluster.volumes.iter();
+        volumes
+            .filter(|it| it.name.starts_with("XenStorage_"))
+            .count()
+    });
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn chap_accounts_are_made_for_the_initiator() {
+    let Some(array) = OntapEmulator::start(Options::default()) else {
+        return;
+    };
+    let driver = NetappSr::default();
+    driver.create(&params(&array, THIN)).unwrap();
+    let chap = [("chapuser", "somebody"), ("chappassword", "a secret of 12")];
+    let sr = driver.attach(&params(&array, &chap)).unwrap();
+    sr.create_vdi(&new_vdi(1, 8 * MIB, "")).unwrap();
+    write(&*sr, vdi(1), b"proved");
+    assert_eq!(read(&*sr, vdi(1)), "proved");
+    sr.detach().unwrap();
+    // Another account for the same initiator would lock the first SR out.
+    let other = [("chapuser", "other"), ("chappassword", "a secret of 12")];
+    assert_eq!(number(driver.attach(&params(&array, &other))), Some(68));
+    // Without an account nobody is let in.
+    let sr = driver.attach(&params(&array, &[])).unwrap();
+    assert_eq!(number(sr.open_vdi(vdi(1), OpenMode::ReadOnly)), Some(68));
+    assert_eq!(array.with(|cluster| cluster.maps.len()), 0);
+}
+
+/// Room is kept for thick VDIs, given back with them, and told.
+#[test]
+fn space_is_counted_and_its_lack_is_told() {
+    let options = Options {
+        aggregates: vec![("aggr1".to_owned(), 30 * GIB)],
+        ..Options::default()
+    };
+    let Some(array) = OntapEmulator::start(options) else {
+        return;
+    };
+    let driver = NetappSr::default();
+    let thick = [("aggregate", "aggr1"), ("FlexVols", "2")];
+    driver.create(&params(&array, &thick)).unwrap();
+    let sr = driver.attach(&params(&array, &[])).unwrap();
+    let empty = sr.space().unwrap();
+    assert!(empty.physical_size > 29 * GIB, "{empty:?}");
+    sr.create_vdi(&new_vdi(1, 4 * GIB, "")).unwrap();
+    let used = sr.space().unwrap().physical_utilisation;
+    assert!((9 * GIB..11 * GIB).contains(&used), "{used}");
+    // The room of the multiplier is for snapshots.
+    sr.snapshot_vdi(vdi(1), vdi(2), SnapshotKind::Snapshot)
+        .unwrap();
+    assert_eq!(sr.space().unwrap().physical_utilisation, used);
+    let before = array.faults().calls().len();
+    assert_eq!(number(sr.create_vdi(&new_vdi(3, 20 * GIB, ""))), Some(44));
+    assert_eq!(scanned(&*sr).len(), 2);
+    assert!(array.faults().calls().len() > before);
+    assert_eq!(number(sr.resize_vdi(vdi(1), 20 * GIB)), Some(44));
+    sr.delete_vdi(vdi(1)).unwrap();
+    sr.delete_vdi(vdi(2)).unwrap();
+    assert_eq!(sr.space().unwrap(), empty);
+    assert_eq!(number(sr.create_vdi(&new_vdi(4, u64::MAX, ""))), Some(79));
+    array.with(|cluster| cluster.limits.snapshots_per_volume = 1);
+    sr.create_vdi(&new_vdi(5, MIB, "0")).unwrap();
+    let kind = SnapshotKind::Snapshot;
+    sr.snapshot_vdi_hinted(vdi(5), vdi(6), kind, &hinted("one"))
+        .unwrap();
+    let limit = sr.snapshot_vdi_hinted(vdi(5), vdi(7), kind, &hinted("two"));
+    assert_eq!(number(limit), Some(128));
+    assert_eq!(scanned(&*sr).len(), 2);
+    array.with(|cluster| cluster.licences.asis = false);
+    let mut dedup = params(&array, THIN);
+    dedup.sr_uuid = vdi(0x5_2);
+    dedup
+        .device_config
+        .insert("asis".to_owned(), "true".to_owned());
+    assert_eq!(number(driver.create(&dedup)), Some(133));
+    let volumes = array.with(|cluster| cluster.volumes.len());
+    assert_eq!(volumes, 3);
+    // An SR of which something is missing is not scanned: its VDIs would lose their records.
+    array.with(|cluster| cluster.volumes[1].online = false);
+    assert_eq!(number(sr.scan()), Some(40));
+    assert!(sr.health().unwrap().contains("offline"));
+    array.with(|cluster| cluster.volumes[1].online = true);
+    sr.scan().unwrap();
+    assert_eq!(sr.health(), None);
+}
+
+/// A change whose answer is lost, or that the filer puts off, is found or tried again; nothing is done twice.
+#[test]
+fn lost_answers_are_looked_for() {
+    let Some(array) = OntapEmulator::start(Options::default()) else {
+        return;
+    };
+    let driver = NetappSr::default();
+    driver.create(&params(&array, THIN)).unwrap();
+    let sr = driver.attach(&params(&array, &[])).unwrap();
+    sr.create_vdi(&new_vdi(1, 8 * MIB, "")).unwrap();
+    let mut next = 2;
+    for is_async in [false, true] {
+        array.with(|cluster| cluster.behaviour.lun_create_is_async = is_async);
+        for trouble in [
+            Trouble::CutBefore,
+            Trouble::CutAfter,
+            Trouble::Busy,
+            Trouble::LostJob,
+            Trouble::SlowJob(3),
+        ] {
+            for on in ["/storage/luns", "/snapshots"] {
+                array.inject(Fault::new(trouble.clone()).on("POST", on));
+            }
+            let kind = SnapshotKind::Clone;
+            let hint = hinted(&format!("{trouble:?}-{is_async}"));
+            sr.snapshot_vdi_hinted(vdi(1), vdi(next), kind, &hint)
+                .unwrap();
+            next += 1;
+            assert!(array.faults().all_met(), "{trouble:?}");
+            array.inject(Fault::new(trouble.clone()).on("POST", "/storage/luns"));
+            sr.create_vdi(&new_vdi(next, 8 * MIB, "")).unwrap();
+            next += 1;
+            assert!(array.faults().all_met(), "{trouble:?}");
+            array.inject(Fault::new(trouble.clone()).on("POST", "/lun-maps"));
+            write(&*sr, vdi(next - 1), b"hallo!");
+            assert!(array.faults().all_met(), "{trouble:?}");
+            array.inject(Fault::new(trouble.clone()).on("DELETE", "/storage/luns"));
+            sr.delete_vdi(vdi(next - 1)).unwrap();
+            assert!(array.faults().all_met(), "{trouble:?}");
+        }
+    }
+    assert_eq!(scanned(&*sr).len(), 11);
+    array.inject(Fault::new(Trouble::Unauthorized).times(100));
+    assert_eq!(number(sr.scan()), Some(125));
+    array.faults().clear();
+    array.with(|cluster| cluster.licences.flexclone = false);
+    let refused = sr.snapshot_vdi(vdi(1), vdi(next), SnapshotKind::Snapshot);
+    assert_eq!(number(refused), Some(82));
+}
+
+/// A step whose process dies in between.
+type Step = fn(&dyn AttachedSr) -> Result<(), Failure>;
+
+/// The filer is cut off before and after each change of each operation, for good; whoever comes then finds the state before
+/// or the one after, and can go on.
+#[test]
+fn a_crash_leaves_before_or_after() {
+    let Some(array) = OntapEmulator::start(Options::default()) else {
+        return;
+    };
+    let first = NetappSr::default();
+    first.create(&params(&array, THIN)).unwrap();
+    add_strangers(&array);
+    let sr = first.attach(&params(&array, &[])).unwrap();
+    sr.create_vdi(&new_vdi(1, 8 * MIB, "")).unwrap();
+    write(&*sr, vdi(1), b"before");
+    sr.snapshot_vdi(vdi(1), vdi(2), SnapshotKind::Snapshot)
+        .unwrap();
+    write(&*sr, vdi(1), b"after.");
+    sr.detach().unwrap();
+    let steps: [(&str, Step); 6] = [
+        ("create", |sr| {
+            sr.create_vdi(&new_vdi(3, 8 * MIB, "")).map(drop)
+        }),
+        ("snapshot", |sr| {
+            let kind = SnapshotKind::Snapshot;
+            sr.snapshot_vdi_hinted(vdi(1), vdi(3), kind, &hinted("crash"))
+                .map(drop)
+        }),
+        ("clone", |sr| {
+            sr.snapshot_vdi(vdi(2), vdi(3), SnapshotKind::Clone)
+                .map(drop)
+        }),
+        ("open", |sr| {
+            sr.open_vdi(vdi(1), OpenMode::ReadWrite).map(drop)
+        }),
+        ("delete", |sr| sr.delete_vdi(vdi(3))),
+        ("revert", |sr| sr.revert_vdi(vdi(1), vdi(2)).map(drop)),
+    ];
+    let attach =
+        || -> Arc<dyn AttachedSr> { NetappSr::default().attach(&params(&array, &[])).unwrap() };
+    let reset = |name: &str| {
+        let sr = attach();
+        sr.delete_vdi(vdi(3)).unwrap();
+        if name == "delete" {
+            sr.create_vdi(&new_vdi(3, 8 * MIB, "")).unwrap();
+        }
+        if name == "revert" {
+            write(&*sr, vdi(1), b"after.");
+        }
+        // What an epochhint stands for is to be made again.
+        array.with(|cluster| {
+            let all: Vec<Uuid> = cluster.snapshots.iter().map(|it| it.uuid).collect();
+            for snapshot in all {
+                cluster.delete_snapshot(snapshot).unwrap();
+            }
+        });
+        sr.detach().unwrap();
+    };
+    for (name, step) in steps {
+        // Once without trouble, to see what it calls.
+        reset(name);
+        let sr = attach();
+        array.faults().forget_calls();
+        step(&*sr).unwrap();
+        let calls = array.faults().calls();
+        let changes = calls.iter().enumerate();
+        let changes: Vec<usize> = changes
+            .filter(|(_, call)| !call.starts_with("GET "))
+            .map(|(index, _)| index)
+            .collect();
+        assert!(!changes.is_empty(), "{name}: {calls:?}");
+        for index in changes {
+            for cut in [index + 1, index + 2] {
+                reset(name);
+                let sr = attach();
+                array.inject(Fault::cut_before().nth(cut).times(10_000));
+                let ended = step(&*sr);
+                array.faults().clear();
+                drop(sr);
+                let sr = attach();
+                let found = scanned(&*sr);
+                assert!(found.contains_key(&vdi(1)) && found.contains_key(&vdi(2)));
+                assert_eq!(array.with(|cluster| cluster.maps.len()), 0, "{name} {cut}");
+                assert_eq!(strangers(&array), 2);
+                let content = read(&*sr, vdi(1));
+                match name {
+                    "revert" => assert!(["before", "after."].contains(&content.as_str())),
+                    _ => assert_eq!(content, "after."),
+                }
+                assert_eq!(read(&*sr, vdi(2)), "before");
+                if let Some(third) = found.get(&vdi(3)) {
+                    assert_eq!(third.virtual_size, 8 * MIB);
+                    let expected = match name {
+                        "snapshot" => "after.",
+                        "clone" => "before",
+                        _ => "......",
+                    };
+                    assert_eq!(read(&*sr, vdi(3)), expected, "{name} {cut}");
+                } else {
+                    assert!(ended.is_err() || matches!(name, "open" | "delete" | "revert"));
+                }
+                sr.detach().unwrap();
+            }
+        }
+    }
+}
+
+/// An SR that was not made to the end is none, and goes with the next one that is made.
+#[test]
+fn an_sr_half_made_goes() {
+    let Some(array) = OntapEmulator::start(Options::default()) else {
+        return;
+    };
+    let driver = NetappSr::default();
+    let own = |array: &OntapEmulator| {
+        array.with(|cluster| {
+            let volumes = cluster.volumes.iter();
+            volumes
+                .filter(|it| it.name.starts_with("XenStorage_"))
+                .count()
+        })
+    };
+    // The second FlexVol is refused: nothing is left.
+    let refusal = Trouble::Refused(500, 8, "no".to_owned());
+    array.inject(Fault::new(refusal).on("POST", "/storage/volumes").nth(2));
+    assert_eq!(number(driver.create(&params(&array, THIN))), Some(61));
+    assert_eq!(own(&array), 0);
+    // The filer is gone before the second.
+    array.inject(
+        Fault::cut_before()
+            .on("POST", "/storage/volumes")
+            .nth(2)
+            .times(1000),
+    );
+    array.inject(
+        Fault::cut_before()
+            .on("DELETE", "/storage/volumes")
+            .times(1000),
+    );
+    assert_eq!(number(driver.create(&params(&array, THIN))), Some(124));
+    array.faults().clear();
+    assert_eq!(own(&array), 1);
+    assert!(!driver.probe(&params(&array, &[])).unwrap().contains("UUID"));
+    let mut second = params(&array, THIN);
+    second.sr_uuid = vdi(0x5_2);
+    driver.create(&second).unwrap();
+    // Somebody may still be making it.
+    assert_eq!(own(&array), 3);
+    array.with(|cluster| {
+        for volume in &mut cluster.volumes {
+            let begun = volume.comment.find("begun=");
+            if let Some(begun) = begun {
+                volume.comment.replace_range(begun + 6..begun + 8, "00");
+            }
+        }
+    });
+    let mut third = params(&array, THIN);
+    third.sr_uuid = vdi(0x5_3);
+    driver.create(&third).unwrap();
+    assert_eq!(own(&array), 4);
+}
