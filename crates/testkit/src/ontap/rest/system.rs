@@ -145,6 +145,12 @@ const POLICIES: Fields = Fields {
     ],
     expensive: &[],
 };
+const ROWS: Fields = Fields {
+    id: &["id"],
+    keys: &["id"],
+    known: &["id", "counters", "counter_table", "properties"],
+    expensive: &[],
+};
 const NOTHING: Fields = Fields {
     id: &[],
     keys: &[],
@@ -208,11 +214,26 @@ pub fn cluster(call: &mut Call<'_>, rest: &[&str]) -> Answered {
                 license["name"] == **name
             })
         }
+        ["counter", "tables", table] => Ok(Response::json(200, &counters(call, table))),
+        ["counter", "tables", table, "rows"] => {
+            let path = format!("cluster/counter/tables/{table}/rows");
+            call.list(&path, Vec::new(), &ROWS)
+        }
         _ => Err(ApiError::missing(
             3,
             format!("API not found: /api/cluster/{}", rest.join("/")),
         )),
     }
+}
+
+/// A table of counters, as far as Cinder's driver cannot start without it: what it asks for has a base, and no row has a value.
+fn counters(call: &Call<'_>, table: &str) -> Value {
+    let name = call
+        .query
+        .get("counter_schemas.name")
+        .unwrap_or("average_processor_busy_percent");
+    let base = json!({"name": "elapsed_time"});
+    json!({"name": table, "counter_schemas": [{"name": name, "type": "percent", "unit": "percent", "denominator": base}]})
 }
 
 /// `/svm/svms`.

@@ -1,13 +1,9 @@
-//! The older API, ZAPI: XML over HTTP.
+//! The older API, ZAPI, as clustered ONTAP speaks it: what Cinder's driver needs to start, and the family of LUN calls. 7-Mode is not
+//! spoken: its calls are answered with 13005, as by a real cluster.
 
-use super::http::{Request, Response};
-use super::state::cluster::Cluster;
+mod element;
+mod iterators;
+mod luns;
+mod system;
 
-/// Answers a request whose login is good.
-pub fn handle(_cluster: &mut Cluster, _request: &Request, _svm: Option<&str>) -> Response {
-    Response::xml(
-        "<?xml version='1.0' encoding='UTF-8' ?>\n<netapp version='1.211' xmlns='http://www.netapp.com/filer/admin'>\
-         <results status=\"failed\" errno=\"13005\" reason=\"Unable to find API\"/></netapp>\n"
-            .to_owned(),
-    )
-}
+pub use system::handle;
