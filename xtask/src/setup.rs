@@ -26,6 +26,7 @@ const DEBIAN: &[(&str, &str)] = &[
         "nfs-ganesha-vfs",
         "/usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so",
     ),
+    ("openssh-client", "/usr/bin/ssh"),
     ("python3-libnbd", "/usr/lib/python3/dist-packages/nbd.py"),
     ("python3-venv", "/usr/lib/python3.11/ensurepip/__init__.py"),
     ("postgresql", "/usr/lib/postgresql"),

@@ -119,10 +119,12 @@ impl Array {
     pub fn run(&self, account: &str, command: &Command) -> Result<Answer, Refusal> {
         let mut state = self.state();
         let State { group, data, .. } = &mut *state;
-        for volume in group.volumes.values_mut() {
-            let most = super::size::pages(volume.size);
-            let written = data.written_pages(volume.id).min(most);
-            volume.used_pages = volume.used_pages.max(written);
+        let volumes = group.volumes.values();
+        let written: Vec<(String, u64)> = volumes
+            .map(|volume| (volume.name.clone(), data.written_pages(volume.id)))
+            .collect();
+        for (name, pages) in written {
+            group.set_written(&name, pages).expect("it is there");
         }
         let connections = |id| data.connections(id);
         let answer = execute(group, account, command, &now(), &connections);

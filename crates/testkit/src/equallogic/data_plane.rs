@@ -6,7 +6,7 @@
 //! [`super::portal`] and killed when the volume goes offline: the sessions of other volumes never notice, and a volume that nobody logs
 //! in to costs a file.
 //!
-//! Not as on the array: a volume whose size changes loses its sessions, which come back by the portal, where the array raises a unit
+//! Not as on the array: istgt answers each login a second late; a volume whose size changes loses its sessions, which come back by the portal, where the array raises a unit
 //! attention; the vendor, the product and the serial number are the array's, while the NAA name is istgt's.
 
 use std::collections::HashMap;
@@ -129,6 +129,11 @@ impl DataPlane {
     /// Ends all sessions with some data.
     pub fn disconnect(&mut self, id: u64) {
         self.servers.retain(|target, _| target.id != id);
+    }
+
+    /// Ends all sessions.
+    pub fn disconnect_all(&mut self) {
+        self.servers.clear();
     }
 
     /// Serves a target to an initiator; returns the port at the group's address.

@@ -242,6 +242,8 @@ impl Drop for EqualLogicEmulator {
             // What went wrong there was seen by the client.
             let _ = server.join();
         }
+        // A connection that ends late must not keep the targets alive.
+        self.state().data.disconnect_all();
     }
 }
 

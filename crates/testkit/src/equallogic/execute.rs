@@ -2,7 +2,8 @@
 
 use super::answer::Answer;
 use super::command::{Command, Context, Setting, SnapshotCommand, VolumeCommand};
-use super::describe::{Connections, View, record_table};
+use super::describe::{Connections, View};
+use super::describe_volume::record_table;
 use super::group::{Account, Group, Role};
 use super::refusal::Refusal;
 use super::snapshots::NewSnapshot;

@@ -248,10 +248,7 @@ impl Group {
 
     /// Pages of a pool that nothing has taken.
     pub fn free_pages(&self, pool: &str) -> u64 {
-        let taken: u64 = self
-            .volumes_of(pool)
-            .map(|volume| volume.reserved_pages() + volume.snapshot_reserve_pages())
-            .sum();
+        let taken: u64 = self.volumes_of(pool).map(Volume::taken_pages).sum();
         let foreign = self.pool(pool).map_or(0, |pool| pool.foreign_pages);
         self.pool_pages(pool).saturating_sub(taken + foreign)
     }
@@ -336,10 +333,7 @@ impl Group {
     /// Whether the space of all volumes, to the page, is within the pools; for tests of this model.
     pub fn is_consistent(&self) -> bool {
         self.pools.iter().all(|pool| {
-            let taken: u64 = self
-                .volumes_of(&pool.name)
-                .map(|volume| volume.reserved_pages() + volume.snapshot_reserve_pages())
-                .sum();
+            let taken: u64 = self.volumes_of(&pool.name).map(Volume::taken_pages).sum();
             taken <= self.pool_pages(&pool.name)
         }) && self.volumes.iter().all(|(name, volume)| {
             *name == volume.name && volume.used_pages <= size::pages(volume.size)

@@ -12,11 +12,15 @@ mod array;
 mod command;
 mod data_plane;
 mod describe;
+mod describe_volume;
 mod emulator;
 mod execute;
 mod faults;
 mod group;
+#[cfg(test)]
+mod group_tests;
 mod parse;
+mod parse_volume;
 mod pdu;
 mod portal;
 mod refusal;
@@ -26,6 +30,7 @@ mod snapshots;
 mod ssh;
 mod volume;
 mod volumes;
+mod words;
 
 pub use array::State;
 pub use data_plane::DataPlane;
@@ -35,5 +40,5 @@ pub use group::{Account, ChapUser, DataChange, Group, Member, Pool, Role, Settin
 pub use refusal::Refusal;
 pub use size::PAGE;
 pub use snapshots::NewSnapshot;
-pub use volume::{AccessRecord, AppliesTo, Depletion, Snapshot, Volume};
+pub use volume::{AccessRecord, AppliesTo, Depletion, Snapshot, Stopped, Volume};
 pub use volumes::NewVolume;

@@ -3,7 +3,7 @@
 use super::group::{DataChange, Group};
 use super::refusal::Refusal;
 use super::size;
-use super::volume::{Depletion, MOST_SNAPSHOTS, Snapshot};
+use super::volume::{Depletion, MOST_SNAPSHOTS, Snapshot, Stopped};
 use super::volumes::check_description;
 
 /// What is said about a new snapshot.
@@ -130,6 +130,11 @@ impl Group {
         if snapshot.online {
             return Err(Refusal::Online { what: "snapshot" });
         }
+        let origin = self.volume(volume)?;
+        let mut restored = origin.clone();
+        (restored.size, restored.used_pages) = (snapshot.size, snapshot.volume_pages);
+        let more = restored.taken_pages().saturating_sub(origin.taken_pages());
+        self.need(&restored.pool, more)?;
         self.create_snapshot(volume, now, &NewSnapshot::default())?;
         let origin = self.volume_mut(volume)?;
         origin.size = snapshot.size;
@@ -145,9 +150,9 @@ impl Group {
     ///
     /// When the reserve is full the policy of the volume decides.
     pub fn overwrite(&mut self, volume: &str, pages: u64) -> Result<(), Refusal> {
-        let origin = self.volume_mut(volume)?;
-        origin.used_pages = (origin.used_pages + pages).min(size::pages(origin.size));
-        if let Some(newest) = origin.snapshots.last_mut() {
+        let written = self.volume(volume)?.used_pages + pages;
+        self.set_written(volume, written)?;
+        if let Some(newest) = self.volume_mut(volume)?.snapshots.last_mut() {
             newest.used_pages += pages;
         }
         self.settle_reserve(volume);
@@ -173,7 +178,7 @@ impl Group {
         let Ok(volume) = self.volume_mut(name) else {
             return;
         };
-        volume.reserve_met = true;
+        volume.stopped = Some(Stopped::ReserveMet);
         let mut stopped = vec![volume.id];
         for snapshot in &mut volume.snapshots {
             snapshot.online = false;

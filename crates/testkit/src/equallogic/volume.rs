@@ -32,6 +32,15 @@ impl Depletion {
     }
 }
 
+/// Why an array takes a volume offline. Source: the states `not-available-due-to-...` of its EQLVOLUME-MIB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Its snapshot reserve is full, and its policy is to stop then.
+    ReserveMet,
+    /// It is thin and its pool is full.
+    NoSpace,
+}
+
 /// A volume: an iSCSI target with LUN 0.
 #[derive(Clone, Debug)]
 pub struct Volume {
@@ -63,8 +72,8 @@ pub struct Volume {
     pub writable: bool,
     /// Whether it shall be online.
     pub online: bool,
-    /// Whether the array took it offline because the snapshot reserve was full.
-    pub reserve_met: bool,
+    /// Why the array took it offline, if it did.
+    pub stopped: Option<Stopped>,
     /// Whether several initiators may use it at once.
     pub multihost: bool,
     /// Who may use it.
@@ -76,7 +85,7 @@ pub struct Volume {
 impl Volume {
     /// Whether initiators find it.
     pub fn is_online(&self) -> bool {
-        self.online && !self.reserve_met
+        self.online && self.stopped.is_none()
     }
 
     /// Pages that it takes of its pool, without those for snapshots.
@@ -89,6 +98,11 @@ impl Volume {
         } else {
             pages
         }
+    }
+
+    /// All pages that it takes of its pool.
+    pub fn taken_pages(&self) -> u64 {
+        self.reserved_pages() + self.snapshot_reserve_pages()
     }
 
     /// Pages that are kept for its snapshots.
@@ -108,9 +122,10 @@ impl Volume {
 
     /// The word for its state.
     pub fn status(&self) -> &'static str {
-        match (self.online, self.reserve_met) {
-            (true, false) => "online",
-            (true, true) => "offline-snap-reserve-met",
+        match (self.online, self.stopped) {
+            (true, None) => "online",
+            (true, Some(Stopped::ReserveMet)) => "offline-snap-reserve-met",
+            (true, Some(Stopped::NoSpace)) => "offline-nospace-for-auto-grow",
             (false, _) => "offline",
         }
     }
@@ -254,7 +269,7 @@ mod tests {
             iqn: String::new(),
             writable: true,
             online: true,
-            reserve_met: false,
+            stopped: None,
             multihost: false,
             records: Vec::new(),
             snapshots: Vec::new(),

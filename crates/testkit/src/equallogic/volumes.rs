@@ -4,7 +4,7 @@ use super::group::{DataChange, Group};
 use super::refusal::Refusal;
 use super::size;
 use super::volume::{
-    AccessRecord, Depletion, LONGEST_DESCRIPTION, LONGEST_NAME, MOST_RECORDS, Volume,
+    AccessRecord, Depletion, LONGEST_DESCRIPTION, LONGEST_NAME, MOST_RECORDS, Stopped, Volume,
 };
 
 /// What is said about a new volume beside name and size.
@@ -52,10 +52,7 @@ impl Group {
     ) -> Result<&Volume, Refusal> {
         self.check_new_name(name)?;
         let volume = self.new_volume(name, bytes, new)?;
-        self.need(
-            &volume.pool,
-            volume.reserved_pages() + volume.snapshot_reserve_pages(),
-        )?;
+        self.need(&volume.pool, volume.taken_pages())?;
         let (id, bytes) = (volume.id, size::rounded(bytes));
         self.change(DataChange::Create { id, bytes });
         Ok(self.volumes.entry(name.to_owned()).or_insert(volume))
@@ -92,10 +89,7 @@ impl Group {
         };
         let mut volume = self.new_volume(name, bytes, &taken_after)?;
         volume.used_pages = used;
-        self.need(
-            &volume.pool,
-            volume.reserved_pages() + volume.snapshot_reserve_pages(),
-        )?;
+        self.need(&volume.pool, volume.taken_pages())?;
         self.change(DataChange::Copy {
             from,
             to: volume.id,
@@ -121,7 +115,7 @@ impl Group {
     pub fn set_volume_online(&mut self, name: &str, online: bool) -> Result<(), Refusal> {
         let volume = self.volume_mut(name)?;
         volume.online = online;
-        volume.reserve_met &= !online;
+        volume.stopped = None;
         let id = volume.id;
         if !online {
             self.change(DataChange::Disconnect { id });
@@ -172,8 +166,8 @@ impl Group {
         let mut resized = volume.clone();
         resized.size = bytes;
         resized.used_pages = resized.used_pages.min(size::pages(bytes));
-        let taken = |volume: &Volume| volume.reserved_pages() + volume.snapshot_reserve_pages();
-        self.need(&volume.pool, taken(&resized).saturating_sub(taken(volume)))?;
+        let more = resized.taken_pages().saturating_sub(volume.taken_pages());
+        self.need(&volume.pool, more)?;
         let change = DataChange::Resize {
             id: volume.id,
             bytes: size::rounded(bytes),
@@ -236,6 +230,22 @@ impl Group {
         Ok(())
     }
 
+    /// Says how many pages of a volume are written now. A thin one that its pool cannot hold any more is taken offline.
+    pub fn set_written(&mut self, name: &str, pages: u64) -> Result<(), Refusal> {
+        let volume = self.volume(name)?;
+        let mut grown = volume.clone();
+        grown.used_pages = pages.min(size::pages(volume.size)).max(volume.used_pages);
+        let more = grown.taken_pages().saturating_sub(volume.taken_pages());
+        if self.need(&volume.pool, more).is_ok() {
+            self.volumes.insert(name.to_owned(), grown);
+            return Ok(());
+        }
+        let id = grown.id;
+        self.volume_mut(name)?.stopped = Some(Stopped::NoSpace);
+        self.change(DataChange::Disconnect { id });
+        Ok(())
+    }
+
     fn new_volume(&mut self, name: &str, bytes: u64, new: &NewVolume) -> Result<Volume, Refusal> {
         let pool = match &new.pool {
             Some(pool) => self.pool(pool)?,
@@ -276,7 +286,7 @@ impl Group {
             iqn: Self::target_name(id, name),
             writable: !new.read_only,
             online: !new.offline,
-            reserve_met: false,
+            stopped: None,
             multihost: false,
             records: new.unrestricted.then_some(everybody).into_iter().collect(),
             snapshots: Vec::new(),
