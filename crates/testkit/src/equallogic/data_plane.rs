@@ -1,13 +1,12 @@
 //! The data of volumes and snapshots: files, served by istgt.
 //!
-//! istgt reads its targets when it starts. It has a way to read them again, which adds targets and neither removes nor changes any, so
-//! one istgt for the whole group would have to be restarted, with everybody thrown out, at each deletion and each change of a CHAP
-//! account. Therefore each target has an istgt of its own, on a port of its own, started when the first initiator is sent there by
-//! [`super::portal`] and killed when the volume goes offline: the sessions of other volumes never notice, and a volume that nobody logs
-//! in to costs a file.
+//! istgt reads its targets when it starts; a SIGHUP does not make it find new ones (tried with Debian's 0.4~20111008-4+b1), so one istgt
+//! for the whole group would have to be restarted, with everybody thrown out, at each change. Therefore each target has an istgt of its
+//! own, on a port of its own, started when the first initiator is sent there by [`super::portal`] and killed when the volume goes
+//! offline: the sessions of other volumes never notice, and a volume that nobody logs in to costs a file.
 //!
-//! Not as on the array: istgt answers each login a second late; a volume whose size changes loses its sessions, which come back by the portal, where the array raises a unit
-//! attention; the vendor, the product and the serial number are the array's, while the NAA name is istgt's.
+//! Not as on the array: istgt answers each login a second late; a volume whose size changes loses its sessions, which come back by the
+//! portal, where the array raises a unit attention; vendor, product and serial number are the array's, while the NAA name is istgt's own.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -21,7 +20,7 @@ use anyhow::{Context as _, Result, bail};
 use super::group::DataChange;
 use super::size::PAGE;
 use crate::iscsi_target::Keeper;
-use crate::tool;
+use crate::{process, tool};
 
 /// How long an istgt may take to listen.
 const START_WAIT: Duration = Duration::from_secs(10);
@@ -54,6 +53,8 @@ pub struct Target {
 
 struct Server {
     port: u16,
+    /// The process of istgt.
+    pid: u32,
     /// Who was sent there since nobody was connected.
     admitted: Vec<String>,
     _keeper: Keeper,
@@ -84,12 +85,7 @@ impl DataPlane {
             }
             DataChange::Copy { from, to } => {
                 self.disconnect(*to);
-                let mut copy = Command::new("cp");
-                copy.args(["--reflink=auto", "--sparse=always", "--"]);
-                let done = tool::output(copy.arg(self.file(*from)).arg(self.file(*to)));
-                if !done.status.success() {
-                    bail!("copy data: {}", String::from_utf8_lossy(&done.stderr));
-                }
+                self.copy(*from, *to)?;
             }
             DataChange::Resize { id, bytes } => {
                 self.disconnect(*id);
@@ -101,6 +97,25 @@ impl DataPlane {
                 self.disconnect(*id);
                 std::fs::remove_file(self.file(*id))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Copies data as it is at one moment: its istgts stand still meanwhile.
+    fn copy(&self, from: u64, to: u64) -> Result<()> {
+        let servers = self.servers.iter().filter(|(target, _)| target.id == from);
+        let frozen: Vec<u32> = servers.map(|(_, server)| server.pid).collect();
+        for pid in &frozen {
+            process::freeze(*pid);
+        }
+        let mut copy = Command::new("cp");
+        copy.args(["--reflink=auto", "--sparse=always", "--"]);
+        let done = tool::output(copy.arg(self.file(from)).arg(self.file(to)));
+        for pid in &frozen {
+            process::signal(*pid, "CONT");
+        }
+        if !done.status.success() {
+            bail!("copy data: {}", String::from_utf8_lossy(&done.stderr));
         }
         Ok(())
     }
@@ -168,14 +183,20 @@ impl DataPlane {
         for _ in 0..PORT_TRIES {
             let (port, control) = (self.free_port()?, self.free_port()?);
             self.configure(target, &home, port, control)?;
+            // One of an earlier server would be another process by now.
+            let _ = std::fs::remove_file(home.join("pid"));
             let mut command = Command::new(&istgt);
             command.arg("-D").arg("-c").arg(home.join("conf"));
             let keeper = Keeper::start(&command, &home.join("log"));
             let started = Instant::now();
             while started.elapsed() < START_WAIT / PORT_TRIES as u32 {
-                if TcpStream::connect((self.address, port)).is_ok() {
+                let pid = std::fs::read_to_string(home.join("pid")).unwrap_or_default();
+                if let Ok(pid) = pid.trim().parse()
+                    && TcpStream::connect((self.address, port)).is_ok()
+                {
                     return Ok(Server {
                         port,
+                        pid,
                         admitted: Vec::new(),
                         _keeper: keeper,
                     });
@@ -204,10 +225,11 @@ impl DataPlane {
              [PortalGroup1]\n  Portal DA1 {address}:{port}\n\
              [InitiatorGroup1]\n  InitiatorName \"ALL\"\n  Netmask ALL\n\
              [LogicalUnit1]\n  TargetName {iqn}\n  Mapping PortalGroup1 InitiatorGroup1\n  AuthMethod {method}\n  \
-             AuthGroup AuthGroup1\n  UseDigest Auto\n  UnitType Disk\n  UnitInquiry \"EQLOGIC\" \"100E-00\" \"9.1\" \"{id:016X}\"\n  \
-             ReadOnly {read_only}\n  QueueDepth 0\n  LUN0 Storage {file} Auto\n",
+             AuthGroup AuthGroup1\n  UseDigest Auto\n  UnitType Disk\n  UnitInquiry \"EQLOGIC\" \"100E-00\" \"9.1\"\n  \
+             ReadOnly {read_only}\n  QueueDepth 0\n  LUN0 Storage {file} Auto\n  \
+             LUN0 Option Serial \"{serial}\"\n",
             iqn = target.iqn,
-            id = 0x6090_a000_0000_0000_u64 | target.id,
+            serial = scsi_name(&target.iqn).context("a target of ours")?,
             file = file.display(),
         );
         std::fs::write(home.join("auth"), auth)?;
@@ -234,5 +256,35 @@ impl DataPlane {
                 matches!(words[..], [local, _, state] if local == place && state == ESTABLISHED)
             })
             .count()
+    }
+}
+
+/// The NAA name that belongs to a target: the bytes of its parts, each part backwards. Source: `_lun_wwid` of libsan 0.5.10 (Red Hat),
+/// which finds volumes by it.
+fn scsi_name(iqn: &str) -> Option<String> {
+    let mut parts = iqn.split_once("equallogic:")?.1.split('-');
+    let (first, vendor) = (parts.next()?, parts.next()?);
+    let (third, fourth) = (parts.next()?, parts.next()?);
+    // Parts of an odd length get the first digit of the part before them.
+    let third = format!("{third}{}", vendor.get(..1)?);
+    let vendor = format!("{}{first}", vendor.get(1..)?);
+    let backwards = |digits: &str| -> Option<String> {
+        let pairs = (0..digits.len()).step_by(2).rev();
+        pairs.map(|at| digits.get(at..at + 2)).collect()
+    };
+    let name = backwards(&vendor)? + &backwards(&third)? + &backwards(fourth)?;
+    Some(name.to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pair was made by libsan from what the emulator had told it.
+    #[test]
+    fn names_follow_from_targets() {
+        let iqn = "iqn.2001-05.com.equallogic:0-8a0906-19f91850d-0670000001004532-lun-1";
+        let name = "6090A0D85018F9193245000100007006";
+        assert_eq!(scsi_name(iqn).as_deref(), Some(name));
     }
 }

@@ -206,6 +206,8 @@ mod tests {
             "volume select v access create initiator iqn.a authmethod chap username u",
             "volume select v access create ipaddress *.*.*.* authmethod none",
             "vol create flk 5GB thin",
+            "volume show -volume",
+            "volume create v 5G read-write online sector-size 512",
             "show pool",
             "volume show v",
             "cli-settings displayinMB on",

@@ -54,6 +54,7 @@ const VOLUME_OPTIONS: &[&str] = &[
     "read-only",
     "read-write",
     "unrestricted",
+    "sector-size",
 ];
 
 /// What may follow the name of a clone. It is made in the pool of its origin. Source: Dell's BP1027, 3.6.
@@ -75,7 +76,10 @@ impl Words {
     /// Reads what follows `volume`.
     pub fn volumes(&mut self) -> Result<Command, Refusal> {
         match self.keyword(&["show", "create", "delete", "rename", "select"])? {
-            "show" if self.is_done() => Ok(Command::ShowVolumes),
+            "show" if self.is_done() || self.is_next("-volume") => {
+                self.flag("-volume")?;
+                Ok(Command::ShowVolumes)
+            }
             "show" => Ok(Command::Volume(self.word()?, VolumeCommand::Show)),
             "create" => {
                 let name = self.word()?;
@@ -265,6 +269,10 @@ impl Words {
                 "offline" => new.offline = true,
                 "read-only" => new.read_only = true,
                 "unrestricted" => new.unrestricted = true,
+                // Sectors of 4096 bytes are more than istgt can do.
+                "sector-size" => {
+                    self.keyword(&["512"])?;
+                }
                 _ => {}
             }
         }

@@ -23,7 +23,8 @@ pub struct Shell {
     line: String,
     /// Where the next letter is echoed.
     column: usize,
-    returned: bool,
+    /// The last byte, if it ended a line.
+    ended: Option<u8>,
     waiting: Waiting,
 }
 
@@ -58,7 +59,7 @@ impl Shell {
             hardwrap: true,
             line: String::new(),
             column: 0,
-            returned: false,
+            ended: None,
             waiting: Waiting::Line,
         }
     }
@@ -90,10 +91,14 @@ impl Shell {
         if let Waiting::Key(_) = self.waiting {
             return Reaction::Text(self.next_page(byte, array));
         }
-        // A line ends with CR; the LF that some clients send behind it is no line of its own.
-        let after_return = std::mem::replace(&mut self.returned, byte == b'\r');
+        // A line ends with CR. Some clients send CR LF (XenRT), some LF CR (libsan): neither has an empty line in it.
+        let line_end = matches!(byte, b'\r' | b'\n').then_some(byte);
+        let before = std::mem::replace(&mut self.ended, line_end);
         match byte {
-            b'\n' if after_return => Reaction::Text(String::new()),
+            b'\r' | b'\n' if before.is_some_and(|other| other != byte) => {
+                self.ended = None;
+                Reaction::Text(String::new())
+            }
             b'\r' | b'\n' => self.entered(array),
             0x08 | 0x7f => Reaction::Text(match self.line.pop() {
                 Some(_) => {

@@ -24,6 +24,11 @@ impl Words {
         self.words.first().map(|word| word.1.as_str())
     }
 
+    /// Whether the next word is this.
+    pub fn is_next(&self, word: &str) -> bool {
+        self.words.get(self.at).is_some_and(|next| next.1 == word)
+    }
+
     /// Puts words before all others.
     pub fn put_before(&mut self, words: &[&str]) {
         let before = words.iter().map(|word| (0, (*word).to_owned()));
