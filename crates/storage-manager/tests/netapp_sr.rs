@@ -2,17 +2,22 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests fail the test
 
+mod support;
+
 use std::collections::BTreeMap;
+use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Arc;
 
 use storage_manager::sr::{
     AttachedSr, FoundVdi, NetappSr, NewVdi, OpenMode, SnapshotHints, SnapshotKind, SrLabels,
     SrParams, SrType, VdiLabels,
 };
+use support::{Running, config, texts, vdi_record};
 use testkit::ontap::fault::{Fault, Trouble};
 use testkit::ontap::{OntapEmulator, Options};
 use uuid::Uuid;
-use xenapi::Failure;
+use xenapi::{Failure, Value};
 
 const INITIATOR: &str = "iqn.2026-11.org.example:tests";
 const MIB: u64 = 1 << 20;
@@ -164,9 +169,145 @@ fn discovery_tells_what_is_missing() {
         cluster.svms[0].iscsi.as_mut().unwrap().enabled = false;
     });
     assert_eq!(number(driver.attach(&params(&array, &[]))), Some(132));
+    array.with(|cluster| {
+        let service = cluster.svms[0].iscsi.as_mut().unwrap();
+        service.enabled = true;
+        service.target = String::new();
+    });
+    assert_eq!(number(driver.attach(&params(&array, &[]))), Some(131));
+    let refusal = Trouble::Refused(403, 6, "not authorized for that command".to_owned());
+    array.inject(Fault::new(refusal).on("GET", "/storage/volumes"));
+    assert_eq!(number(driver.probe(&params(&array, &[]))), Some(126));
 }
 
-/// The certificate signs itself: it is known by its fingerprint, by its file, or not at all.
+/// An account of one SVM sees nothing else, and needs nothing else.
+#[test]
+fn an_account_of_the_svm_is_enough() {
+    let mut logins = Options::default().logins;
+    logins.push(testkit::ontap::Login {
+        user: "vsadmin".to_owned(),
+        password: "secret of svm2".to_owned(),
+        svm: Some("svm2".to_owned()),
+    });
+    let options = Options {
+        svms: vec![("svm1".to_owned(), 1), ("svm2".to_owned(), 1)],
+        logins,
+        ..Options::default()
+    };
+    let Some(array) = OntapEmulator::start(options) else {
+        return;
+    };
+    let driver = NetappSr::default();
+    assert_eq!(number(driver.create(&params(&array, THIN))), Some(1));
+    let own = [("username", "vsadmin"), ("password", "secret of svm2")];
+    let all: Vec<_> = THIN.iter().chain(&own).copied().collect();
+    driver.create(&params(&array, &all)).unwrap();
+    let sr = driver.attach(&params(&array, &own)).unwrap();
+    assert!(sr.space().unwrap().physical_size > 0);
+    sr.create_vdi(&new_vdi(1, 8 * MIB, "")).unwrap();
+    write(&*sr, vdi(1), b"in its");
+    assert_eq!(read(&*sr, vdi(1)), "in its");
+    let named: Vec<_> = THIN.iter().copied().chain([("svm", "svm2")]).collect();
+    let listed = driver.probe(&params(&array, &named)).unwrap();
+    assert!(listed.contains("<UUID>"), "{listed}");
+    let other = driver.probe(&params(&array, &[("svm", "svm1")])).unwrap();
+    assert!(!other.contains("<UUID>"), "{other}");
+    array.with(|cluster| cluster.limits.volumes = cluster.volumes.len());
+    let mut second = params(&array, &all);
+    second.sr_uuid = vdi(0x5_2);
+    assert_eq!(number(driver.create(&second)), Some(127));
+}
+
+/// What a client says reaches the filer: `epochhint`, names, and no password comes back.
+#[test]
+fn the_server_passes_hints_on() {
+    let Some(array) = OntapEmulator::start(Options::default()) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(
+        config(dir.path()),
+        Some(vec![Arc::new(NetappSr::default())]),
+    );
+    let mut client = running.unix();
+    let host = client.call("host.get_all", []).unwrap().as_array().unwrap()[0].clone();
+    let mut device_config = params(&array, THIN).device_config;
+    device_config.remove("localIQN");
+    let device_config: Vec<(&str, &str)> = device_config
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    let sr = client
+        .call(
+            "SR.create",
+            [
+                host,
+                texts(&device_config),
+                Value::Int(0),
+                "filer".into(),
+                "".into(),
+                "netapp".into(),
+                "".into(),
+                true.into(),
+                texts(&[]),
+            ],
+        )
+        .unwrap();
+    let mut snapshots = Vec::new();
+    for name in ["one", "two"] {
+        let mut record = vdi_record(sr.as_str().unwrap(), name, 8 << 20);
+        if let Value::Struct(fields) = &mut record {
+            fields.insert("sm_config".to_owned(), texts(&[("vmhint", "a machine")]));
+        }
+        let made = client.call("VDI.create", [record]).unwrap();
+        let hints = texts(&[("epochhint", "cookie")]);
+        snapshots.push(client.call("VDI.snapshot", [made, hints]).unwrap());
+    }
+    let (names, luns) = array.with(|cluster| {
+        let names = cluster.snapshots.iter().map(|it| it.name.clone());
+        let comments = cluster.luns.iter().map(|it| it.comment.clone());
+        (names.collect::<Vec<_>>(), comments.collect::<Vec<_>>())
+    });
+    assert_eq!(names, ["xensm-cookie"]);
+    assert_eq!(luns.len(), 4);
+    assert!(
+        luns.iter().any(|comment| comment.contains("name=two")),
+        "{luns:?}"
+    );
+    let of = client
+        .call("VDI.get_snapshot_of", [snapshots[1].clone()])
+        .unwrap();
+    assert!(of.as_str().unwrap().starts_with("OpaqueRef:"));
+    client.call("SR.scan", [sr.clone()]).unwrap();
+    let pbds = client.call("SR.get_PBDs", [sr]).unwrap();
+    let pbd = pbds.as_array().unwrap()[0].clone();
+    let shown = client.call("PBD.get_device_config", [pbd]).unwrap();
+    let shown = format!("{shown:?}");
+    assert!(
+        shown.contains("multihomelist") && !shown.contains("secret-password"),
+        "{shown}"
+    );
+    drop(client);
+    running.stop();
+}
+
+/// What `openssl x509 -fingerprint -sha256` prints of the certificate that the array shows.
+fn fingerprint(array: &OntapEmulator, authority: &Path) -> String {
+    let trust = xenapi::client::Trust::CaFile(authority.to_owned());
+    let name = array.address().to_owned().try_into().unwrap();
+    let config = trust.client_config().unwrap();
+    let mut tls = rustls::ClientConnection::new(config, name).unwrap();
+    let mut stream = TcpStream::connect((array.address(), array.https_port())).unwrap();
+    while tls.is_handshaking() {
+        tls.complete_io(&mut stream).unwrap();
+    }
+    let shown = &tls.peer_certificates().unwrap()[0];
+    let digest = ring::digest::digest(&ring::digest::SHA256, shown);
+    let pairs = digest.as_ref().iter().map(|byte| format!("{byte:02X}"));
+    pairs.collect::<Vec<_>>().join(":")
+}
+
+/// The certificate of an authority that nobody knows: it is known by its fingerprint, by that authority, or not at all.
 #[test]
 fn the_certificate_of_the_filer_is_checked() {
     let Some(array) = OntapEmulator::start(Options::default()) else {
@@ -186,6 +327,8 @@ fn the_certificate_of_the_filer_is_checked() {
     let wrong = "00".repeat(32);
     assert_eq!(number(probe(&[("tls_fingerprint", &wrong)])), Some(124));
     assert_eq!(number(probe(&[("tls_fingerprint", "no")])), Some(1));
+    let fingerprint = fingerprint(&array, &file);
+    probe(&[("tls_fingerprint", &fingerprint)]).unwrap();
     probe(&[("ca_certificate", file.to_str().unwrap())]).unwrap();
     probe(&[("tls_verify", "false")]).unwrap();
     assert!(array.faults().calls().len() >= 2);
@@ -424,6 +567,10 @@ fn space_is_counted_and_its_lack_is_told() {
     let limit = sr.snapshot_vdi_hinted(vdi(5), vdi(7), kind, &hinted("two"));
     assert_eq!(number(limit), Some(128));
     assert_eq!(scanned(&*sr).len(), 2);
+    // One that nobody comes for any more makes room.
+    array.with(|cluster| cluster.snapshots[0].comment = "xensm=1&at=1".to_owned());
+    sr.snapshot_vdi_hinted(vdi(5), vdi(7), kind, &hinted("two"))
+        .unwrap();
     array.with(|cluster| cluster.licences.asis = false);
     let mut dedup = params(&array, THIN);
     dedup.sr_uuid = vdi(0x5_2);
@@ -440,6 +587,82 @@ fn space_is_counted_and_its_lack_is_told() {
     array.with(|cluster| cluster.volumes[1].online = true);
     sr.scan().unwrap();
     assert_eq!(sr.health(), None);
+}
+
+/// What an administrator does to FlexVols stays, unless the SR says otherwise; snapshots that nobody needs go, others' stay.
+#[test]
+fn an_administrator_is_respected() {
+    let Some(array) = OntapEmulator::start(Options::default()) else {
+        return;
+    };
+    let driver = NetappSr::default();
+    let one = [("aggregate", "aggr1"), ("FlexVols", "1")];
+    driver.create(&params(&array, &one)).unwrap();
+    let sr = driver.attach(&params(&array, &[])).unwrap();
+    sr.create_vdi(&new_vdi(1, GIB, "")).unwrap();
+    let size = |array: &OntapEmulator| {
+        array.with(|cluster| cluster.volumes.iter().map(|it| it.size).max().unwrap())
+    };
+    let needed = size(&array);
+    assert!((2 * GIB..3 * GIB).contains(&needed), "{needed}");
+    array.with(|cluster| {
+        let own = cluster.volumes.iter_mut().find(|it| !it.is_root).unwrap();
+        own.size = 20 * GIB;
+    });
+    sr.create_vdi(&new_vdi(2, GIB, "")).unwrap();
+    sr.delete_vdi(vdi(2)).unwrap();
+    sr.scan().unwrap();
+    assert_eq!(size(&array), 20 * GIB);
+    let kind = SnapshotKind::Snapshot;
+    for cookie in ["old", "new"] {
+        let new = if cookie == "old" { 3 } else { 4 };
+        sr.snapshot_vdi_hinted(vdi(1), vdi(new), kind, &hinted(cookie))
+            .unwrap();
+    }
+    array.with(|cluster| {
+        let mut other = cluster.snapshots[0].clone();
+        other.name = "nightly".to_owned();
+        other.uuid = Uuid::new_v4();
+        cluster.snapshots.push(other);
+        cluster.snapshots[0].comment = "xensm=1&at=1".to_owned();
+    });
+    sr.detach().unwrap();
+    let sr = driver
+        .attach(&params(&array, &[("enforce_allocation", "true")]))
+        .unwrap();
+    assert_eq!(scanned(&*sr).len(), 3);
+    let names = array.with(|cluster| {
+        let names = cluster.snapshots.iter().map(|it| it.name.clone());
+        names.collect::<Vec<_>>()
+    });
+    assert_eq!(names, ["xensm-new", "nightly"]);
+    assert!(size(&array) < 4 * GIB, "{}", size(&array));
+    assert_eq!(read(&*sr, vdi(3)), "......");
+}
+
+/// One interface of the filer fails under a consumer: the other one serves it, and the health tells.
+#[test]
+fn an_interface_that_fails_is_replaced() {
+    let Some(array) = OntapEmulator::start(Options::default()) else {
+        return;
+    };
+    let driver = NetappSr::default();
+    driver.create(&params(&array, THIN)).unwrap();
+    let sr = driver.attach(&params(&array, &[])).unwrap();
+    sr.create_vdi(&new_vdi(1, 8 * MIB, "")).unwrap();
+    let export = sr.open_vdi(vdi(1), OpenMode::ReadWrite).unwrap();
+    export.write_at(b"before", 3 * MIB + 5).unwrap();
+    assert_eq!(sr.health(), None);
+    array.set_interface("svm1_iscsi_1", false);
+    export.write_at(b"during", 3 * MIB + 5).unwrap();
+    export.flush().unwrap();
+    support::wait_for("the health to tell of the interface", || {
+        sr.health().is_some()
+    });
+    array.set_interface("svm1_iscsi_1", true);
+    support::wait_for("the interface to be used again", || sr.health().is_none());
+    export.close().unwrap();
+    assert_eq!(read(&*sr, vdi(1)), "during");
 }
 
 /// A change whose answer is lost, or that the filer puts off, is found or tried again; nothing is done twice.
