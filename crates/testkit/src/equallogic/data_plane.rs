@@ -23,7 +23,7 @@ use crate::iscsi_target::Keeper;
 use crate::{process, tool};
 
 /// How long an istgt may take to listen.
-const START_WAIT: Duration = Duration::from_secs(10);
+const START_WAIT: Duration = Duration::from_secs(30);
 /// Pause between two looks at whether it listens.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How often other ports are tried: somebody may take one between the choice and the start.

@@ -30,6 +30,7 @@ mod snapshots;
 mod ssh;
 mod volume;
 mod volumes;
+mod wire;
 mod words;
 
 pub use array::State;

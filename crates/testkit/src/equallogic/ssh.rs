@@ -1,8 +1,6 @@
 //! The SSH server in front of the CLI: a password, a terminal, a shell; nothing else.
 
 use std::collections::HashMap;
-use std::net::{Shutdown, TcpStream as RawStream};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use super::array::{Array, OpenSession};
 use super::command::Command;
 use super::faults::{Cut, Fate, Refused};
 use super::shell::{Reaction, Shell};
+use super::wire::Wire;
 
 /// How long a wrong password takes.
 const REJECTION: Duration = Duration::from_millis(50);
@@ -32,7 +31,6 @@ pub fn config(seed: [u8; 32]) -> Config {
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![host_key(seed)],
         inactivity_timeout: None,
-        nodelay: true,
         ..Config::default()
     }
 }
@@ -55,12 +53,12 @@ pub async fn serve(listener: TcpListener, array: Arc<Array>) {
 }
 
 async fn connection(stream: TcpStream, config: Arc<Config>, array: Arc<Array>) {
-    let Ok(wire) = stream.as_fd().try_clone_to_owned() else {
+    let Ok((wire, stream)) = Wire::new(stream) else {
         return;
     };
     let connection = Connection {
         array,
-        wire: Arc::new(RawStream::from(wire)),
+        wire,
         account: String::new(),
         channels: HashMap::new(),
     };
@@ -73,7 +71,7 @@ async fn connection(stream: TcpStream, config: Arc<Config>, array: Arc<Array>) {
 struct Connection {
     array: Arc<Array>,
     /// The connection itself, to cut it.
-    wire: Arc<RawStream>,
+    wire: Arc<Wire>,
     account: String,
     channels: HashMap<ChannelId, Waiting>,
 }
@@ -173,7 +171,7 @@ impl Handler for Connection {
         let Some(open) = self.array.open_session() else {
             let refused = self.array.state().faults.refused;
             if refused == Refused::Disconnected {
-                cut(&self.wire);
+                self.wire.cut();
                 return Ok(());
             }
             session.channel_success(channel)?;
@@ -201,15 +199,10 @@ impl Handler for Connection {
     }
 }
 
-fn cut(wire: &RawStream) {
-    // It may be gone already.
-    let _ = wire.shutdown(Shutdown::Both);
-}
-
 /// A shell with its channel.
 struct Console {
     array: Arc<Array>,
-    wire: Arc<RawStream>,
+    wire: Arc<Wire>,
     shell: Shell,
     output: ChannelWriteHalf<Msg>,
     _open: OpenSession,
@@ -315,10 +308,11 @@ impl Console {
         match fate {
             Fate::Cut(Cut::After) => self.cut(),
             Fate::Cut(_) => {
-                let half = text.chars().take(text.len() / 2).collect();
+                let half: String = text.chars().take(text.len() / 2).collect();
+                // The packets are longer than the text in them, so this is when it has left.
+                let left = self.wire.sent() + half.len() as u64;
                 self.show(half).await?;
-                // The half has to be on its way before the end.
-                tokio::time::sleep(HALF_WAY).await;
+                self.wire.wait_for(left).await;
                 self.cut()
             }
             _ => self.show(text).await,
@@ -326,7 +320,7 @@ impl Console {
     }
 
     fn cut(&self) -> Result<(), Over> {
-        cut(&self.wire);
+        self.wire.cut();
         Err(Over)
     }
 
@@ -340,6 +334,3 @@ impl Console {
             .map_err(|_| Over)
     }
 }
-
-/// How long half an answer is given to leave.
-const HALF_WAY: Duration = Duration::from_millis(20);
