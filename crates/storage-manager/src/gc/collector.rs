@@ -18,7 +18,8 @@ use super::owners::Owners;
 use super::plan::{Plan, Work, plan};
 use super::status::{RunningStep, Status};
 use super::steps::{IDLE, LONGEST_RETRY, MAX_TRIES, Running, State, TICK};
-use super::store::{ImageStore, Outcome, PauseCounts, StepError, chain_text};
+use super::store::{ImageStore, Outcome, PauseCounts, StepError};
+use crate::error::chain_text;
 
 /// The collector of an attached SR. Dropping it stops it.
 pub struct Collector {

@@ -9,7 +9,8 @@ use vhd::merge::Control;
 
 use super::plan::{Plan, Work};
 use super::status::Totals;
-use super::store::{Outcome, StepError, chain_text};
+use super::store::{Outcome, StepError};
+use crate::error::chain_text;
 
 /// Trees of one SR that are worked on at the same time.
 pub const TREES_AT_ONCE: usize = 2;

@@ -131,18 +131,3 @@ impl fmt::Display for Work {
         }
     }
 }
-
-/// An error and its causes on one line, each told once.
-pub(super) fn chain_text(error: &StepError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
-}

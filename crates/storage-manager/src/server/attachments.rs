@@ -154,13 +154,7 @@ async fn publish(server: &Arc<Server>, attachable: &Attachable) -> Result<Endpoi
 }
 
 fn export_failure(error: &ExportError) -> Failure {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
+    let text = crate::error::chain_text(error);
     tracing::warn!(error = text, "an export failed");
     Failure::backend(46, "The VDI is not available", &text, "")
 }

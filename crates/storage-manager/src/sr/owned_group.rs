@@ -165,7 +165,7 @@ fn not_made(command: Command, error: &lvm::Error) -> Failure {
     }
     let detail = format!(
         "make the volume {OWNER}, which says who has the SR: {}; give the devices more room, or remove a VDI where the SR was made",
-        super::lvhd::chain_text(error)
+        crate::error::chain_text(error)
     );
     Failure::backend(44, "There is insufficient space", &detail, "")
 }

@@ -210,13 +210,6 @@ impl Error {
 
     /// This error and its causes on one line.
     pub fn chain_text(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        crate::error::chain_text(self)
     }
 }
