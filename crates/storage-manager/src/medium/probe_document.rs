@@ -68,8 +68,9 @@ fn escaped(text: &str) -> String {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
-            ' '..='~' => escaped.push(character),
-            _ => escaped.push('?'),
+            '\u{fffe}' | '\u{ffff}' => escaped.push('?'),
+            character if character.is_control() => escaped.push('?'),
+            character => escaped.push(character),
         }
     }
     escaped

@@ -12,7 +12,7 @@ use xenapi::Failure;
 
 use super::backend_error::{self as backend, Command};
 use super::ext_volume::{ExtVolume, System, VolumeError};
-use super::vhd_files_sr::{AttachedSrs, MediumGuard, VhdFilesSr, remove_images};
+use super::vhd_files_sr::{AttachedSrs, CAPABILITIES, MediumGuard, VhdFilesSr, remove_images};
 use super::{AttachedSr, DriverInfo, SrParams, SrType};
 use crate::io::lock::LockFile;
 use crate::layout::vhd_files::names::LOCK_NAME;
@@ -25,23 +25,7 @@ static INFO: DriverInfo = DriverInfo {
     sr_type: "ext",
     name_label: "Local EXT3 VHD",
     name_description: "SR plugin which represents disks as VHD files stored on a local EXT3 filesystem, created inside an LVM volume",
-    capabilities: &[
-        "SR_PROBE",
-        "SR_UPDATE",
-        "THIN_PROVISIONING",
-        "VDI_ACTIVATE",
-        "VDI_ATTACH",
-        "VDI_CLONE",
-        "VDI_CONFIG_CBT",
-        "VDI_CREATE",
-        "VDI_DEACTIVATE",
-        "VDI_DELETE",
-        "VDI_DETACH",
-        "VDI_RESIZE",
-        "VDI_RESIZE_ONLINE",
-        "VDI_REVERT",
-        "VDI_SNAPSHOT",
-    ],
+    capabilities: CAPABILITIES,
     configuration: &[("device", "local device path (required) (e.g. /dev/sda3)")],
     required_count: 1,
 };

@@ -9,36 +9,21 @@ use std::sync::Arc;
 use xenapi::Failure;
 
 use super::backend_error::{self as backend, Command};
-use super::vhd_files_sr::{AttachedSrs, VhdFilesSr, remove_images};
+use super::vhd_files_sr::{AttachedSrs, CAPABILITIES, VhdFilesSr, remove_images};
 use super::{AttachedSr, DriverInfo, SrParams, SrType};
 use crate::io::durable::create_directories;
 use crate::io::lock::LockFile;
 use crate::layout::vhd_files::names::LOCK_NAME;
 use crate::medium::directory::Directory;
 use crate::medium::files::Files;
+use crate::medium::probe_document::ProbeDocument;
 
 /// What the SM record says; the texts are XenServer's.
 static INFO: DriverInfo = DriverInfo {
     sr_type: "file",
     name_label: "Local Path VHD",
     name_description: "SR plugin which represents disks as VHD files stored on a local path",
-    capabilities: &[
-        "SR_PROBE",
-        "SR_UPDATE",
-        "THIN_PROVISIONING",
-        "VDI_ACTIVATE",
-        "VDI_ATTACH",
-        "VDI_CLONE",
-        "VDI_CONFIG_CBT",
-        "VDI_CREATE",
-        "VDI_DEACTIVATE",
-        "VDI_DELETE",
-        "VDI_DETACH",
-        "VDI_RESIZE",
-        "VDI_RESIZE_ONLINE",
-        "VDI_REVERT",
-        "VDI_SNAPSHOT",
-    ],
+    capabilities: CAPABILITIES,
     configuration: &[("location", "local directory path (required)")],
     required_count: 1,
 };
@@ -94,7 +79,7 @@ impl SrType for FileSr {
         Directory::open(&location).map_err(|error| {
             backend::system_call(Command::SrAttach, "open directory", &location, &error)
         })?;
-        Ok("<?xml version=\"1.0\" ?>\n<SRlist/>\n".to_owned())
+        Ok(ProbeDocument::new("SRlist").finish())
     }
 
     fn attach(&self, params: &SrParams) -> Result<Arc<dyn AttachedSr>, Failure> {

@@ -13,6 +13,7 @@ use super::lun_per_vdi_sr::{AttachedLunSr, LunSrOptions, LunUse, keeps_bytes};
 use super::{AttachedSr, ConfigChanges, DriverInfo, KnownSr, SrParams, SrType};
 use crate::layout::lun_per_vdi::Look;
 use crate::medium::hba::{HbaLuns, Sysfs};
+use crate::medium::probe_document::ProbeDocument;
 
 /// What the SM record of `hba` says; the texts are XenServer's.
 static HBA: DriverInfo = DriverInfo {
@@ -116,7 +117,7 @@ impl SrType for HbaSr {
     /// LUNs say nothing of SRs that use them.
     fn probe(&self, params: &SrParams) -> Result<String, Failure> {
         require_adapters(&self.luns(params), Command::SrAttach)?;
-        Ok("<?xml version=\"1.0\" ?>\n<SRlist/>\n".to_owned())
+        Ok(ProbeDocument::new("SRlist").finish())
     }
 
     fn attach(&self, params: &SrParams) -> Result<Arc<dyn AttachedSr>, Failure> {

@@ -32,6 +32,25 @@ use crate::medium::block_device::BlockDevice;
 use crate::medium::owner::Timing;
 use crate::medium::signature;
 
+/// What SRs of this kind can do.
+pub(super) const CAPABILITIES: &[&str] = &[
+    "SR_PROBE",
+    "SR_UPDATE",
+    "VDI_ACTIVATE",
+    "VDI_ATTACH",
+    "VDI_CLONE",
+    "VDI_CONFIG_CBT",
+    "VDI_CREATE",
+    "VDI_DEACTIVATE",
+    "VDI_DELETE",
+    "VDI_DETACH",
+    "VDI_RESIZE",
+    "VDI_RESIZE_ONLINE",
+    "VDI_REVERT",
+    "VDI_SNAPSHOT",
+    "VDI_UPDATE",
+];
+
 /// Key of `device_config` that lets [`create`] overwrite what is on the devices.
 pub const FORCE: &str = "force";
 
@@ -482,7 +501,7 @@ pub(super) fn unavailable(detail: &str) -> Failure {
 
 /// 181: the volume of names.
 pub(super) fn management_failure(error: &dyn std::error::Error) -> Failure {
-    let detail = chain_text(error);
+    let detail = crate::error::chain_text(error);
     Failure::backend(
         181,
         "Error in Metadata volume operation for SR.",
@@ -492,7 +511,7 @@ pub(super) fn management_failure(error: &dyn std::error::Error) -> Failure {
 }
 
 pub(super) fn group_failure(command: Command, error: &lvm::Error) -> Failure {
-    let detail = chain_text(error);
+    let detail = crate::error::chain_text(error);
     match command {
         Command::SrCreate => Failure::backend(77, "Volume Group create failed", &detail, ""),
         Command::SrDelete => Failure::backend(51, "LV remove failed", &detail, ""),
@@ -503,14 +522,4 @@ pub(super) fn group_failure(command: Command, error: &lvm::Error) -> Failure {
 fn device_failure(device: &dyn BlockDevice, action: &str, error: &io::Error) -> Failure {
     let detail = format!("{action} {}: {error}", device.name());
     Failure::backend(200, "An I/O error occurred", &detail, "")
-}
-
-pub(super) fn chain_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -18,23 +18,7 @@ static INFO: DriverInfo = DriverInfo {
     sr_type: "lvm",
     name_label: "Local VHD on LVM",
     name_description: "SR plugin which represents disks as VHD disks on Logical Volumes within a locally-attached Volume Group",
-    capabilities: &[
-        "SR_PROBE",
-        "SR_UPDATE",
-        "VDI_ACTIVATE",
-        "VDI_ATTACH",
-        "VDI_CLONE",
-        "VDI_CONFIG_CBT",
-        "VDI_CREATE",
-        "VDI_DEACTIVATE",
-        "VDI_DELETE",
-        "VDI_DETACH",
-        "VDI_RESIZE",
-        "VDI_RESIZE_ONLINE",
-        "VDI_REVERT",
-        "VDI_SNAPSHOT",
-        "VDI_UPDATE",
-    ],
+    capabilities: lvhd::CAPABILITIES,
     configuration: &[
         ("device", "local device path (required) (e.g. /dev/sda3)"),
         (
@@ -206,7 +190,7 @@ fn alone(devices: &[Arc<LocalDevice>]) -> LvhdDevices {
 }
 
 fn open_failure(error: &OpenError) -> Failure {
-    let detail = lvhd::chain_text(error);
+    let detail = crate::error::chain_text(error);
     match error {
         OpenError::Busy { .. } => in_use(&detail),
         OpenError::Missing { .. } | OpenError::Kind { .. } => {

@@ -22,24 +22,6 @@ use crate::medium::probe_document::ProbeDocument;
 const NAME: &str = "LVHD over iSCSI";
 const DESCRIPTION: &str = "SR plugin which represents disks as Logical Volumes within a Volume Group created on an iSCSI LUN";
 
-const CAPABILITIES: &[&str] = &[
-    "SR_PROBE",
-    "SR_UPDATE",
-    "VDI_ACTIVATE",
-    "VDI_ATTACH",
-    "VDI_CLONE",
-    "VDI_CONFIG_CBT",
-    "VDI_CREATE",
-    "VDI_DEACTIVATE",
-    "VDI_DELETE",
-    "VDI_DETACH",
-    "VDI_RESIZE",
-    "VDI_RESIZE_ONLINE",
-    "VDI_REVERT",
-    "VDI_SNAPSHOT",
-    "VDI_UPDATE",
-];
-
 const CONFIGURATION: &[(&str, &str)] = &[
     ("SCSIid", "The scsi_id of the destination LUN"),
     (
@@ -89,7 +71,7 @@ static INFO: DriverInfo = DriverInfo {
     sr_type: "lvmoiscsi",
     name_label: NAME,
     name_description: DESCRIPTION,
-    capabilities: CAPABILITIES,
+    capabilities: lvhd::CAPABILITIES,
     configuration: CONFIGURATION,
     required_count: 3,
 };

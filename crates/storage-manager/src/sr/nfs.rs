@@ -12,7 +12,9 @@ use xenapi::Failure;
 use super::backend_error::{self as backend, Command};
 use super::nfs_config::NfsConfig;
 use super::nfs_probe;
-use super::vhd_files_sr::{AttachedSrs, MediumGuard, VhdFilesSr, remove_images, take_ownership};
+use super::vhd_files_sr::{
+    AttachedSrs, CAPABILITIES, MediumGuard, VhdFilesSr, remove_images, take_ownership,
+};
 use super::{AttachedSr, DriverInfo, SrParams, SrType};
 use crate::layout::vhd_files::names::{EntryKind, classify, temporary_name};
 use crate::medium::files::{Access, Files};
@@ -24,23 +26,7 @@ static INFO: DriverInfo = DriverInfo {
     sr_type: "nfs",
     name_label: "NFS VHD",
     name_description: "SR plugin which stores disks as VHD files on a remote NFS filesystem",
-    capabilities: &[
-        "SR_PROBE",
-        "SR_UPDATE",
-        "THIN_PROVISIONING",
-        "VDI_ACTIVATE",
-        "VDI_ATTACH",
-        "VDI_CLONE",
-        "VDI_CONFIG_CBT",
-        "VDI_CREATE",
-        "VDI_DEACTIVATE",
-        "VDI_DELETE",
-        "VDI_DETACH",
-        "VDI_RESIZE",
-        "VDI_RESIZE_ONLINE",
-        "VDI_REVERT",
-        "VDI_SNAPSHOT",
-    ],
+    capabilities: CAPABILITIES,
     configuration: &[
         ("server", "hostname or IP address of NFS server (required)"),
         ("serverpath", "path on remote server (required)"),

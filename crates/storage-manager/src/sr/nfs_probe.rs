@@ -10,6 +10,7 @@ use super::backend_error::{self as backend, Command};
 use super::nfs_config::NfsConfig;
 use crate::medium::files::Files;
 use crate::medium::nfs::{NfsFiles, NfsServer};
+use crate::medium::probe_document::ProbeDocument;
 
 /// The key of `device_config` that asks for versions.
 const VERSIONS_KEY: &str = "probeversion";
@@ -31,19 +32,20 @@ pub fn probe(params: &SrParams) -> Result<String, Failure> {
         false => Vec::new(),
     };
     let base = config.mount(&path, &[])?;
-    let mut document = String::from("<?xml version=\"1.0\" ?>\n<SRlist>\n");
+    let mut document = ProbeDocument::new("SRlist");
     for uuid in srs(&base)? {
-        document.push_str(&format!("\t<SR>\n\t\t<UUID>{uuid}</UUID>\n\t</SR>\n"));
+        document.open("SR");
+        document.element("UUID", &uuid.to_string());
+        document.close();
     }
     if params.device_config.contains_key(VERSIONS_KEY) {
-        document.push_str("\t<SupportedVersions>\n");
+        document.open("SupportedVersions");
         for version in versions {
-            document.push_str(&format!("\t\t<Version>{version}</Version>\n"));
+            document.element("Version", &version.to_string());
         }
-        document.push_str("\t</SupportedVersions>\n");
+        document.close();
     }
-    document.push_str("</SRlist>\n");
-    Ok(document)
+    Ok(document.finish())
 }
 
 /// The directories that are named as SRs.
@@ -68,21 +70,19 @@ fn srs(base: &NfsFiles) -> Result<Vec<Uuid>, Failure> {
 pub fn path_missing(server: &NfsServer) -> Failure {
     let document = match server.exports() {
         Ok(exports) => {
-            let mut document = String::from("<?xml version=\"1.0\" ?>\n<nfs-exports>\n");
+            let mut document = ProbeDocument::new("nfs-exports");
             for export in exports {
                 let groups = match export.groups.is_empty() {
                     true => "*".to_owned(),
                     false => export.groups.join(","),
                 };
-                document.push_str(&format!(
-                    "\t<Export>\n\t\t<Target>{}</Target>\n\t\t<Path>{}</Path>\n\t\t<Accesslist>{}</Accesslist>\n\t</Export>\n",
-                    escaped(server.name()),
-                    escaped(&export.path),
-                    escaped(&groups),
-                ));
+                document.open("Export");
+                document.element("Target", server.name());
+                document.element("Path", &export.path);
+                document.element("Accesslist", &groups);
+                document.close();
             }
-            document.push_str("</nfs-exports>\n");
-            document
+            document.finish()
         }
         Err(error) => {
             tracing::info!(server.name = server.name(), error = %error.chain_text(), "an NFS server does not tell its exports");
@@ -95,19 +95,4 @@ pub fn path_missing(server: &NfsServer) -> Failure {
         "",
         &document,
     )
-}
-
-/// Text between tags; what XML cannot hold is replaced.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            character if character.is_control() => escaped.push('?'),
-            character => escaped.push(character),
-        }
-    }
-    escaped
 }

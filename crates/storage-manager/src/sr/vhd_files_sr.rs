@@ -38,6 +38,25 @@ use crate::medium::owner::{OwnedFiles, OwnerStore, Ownership};
 /// waited for.
 const DETACH_PATIENCE: Duration = Duration::from_secs(8);
 
+/// What SRs of this kind can do.
+pub(super) const CAPABILITIES: &[&str] = &[
+    "SR_PROBE",
+    "SR_UPDATE",
+    "THIN_PROVISIONING",
+    "VDI_ACTIVATE",
+    "VDI_ATTACH",
+    "VDI_CLONE",
+    "VDI_CONFIG_CBT",
+    "VDI_CREATE",
+    "VDI_DEACTIVATE",
+    "VDI_DELETE",
+    "VDI_DETACH",
+    "VDI_RESIZE",
+    "VDI_RESIZE_ONLINE",
+    "VDI_REVERT",
+    "VDI_SNAPSHOT",
+];
+
 /// What keeps the medium of an attached SR for it, and what the SR type knows of the medium beside its files.
 ///
 /// What is dropped without [`MediumGuard::release`] lets go as a process that dies does.

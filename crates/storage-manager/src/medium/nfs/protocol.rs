@@ -16,6 +16,15 @@ pub const MAX_HANDLE: usize = 128;
 /// Longest name that is taken from a server.
 pub const MAX_NAME: usize = 1024;
 
+/// Permissions of files that are made.
+pub const FILE_MODE: u32 = 0o600;
+
+/// Permissions of directories that are made.
+pub const DIRECTORY_MODE: u32 = 0o700;
+
+/// Bytes of a listing that are asked for at once.
+pub const LISTING_BYTES: u32 = 64 * 1024;
+
 /// What changes when a server was restarted and may have lost unstable writes.
 pub type Verifier = [u8; 8];
 

@@ -10,7 +10,8 @@ use super::error::{NfsError, Result};
 use super::mountd::MountService;
 use super::pieces::{Piece, Pieces, read_pieces, write_pieces};
 use super::protocol::{
-    Attributes, FileKind, Found, Handle, MAX_NAME, Protocol, Stability, Verifier, Written, time,
+    Attributes, DIRECTORY_MODE, FILE_MODE, FileKind, Found, Handle, LISTING_BYTES, MAX_NAME,
+    Protocol, Stability, Verifier, Written, time,
 };
 use super::rpc::{Call, Program};
 use super::status::Status;
@@ -54,15 +55,6 @@ const EXCLUSIVE: u32 = 2;
 
 /// `time_how`: the server's clock.
 const SET_TO_SERVER_TIME: u32 = 1;
-
-/// Permissions of files that are made.
-const FILE_MODE: u32 = 0o600;
-
-/// Permissions of directories that are made.
-const DIRECTORY_MODE: u32 = 0o700;
-
-/// Bytes of a listing that are asked for at once.
-const LISTING_BYTES: u32 = 64 * 1024;
 
 /// Transfer size of a server that does not say what it prefers.
 const MODEST_TRANSFER: u32 = 32 * 1024;

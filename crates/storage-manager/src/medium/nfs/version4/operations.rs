@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::super::error::{NfsError, Result};
 use super::super::pieces::{Piece, Pieces, read_pieces, write_pieces};
 use super::super::protocol::{
-    Attributes, Found, Handle, MAX_HANDLE, MAX_NAME, Protocol, Stability, Verifier, Written,
+    Attributes, DIRECTORY_MODE, FILE_MODE, Found, Handle, LISTING_BYTES, MAX_HANDLE, MAX_NAME,
+    Protocol, Stability, Verifier, Written,
 };
 use super::super::status::Status;
 use super::super::transport::{Gate, Transport};
@@ -47,15 +48,6 @@ const CLAIM_NULL: u32 = 0;
 
 /// `NF4DIR`.
 const DIRECTORY: u32 = 2;
-
-/// Permissions of files that are made.
-const FILE_MODE: u32 = 0o600;
-
-/// Permissions of directories that are made.
-const DIRECTORY_MODE: u32 = 0o700;
-
-/// Bytes of a listing that are asked for at once.
-const LISTING_BYTES: u32 = 64 * 1024;
 
 /// Transfer size of a server that does not say what it prefers.
 const MODEST_TRANSFER: u32 = 64 * 1024;
