@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::{fuzz, setup, tidy};
+use crate::{fuzz, setup, tests, tidy};
 
 /// Seconds that CI gives to each fuzz target; longer runs are by hand.
 const FUZZ_SECONDS: u32 = 5;
@@ -56,12 +56,13 @@ pub fn test(root: &Path, no_setup: bool, arguments: &[String]) -> anyhow::Result
     }
     // The tests start these binaries; building them first keeps their compilation out of the tests' deadlines.
     cargo(root, &["build", "--package", "xensm", "--bins"])?;
+    let variables = setup::environment(root)?;
+    if arguments.is_empty() {
+        return tests::run(root, &variables);
+    }
     let mut command = Command::new("cargo");
     command.args(["test", "--workspace"]).args(arguments);
-    for (name, value) in setup::environment(root)? {
-        command.env(name, value);
-    }
-    checked(command.current_dir(root))
+    checked(command.envs(variables).current_dir(root))
 }
 
 fn step(name: &str, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ mod ci;
 mod fuzz;
 mod setup;
 mod soak;
+mod tests;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -26,7 +27,7 @@ enum Command {
         /// Installs nothing and runs with what is there.
         #[arg(long)]
         no_setup: bool,
-        /// Passed on to `cargo test`.
+        /// Passed on to `cargo test`, which then runs one program after the other.
         #[arg(last = true)]
         arguments: Vec<String>,
     },
