@@ -34,7 +34,7 @@ assert again["VolumeId"] == made["VolumeId"], "a client token makes one volume"
 refused("IdempotentParameterMismatch", ec2.create_volume,
         AvailabilityZone="nova", Size=2, VolumeType="default", ClientToken="once")
 
-ec2.get_waiter("volume_available").wait(VolumeIds=[made["VolumeId"]], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+ec2.get_waiter("volume_available").wait(VolumeIds=[made["VolumeId"]], WaiterConfig={"Delay": 0.2, "MaxAttempts": 900})
 shown = ec2.describe_volumes(VolumeIds=[made["VolumeId"]])["Volumes"]
 assert len(shown) == 1 and shown[0]["Tags"] == [{"Key": "Name", "Value": "<boto & co>"}], shown
 by_tag = ec2.describe_volumes(Filters=[{"Name": "tag:Name", "Values": ["<boto*"]}])["Volumes"]
@@ -56,10 +56,10 @@ pages = ec2.get_paginator("describe_volumes").paginate(PaginationConfig={"PageSi
 seen = [volume["VolumeId"] for page in pages for volume in page["Volumes"]]
 assert sorted(seen) == sorted(more + [made["VolumeId"]]), seen
 
-ec2.get_waiter("volume_available").wait(VolumeIds=more, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+ec2.get_waiter("volume_available").wait(VolumeIds=more, WaiterConfig={"Delay": 0.2, "MaxAttempts": 900})
 for volume in more + [made["VolumeId"]]:
     ec2.delete_volume(VolumeId=volume)
-deadline = time.time() + 60
+deadline = time.time() + 180
 while ec2.describe_volumes()["Volumes"]:
     assert time.time() < deadline, "volumes are left"
     time.sleep(0.1)

@@ -36,7 +36,7 @@ def call(method, digest, action, **parameters):
 answer = call("POST", "sha256", "CreateVolume", AvailabilityZone="nova", Size="1", VolumeType="default")
 assert 'xmlns="http://ec2.amazonaws.com/doc/2009-11-30/"' in answer, answer
 volume = re.search("<volumeId>(vol-[0-9a-f]+)</volumeId>", answer).group(1)
-deadline = time.time() + 60
+deadline = time.time() + 180
 while "<status>available</status>" not in call("GET", "sha1", "DescribeVolumes", **{"VolumeId.1": volume}):
     assert time.time() < deadline, "the volume is not available"
     time.sleep(0.1)

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 VOLUME_TYPE = os.environ.get("XENSM_VOLUME_TYPE", "default")
 ec2 = boto3.client("ec2")
-QUICK = {"Delay": 1, "MaxAttempts": 60}
+QUICK = {"Delay": 0.2, "MaxAttempts": 900}
 
 
 def refused(code, call, **arguments):
@@ -22,7 +22,7 @@ def refused(code, call, **arguments):
 
 
 def until(what, done):
-    deadline = time.time() + 60
+    deadline = time.time() + 180
     while not done():
         assert time.time() < deadline, f"never: {what}"
         time.sleep(0.1)

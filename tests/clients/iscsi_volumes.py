@@ -37,7 +37,7 @@ def io(uri, *commands):
 
 
 def until(what, answer):
-    deadline = time.time() + 60
+    deadline = time.time() + 180
     while not (found := answer()):
         assert time.time() < deadline, f"never: {what}"
         time.sleep(0.1)
@@ -46,7 +46,7 @@ def until(what, answer):
 
 def settled(thing, status="available"):
     thing = thing.fetch(storage)
-    return storage.wait_for_status(thing, status, failures=["error"], interval=0.1, wait=60)
+    return storage.wait_for_status(thing, status, failures=["error"], interval=0.1, wait=180)
 
 
 def ec2_id(volume):
@@ -95,7 +95,7 @@ assert any("takes no snapshots" in message["user_message"] for message in told),
 storage.delete_snapshot(refused)
 until("the snapshot is gone", lambda: not list(storage.snapshots()))
 large = ec2.create_volume(AvailabilityZone="nova", VolumeType=LUNS, Size=2)["VolumeId"]
-ec2.get_waiter("volume_available").wait(VolumeIds=[large], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+ec2.get_waiter("volume_available").wait(VolumeIds=[large], WaiterConfig={"Delay": 0.2, "MaxAttempts": 900})
 refused = ec2.create_snapshot(VolumeId=large)["SnapshotId"]
 shown = until("the snapshot failed", lambda: state(refused, "error"))
 assert "takes no snapshots" in shown["StateMessage"], shown

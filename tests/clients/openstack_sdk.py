@@ -13,7 +13,7 @@ assert "default" in types, types
 assert [zone.name for zone in volumes.availability_zones()] == ["nova"]
 
 made = volumes.create_volume(name="sdk", size=1, volume_type="default", metadata={"purpose": "test"})
-volumes.wait_for_status(made, "available", failures=["error"], interval=0.1, wait=60)
+volumes.wait_for_status(made, "available", failures=["error"], interval=0.1, wait=180)
 shown = volumes.get_volume(made.id)
 assert shown.size == 1 and shown.volume_type == "default" and shown.metadata == {"purpose": "test"}, shown
 assert shown.availability_zone == "nova", shown
@@ -40,13 +40,13 @@ except exceptions.NotFoundException:
 # Pages of two, in order, none twice.
 more = [volumes.create_volume(name=f"page-{index}", size=1) for index in range(5)]
 for volume in more:
-    volumes.wait_for_status(volume, "available", failures=["error"], interval=0.1, wait=60)
+    volumes.wait_for_status(volume, "available", failures=["error"], interval=0.1, wait=180)
 seen = [volume.id for volume in volumes.volumes(limit=2)]
 assert sorted(seen) == sorted([made.id] + [volume.id for volume in more]), seen
 
 for volume in more + [made]:
     volumes.delete_volume(volume)
-deadline = time.time() + 60
+deadline = time.time() + 180
 while list(volumes.volumes()):
     assert time.time() < deadline, "volumes are left"
     time.sleep(0.1)

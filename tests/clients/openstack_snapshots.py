@@ -12,7 +12,7 @@ NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 def settled(thing):
     thing = thing.fetch(storage)
-    return storage.wait_for_status(thing, "available", failures=["error"], interval=0.1, wait=60)
+    return storage.wait_for_status(thing, "available", failures=["error"], interval=0.1, wait=180)
 
 
 def refused(status, call, *arguments, **named):
@@ -25,7 +25,7 @@ def refused(status, call, *arguments, **named):
 
 
 def gone(find, thing):
-    deadline = time.time() + 60
+    deadline = time.time() + 180
     while find(thing.id) is not None:
         assert time.time() < deadline, f"{thing.id} is left"
         time.sleep(0.1)

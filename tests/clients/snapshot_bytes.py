@@ -49,7 +49,7 @@ def look(volume, *commands):
 
 def settled(thing, status="available"):
     thing = thing.fetch(storage)
-    return storage.wait_for_status(thing, status, failures=["error"], interval=0.1, wait=60)
+    return storage.wait_for_status(thing, status, failures=["error"], interval=0.1, wait=180)
 
 
 def snapshot(volume, name, **more):
@@ -65,7 +65,7 @@ def refused(call, *arguments):
 
 
 def empty(list_all):
-    deadline = time.time() + 60
+    deadline = time.time() + 180
     while list(list_all()):
         assert time.time() < deadline, "something is left"
         time.sleep(0.1)
@@ -108,7 +108,7 @@ detach(two)
 look(three, "read -P 0xc3 0 64k", "read -P 0xa1 900M 64k")
 tell("read -P 0xc3 0 64k")
 consumer.stdin.close()
-assert consumer.wait(timeout=60) == 0
+assert consumer.wait(timeout=180) == 0
 detach(base)
 assert "snapshots" in refused(lambda: storage.delete_volume(base, ignore_missing=False))
 # What was made from it stays when the snapshot goes.

@@ -17,7 +17,7 @@ const OTHER: &str = "other";
 /// A name with dashes, which device-mapper doubles.
 const VOLUME: &str = "VHD-2f1d2b9e-59a0-4b6f-b8a3-6a4b0c3f0001";
 const EXTENT: u64 = 4 << 20;
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Reads what the host wrote, writes what the host reads, and goes on changing the group.
 const SCRIPT: &str = r#"

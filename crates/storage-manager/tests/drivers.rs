@@ -12,7 +12,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use storage_manager::sr::{ConfigChanges, FileSr, KeptLabels};
-use support::{Address, Client, Running, config, make_sr, texts, vbd_record, vdi_record, wait_for};
+use support::{
+    Address, Client, HASTE, Running, config, make_sr, texts, vbd_record, vdi_record, wait_for,
+};
 use uuid::Uuid;
 use xenapi::Value;
 
@@ -324,7 +326,7 @@ fn luns_are_taken_into_use_and_given_back_with_their_bytes() {
 fn a_hung_medium_keeps_nothing_else_waiting_and_the_server_stops() {
     let dir = tempfile::tempdir().unwrap();
     let switches = Arc::new(fake::Switches::default());
-    let running = start(dir.path(), &switches, Duration::from_millis(200));
+    let running = start(dir.path(), &switches, HASTE);
     let mut client = running.unix();
     let sr = make_sr(&mut client, &dir.path().join("hung"), "fake");
     let other = make_sr(&mut client, &dir.path().join("good"), "file");
@@ -382,10 +384,17 @@ fn a_hung_medium_keeps_nothing_else_waiting_and_the_server_stops() {
         let host = client.call("host.get_all", []).unwrap().as_array().unwrap()[0].clone();
         client.call("SR.probe", [host, texts(config), "fake".into(), texts(&[])])
     };
-    for _ in 0..10 {
-        let late = probe(&mut client, &[("server", "dead"), ("hang", "")]);
-        assert_eq!(late.unwrap_err().code, "SR_UNHEALTHY");
-    }
+    std::thread::scope(|scope| {
+        let late: Vec<_> = (0..10)
+            .map(|_| {
+                let mut client = running.unix();
+                scope.spawn(move || probe(&mut client, &[("server", "dead"), ("hang", "")]))
+            })
+            .collect();
+        for late in late {
+            assert_eq!(late.join().unwrap().unwrap_err().code, "SR_UNHEALTHY");
+        }
+    });
     probe(&mut client, &[("server", "good")]).unwrap();
     // Others make, list, watch and measure as ever.
     client

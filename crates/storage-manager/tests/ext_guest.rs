@@ -20,7 +20,7 @@ use testkit::tool;
 use uuid::Uuid;
 
 /// How long the virtual machine may take, on a machine that is busy with other tests.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 const MIB: u64 = 1 << 20;
 /// Bytes of each disk.
 const DISK: u64 = 192 * MIB;

@@ -21,9 +21,9 @@ use testkit::tool;
 use uuid::Uuid;
 
 /// How long the virtual machine may take, on a machine that is busy with other tests.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 /// Longest wait for anything inside.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const MIB: u64 = 1 << 20;
 
 /// The LUNs: name, bytes, its world wide name as qemu takes it, and its id as `scsi_id` prints it.

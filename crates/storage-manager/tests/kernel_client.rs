@@ -18,7 +18,7 @@ use tools::{MIB, attach_new, new_vdi};
 use uuid::Uuid;
 
 /// How long the virtual machine may take, on a machine that is busy with other tests.
-const LIMIT: Duration = Duration::from_secs(480);
+const LIMIT: Duration = Duration::from_secs(600);
 const SIZE: u64 = 64 * MIB;
 const BLOCK: u64 = 64 * 1024;
 

@@ -12,7 +12,8 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use support::{Address, Client, make_sr, vdi_record, wait_for};
 use xenapi::Value;
@@ -123,13 +124,14 @@ struct Known {
     maybe_named: Option<(String, String)>,
 }
 
-/// Calls until the connection breaks.
+/// Calls until the connection breaks, and counts the answers.
 fn work(
     mut client: Client,
     sr: String,
     name: String,
     mut random: Random,
     mut known: Known,
+    answers: &AtomicU32,
 ) -> Known {
     for number in 0_u32.. {
         let picked = known
@@ -167,7 +169,9 @@ fn work(
         let params = std::iter::once(client.session.as_str().into())
             .chain(params)
             .collect();
-        match client.try_call(method, params) {
+        let called = client.try_call(method, params);
+        answers.fetch_add(u32::from(called.is_ok()), Ordering::SeqCst);
+        match called {
             Ok(Ok(result)) => {
                 if let Some(vdi) = known.maybe_gone.take() {
                     known.vdis.remove(&vdi);
@@ -279,26 +283,29 @@ fn what_was_answered_survives_kill_9() {
     let mut answered = 0;
     for round in 0..ROUNDS {
         let before: usize = known.iter().map(|client| client.vdis.len()).sum();
-        let clients: Vec<_> = (0_u64..)
-            .zip(known)
-            .map(|(number, known)| {
-                let (client, sr) = (server.login(), sr.clone());
-                let random = Random(0x9E37_79B9_7F4A_7C15 ^ (u64::from(round) << 8 | number));
-                let name = format!("{round}-{number}");
-                std::thread::spawn(move || work(client, sr, name, random, known))
-            })
-            .collect();
-        // The moment differs from round to round, and is not one of waiting: the clients are in the middle of their calls.
-        let moment = Instant::now() + Duration::from_millis(60 + 47 * u64::from(round % 5));
-        while Instant::now() < moment {
-            std::thread::yield_now();
-        }
-        server.child.kill().unwrap();
-        server.child.wait().unwrap();
-        known = clients
-            .into_iter()
-            .map(|client| client.join().unwrap())
-            .collect();
+        let answers = AtomicU32::new(0);
+        known = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0_u64..)
+                .zip(known)
+                .map(|(number, known)| {
+                    let (client, sr) = (server.login(), sr.clone());
+                    let random = Random(0x9E37_79B9_7F4A_7C15 ^ (u64::from(round) << 8 | number));
+                    let name = format!("{round}-{number}");
+                    let answers = &answers;
+                    scope.spawn(move || work(client, sr, name, random, known, answers))
+                })
+                .collect();
+            // The moment differs from round to round, and the clients are in the middle of their calls.
+            let enough = 3 + 7 * (round % 5);
+            wait_for("calls are answered, or a client fails", || {
+                answers.load(Ordering::SeqCst) >= enough
+                    || clients.iter().any(|client| client.is_finished())
+            });
+            server.child.kill().unwrap();
+            server.child.wait().unwrap();
+            let known = clients.into_iter().map(|client| client.join().unwrap());
+            known.collect()
+        });
         server = Server::start(dir.path());
         known = check(&mut server.login(), known, &sr, &medium);
         let after: usize = known.iter().map(|client| client.vdis.len()).sum();

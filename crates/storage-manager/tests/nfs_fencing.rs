@@ -19,16 +19,18 @@ use testkit::{process, wait};
 const CHILD: &str = "XENSM_TEST_NFS_FENCING";
 
 /// Longest wait for what should come soon.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Bytes that the child writes at once: more than the kernel takes at once.
 const LENGTH: usize = 8 << 20;
 
+/// Between the end of what an owner may write and the take-over, the server must have done with what reached it: production has
+/// ten seconds for it.
 fn timing() -> Timing {
     Timing {
-        expiry: Duration::from_secs(2),
+        expiry: Duration::from_secs(6),
         renew_every: Duration::from_millis(100),
-        valid_for: Duration::from_secs(1),
+        valid_for: Duration::from_secs(2),
         settle: Duration::from_millis(400),
         write_limit: Duration::from_millis(150),
         look_every: Duration::from_millis(50),

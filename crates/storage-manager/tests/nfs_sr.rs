@@ -7,12 +7,15 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use storage_manager::Config;
 use support::{Client, Running, make_sr, texts, vbd_record, vdi_record, wait_for};
 use testkit::nfs_server::{ExportAccess, NfsServer};
 use xenapi::{Failure, Value};
 
 const MIB: u64 = 1 << 20;
 const SIZE: i64 = 64 << 20;
+/// Deadline for calls where a server hangs, each of which takes that long.
+const HASTE: Duration = Duration::from_secs(10);
 
 /// A server, a storage manager, and the directory that is exported.
 struct Scene {
@@ -25,12 +28,17 @@ struct Scene {
 
 impl Scene {
     fn new() -> Option<Scene> {
+        Self::with_deadline(Config::DRIVER_DEADLINE)
+    }
+
+    /// With another deadline for calls to drivers.
+    fn with_deadline(deadline: Duration) -> Option<Scene> {
         let dir = tempfile::tempdir().unwrap();
         let exported = dir.path().join("exported");
         std::fs::create_dir(&exported).unwrap();
         let server = NfsServer::start(&exported)?;
         let mut config = support::config(dir.path());
-        config.driver_deadline = Duration::from_secs(5);
+        config.driver_deadline = deadline;
         let running = Running::start(config, None);
         let client = running.unix();
         Some(Scene {
@@ -285,7 +293,7 @@ fn an_sr_lives_on_a_server_that_is_killed() {
 /// A server that does nothing holds its own SR up and no other; the SR says so, and goes on when the server does.
 #[test]
 fn a_server_that_hangs_is_seen_and_comes_back() {
-    let Some(mut scene) = Scene::new() else {
+    let Some(mut scene) = Scene::with_deadline(HASTE) else {
         return;
     };
     let local = scene.exported.parent().unwrap().join("local");

@@ -8,7 +8,6 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use support::{Address, Client, Running, config, make_sr, texts, vbd_record, vdi_record};
 use xenapi::Value;
@@ -184,7 +183,7 @@ fn a_hung_medium_stops_its_own_sr_only() {
     let fake = fake::FakeSr::default();
     let switches = fake.switches.clone();
     let mut config = config(dir.path());
-    config.driver_deadline = Duration::from_millis(200);
+    config.driver_deadline = support::HASTE;
     let running = Running::start(config, Some(vec![Arc::new(fake)]));
     let mut client = running.unix();
     let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
@@ -230,7 +229,7 @@ fn an_image_that_nobody_was_told_of_never_becomes_a_vdi() {
     let fake = fake::FakeSr::default();
     let switches = fake.switches.clone();
     let mut short = config(dir.path());
-    short.driver_deadline = Duration::from_secs(1);
+    short.driver_deadline = support::HASTE;
     let running = Running::start(short, Some(vec![Arc::new(fake)]));
     let mut client = running.unix();
     let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
@@ -266,7 +265,7 @@ fn a_vdi_that_is_used_after_its_destruction_failed_is_kept() {
     let fake = fake::FakeSr::default();
     let switches = fake.switches.clone();
     let mut short = config(dir.path());
-    short.driver_deadline = Duration::from_secs(1);
+    short.driver_deadline = support::HASTE;
     let running = Running::start(short, Some(vec![Arc::new(fake)]));
     let mut client = running.unix();
     let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
@@ -305,7 +304,7 @@ fn a_plug_that_nobody_waited_for_is_in_nobodys_way() {
     let fake = fake::FakeSr::default();
     let switches = fake.switches.clone();
     let mut short = config(dir.path());
-    short.driver_deadline = Duration::from_secs(1);
+    short.driver_deadline = support::HASTE;
     let running = Running::start(short, Some(vec![Arc::new(fake)]));
     let mut client = running.unix();
     let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");

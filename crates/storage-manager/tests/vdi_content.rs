@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use support::{Client, Running, config, make_sr, vbd_record, vdi_record, wait_for};
+use support::{Client, HASTE, Running, config, make_sr, vbd_record, vdi_record, wait_for};
 use xenapi::{Failure, NULL_REF, Value};
 
 const SIZE: usize = 1 << 20;
@@ -29,7 +29,7 @@ struct Site {
 impl Site {
     fn new() -> Site {
         let dir = tempfile::tempdir().unwrap();
-        let (running, switches) = start(dir.path(), Duration::from_secs(30));
+        let (running, switches) = start(dir.path(), Duration::from_secs(60));
         let mut client = running.unix();
         let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
         Site {
@@ -487,7 +487,7 @@ fn a_copy_into_another_sr_and_into_a_vdi() {
 fn a_snapshot_that_nobody_was_told_of_goes_and_the_records_learn_of_the_rest() {
     let mut site = Site::new();
     let vdi = site.create("leaf");
-    site.restart(Duration::from_millis(200));
+    site.restart(HASTE);
     site.switches.hang(true);
     assert_eq!(
         refused(site.call("VDI.snapshot", &[&vdi])).0,
@@ -513,7 +513,7 @@ fn a_snapshot_that_nobody_was_told_of_goes_and_the_records_learn_of_the_rest() {
 fn a_resize_that_was_not_waited_for_is_recorded_all_the_same() {
     let mut site = Site::new();
     let vdi = site.create("leaf");
-    site.restart(Duration::from_millis(200));
+    site.restart(HASTE);
     site.switches.hang(true);
     let larger = 2 * i64::try_from(SIZE).unwrap();
     assert_eq!(
@@ -566,7 +566,7 @@ fn an_sr_is_scanned_by_itself_when_it_asks_for_it() {
     let uuid = "11111111-2222-4333-8444-555555555555";
     std::fs::write(site.dir.path().join("sr").join(format!("{uuid}.img")), "x").unwrap();
     // The present interval was begun before it was made shorter; a restart begins another.
-    site.restart(Duration::from_secs(30));
+    site.restart(Duration::from_secs(60));
     let mut watcher = site.running.as_ref().unwrap().unix();
     wait_for("the image is found", || {
         watcher.call("VDI.get_by_uuid", [uuid.into()]).is_ok()

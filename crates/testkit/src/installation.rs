@@ -10,13 +10,13 @@ use std::time::Duration;
 use crate::wait;
 
 /// How long it may take to be ready, on a machine that is busy with other tests.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(180);
 /// The end of what it says when it is ready.
 const LAST_LINE: &str = "Ctrl-C stops it.";
 /// Names of examples, which must not be found wherever the tests run: the names of the top-level domain `invalid` never are.
 const HOST_ALIASES: &str = "myserver myserver.invalid\n";
 /// How long a clean stop may take.
-const STOPPED: Duration = Duration::from_secs(40);
+const STOPPED: Duration = Duration::from_secs(90);
 
 /// An installation: a data directory and the process that serves from it.
 pub struct Installation {

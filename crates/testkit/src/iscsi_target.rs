@@ -3,17 +3,16 @@
 //!
 //! Each listens on 127.0.0.1 on ports of its own and lives no longer than the test process, or `LONGEST_LIFE`.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::tool;
+use crate::{port, tool};
 
 /// After this a server ends by itself, whatever became of the test.
 const LONGEST_LIFE: Duration = Duration::from_secs(600);
-/// How long a server may take to listen.
-const START_WAIT: Duration = Duration::from_secs(20);
+/// How long a server may take to listen on a machine that is busy.
+const START_WAIT: Duration = Duration::from_secs(120);
 /// Pause between two looks at something that is awaited.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How often other ports are tried: another test may take one between the choice and the start.
@@ -79,7 +78,7 @@ impl Tgt {
             said: Vec::new(),
         };
         for _ in 0..PORT_TRIES {
-            tgt.port = free_port();
+            tgt.port = port::free();
             if tgt.run() {
                 return Some(tgt);
             }
@@ -224,7 +223,7 @@ impl Tgt {
 
     /// Listens on one more port, which is returned.
     pub fn add_portal(&mut self) -> u16 {
-        let port = free_port();
+        let port = port::free();
         let portal = format!("portal=127.0.0.1:{port}");
         self.say(&["--op", "new", "--mode", "portal", "--param", &portal]);
         port
@@ -259,7 +258,10 @@ impl Tgt {
     }
 
     fn run(&mut self) -> bool {
-        let _ = std::fs::remove_file(self.directory().join("ipc.0"));
+        // Neither the socket nor the complaints of an earlier start are those of this one.
+        for left in ["ipc.0", "log"] {
+            let _ = std::fs::remove_file(self.directory().join(left));
+        }
         let mut command = Command::new(&self.tgtd);
         let portal = format!("portal={},nop_interval=0", self.portal());
         command.args(["-f", "-C", "0", "--iscsi", &portal]);
@@ -347,7 +349,7 @@ impl Istgt {
         let directory = tempfile::Builder::new().prefix("xensm-istgt-").tempdir();
         let directory = directory.expect("a temporary directory");
         for _ in 0..PORT_TRIES {
-            let port = free_port();
+            let port = port::free();
             let server = Self::run(&istgt, directory.path(), port, megabytes, chap);
             let started = Instant::now();
             while started.elapsed() < START_WAIT / 4 {
@@ -385,7 +387,7 @@ impl Istgt {
             _ => "CHAP Mutual",
         };
         let authentication = format!("[AuthGroup1]\n  Auth \"{user}\" \"{password}\"{second}\n");
-        let control = free_port();
+        let control = port::free();
         let (name, target) = Self::TARGET.split_once(':').expect("a name with a colon");
         let configuration = format!(
             "[Global]\n  NodeBase \"{name}\"\n  PidFile {at}/pid\n  AuthFile {at}/auth\n  LogFacility \"local7\"\n  Timeout 30\n  \
@@ -416,9 +418,4 @@ impl Istgt {
     pub fn disk(&self) -> PathBuf {
         self.directory.path().join("disk")
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
 }

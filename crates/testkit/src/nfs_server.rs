@@ -3,15 +3,15 @@
 //! Several run at once. No port mapper is needed: a small library tells the server that it is registered with one.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use crate::{process, tool, wait};
+use crate::{port, process, tool, wait};
 
-/// How long it may take to serve.
-const READY: Duration = Duration::from_secs(30);
+/// How long it may take to serve on a machine that is busy.
+const READY: Duration = Duration::from_secs(120);
 
 /// How often other ports are tried when somebody else took them first.
 const ATTEMPTS: usize = 5;
@@ -101,7 +101,7 @@ impl NfsServer {
             running: None,
         };
         for attempt in 1..=ATTEMPTS {
-            (server.port, server.mount_port) = free_ports();
+            (server.port, server.mount_port) = (port::free(), port::free());
             server.write_configuration();
             match server.try_run() {
                 Ok(()) => return Some(server),
@@ -256,14 +256,4 @@ impl Drop for NfsServer {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn free_ports() -> (u16, u16) {
-    let listen = || TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let (first, second) = (
-        listen().expect("a free port"),
-        listen().expect("a free port"),
-    );
-    let port = |listener: &TcpListener| listener.local_addr().expect("it listens").port();
-    (port(&first), port(&second))
 }

@@ -12,9 +12,9 @@ use anyhow::{Context, bail};
 use postgres::{Client, NoTls};
 
 /// How long the server may take to start.
-const START_WAIT: Duration = Duration::from_secs(60);
+const START_WAIT: Duration = Duration::from_secs(180);
 /// How long a database that is copied may stay in use by connections that are closing.
-const COPY_WAIT: Duration = Duration::from_secs(20);
+const COPY_WAIT: Duration = Duration::from_secs(120);
 /// Pause between two looks at something that is awaited.
 const PAUSE: Duration = Duration::from_millis(20);
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{tool, wait};
 
 /// How long a process may take to stop on a machine that is busy.
-const STOPPED: Duration = Duration::from_secs(30);
+const STOPPED: Duration = Duration::from_secs(120);
 
 /// Sends a signal, by its name without `SIG`. A process that is gone already is no failure.
 pub fn signal(pid: u32, name: &str) {

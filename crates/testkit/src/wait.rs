@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Pause between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause after the first look; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// Longest pause between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Looks until `condition` answers something.
 ///
@@ -11,6 +13,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// When it has not within the deadline; the message says what was awaited.
 pub fn until<T>(awaited: &str, deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
     loop {
         if let Some(value) = condition() {
             return value;
@@ -20,6 +23,7 @@ pub fn until<T>(awaited: &str, deadline: Duration, mut condition: impl FnMut() -
             "{awaited}: not within {} s",
             deadline.as_secs()
         );
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
+        pause = LONGEST_PAUSE.min(pause * 2);
     }
 }

@@ -9,7 +9,7 @@ use testkit::installation::Installation;
 use testkit::{tool, wait};
 
 const XENSM: &str = env!("CARGO_BIN_EXE_xensm");
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const MIB: usize = 1024 * 1024;
 
 /// Makes a volume of 1 GiB through the API and waits until it is available.

@@ -16,10 +16,10 @@ const MIB: usize = 1 << 20;
 const SIZE: usize = 48 * MIB;
 
 /// Longest wait for a merge of some MiB.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A rate at which a merge of some MiB is seen to run, in bytes per second.
-const SLOW: &str = "2000000";
+const SLOW: &str = "700000";
 
 /// A storage manager with an SR `mysr` and a VDI `disk` that a consumer has open.
 struct Scene {

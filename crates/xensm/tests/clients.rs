@@ -9,7 +9,7 @@ use testkit::installation::Installation;
 use testkit::{tool, wait};
 
 const XENSM: &str = env!("CARGO_BIN_EXE_xensm");
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

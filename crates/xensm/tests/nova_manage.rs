@@ -8,7 +8,7 @@ use testkit::installation::Installation;
 use testkit::{tool, wait};
 
 const XENSM: &str = env!("CARGO_BIN_EXE_xensm");
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// Runs a command that asks, and answers.
 fn answer(command: &mut Command, answer: &str) -> (Option<i32>, String) {

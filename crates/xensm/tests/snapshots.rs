@@ -9,7 +9,7 @@ use testkit::installation::Installation;
 use testkit::{tool, wait};
 
 const XENSM: &str = env!("CARGO_BIN_EXE_xensm");
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// An installation and a command of somebody else's on it.
 struct Scene {
@@ -235,6 +235,9 @@ fn the_aws_command_takes_a_snapshot_and_makes_a_volume_from_it() {
     scene.until("ec2 describe-snapshots --owner-ids self", "\"completed\"");
     let create = "ec2 create-volume --volume-type default --availability-zone nova --snapshot-id";
     let clone = id(&format!("{create} {snapshot}"), "VolumeId");
+    // That command looks every 15 s.
+    let shown = format!("ec2 describe-volumes --volume-ids {clone}");
+    scene.until(&shown, "\"available\"");
     scene.run(&format!("ec2 wait volume-available --volume-ids {clone}"));
     scene.run(&format!("ec2 modify-volume --volume-id {clone} --size 2"));
     let changes = format!("ec2 describe-volumes-modifications --volume-ids {clone}");

@@ -13,7 +13,7 @@ use testkit::{tool, wait};
 const XENSM: &str = env!("CARGO_BIN_EXE_xensm");
 
 /// Longest wait for anything; a server that is dead takes its deadline.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// An installation with a flavor `gold`.
 struct Scene {
@@ -125,13 +125,13 @@ fn images(directory: &Path) -> usize {
         .sum()
 }
 
-/// What the specification has, with the options of a server that is not on its usual ports.
-fn nfs_parameters(server: &NfsServer) -> [String; 4] {
+/// What the specification has, with the options of a server that is not on its usual ports, and others.
+fn nfs_parameters(server: &NfsServer, more_options: &str) -> [String; 4] {
     [
         "name_label=toybox-renuka".to_owned(),
         "server=127.0.0.1".to_owned(),
         format!("serverpath={}", server.path),
-        format!("options={},timeo=20,retrans=1", server.options()),
+        format!("options={}{more_options}", server.options()),
     ]
 }
 
@@ -150,7 +150,7 @@ fn volumes_live_their_life_on_an_nfs_server_and_come_back_from_it() {
         return;
     }
     let scene = Scene::new();
-    let parameters = nfs_parameters(&server);
+    let parameters = nfs_parameters(&server, "");
     let backend = scene.add("nfs", &texts(&parameters));
     scene.story("snapshot_bytes.py", "openrc.sh");
     scene.story("ec2_snapshots.py", "ec2rc.sh");
@@ -178,7 +178,9 @@ fn when_a_server_dies_the_other_backend_takes_over_and_its_volumes_come_back() {
         return;
     };
     let scene = Scene::new();
-    let first = scene.add("nfs", &texts(&nfs_parameters(&server)));
+    // It is given up after eight seconds.
+    let parameters = nfs_parameters(&server, ",timeo=40,retrans=1");
+    let first = scene.add("nfs", &texts(&parameters));
     let location = format!("location={}", local.path().join("second").display());
     scene.add("file", &[&location]);
     scene.volume(&openstack, "one");
@@ -203,6 +205,10 @@ fn when_a_server_dies_the_other_backend_takes_over_and_its_volumes_come_back() {
         let there = images(exported.path()) == 2;
         if !there {
             tool::run(&mut scene.openstack(&openstack, "volume delete three"));
+            wait::until("the volume is gone", PATIENCE, || {
+                let listed = tool::run(&mut scene.openstack(&openstack, "volume list"));
+                (!listed.contains(" three ")).then_some(())
+            });
         }
         there.then_some(())
     });

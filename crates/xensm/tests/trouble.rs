@@ -9,7 +9,7 @@ use testkit::installation::Installation;
 use testkit::{postgres, tool, wait};
 
 const XENSM: &str = env!("CARGO_BIN_EXE_xensm");
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The Python interpreter with requests-like tools of the standard library, and a script.
 fn python(installation: &Installation, script: &str, arguments: &[&str]) -> Option<Command> {
@@ -50,7 +50,7 @@ def create(name, **more):
     return answer["volume"]["id"]
 def listed():
     return call("GET", "/volumes/detail")[1]["volumes"]
-def until(what, condition, seconds=80):
+def until(what, condition, seconds=240):
     deadline = time.time() + seconds
     while True:
         value = condition()
@@ -320,7 +320,12 @@ fn the_rooms_run_as_separate_processes_over_postgresql_and_survive_each_other() 
         "--format",
         "json",
     ]);
-    assert!(added.contains("\"connected\""), "{added}");
+    let backend: serde_json::Value = serde_json::from_str(&added).unwrap();
+    let backend = backend["id"].to_string();
+    wait::until("the backend is connected", PATIENCE, || {
+        let listed = sm(&["sm", "backend_list", &backend, "--format", "json"]);
+        listed.contains("\"connected\"").then_some(())
+    });
     run(
         &manager,
         "for i in range(20): create(f's{i}', volume_type='gold')",

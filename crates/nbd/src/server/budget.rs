@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     const NOW: Duration = Duration::ZERO;
-    const LONG: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(120);
 
     #[test]
     fn leases_are_bounded_and_given_back() {

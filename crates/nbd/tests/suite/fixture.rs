@@ -15,7 +15,7 @@ use nbd::{
 };
 
 /// How long anything in these tests may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Size of the exports.
 pub const SIZE: u64 = 8 * 1024 * 1024;
 /// What is allocated at once.

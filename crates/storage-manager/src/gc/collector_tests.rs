@@ -11,7 +11,7 @@ use super::super::store::CheckedImage;
 use super::super::wakeup::Wakeup;
 use super::*;
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 struct Store {

@@ -308,7 +308,7 @@ fn what_a_destroyed_vdi_held_is_shown_to_nobody() {
         failure.to_string().contains("being made blank"),
         "{failure}"
     );
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(120);
     while sr.wiping.has(vdi) {
         assert!(Instant::now() < until, "the LUN is not made blank");
         std::thread::yield_now();

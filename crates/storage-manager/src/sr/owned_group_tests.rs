@@ -17,14 +17,14 @@ use crate::sr::{AttachedSr, NewVdi, OpenMode, SrLabels, SrParams};
 const MIB: u64 = 1 << 20;
 const SR: Uuid = Uuid::from_u128(0xf);
 
-/// Waits that pass quickly, even on a busy machine.
+/// Waits that pass quickly, and a record that outlives a thread which gets no processor for some seconds.
 fn quick() -> Timing {
     Timing {
-        expiry: Duration::from_secs(2),
-        renew_every: Duration::from_millis(20),
-        valid_for: Duration::from_millis(1200),
-        settle: Duration::from_millis(150),
-        write_limit: Duration::from_millis(70),
+        expiry: Duration::from_secs(8),
+        renew_every: Duration::from_millis(50),
+        valid_for: Duration::from_secs(6),
+        settle: Duration::from_millis(200),
+        write_limit: Duration::from_millis(95),
         look_every: Duration::from_millis(20),
     }
 }
@@ -125,7 +125,7 @@ struct Place {
 impl Place {
     /// A LUN without anything.
     fn empty() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = testkit::scratch::directory();
         let place = Place { directory };
         let file = File::create(place.path()).unwrap();
         file.set_len(128 * MIB).unwrap();
@@ -219,7 +219,7 @@ fn is_not_owner(error: &io::Error) -> bool {
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(120);
     while !done() {
         assert!(Instant::now() < end, "{what}");
         std::thread::yield_now();

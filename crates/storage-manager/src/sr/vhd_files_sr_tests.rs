@@ -9,15 +9,16 @@ use super::*;
 use crate::medium::directory::Directory;
 use crate::medium::owner::{FileOwnerStore, OwnerRecord, Timing};
 
-/// Waits that pass quickly; the waits themselves are tested with a clock of their own.
+/// Waits that pass quickly, and a record that outlives a thread or a disk that stands still for some seconds; the waits themselves
+/// are tested with a clock of their own.
 fn quick() -> Timing {
     Timing {
-        expiry: Duration::from_secs(5),
-        renew_every: Duration::from_millis(20),
-        valid_for: Duration::from_secs(3),
-        settle: Duration::from_millis(120),
-        write_limit: Duration::from_millis(50),
-        look_every: Duration::from_millis(10),
+        expiry: Duration::from_secs(15),
+        renew_every: Duration::from_millis(50),
+        valid_for: Duration::from_secs(12),
+        settle: Duration::from_millis(500),
+        write_limit: Duration::from_millis(240),
+        look_every: Duration::from_millis(20),
     }
 }
 
@@ -53,7 +54,7 @@ fn new_vdi(number: u128) -> NewVdi {
 
 #[test]
 fn a_second_manager_is_refused_until_the_first_lets_go() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let first = attach(dir.path()).unwrap();
     first.create_vdi(&new_vdi(2)).unwrap();
     let refused = attach(dir.path()).unwrap_err();
@@ -68,7 +69,7 @@ fn a_second_manager_is_refused_until_the_first_lets_go() {
 
 #[test]
 fn a_manager_that_was_taken_over_writes_nothing_more() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let first = attach(dir.path()).unwrap();
     first.create_vdi(&new_vdi(2)).unwrap();
     let vdi = first
@@ -87,7 +88,7 @@ fn a_manager_that_was_taken_over_writes_nothing_more() {
         generation: ours.generation + 7,
         ..ours
     };
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(120);
     while first
         .health()
         .is_none_or(|text| !text.contains("the second manager"))

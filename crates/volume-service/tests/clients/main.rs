@@ -21,7 +21,7 @@ const PASSWORD: &str = "a-password-of-the-tests";
 const ACCESS_KEY: &str = "AKIAXENSMTEST0000001";
 const SECRET_KEY: &str = "secret/key+of=the~tests";
 /// How long one command of a client may take; the slowest need seconds only to load.
-const COMMAND_DEADLINE: Duration = Duration::from_secs(120);
+const COMMAND_DEADLINE: Duration = Duration::from_secs(300);
 
 /// The three APIs on loopback; they stop when it is dropped.
 struct Servers {

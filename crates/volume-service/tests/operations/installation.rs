@@ -36,7 +36,7 @@ use crate::fake_pool::FakePool;
 use crate::gate::{Chance, Gate, WriteGate};
 
 /// Longest wait for one run.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Rounds after which operations must have come to their end.
 const ROUNDS_MAX: usize = 400;
 
@@ -89,7 +89,7 @@ where
     F: FnOnce(Arc<Installation>) -> Fut,
     Fut: Future<Output = ()>,
 {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = testkit::scratch::directory();
     let url = match kind {
         Kind::Sqlite => format!("sqlite://{}/xensm.db", directory.path().display()),
         Kind::Postgresql => match postgresql_url() {

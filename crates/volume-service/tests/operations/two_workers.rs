@@ -11,7 +11,9 @@ use volume_service::operation::Worker;
 
 use crate::installation::{Kind, Site, on};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[test]
 fn two_workers_at_once_make_each_sr_once_on_sqlite() {
@@ -62,7 +64,7 @@ async fn start_two(site: Site) {
             "{} backends, {unmade} volumes wait",
             waiting.len()
         );
-        tokio::task::yield_now().await;
+        tokio::time::sleep(PAUSE).await;
     }
     stop.cancel();
     for worker in workers {

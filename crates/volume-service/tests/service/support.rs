@@ -68,7 +68,7 @@ where
         .build()
         .unwrap();
     for kind in [Kind::Sqlite, Kind::Postgresql] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = testkit::scratch::directory();
         let url = match kind {
             Kind::Sqlite => format!("sqlite://{}/xensm.db", directory.path().display()),
             Kind::Postgresql => match postgresql_url() {

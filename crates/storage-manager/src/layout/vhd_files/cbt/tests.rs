@@ -29,7 +29,7 @@ fn attach(path: &Path) -> VhdDirectory {
 
 /// A directory with these VDIs.
 fn directory(vdis: &[u128]) -> (TempDir, VhdDirectory) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = attach(dir.path());
     for number in vdis {
         make(&images, *number);
@@ -70,7 +70,7 @@ fn log(dir: &Path, number: u128) -> ChangeLog {
 
 /// What the process leaves that is killed now: everything that it has given to the kernel.
 fn killed(dir: &Path) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
+    let copy = testkit::scratch::directory();
     for entry in std::fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();

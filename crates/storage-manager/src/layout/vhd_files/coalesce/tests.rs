@@ -102,11 +102,6 @@ const LEAF: Work = Work::Leaf {
     parent: Uuid::from_u128(2),
 };
 
-/// A directory in memory where there is one: what counts is what is written, and in which order.
-fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
-}
-
 fn attach(dir: &Path) -> Arc<FileChains> {
     FileChains::new(Arc::new(
         VhdDirectory::new(Arc::new(Directory::open(dir).unwrap())).unwrap(),
@@ -122,9 +117,10 @@ fn content(image: &OpenImage) -> Vec<u8> {
     let begin = 0..SIZE.min(end.start);
     let mut bytes = Vec::new();
     for range in [begin, end] {
-        let start = bytes.len();
-        bytes.resize(start + (range.end - range.start) as usize, 0);
-        image.read_at(&mut bytes[start..], range.start).unwrap();
+        // Not by `resize`, which sets byte for byte in a build for tests.
+        let mut part = vec![0; (range.end - range.start) as usize];
+        image.read_at(&mut part, range.start).unwrap();
+        bytes.append(&mut part);
     }
     bytes
 }
@@ -179,7 +175,7 @@ fn run(chains: &FileChains, work: &Work) -> Result<Outcome, crate::gc::StepError
 
 #[test]
 fn an_inner_image_goes_and_its_children_read_as_before() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     inner_scene(dir.path());
     let chains = attach(dir.path());
     let before = [4, 5].map(|n| read(&chains, n));
@@ -208,7 +204,7 @@ fn an_inner_image_goes_and_its_children_read_as_before() {
 
 #[test]
 fn a_leaf_at_rest_takes_its_parents_place() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     leaf_scene(dir.path());
     let chains = attach(dir.path());
     let before = [4, 9].map(|n| read(&chains, n));
@@ -310,7 +306,7 @@ impl Consumer {
 
 #[test]
 fn a_leaf_is_merged_under_its_consumer() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     leaf_scene(dir.path());
     let chains = attach(dir.path());
     let before = [4, 9].map(|n| read(&chains, n));
@@ -333,7 +329,7 @@ fn a_leaf_is_merged_under_its_consumer() {
 
 #[test]
 fn a_call_on_the_vdi_cancels_a_merge_of_its_leaf() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     leaf_scene(dir.path());
     let chains = attach(dir.path());
     let before = read(&chains, 4);
@@ -361,7 +357,7 @@ fn a_call_on_the_vdi_cancels_a_merge_of_its_leaf() {
 #[test]
 fn a_leaf_journal_is_undone_while_there_is_what_to_undo() {
     for state in 0..5 {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::scratch::directory();
         leaf_scene(dir.path());
         let before = read(&attach(dir.path()), 4);
         let path = |name: &str| dir.path().join(name);
@@ -390,12 +386,12 @@ fn a_leaf_journal_is_undone_while_there_is_what_to_undo() {
         }
         // The recovery itself may be cut off anywhere.
         let points = fault::count(|| {
-            let copied = tempfile::tempdir().unwrap();
+            let copied = testkit::scratch::directory();
             copy(dir.path(), copied.path());
             drop(attach(copied.path()));
         });
         for index in 0..points.len() {
-            let copied = tempfile::tempdir().unwrap();
+            let copied = testkit::scratch::directory();
             copy(dir.path(), copied.path());
             fault::crash_at(index, || attach(copied.path()));
             let again = attach(copied.path());
@@ -417,7 +413,7 @@ fn attach_without_recovery(dir: &Path) -> Directory {
 
 #[test]
 fn a_relink_journal_is_finished_also_when_a_header_was_torn() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     inner_scene(dir.path());
     let before = [4, 5].map(|n| read(&attach(dir.path()), n));
     let child = Arc::new(storage(dir.path(), &file_name(3)));
@@ -449,7 +445,7 @@ fn a_relink_journal_is_finished_also_when_a_header_was_torn() {
 
 #[test]
 fn stale_journals_and_old_images_are_swept() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     leaf_scene(dir.path());
     for name in [
         format!("coalesce_{}", uuid(2)),

@@ -21,7 +21,7 @@ fn bytes_at(images: &VhdDirectory, n: u128, offset: usize, length: usize) -> Vec
 
 #[test]
 fn a_snapshot_leaves_what_xenserver_leaves() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = with_data(dir.path());
     let old = vhd::image::inspect(&storage(dir.path(), ImageName::vhd(uuid(1)))).unwrap();
     let Branched { source, new, base } = snapshot(&images, uuid(1), uuid(2)).unwrap();
@@ -64,7 +64,7 @@ fn a_snapshot_leaves_what_xenserver_leaves() {
 /// images without data share it. Source: the records of a real pool, `05-vdi-snapshot-clone-copy`.
 #[test]
 fn images_without_data_share_a_parent() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     create(&images, 1);
     let base = snapshot(&images, uuid(1), uuid(2)).unwrap().base.unwrap();
@@ -82,7 +82,7 @@ fn images_without_data_share_a_parent() {
 
 #[test]
 fn a_consumer_stays_connected_and_what_it_wrote_before_is_in_the_snapshot() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = with_data(dir.path());
     let consumer = images.open(uuid(1), OpenMode::ReadWrite).unwrap();
     for n in 2..6u128 {
@@ -113,7 +113,7 @@ fn a_consumer_stays_connected_and_what_it_wrote_before_is_in_the_snapshot() {
 
 #[test]
 fn readers_stay_and_read_what_they_had() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = with_data(dir.path());
     let readers = [(); 2].map(|()| images.open(uuid(1), OpenMode::ReadOnly).unwrap());
     let base = snapshot(&images, uuid(1), uuid(2)).unwrap().base.unwrap();
@@ -137,7 +137,7 @@ fn readers_stay_and_read_what_they_had() {
 fn without_hard_links_the_source_is_renamed() {
     let perm = rustix::io::Errno::PERM.raw_os_error();
     for attached in [false, true] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::scratch::directory();
         let images = with_data(dir.path());
         let open_if = |uuid| attached.then(|| images.open(uuid, OpenMode::ReadWrite).unwrap());
         let first = open_if(uuid(1));
@@ -157,7 +157,7 @@ fn without_hard_links_the_source_is_renamed() {
 
 #[test]
 fn what_cannot_be_snapshotted() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = with_data(dir.path());
     images.create(&new_image(9, ImageFormat::Raw)).unwrap();
     let base = snapshot(&images, uuid(1), uuid(2)).unwrap().base.unwrap();
@@ -196,7 +196,7 @@ fn what_cannot_be_snapshotted() {
 
 #[test]
 fn chains_end_at_the_limit() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     create(&images, 1);
     let consumer = images.open(uuid(1), OpenMode::ReadWrite).unwrap();
@@ -235,7 +235,7 @@ fn chains_end_at_the_limit() {
 
 #[test]
 fn a_revert_gives_the_vdi_the_content_of_the_snapshot() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = with_data(dir.path());
     let base = snapshot(&images, uuid(1), uuid(2)).unwrap().base.unwrap();
     write(&images, uuid(1), b"after!", 3 * MIB);
@@ -270,7 +270,7 @@ fn a_revert_gives_the_vdi_the_content_of_the_snapshot() {
 
 #[test]
 fn removing_snapshots_removes_what_only_they_needed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = with_data(dir.path());
     snapshot(&images, uuid(1), uuid(2)).unwrap();
     write(&images, uuid(1), b"after!", 3 * MIB);
@@ -285,7 +285,7 @@ fn removing_snapshots_removes_what_only_they_needed() {
 
 #[test]
 fn threads_snapshot_write_remove_and_scan_side_by_side() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     std::thread::scope(|scope| {
         for thread in 1..=4u128 {
@@ -334,7 +334,7 @@ fn threads_snapshot_write_remove_and_scan_side_by_side() {
 /// What a snapshot writes into a file that was prepared for it is what it writes into a new one.
 #[test]
 fn files_that_were_made_ahead_become_the_same_images() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = with_data(dir.path());
     let made = snapshot(&images, uuid(1), uuid(2)).unwrap();
     write(&images, uuid(1), b"second", 3 * MIB);
@@ -374,7 +374,7 @@ fn files_that_were_made_ahead_become_the_same_images() {
 /// The thread makes files for large images that are open for writing or were branched, and no more of them than it may.
 #[test]
 fn files_for_snapshots_of_large_images_are_made_ahead() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     let size = 128 << 30;
     let name = ImageName::vhd(uuid(1));

@@ -171,7 +171,7 @@ fn cut(
     (attached, spares): (bool, bool),
     step: Option<usize>,
 ) -> (tempfile::TempDir, usize) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = prepare(dir.path(), spares);
     let image = consumer(&images, operation, attached);
     let mut points = 0;
@@ -236,7 +236,7 @@ fn an_error_at_any_step_leaves_the_source_as_it_was() {
             for step in 0..steps {
                 let context =
                     format!("{operation:?}, consumer {attached}, spares {spares}, step {step}");
-                let dir = tempfile::tempdir().unwrap();
+                let dir = testkit::scratch::directory();
                 let images = prepare(dir.path(), spares);
                 let image = consumer(&images, operation, attached);
                 let failed = fault::fail_at(step, full, || operation.run(&images));

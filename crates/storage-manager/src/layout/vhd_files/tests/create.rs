@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_crash_at_any_step_of_create_leaves_a_whole_image_or_none() {
     for format in [ImageFormat::Vhd, ImageFormat::Raw] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::scratch::directory();
         let new = new_image(1, format);
         let images = open(dir.path());
         let steps = fault::count(|| {
@@ -47,7 +47,7 @@ fn a_crash_at_any_step_of_create_leaves_a_whole_image_or_none() {
 
 #[test]
 fn an_error_at_any_step_of_create_leaves_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     let new = new_image(1, ImageFormat::Vhd);
     for (errno, kind) in [
@@ -70,7 +70,7 @@ fn an_error_at_any_step_of_create_leaves_nothing() {
 
 #[test]
 fn sizes() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     for (n, asked, rounded, file_size) in [
         (1, 0, 2 * MIB, 3584),
@@ -108,7 +108,7 @@ fn sizes() {
 
 #[test]
 fn a_uuid_is_used_once_whatever_the_format() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     images.create(&new_image(1, ImageFormat::Raw)).unwrap();
     for format in [ImageFormat::Raw, ImageFormat::Vhd] {
@@ -122,7 +122,7 @@ fn a_uuid_is_used_once_whatever_the_format() {
 
 #[test]
 fn threads_create_and_remove_side_by_side() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     std::thread::scope(|scope| {
         for thread in 0..8u128 {

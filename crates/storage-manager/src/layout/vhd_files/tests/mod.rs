@@ -155,7 +155,7 @@ fn check_while(path: &Path, images: &VhdDirectory, primary_footer: PrimaryFooter
 
 /// A copy of a directory as a crash would leave it: with its hard links, and nobody's locks.
 fn copy_directory(path: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
+    let copy = testkit::scratch::directory();
     let mut known: std::collections::BTreeMap<u64, PathBuf> = std::collections::BTreeMap::new();
     for name in names(path) {
         let (from, to) = (path.join(&name), copy.path().join(&name));

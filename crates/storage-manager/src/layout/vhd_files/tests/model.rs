@@ -77,7 +77,7 @@ fn vdi(slot: u8) -> Uuid {
 
 impl World {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::scratch::directory();
         let images = open(dir.path());
         let (open, model) = Default::default();
         World {

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn one_writer_or_many_readers() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     for (n, format) in [(1, ImageFormat::Vhd), (2, ImageFormat::Raw)] {
         images.create(&new_image(n, format)).unwrap();
@@ -41,7 +41,7 @@ fn one_writer_or_many_readers() {
 
 #[test]
 fn parents_are_neither_written_nor_removed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     create(&images, 1);
     create_child(dir.path(), 2, 1, false);
@@ -70,7 +70,7 @@ fn parents_are_neither_written_nor_removed() {
 
 #[test]
 fn what_is_not_flushed_by_the_consumer_is_flushed_in_the_background() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     let name = new_image(1, ImageFormat::Vhd).name;
     create(&images, 1);
@@ -83,7 +83,7 @@ fn what_is_not_flushed_by_the_consumer_is_flushed_in_the_background() {
     image.write_at(b"not flushed", 3 * MIB).unwrap();
     // What a crash of the process would leave is what another reader of the file finds now.
     let found = || {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = testkit::scratch::directory();
         std::fs::copy(
             dir.path().join(name.file_name()),
             copy.path().join(name.file_name()),
@@ -112,7 +112,7 @@ fn what_is_not_flushed_by_the_consumer_is_flushed_in_the_background() {
 #[test]
 fn a_flush_that_failed_in_the_background_is_told_to_the_consumer() {
     for format in [ImageFormat::Vhd, ImageFormat::Raw] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::scratch::directory();
         let images = open(dir.path());
         let new = new_image(1, format);
         images.create(&new).unwrap();
@@ -136,7 +136,7 @@ fn a_flush_that_failed_in_the_background_is_told_to_the_consumer() {
 
 #[test]
 fn a_pause_begins_with_everything_flushed_and_a_failed_swap_keeps_the_chain() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     let name = new_image(1, ImageFormat::Vhd).name;
     create(&images, 1);
@@ -165,7 +165,7 @@ fn a_pause_begins_with_everything_flushed_and_a_failed_swap_keeps_the_chain() {
 
 #[test]
 fn the_parents_of_an_open_image_are_held() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     create(&images, 1);
     create_child(dir.path(), 2, 1, true);

@@ -186,7 +186,7 @@ fn image_of(path: &Path, images: &VhdDirectory) -> ImageName {
 
 #[test]
 fn a_snapshot_of_a_raw_vdi_makes_it_a_vhd_on_raw_bytes() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let files = raw_vdi(dir.path());
     let chains = attach(&files);
     let images = chains.images();
@@ -214,7 +214,7 @@ fn a_snapshot_of_a_raw_vdi_makes_it_a_vhd_on_raw_bytes() {
 
 #[test]
 fn raw_vdis_that_are_written_or_cannot_be_hidden_have_no_snapshots() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let files = raw_vdi(dir.path());
     let chains = attach(&files);
     let writer = chains.images().open(VDI, OpenMode::ReadWrite).unwrap();
@@ -230,7 +230,7 @@ fn raw_vdis_that_are_written_or_cannot_be_hidden_have_no_snapshots() {
 
 #[test]
 fn a_leaf_is_merged_into_raw_bytes_when_nobody_has_it_open() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let files = raw_parent(dir.path());
     let chains = attach(&files);
     let before = content(chains.images(), VDI);
@@ -269,14 +269,14 @@ fn what_is_cut_off_is_undone_or_finished() {
     };
     let scenes: [(Scene, Step); 2] = [(raw_vdi, branch), (raw_parent, merge)];
     for (scene, step) in scenes {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::scratch::directory();
         let chains = attach(&scene(dir.path()));
         let points = fault::count(|| assert!(step(&chains)));
         assert!(points.len() > 8, "{points:?}");
         for (index, point) in points.iter().enumerate() {
             for death in [false, true] {
                 let context = format!("{index} {point}, death: {death}");
-                let dir = tempfile::tempdir().unwrap();
+                let dir = testkit::scratch::directory();
                 let files = scene(dir.path());
                 let chains = attach(&files);
                 let before = content(chains.images(), VDI);

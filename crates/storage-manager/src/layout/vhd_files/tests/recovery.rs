@@ -84,7 +84,7 @@ fn a_snapshot_of_xenserver_is_finished_or_undone() {
         ),
     ];
     for (what, leave, finished) in cases {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::scratch::directory();
         prepare(dir.path());
         leave(dir.path());
         verify(dir.path(), finished, what);
@@ -94,7 +94,7 @@ fn a_snapshot_of_xenserver_is_finished_or_undone() {
 /// XenServer's tool makes the child of an image without data a child of that one's parent.
 #[test]
 fn a_snapshot_of_an_image_without_data_is_undone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     prepare(dir.path());
     link(dir.path());
     verify(dir.path(), true, "linked");
@@ -120,7 +120,7 @@ fn a_snapshot_of_an_image_without_data_is_undone() {
 
 #[test]
 fn what_cannot_be_repaired_is_kept_and_not_written() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     prepare(dir.path());
     link(dir.path());
     std::fs::remove_file(path_of(dir.path(), VDI, ".new")).unwrap();

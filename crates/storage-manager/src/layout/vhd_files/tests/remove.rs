@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_crash_at_any_step_of_remove_can_be_repeated() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let uuid = Uuid::from_u128(3);
     let prepare = || {
         let images = open(dir.path());
@@ -55,7 +55,7 @@ fn a_crash_at_any_step_of_remove_can_be_repeated() {
 
 #[test]
 fn removing_what_is_gone_makes_sure_that_it_stays_gone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     create(&images, 1);
     let uuid = Uuid::from_u128(1);
@@ -69,7 +69,7 @@ fn removing_what_is_gone_makes_sure_that_it_stays_gone() {
 
 #[test]
 fn nothing_is_pruned_while_an_image_is_unreadable() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     create(&images, 1);
     create_child(dir.path(), 2, 1, true);

@@ -37,7 +37,7 @@ fn verify(path: &Path, context: &str) -> u64 {
 
 #[test]
 fn sizes_that_can_be_had() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = prepare(dir.path());
     for (asked, becomes) in [
         (10 * MIB, 10 * MIB),
@@ -85,7 +85,7 @@ fn sizes_that_can_be_had() {
 
 #[test]
 fn a_consumer_sees_the_new_size() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = prepare(dir.path());
     let consumer = images.open(VDI, OpenMode::ReadWrite).unwrap();
     for (n, size) in [12 * MIB, 40 * MIB, 3 << 30].into_iter().enumerate() {
@@ -124,7 +124,7 @@ fn a_resize_that_dies_leaves_the_old_size_or_the_new() {
         .flat_map(|size| [(size, false), (size, true)])
     {
         let cut = |step: Option<usize>| {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = testkit::scratch::directory();
             let images = prepare(dir.path());
             let consumer = attached.then(|| images.open(VDI, OpenMode::ReadWrite).unwrap());
             let points = match step {
@@ -164,7 +164,7 @@ fn a_resize_that_fails_leaves_the_old_size_and_the_consumer() {
     let full = rustix::io::Errno::NOSPC.raw_os_error();
     for (size, attached) in [(12 * MIB, true), (400 * MIB, false), (400 * MIB, true)] {
         let prepared = || {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = testkit::scratch::directory();
             let images = prepare(dir.path());
             let consumer = attached.then(|| images.open(VDI, OpenMode::ReadWrite).unwrap());
             (dir, images, consumer)

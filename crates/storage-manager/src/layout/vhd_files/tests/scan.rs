@@ -6,7 +6,7 @@ use super::*;
 /// A scan that read them in the middle of a merge: an image that is being made larger, and one whose name is being exchanged.
 #[test]
 fn what_was_read_in_the_middle_of_a_change_is_read_again() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     create(&images, 1);
     create(&images, 2);
@@ -30,7 +30,7 @@ fn what_was_read_in_the_middle_of_a_change_is_read_again() {
 
 #[test]
 fn one_damaged_image_hides_no_other() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     let images = open(dir.path());
     for n in 1..=9 {
         create(&images, n);
@@ -101,7 +101,7 @@ fn one_damaged_image_hides_no_other() {
 
 #[test]
 fn a_parent_outside_the_directory_is_not_opened() {
-    let (outside, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (outside, dir) = (testkit::scratch::directory(), tempfile::tempdir().unwrap());
     create(&open(outside.path()), 1);
     let parent = ImageName::vhd(Uuid::from_u128(1)).file_name();
     let storage = |path: &Path| {

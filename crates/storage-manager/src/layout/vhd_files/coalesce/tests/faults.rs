@@ -3,9 +3,9 @@
 use super::*;
 use crate::io::fault;
 
-/// By how many points a step under a consumer may be shorter than the one that was counted: what its pauses flush, a body and
-/// a footer each, depends on what the consumer has written just before.
-const CONSUMERS_POINTS: usize = 4;
+/// The share of deaths under a consumer that may not be reached, as a divisor: what the pauses of a step flush, a body and a footer
+/// each, depends on what the consumer has written just before, so that a step may have fewer points than the one that was counted.
+const MISSED_SHARE: usize = 4;
 
 /// Runs a step with an error, and with a death, at each of its points in turn, up to the first one of this name.
 pub(super) fn at_every_point_until(
@@ -29,7 +29,7 @@ pub(super) fn at_every_point_until(
         consumer
     };
     let mut points = Vec::new();
-    let dir = scratch();
+    let dir = testkit::scratch::directory();
     scene(dir.path());
     let chains = attach(dir.path());
     step(&chains, &mut || {
@@ -38,6 +38,7 @@ pub(super) fn at_every_point_until(
         });
     });
     let tried = points.iter().take_while(|name| **name != end);
+    let (mut deaths_tried, mut deaths_missed) = (0, 0);
     for (index, name) in tried.enumerate() {
         // Under a consumer, who differs from run to run, errors and deaths take turns: a run shall not take minutes.
         let deaths: &[bool] = match (with_consumer, index % 2) {
@@ -47,7 +48,7 @@ pub(super) fn at_every_point_until(
         };
         for &death in deaths {
             let context = format!("{work} at {index} {name}, death: {death}");
-            let dir = scratch();
+            let dir = testkit::scratch::directory();
             scene(dir.path());
             let chains = attach(dir.path());
             let before: Vec<_> = vdis(dir.path())
@@ -57,8 +58,9 @@ pub(super) fn at_every_point_until(
             let consumer = step(&chains, &mut || {
                 if death {
                     let is_dead = fault::try_crash_at(index, || run(&chains, &work));
-                    let may_end = with_consumer && index + CONSUMERS_POINTS >= points.len();
-                    assert!(is_dead || may_end, "{context}: it was not reached");
+                    assert!(is_dead || with_consumer, "{context}: it was not reached");
+                    deaths_tried += 1;
+                    deaths_missed += usize::from(!is_dead);
                 } else {
                     // An error that has no consequence is no failure of the step.
                     let _ = fault::fail_at(index, 5, || run(&chains, &work));
@@ -74,7 +76,7 @@ pub(super) fn at_every_point_until(
                 }
             };
             // What a killed process leaves: neither flushed nor closed.
-            let left = scratch();
+            let left = testkit::scratch::directory();
             copy(dir.path(), left.path());
             let assert_recovers = |chains: &FileChains| {
                 assert_content(chains);
@@ -106,6 +108,10 @@ pub(super) fn at_every_point_until(
             assert_recovers(&attach(dir.path()));
         }
     }
+    assert!(
+        deaths_missed * MISSED_SHARE <= deaths_tried,
+        "{deaths_missed} deaths of {deaths_tried} were not reached"
+    );
     points
 }
 

@@ -32,7 +32,7 @@ fn leaf_scene(dir: &Path, size: u64) {
 
 #[test]
 fn the_sizes_are_those_that_fit_and_that_do_not() {
-    let dir = scratch();
+    let dir = testkit::scratch::directory();
     inner_scene(dir.path(), FITS);
     let parent = storage(dir.path(), &file_name(2));
     assert!(image::grows_in_place(&parent, FITS).unwrap());
@@ -42,7 +42,7 @@ fn the_sizes_are_those_that_fit_and_that_do_not() {
 #[test]
 fn a_parent_grows_under_the_consumers_of_its_children() {
     for size in [FITS, MOVES] {
-        let dir = scratch();
+        let dir = testkit::scratch::directory();
         inner_scene(dir.path(), size);
         let chains = attach(dir.path());
         let before = [4, 5].map(|n| read(&chains, n));
@@ -72,7 +72,7 @@ fn a_parent_grows_under_the_consumers_of_its_children() {
 #[test]
 fn a_parent_grows_under_the_consumer_whose_leaf_is_merged() {
     for size in [FITS, MOVES] {
-        let dir = scratch();
+        let dir = testkit::scratch::directory();
         leaf_scene(dir.path(), size);
         let chains = attach(dir.path());
         let before = [4, 9].map(|n| read(&chains, n));
@@ -91,7 +91,7 @@ fn a_parent_grows_under_the_consumer_whose_leaf_is_merged() {
 /// Who opens an image while the tables below it change would go on with the old ones.
 #[test]
 fn an_image_that_is_opened_meanwhile_reads_the_same() {
-    let dir = scratch();
+    let dir = testkit::scratch::directory();
     inner_scene(dir.path(), MOVES);
     let chains = attach(dir.path());
     let before = [4, 5].map(|n| read(&chains, n));

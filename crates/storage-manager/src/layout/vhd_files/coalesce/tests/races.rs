@@ -10,7 +10,7 @@ use crate::medium::files::Access;
 use crate::sr::SnapshotKind;
 
 /// Longest wait for what must happen.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 /// How long a call that ought to wait gets to show that it does not.
 const HASTE: Duration = Duration::from_millis(100);
 
@@ -26,7 +26,7 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
 fn between_names<T: Send>(
     call: impl FnOnce(&VhdDirectory) -> Result<T> + Send,
 ) -> (T, Vec<String>) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     leaf_scene(dir.path());
     let chains = attach(dir.path());
     let images = chains.images();
@@ -69,7 +69,7 @@ fn a_vdi_is_found_while_its_image_changes_names() {
 #[test]
 fn a_chain_that_is_opened_while_a_parent_grows_reads_as_before() {
     const LARGE: u64 = 4 << 30;
-    let original = tempfile::tempdir().unwrap();
+    let original = testkit::scratch::directory();
     make(original.path(), 1, None, true, SIZE);
     make(original.path(), 2, Some(1), true, LARGE);
     make(original.path(), 3, Some(2), false, LARGE);
@@ -86,7 +86,7 @@ fn a_chain_that_is_opened_while_a_parent_grows_reads_as_before() {
     };
     let expected = start(&attach(original.path()), 5);
     for _ in 0..10 {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::scratch::directory();
         copy(original.path(), dir.path());
         let chains = attach(dir.path());
         chains.images().survey().unwrap();
@@ -105,7 +105,7 @@ fn a_chain_that_is_opened_while_a_parent_grows_reads_as_before() {
 
 #[test]
 fn a_step_that_waits_for_the_tree_holds_nothing_of_the_leaf() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     leaf_scene(dir.path());
     let chains = attach(dir.path());
     let images = chains.images();
@@ -129,7 +129,7 @@ fn a_step_that_waits_for_the_tree_holds_nothing_of_the_leaf() {
 
 #[test]
 fn nothing_is_removed_once_the_chains_are_closed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     make(dir.path(), 1, None, true, SIZE);
     let chains = attach(dir.path());
     assert!(chains.close());
@@ -143,7 +143,7 @@ fn nothing_is_removed_once_the_chains_are_closed() {
 
 #[test]
 fn a_file_that_is_no_journal_stays() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::scratch::directory();
     inner_scene(dir.path());
     let foreign = [uuid(1).to_string(), uuid(77).to_string()];
     for name in &foreign {

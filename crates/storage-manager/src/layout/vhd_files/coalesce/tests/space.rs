@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_merge_without_room_says_what_it_needs() {
-    let dir = scratch();
+    let dir = testkit::scratch::directory();
     let huge = vhd::size::MAX_VIRTUAL_SIZE;
     make(dir.path(), 1, None, true, huge);
     make(dir.path(), 2, Some(1), true, huge);
@@ -24,7 +24,7 @@ struct Small(tempfile::TempDir);
 impl Small {
     /// None where it may not be mounted, which a test says.
     fn mount(bytes: u64) -> Option<Small> {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::scratch::directory();
         let mounted = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
             .arg(dir.path())
