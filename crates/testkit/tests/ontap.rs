@@ -130,6 +130,25 @@ fn an_initiator_sees_what_is_mapped_to_it() {
 }
 
 #[test]
+fn who_looks_for_targets_is_told_all_portals() {
+    let Some((_array, client)) = array() else {
+        return;
+    };
+    let whole = url(&client, 1, 0, "");
+    let portal = whole.split('/').nth(2).unwrap();
+    let target = whole.split('/').nth(3).unwrap();
+    let mut look = Command::new(tool::program("iscsi-ls").unwrap());
+    look.args(["-i", HOST]).arg(format!("iscsi://{portal}"));
+    let said = tool::run(&mut look);
+    for index in 0..2 {
+        let whole = url(&client, index, 0, "");
+        let portal = whole.split('/').nth(2).unwrap();
+        let line = format!("Target:{target} Portal:{portal},{}", 1026 + index);
+        assert!(said.contains(&line), "{said} has no {line}");
+    }
+}
+
+#[test]
 fn a_lun_grows_and_goes_back_to_a_snapshot_while_it_is_mapped() {
     let Some((_array, client)) = array() else {
         return;

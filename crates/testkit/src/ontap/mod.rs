@@ -7,9 +7,7 @@
 //! As on a real array, all initiators use one target of the SVM and each sees the LUNs that are mapped to it, from number 0; and
 //! an interface has an address and always port 3260, so each emulator takes addresses of its own in 127.0.0.0/8.
 //!
-//! Known not to be as on a real array: the space of shared blocks ([`state::space`]); one password for each CHAP user; a query-based
-//! PATCH or DELETE of volumes and snapshots changes one object; LUNs cannot move to another volume; discovery sessions are
-//! refused; codes of refusals for lack of space (8 for LUNs, 917534 for FlexVols) are guesses, their texts say what is meant.
+//! What it was compared with, and how it is known not to be as a real array: `docs/internals/ontap-emulator.md`.
 
 mod data;
 mod emulator;

@@ -9,18 +9,30 @@ const LONGEST_DATA: usize = 1 << 24;
 
 /// What a unit is.
 pub mod opcode {
+    /// A ping of the initiator.
+    pub const NOP_OUT: u8 = 0x00;
     /// A SCSI command.
     pub const COMMAND: u8 = 0x01;
     /// A task management request.
     pub const TASK_MANAGEMENT: u8 = 0x02;
     /// A login request.
     pub const LOGIN: u8 = 0x03;
+    /// A text request.
+    pub const TEXT: u8 = 0x04;
+    /// A logout request.
+    pub const LOGOUT: u8 = 0x06;
+    /// The answer to a ping.
+    pub const NOP_IN: u8 = 0x20;
     /// A SCSI response.
     pub const RESPONSE: u8 = 0x21;
     /// A login response.
     pub const LOGIN_RESPONSE: u8 = 0x23;
+    /// A text response.
+    pub const TEXT_RESPONSE: u8 = 0x24;
     /// Data that a command reads.
     pub const DATA_IN: u8 = 0x25;
+    /// A logout response.
+    pub const LOGOUT_RESPONSE: u8 = 0x26;
 }
 
 /// One unit.

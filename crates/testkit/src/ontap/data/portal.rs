@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::discovery::{self, Offer};
 use super::gate::Gate;
 use super::login::{Introduction, Refusal, redirect};
 use super::pdu::Pdu;
@@ -122,8 +123,14 @@ impl PortalShared {
             return Ok(());
         };
         connection.set_read_timeout(None)?;
-        let admitted =
-            Introduction::of(&login).and_then(|who| self.admit(&who).map(|to| (who, to)));
+        let who = Introduction::of(&login);
+        if matches!(&who, Ok(who) if who.target.is_none()) {
+            return match self.offer() {
+                Ok(offer) => discovery::serve(&mut &*connection, login, &offer),
+                Err(refusal) => refusal.answer(&login).write(&mut &*connection),
+            };
+        }
+        let admitted = who.and_then(|who| self.admit(&who).map(|to| (who, to)));
         let (who, (svm, target, portal)) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => return refusal.answer(&login).write(&mut &*connection),
@@ -192,6 +199,24 @@ impl PortalShared {
             .targets
             .of(cluster, &machine.files, &svm, &who.initiator);
         Ok((svm, target, machine.targets.portal()))
+    }
+
+    /// What an initiator is told that looks for targets.
+    fn offer(&self) -> Result<Offer, Refusal> {
+        let machine = self.machine.lock();
+        let cluster = &machine.cluster;
+        let svm = cluster
+            .served_at(self.interface)
+            .ok_or(Refusal::Unavailable)?;
+        let service = cluster.svm(svm).ok().and_then(|svm| svm.iscsi.as_ref());
+        let interfaces = cluster.interfaces.iter().enumerate();
+        let on = interfaces.filter(|(_, one)| one.svm == svm && one.enabled);
+        Ok(Offer {
+            target: service.ok_or(Refusal::Unavailable)?.target.clone(),
+            portals: on
+                .map(|(index, one)| format!("{}:{PORT},{}", one.address, 1026 + index))
+                .collect(),
+        })
     }
 
     fn interface_name(&self) -> String {

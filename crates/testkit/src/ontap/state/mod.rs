@@ -9,4 +9,6 @@ pub mod jobs;
 pub mod luns;
 pub mod snapshots;
 pub mod space;
+#[cfg(test)]
+mod tests;
 pub mod volumes;

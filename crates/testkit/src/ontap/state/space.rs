@@ -218,5 +218,6 @@ impl Cluster {
 }
 
 fn percent(whole: u64, percent: u32) -> u64 {
-    whole / 100 * u64::from(percent)
+    let part = u128::from(whole) * u128::from(percent) / 100;
+    u64::try_from(part).unwrap_or(u64::MAX)
 }
