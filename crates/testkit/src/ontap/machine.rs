@@ -1,9 +1,10 @@
 //! The state together with the data that belong to it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::data::files::Files;
 use super::data::gate::Gate;
+use super::data::relay::Connection;
 use super::data::target::Targets;
 use super::state::cluster::{Cluster, Effect};
 
@@ -22,6 +23,7 @@ pub struct Shared {
     machine: Mutex<Machine>,
     /// Holds back SCSI commands while data change below them.
     pub gate: Gate,
+    connections: Mutex<Vec<Weak<Connection>>>,
 }
 
 impl Shared {
@@ -30,12 +32,39 @@ impl Shared {
         Shared {
             machine: Mutex::new(machine),
             gate: Gate::default(),
+            connections: Mutex::new(Vec::new()),
         }
     }
 
     /// The array, for one thread. A thread that panicked has failed its test already.
     pub fn lock(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a session; it is forgotten when it ends.
+    pub fn register(&self, connection: &Arc<Connection>) {
+        let mut all = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.retain(|one| one.strong_count() > 0);
+        all.push(Arc::downgrade(connection));
+    }
+
+    /// Tells the sessions that see a LUN that it has grown.
+    fn announce(&self, seen: &[(String, String, u16)]) {
+        let all = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for connection in all.iter().filter_map(Weak::upgrade) {
+            let own = seen.iter().filter(|(svm, initiator, _)| {
+                connection.svm == *svm && connection.initiator == *initiator
+            });
+            for (_, _, number) in own {
+                connection.note_growth(*number);
+            }
+        }
     }
 
     /// Changes the state, and then the data and the targets so that they are as the state says.
@@ -49,8 +78,15 @@ impl Shared {
             let closed = self.gate.close();
             for effect in &effects {
                 machine.files.apply(effect);
-                if let Effect::Resize(data, _) | Effect::Overwrite { to: data, .. } = effect {
-                    machine.targets.reopen(&machine.files, *data);
+                match effect {
+                    Effect::Resize(data, _) => {
+                        let seen = machine.targets.reopen(&machine.files, *data);
+                        self.announce(&seen);
+                    }
+                    Effect::Overwrite { to, .. } => {
+                        machine.targets.reopen(&machine.files, *to);
+                    }
+                    _ => {}
                 }
             }
             drop(closed);

@@ -7,5 +7,5 @@ pub mod gate;
 mod login;
 mod pdu;
 pub mod portal;
-mod relay;
+pub mod relay;
 pub mod target;

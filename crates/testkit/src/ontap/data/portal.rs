@@ -13,7 +13,7 @@ use super::discovery::{self, Offer};
 use super::gate::Gate;
 use super::login::{Introduction, Refusal, redirect};
 use super::pdu::Pdu;
-use super::relay::{UnderWay, to_initiator, to_target};
+use super::relay::{Connection, UnderWay, to_initiator, to_target};
 use crate::ontap::machine::Shared;
 use crate::ontap::state::iscsi::{Authentication, Session};
 
@@ -156,6 +156,8 @@ impl PortalShared {
         session: &Session,
     ) -> io::Result<()> {
         let under_way = Arc::new(UnderWay::default());
+        let known = Arc::new(Connection::new(&session.svm, &session.initiator));
+        self.machine.register(&known);
         let gate: &Gate = &self.machine.gate;
         let machine = &self.machine;
         let back = (tgt.try_clone()?, initiator.try_clone()?);
@@ -166,7 +168,7 @@ impl PortalShared {
                 let _ = to_initiator(back.0, back.1, gate, &under_way, note);
                 let _ = initiator.shutdown(Shutdown::Both);
             });
-            let _ = to_target(forth.0, forth.1, target, gate, &under_way);
+            let _ = to_target(forth.0, forth.1, target, &known, gate, &under_way);
             let _ = tgt.shutdown(Shutdown::Both);
         });
         gate.leave(under_way.abandon());

@@ -3,7 +3,7 @@
 //! tgt keeps LUN 0 for a controller, so LUN n of the array is LUN n + 1 of tgt. tgt's identification page has no NAA designator of
 //! an array; it carries the id as text (`scsi_id`), of which the page of a real LUN is made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,12 +13,51 @@ use super::login;
 use super::pdu::{Pdu, decode_lun, encode_lun, opcode};
 
 /// SCSI operation codes (SPC-4).
+const REQUEST_SENSE: u8 = 0x03;
 const INQUIRY: u8 = 0x12;
 const REPORT_LUNS: u8 = 0xa0;
 /// The device identification page.
 const IDENTIFICATION: u8 = 0x83;
 /// How an id begins that [`super::target`] gave to tgt.
 const NAA_PREFIX: &str = "600a0980";
+
+/// Fixed format sense data of a unit attention: the capacity data have changed (SPC-4, 06h 2Ah 09h).
+const CAPACITY_CHANGED: [u8; 18] = [0x70, 0, 6, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x2a, 9, 0, 0, 0, 0];
+/// The status of a command that is answered with sense data.
+const CHECK_CONDITION: u8 = 2;
+
+/// A session, as far as others must know of it.
+#[derive(Debug)]
+pub struct Connection {
+    /// The SVM.
+    pub svm: String,
+    /// The initiator's name.
+    pub initiator: String,
+    /// The LUNs, by the array's numbers, that have grown since their last command.
+    grown: Mutex<BTreeSet<u16>>,
+}
+
+impl Connection {
+    /// A session in which nothing has grown.
+    pub fn new(svm: &str, initiator: &str) -> Self {
+        Connection {
+            svm: svm.to_owned(),
+            initiator: initiator.to_owned(),
+            grown: Mutex::new(BTreeSet::new()),
+        }
+    }
+
+    /// A LUN has grown: the next command to it says so.
+    pub fn note_growth(&self, lun: u16) {
+        let mut grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner);
+        grown.insert(lun);
+    }
+
+    fn take_growth(&self, lun: Option<u16>) -> bool {
+        let mut grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner);
+        lun.is_some_and(|lun| grown.remove(&lun))
+    }
+}
 
 /// Commands of a connection that are not answered yet.
 #[derive(Debug, Default)]
@@ -30,6 +69,8 @@ enum Rewrite {
     Nothing,
     Identification,
     Luns,
+    /// The answer becomes a unit attention.
+    Growth,
 }
 
 impl UnderWay {
@@ -60,6 +101,7 @@ pub fn to_target(
     mut from: TcpStream,
     mut to: TcpStream,
     target: &str,
+    connection: &Connection,
     gate: &Gate,
     under_way: &Arc<UnderWay>,
 ) -> io::Result<()> {
@@ -72,6 +114,9 @@ pub fn to_target(
                         Rewrite::Identification
                     }
                     [REPORT_LUNS, ..] => Rewrite::Luns,
+                    // These three never tell of a unit attention.
+                    [INQUIRY | REQUEST_SENSE, ..] => Rewrite::Nothing,
+                    _ if connection.take_growth(pdu.lun()) => Rewrite::Growth,
                     _ => Rewrite::Nothing,
                 };
                 shift_lun(&mut pdu, rewrite);
@@ -100,7 +145,7 @@ pub fn to_initiator(
             opcode::LOGIN_RESPONSE if login::completes(&pdu) => logged_in(),
             opcode::DATA_IN => {
                 match under_way.rewrite(pdu.task()) {
-                    Rewrite::Nothing => {}
+                    Rewrite::Nothing | Rewrite::Growth => {}
                     Rewrite::Identification => identify(&mut pdu.data),
                     Rewrite::Luns => shift_list(&mut pdu.data),
                 }
@@ -110,12 +155,28 @@ pub fn to_initiator(
             opcode::RESPONSE => is_answered = true,
             _ => {}
         }
+        if is_answered && under_way.rewrite(pdu.task()) == Rewrite::Growth {
+            pdu = growth(&pdu);
+        }
         if is_answered {
             gate.leave(under_way.end(pdu.task()));
         }
         pdu.write(&mut to)?;
     }
     to.flush()
+}
+
+/// Makes the last answer to a command a unit attention. What the command wrote is written; it is sent again.
+fn growth(answer: &Pdu) -> Pdu {
+    let mut attention = Pdu::new(opcode::RESPONSE);
+    // Task tag and sequence numbers stand where they stood.
+    attention.header[16..40].copy_from_slice(&answer.header[16..40]);
+    attention.header[1] = 0x80;
+    attention.header[3] = CHECK_CONDITION;
+    attention.header[20..24].fill(0);
+    attention.data = vec![0, 18];
+    attention.data.extend_from_slice(&CAPACITY_CHANGED);
+    attention
 }
 
 fn shift_lun(pdu: &mut Pdu, rewrite: Rewrite) {
@@ -200,6 +261,25 @@ mod tests {
         let naa = [0x60, 0x0a, 0x09, 0x80, 0x38, 0x30, 0x42, 0x76, 0x2b];
         assert_eq!(page[36..40], [1, 3, 0, 16]);
         assert_eq!(page[40..49], naa);
+    }
+
+    #[test]
+    fn the_first_command_after_growth_is_a_unit_attention() {
+        let connection = Connection::new("svm1", "iqn.x");
+        connection.note_growth(3);
+        assert!(!connection.take_growth(Some(2)));
+        assert!(connection.take_growth(Some(3)));
+        assert!(!connection.take_growth(Some(3)));
+        let mut data_in = Pdu::new(opcode::DATA_IN);
+        for (at, byte) in data_in.header.iter_mut().enumerate().skip(16) {
+            *byte = u8::try_from(at).unwrap();
+        }
+        let attention = growth(&data_in);
+        assert_eq!(attention.opcode(), opcode::RESPONSE);
+        assert_eq!(attention.task(), data_in.task());
+        assert_eq!(attention.header[24..36], data_in.header[24..36]);
+        assert_eq!(attention.header[3], CHECK_CONDITION);
+        assert_eq!(attention.data[2..5], [0x70, 0, 6]);
     }
 
     #[test]

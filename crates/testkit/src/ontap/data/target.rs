@@ -74,13 +74,17 @@ impl Targets {
         }
     }
 
-    /// Has the targets use a file again that was exchanged or has another size.
-    pub fn reopen(&mut self, files: &Files, data: DataId) {
-        for view in self.views.values() {
+    /// Has the targets use a file again that was exchanged or has another size; tells who sees it under which number: SVM,
+    /// initiator, number.
+    pub fn reopen(&mut self, files: &Files, data: DataId) -> Vec<(String, String, u16)> {
+        let mut seen = Vec::new();
+        for ((svm, initiator), view) in &self.views {
             for (number, _) in view.luns.iter().filter(|(_, there)| **there == data) {
                 self.tgt.reopen_lun(view.tid, number + 1, &files.path(data));
+                seen.push((svm.clone(), initiator.clone(), *number));
             }
         }
+        seen
     }
 
     fn update(&mut self, cluster: &Cluster, files: &Files, key: &(String, String)) {
