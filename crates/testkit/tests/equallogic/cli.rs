@@ -116,7 +116,15 @@ fn the_terminal_echoes_breaks_pages_and_asks() {
         refused.contains("% Error - Bad command\r\n       ^\r\n"),
         "{refused}"
     );
-    session.ask("volume create short 30MB");
+    // A wrong command is offered again when the account wants that.
+    session.ask("cli-settings reprintBadInput on");
+    session.say("volume frob");
+    session.until("group-0> volume frob");
+    session.input.write_all(&[0x08; 4]).unwrap();
+    session.say("create short 30MB");
+    let made = session.until("group-0> ");
+    assert!(made.contains("Volume creation succeeded."), "{made}");
+    session.ask("cli-settings reprintBadInput off");
     session.say("volume select short");
     session.until("group-0 (volume_short)> ");
     session.say("offline");
@@ -242,6 +250,15 @@ fn keeps_to_space_and_roles() {
     let shown = session.ask("volume select mine show");
     assert_eq!(value(&shown, "Status"), "offline-snap-reserve-met");
     assert_eq!(value(&shown, "DesiredStatus"), "online");
+    session.ask("volume create thin 300MB thin-provision snap-reserve 0%");
+    group.fill_pool("default", 1);
+    group.overwrite("thin", 10);
+    let shown = session.ask("volume select thin show");
+    assert_eq!(value(&shown, "Status"), "offline-nospace-for-auto-grow");
+    group.set_firmware("V4.1.4");
+    let shown = session.ask("volume select thin show");
+    assert!(!shown.iter().any(|line| line.starts_with("Thin-Provision")));
+    assert!(session.ask("member show")[2].contains(" V4.1.4 "));
     let mut helper = Session::open(&group, "helper", "pw").unwrap();
     helper.until("group-0> ");
     let hidden = helper.ask("volume select mine show");
