@@ -199,7 +199,9 @@ impl Volumes {
     fn exports_of(&self, vdi: Uuid) -> Vec<Arc<ArrayExport>> {
         let exports = lock(&self.exports);
         let found = exports.get(&vdi).into_iter().flatten();
-        found.filter_map(Weak::upgrade).collect()
+        // One that is closed, and not yet dropped by who had it, has nothing to flush.
+        let found = found.filter_map(Weak::upgrade);
+        found.filter(|export| export.inner().is_ok()).collect()
     }
 
     fn note_export(&self, vdi: Uuid, export: &Arc<ArrayExport>) {

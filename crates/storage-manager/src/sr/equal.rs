@@ -17,7 +17,7 @@ use crate::array::equallogic::{
     CliError, EqualOptions, EqualVolumes, Group, Pool, Sessions, SrVolume, SshDial, failure,
 };
 use crate::array::{ArrayError, Fault, IscsiVolumes};
-use crate::medium::iscsi::resolve;
+use crate::medium::iscsi::{Portal, resolve};
 use crate::medium::probe_document::ProbeDocument;
 
 /// The oldest firmware. Source: reference arrays 2.1.
@@ -215,6 +215,9 @@ impl EqualSr {
     /// Reads the configuration, logs on, and sees that this is the address of a group with a firmware that can be used.
     fn contact(&self, params: &SrParams, command: Command) -> Result<Contact, Failure> {
         let config = EqualConfig::of(params)?;
+        // Before the dial, whose failure says nothing of names.
+        let addresses = resolve(&config.target, config.port)
+            .map_err(|error| Fault::Name.failure(&error.to_string()))?;
         let (sessions, dial) = self.sessions(&config);
         let group = Group::new(sessions);
         let name = config.description(params.sr_uuid);
@@ -226,7 +229,7 @@ impl EqualSr {
         };
         let failed = |error| contact.failed(command, params.sr_uuid, "log on", error);
         let address = contact.group.group_address().map_err(failed)?;
-        contact.check_address(&address)?;
+        contact.check_address(&address, &addresses)?;
         for version in contact.group.firmware().map_err(failed)? {
             if major(&version).is_some_and(|major| major < LEAST_FIRMWARE) {
                 let detail = format!(
@@ -326,15 +329,12 @@ impl Contact {
     }
 
     /// 173: an address of a member moves nowhere when that member fails.
-    fn check_address(&self, group: &str) -> Result<(), Failure> {
+    fn check_address(&self, group: &str, addresses: &[Portal]) -> Result<(), Failure> {
         let target = &self.config.target;
-        let resolved = resolve(target, self.config.port)
-            .map_err(|error| Fault::Name.failure(&error.to_string()))?;
-        if target == group
-            || resolved
-                .iter()
-                .any(|portal| portal.address.ip().to_string() == group)
-        {
+        let mut addresses = addresses
+            .iter()
+            .map(|portal| portal.address.ip().to_string());
+        if target == group || addresses.any(|address| address == group) {
             return Ok(());
         }
         let detail =

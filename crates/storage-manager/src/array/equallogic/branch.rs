@@ -10,21 +10,40 @@ use super::volumes::{EqualVolumes, Found, lock};
 use crate::array::{ArrayError, VolumeArray};
 
 impl EqualVolumes {
-    /// Makes a volume, or finds it made when the answer was lost.
+    /// Makes a volume.
     pub(super) fn make(&self, new: &NewVolume<'_>, vdi: Uuid) -> Result<(), ArrayError> {
-        let action = "make a volume";
-        match self.group.create(new) {
-            Ok(()) => Ok(()),
-            Err(error) if error.refusal().is_none() && self.look(vdi)?.is_some() => {
-                tracing::info!(%error, "a volume is there although the answer was lost");
-                Ok(())
+        self.carry_out("make a volume", vdi, || self.group.create(new))
+    }
+
+    /// Has the volume of a VDI made. When the answer is lost, what is there tells; when nothing is, it is tried once more.
+    fn carry_out(
+        &self,
+        action: &'static str,
+        vdi: Uuid,
+        command: impl Fn() -> Result<(), CliError>,
+    ) -> Result<(), ArrayError> {
+        let mut is_second = false;
+        loop {
+            let Err(error) = command() else { return Ok(()) };
+            let is_taken = error.refusal() == Some(Refusal::Exists);
+            if error.refusal().is_some() && !(is_taken && is_second) {
+                return Err(match is_taken {
+                    true => ArrayError::Exists {
+                        array: self.name(),
+                        vdi,
+                        detail: error.to_string(),
+                    },
+                    false => self.failed(action, error),
+                });
             }
-            Err(error) if error.refusal() == Some(Refusal::Exists) => Err(ArrayError::Exists {
-                array: self.name(),
-                vdi,
-                detail: error.to_string(),
-            }),
-            Err(error) => Err(self.failed(action, error)),
+            if self.volume_of(vdi)?.is_some() {
+                tracing::info!(%error, "a volume is there although the answer was lost");
+                return Ok(());
+            }
+            if is_second || !error.is_lost_session() {
+                return Err(self.failed(action, error));
+            }
+            is_second = true;
         }
     }
 
@@ -43,30 +62,32 @@ impl EqualVolumes {
             allocation: source.note.allocation,
         };
         let name = names::volume(self.options.sr, new);
-        let made = self.group.snapshot(&source.name, &note.to_text(&name));
-        let named = match made {
-            Ok(Some(own)) => self.group.rename_snapshot(&source.name, &own, &name),
-            Ok(None) => Err(CliError::Unreadable {
-                command: "snapshot create-now".to_owned(),
-                reason: "it does not tell the snapshot's name".to_owned(),
-            }),
-            Err(error) => Err(error),
-        };
+        let text = note.to_text(&name);
         lock(&self.bases).insert(new, source.name.clone());
-        let Err(error) = named else { return Ok(()) };
-        if error
-            .refusal()
-            .is_some_and(|refusal| refusal != Refusal::NotFound)
-        {
-            return Err(self.failed(action, error));
-        }
-        // The answer was lost on its way, or was not understood: the note tells which it is.
-        let finished = self
-            .finish_snapshot(&source.name, new)
-            .map_err(|other| self.failed(action, other))?;
-        match finished {
-            true => Ok(()),
-            false => Err(self.failed(action, error)),
+        let mut is_second = false;
+        loop {
+            let made = self.group.snapshot(&source.name, &text);
+            let named = made.and_then(|own| match own {
+                Some(own) => self.group.rename_snapshot(&source.name, &own, &name),
+                None => Err(CliError::Unreadable {
+                    command: "snapshot create-now".to_owned(),
+                    reason: "it does not tell the snapshot's name".to_owned(),
+                }),
+            });
+            let Err(error) = named else { return Ok(()) };
+            let refusal = error.refusal();
+            if refusal.is_some_and(|refusal| refusal != Refusal::NotFound) {
+                return Err(self.failed(action, error));
+            }
+            // The answer was lost on its way, or was not understood: the note tells which it is.
+            let finished = self.finish_snapshot(&source.name, new);
+            if finished.map_err(|other| self.failed(action, other))? {
+                return Ok(());
+            }
+            if is_second || !error.is_lost_session() {
+                return Err(self.failed(action, error));
+            }
+            is_second = true;
         }
     }
 
@@ -101,14 +122,10 @@ impl EqualVolumes {
             pages: source.pages(),
             allocation: source.note.allocation,
         };
-        match self
-            .group
-            .clone_of(source.object(), &name, &note.to_text(&name))
-        {
-            Ok(()) => Ok(()),
-            Err(error) if error.refusal().is_none() && self.look(new)?.is_some() => Ok(()),
-            Err(error) => Err(self.failed(action, error)),
-        }
+        let text = note.to_text(&name);
+        self.carry_out(action, new, || {
+            self.group.clone_of(source.object(), &name, &text)
+        })
     }
 
     /// Zeros what was added to a thick volume and notes its new size.

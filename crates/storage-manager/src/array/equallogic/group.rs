@@ -59,6 +59,15 @@ pub struct Shelf {
     pub pool: Option<String>,
 }
 
+/// A volume as `volume show` lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedVolume {
+    /// Its name.
+    pub name: String,
+    /// How many snapshots it has, where that can be read.
+    pub snapshots: Option<u32>,
+}
+
 /// What a volume is made with.
 #[derive(Clone, Debug)]
 pub struct NewVolume<'a> {
@@ -191,9 +200,15 @@ impl Group {
         Ok(Some((bytes("TotalCapacity")?, bytes("FreeSpace")?)))
     }
 
-    /// The names of all volumes.
-    pub fn volume_names(&self) -> Result<Vec<String>, CliError> {
-        self.names("volume show")
+    /// All volumes.
+    pub fn volumes(&self) -> Result<Vec<ListedVolume>, CliError> {
+        let answer = self.ask("volume show")?;
+        let table = Table::of(&answer, 0);
+        let listed = table.rows().map(|row| ListedVolume {
+            name: row.first().to_owned(),
+            snapshots: row.get("Snapshots").and_then(|text| text.parse().ok()),
+        });
+        Ok(listed.filter(|listed| !listed.name.is_empty()).collect())
     }
 
     /// The names of all snapshots of a volume.

@@ -29,9 +29,10 @@ mod volumes;
 mod wish;
 mod zeros;
 
-pub use description::Allocation;
+pub use description::{Allocation, State, VdiNote};
 pub use error::{CliError, Refusal};
-pub use group::{Group, Pool};
+pub use group::{Group, Object, Pool};
+pub use screen::Answer;
 pub use sessions::{Command, Dial, Sessions, Shell};
 pub use sr_volume::SrVolume;
 pub use ssh::SshDial;

@@ -88,7 +88,7 @@ impl SrVolume {
     /// Every SR on a group; those whose Description is not ours are left out.
     pub fn all(group: &Group) -> Result<Vec<Self>, CliError> {
         let mut all = Vec::new();
-        for name in group.volume_names()? {
+        for name in group.volumes()?.into_iter().map(|listed| listed.name) {
             let Some(Named::Management(sr)) = names::parse(&name) else {
                 continue;
             };

@@ -111,10 +111,15 @@ impl VolumeArray for EqualVolumes {
         _hints: &SnapshotHints,
     ) -> Result<ArrayVolume, ArrayError> {
         let _claim = self.claim(new)?;
-        if let Some(made) = self.look(new)?.filter(Found::is_visible) {
+        let found = self.need(source)?;
+        let made = match kind {
+            SnapshotKind::Snapshot => self.snapshot_of(found.family(), new)?,
+            SnapshotKind::Clone => self.volume_of(new)?,
+        };
+        if let Some(made) = made.filter(Found::is_visible) {
+            lock(&self.bases).extend(made.base.clone().map(|base| (new, base)));
             return Ok(made.volume());
         }
-        let found = self.need(source)?;
         match kind {
             SnapshotKind::Snapshot if found.base.is_some() => {
                 let detail = format!(
@@ -125,7 +130,12 @@ impl VolumeArray for EqualVolumes {
             SnapshotKind::Snapshot => self.take_snapshot(&found, new)?,
             SnapshotKind::Clone => self.make_clone(&found, new)?,
         }
-        Ok(self.need(new)?.volume())
+        let made = self.need(new)?;
+        if made.base.is_none() && made.shelf.is_online {
+            let hidden = self.hide(&made, &self.options.initiator);
+            hidden.map_err(|error| self.failed("take a clone offline", error))?;
+        }
+        Ok(made.volume())
     }
 
     fn revert(&self, _vdi: Uuid, snapshot: Uuid) -> Result<ArrayVolume, ArrayError> {

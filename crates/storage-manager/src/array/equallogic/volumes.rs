@@ -10,7 +10,7 @@
 //!
 //! What a crash leaves in each gap is told by names and Descriptions, and `leftovers` finishes or removes it: a volume that is new,
 //! a snapshot with a name of the group and a note of ours, a volume larger than its PAGES, a deleted volume without snapshots. What has no
-//! note of ours is never changed. Test: `tests/equal_crash.rs`.
+//! note of ours is never changed. Test: `tests/equal/crash.rs`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::claims::{Claim, Claims};
 use super::description::{Allocation, State, VdiNote};
-use super::error::{CliError, Refusal};
+use super::error::{CliError, Refusal, absent};
 use super::group::{Group, Object, Shelf};
 use super::names::{self, Named};
 use super::size::PAGE;
@@ -156,7 +156,7 @@ impl EqualVolumes {
     /// Looks at all volumes of the SR and their snapshots.
     pub(super) fn survey(&self) -> Result<Survey, CliError> {
         let mut survey = Survey::default();
-        for name in self.group.volume_names()? {
+        for name in self.group.volumes()?.into_iter().map(|listed| listed.name) {
             if names::parse(&name) != Some(Named::Vdi(self.options.sr)) {
                 continue;
             }
@@ -169,7 +169,7 @@ impl EqualVolumes {
             if snapshots == 0 {
                 continue;
             }
-            let Some(own) = super::error::absent(self.group.snapshot_names(&name))? else {
+            let Some(own) = absent(self.group.snapshot_names(&name))? else {
                 continue;
             };
             for snapshot in own {
@@ -221,43 +221,55 @@ impl EqualVolumes {
 
     /// Looks for a VDI, also one that is deleted or new.
     pub(super) fn look(&self, vdi: Uuid) -> Result<Option<Found>, ArrayError> {
-        let action = "look for a volume";
-        let name = names::volume(self.options.sr, vdi);
         let base = lock(&self.bases).get(&vdi).cloned();
-        if let Some(base) = base {
-            let shown = self.group.show(Object::Snapshot(&base, &name));
-            if let Some(shelf) = shown.map_err(|error| self.failed(action, error))? {
-                return self.identified(vdi, name, Some(base), shelf);
-            }
+        if let Some(base) = base
+            && let Some(found) = self.snapshot_of(&base, vdi)?
+        {
+            return Ok(Some(found));
         }
-        let shown = self.group.show(Object::Volume(&name));
-        if let Some(shelf) = shown.map_err(|error| self.failed(action, error))? {
-            return self.identified(vdi, name, None, shelf);
+        if let Some(found) = self.volume_of(vdi)? {
+            return Ok(Some(found));
         }
-        let Some(base) = self
-            .base_of(&name)
-            .map_err(|error| self.failed(action, error))?
-        else {
+        let name = names::volume(self.options.sr, vdi);
+        let base = self.base_of(&name);
+        let Some(base) = base.map_err(|error| self.failed("look for a snapshot", error))? else {
             lock(&self.bases).remove(&vdi);
             return Ok(None);
         };
         lock(&self.bases).insert(vdi, base.clone());
-        let shown = self.group.show(Object::Snapshot(&base, &name));
-        match shown.map_err(|error| self.failed(action, error))? {
-            Some(shelf) => self.identified(vdi, name, Some(base), shelf),
+        self.snapshot_of(&base, vdi)
+    }
+
+    /// The volume of a VDI.
+    pub(super) fn volume_of(&self, vdi: Uuid) -> Result<Option<Found>, ArrayError> {
+        let name = names::volume(self.options.sr, vdi);
+        let shown = self.group.show(Object::Volume(&name));
+        match shown.map_err(|error| self.failed("look for a volume", error))? {
+            Some(shelf) => self.identified(vdi, name, None, shelf),
+            None => Ok(None),
+        }
+    }
+
+    /// The snapshot of a volume that a VDI is.
+    pub(super) fn snapshot_of(&self, base: &str, vdi: Uuid) -> Result<Option<Found>, ArrayError> {
+        let name = names::volume(self.options.sr, vdi);
+        let shown = self.group.show(Object::Snapshot(base, &name));
+        match shown.map_err(|error| self.failed("look for a snapshot", error))? {
+            Some(shelf) => self.identified(vdi, name, Some(base.to_owned()), shelf),
             None => Ok(None),
         }
     }
 
     /// The volume of ours that has a snapshot of a name.
     fn base_of(&self, snapshot: &str) -> Result<Option<String>, CliError> {
-        for name in self.group.volume_names()? {
-            if names::parse(&name) != Some(Named::Vdi(self.options.sr)) {
+        for listed in self.group.volumes()? {
+            let is_ours = names::parse(&listed.name) == Some(Named::Vdi(self.options.sr));
+            if !is_ours || listed.snapshots == Some(0) {
                 continue;
             }
-            let own = super::error::absent(self.group.snapshot_names(&name))?.unwrap_or_default();
+            let own = absent(self.group.snapshot_names(&listed.name))?.unwrap_or_default();
             if own.iter().any(|own| own == snapshot) {
-                return Ok(Some(name));
+                return Ok(Some(listed.name));
             }
         }
         Ok(None)
@@ -309,9 +321,9 @@ impl EqualVolumes {
     /// Deletes a volume or snapshot.
     pub(super) fn remove(&self, found: &Found) -> Result<(), CliError> {
         if found.shelf.is_online {
-            super::error::absent(self.group.set_online(found.object(), false))?;
+            absent(self.group.set_online(found.object(), false))?;
         }
-        super::error::absent(self.group.delete(found.object())).map(drop)
+        absent(self.group.delete(found.object())).map(drop)
     }
 
     /// Deletes a deleted volume that has no snapshots any more.
