@@ -3,7 +3,7 @@
 //! `http` carries one exchange, `client` is the REST interface with its jobs, `json` and `error` read its answers; `layout` and
 //! `space` are pure: names, comments, sizes. `filer` is what an SR needs to know of the cluster, `flexvols`, `luns`, `snapshots`
 //! and `access` are one kind of object each, `sr_volumes` puts an SR on the filer and takes it away, and `volumes` is the
-//! [`VolumeArray`](super::VolumeArray).
+//! [`VolumeArray`](super::VolumeArray), with `placement` (which FlexVol, how large) and `branches` (snapshots, clones) beside it.
 //!
 //! ```text
 //! SR        FlexVols n-1 ... 1, then 0: the first one is the commit; delete: 0 first
@@ -15,6 +15,7 @@
 //! ```
 
 mod access;
+mod branches;
 mod client;
 mod error;
 mod filer;
@@ -23,6 +24,7 @@ mod http;
 mod json;
 mod layout;
 mod luns;
+mod placement;
 mod snapshots;
 mod space;
 mod sr_volumes;

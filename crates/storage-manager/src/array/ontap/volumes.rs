@@ -7,15 +7,10 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::access::LunMap;
-use super::error::RestError;
 use super::filer::{Filer, IscsiTarget};
 use super::flexvols::FlexVol;
-use super::layout::{
-    SrMark, VdiMark, flexvol_name, hint_digest, igroup_name, lun_in_snapshot, parse_flexvol,
-    snapshot_name,
-};
-use super::luns::{Content as LunContent, FilerLun, NewLun};
-use super::space::{Content, SAME_SIZE, even_order};
+use super::layout::{SrMark, VdiMark, flexvol_name, igroup_name, parse_flexvol, snapshot_name};
+use super::luns::FilerLun;
 use crate::array::{ArrayError, ArrayListing, ArrayVolume, Exposure, Fault, VolumeArray};
 use crate::medium::iscsi::Credentials;
 use crate::sr::{
@@ -24,19 +19,13 @@ use crate::sr::{
 };
 
 /// Sizes of VDIs are multiples of this.
-const SIZE_UNIT: u64 = 1 << 20;
+pub(super) const SIZE_UNIT: u64 = 1 << 20;
 
 /// The largest VDI: the largest LUN of any filer. Smaller limits are told by the filer itself.
 const MOST_SIZE: u64 = 128 << 40;
 
 /// How long what is known of the target is used again.
 const TARGET_AGE: Duration = Duration::from_secs(60);
-
-/// How often old snapshots of FlexVols are looked for.
-const COLLECT_PERIOD: Duration = Duration::from_secs(600);
-
-/// Key in the `sm_config` of `VDI.create`.
-const VMHINT: &str = "vmhint";
 
 /// How an SR is used.
 #[derive(Clone, Debug)]
@@ -52,16 +41,16 @@ pub struct VolumesOptions {
 /// The volumes of an SR.
 #[derive(Debug)]
 pub struct OntapVolumes {
-    filer: Filer,
-    sr: Uuid,
-    mark: SrMark,
-    options: VolumesOptions,
+    pub(super) filer: Filer,
+    pub(super) sr: Uuid,
+    pub(super) mark: SrMark,
+    pub(super) options: VolumesOptions,
     /// The igroup of this storage manager.
     igroup: String,
     /// Held while a FlexVol is chosen, sized and filled, so that two do not count on the same room.
-    placing: Mutex<()>,
+    pub(super) placing: Mutex<()>,
     target: Mutex<Option<(Instant, IscsiTarget)>>,
-    collected: Mutex<Option<Instant>>,
+    pub(super) collected: Mutex<Option<Instant>>,
     /// What the last scan found wrong.
     trouble: Mutex<Option<String>>,
 }
@@ -150,12 +139,12 @@ impl OntapVolumes {
         Ok(found)
     }
 
-    fn flexvols(&self) -> Result<Vec<FlexVol>, ArrayError> {
+    pub(super) fn flexvols(&self) -> Result<Vec<FlexVol>, ArrayError> {
         let found = self.filer.flexvols(self.sr);
         found.map_err(self.filer.failed("list the FlexVols of the SR"))
     }
 
-    fn luns(&self) -> Result<Vec<FilerLun>, ArrayError> {
+    pub(super) fn luns(&self) -> Result<Vec<FilerLun>, ArrayError> {
         let found = self.filer.luns(self.sr);
         found.map_err(self.filer.failed("list the LUNs of the SR"))
     }
@@ -199,239 +188,6 @@ impl OntapVolumes {
                 source: trouble.into(),
             }),
         }
-    }
-
-    /// What lies in each FlexVol, by its number.
-    fn contents(&self, luns: &[FilerLun]) -> Vec<Content> {
-        let mut contents = vec![Content::default(); self.mark.flexvols as usize];
-        for lun in luns {
-            let index = parse_flexvol(&lun.flexvol).map(|(_, index)| index as usize);
-            if let Some(content) = index.and_then(|index| contents.get_mut(index)) {
-                *content = content.and(lun.size, lun.mark.is_snapshot);
-            }
-        }
-        contents
-    }
-
-    fn needed(&self, content: Content) -> u64 {
-        content.needed(self.options.multiplier)
-    }
-
-    /// Grows a FlexVol for what is to come into it, or gives it just the size that it needs where that is enforced.
-    fn fit(&self, flexvol: &FlexVol, content: Content) -> Result<(), RestError> {
-        let needed = self.needed(content);
-        let is_other = flexvol.size.abs_diff(needed) >= SAME_SIZE;
-        if flexvol.size < needed || (self.options.enforces_allocation && is_other) {
-            self.filer.resize_flexvol(flexvol, needed)?;
-        }
-        Ok(())
-    }
-
-    /// Gives back what a FlexVol does not need any more, unless the administrator has given it another size.
-    fn shrink(&self, flexvol: &str, before: Content, after: Content) {
-        let flexvols = self.filer.flexvols(self.sr).unwrap_or_default();
-        let Some(flexvol) = flexvols.iter().find(|it| it.name == flexvol) else {
-            return;
-        };
-        let is_ours = flexvol.size.abs_diff(self.needed(before)) < SAME_SIZE;
-        let needed = self.needed(after);
-        if !(is_ours || self.options.enforces_allocation) || flexvol.size <= needed + SAME_SIZE {
-            return;
-        }
-        if let Err(error) = self.filer.resize_flexvol(flexvol, needed) {
-            let error = error.chain_text();
-            tracing::info!(
-                flexvol = flexvol.name,
-                error,
-                "a FlexVol keeps space that it does not need"
-            );
-        }
-    }
-
-    /// The FlexVols that a new LUN may go to, in the order in which they are tried.
-    fn candidates(
-        &self,
-        new: &NewVdi,
-        luns: &[FilerLun],
-        contents: &[Content],
-    ) -> (Vec<usize>, Option<String>) {
-        let Some(vmhint) = new.sm_config.get(VMHINT).filter(|hint| !hint.is_empty()) else {
-            return (even_order(contents), None);
-        };
-        let numbered = vmhint.parse::<usize>().ok();
-        if let Some(index) = numbered.filter(|index| *index < contents.len()) {
-            return (vec![index], None);
-        }
-        let digest = hint_digest(vmhint);
-        let mut with_hint = luns
-            .iter()
-            .filter(|lun| lun.mark.hint.as_ref() == Some(&digest));
-        let index = with_hint.find_map(|lun| parse_flexvol(&lun.flexvol));
-        match index {
-            Some((_, index)) => (vec![index as usize], Some(digest)),
-            None => (even_order(contents), Some(digest)),
-        }
-    }
-
-    /// Makes a LUN of zeros in the first FlexVol that has room.
-    fn place(&self, new: &NewVdi, size: u64) -> Result<FilerLun, ArrayError> {
-        let _placing = lock(&self.placing);
-        let flexvols = self.flexvols()?;
-        let luns = self.luns()?;
-        if let Some(there) = luns.iter().find(|lun| lun.vdi == new.uuid) {
-            return Ok(there.clone());
-        }
-        let contents = self.contents(&luns);
-        let (candidates, hint) = self.candidates(new, &luns, &contents);
-        let mark = VdiMark {
-            hint,
-            ..VdiMark::default()
-        };
-        let mut failure = None;
-        for index in candidates {
-            let of_index = |it: &&FlexVol| it.index as usize == index && it.is_online;
-            let Some(flexvol) = flexvols.iter().find(of_index) else {
-                continue;
-            };
-            let (before, after) = (contents[index], contents[index].and(size, false));
-            let made = self.fit(flexvol, after).and_then(|()| {
-                let lun = NewLun {
-                    flexvol: &flexvol.name,
-                    vdi: new.uuid,
-                    is_reserved: flexvol.is_guaranteed,
-                    mark: &mark,
-                    content: LunContent::Zeros(size),
-                };
-                self.filer.create_lun(self.sr, &lun)
-            });
-            match made {
-                Ok(lun) => return Ok(lun),
-                Err(error) => {
-                    let is_no_space = error.is_no_space();
-                    self.shrink(&flexvol.name, after, before);
-                    failure = Some(error);
-                    if !is_no_space {
-                        break;
-                    }
-                }
-            }
-        }
-        let action = "make a LUN";
-        Err(match failure {
-            Some(error) if error.code() == "5374125" => ArrayError::Size {
-                asked: size,
-                least: SIZE_UNIT,
-                most: size - 1,
-            },
-            Some(error) => error.of(&self.filer.name(), action),
-            None => ArrayError::NoSpace {
-                array: self.filer.name(),
-                action,
-                detail: "no FlexVol of the SR is online".to_owned(),
-            },
-        })
-    }
-
-    /// Makes the clone of a LUN, of what a snapshot of its FlexVol has if there is to be one.
-    fn branch(
-        &self,
-        source: &FilerLun,
-        flexvol: &FlexVol,
-        new: Uuid,
-        kind: SnapshotKind,
-        snapshot: Option<&str>,
-    ) -> Result<FilerLun, RestError> {
-        let mark = VdiMark {
-            hint: source.mark.hint.clone(),
-            is_snapshot: kind == SnapshotKind::Snapshot,
-            labels: None,
-        };
-        let live = source.path();
-        let in_snapshot = snapshot.map(|name| lun_in_snapshot(&source.flexvol, name, source.vdi));
-        let clone = |path: &str| {
-            let lun = NewLun {
-                flexvol: &source.flexvol,
-                vdi: new,
-                is_reserved: flexvol.is_guaranteed && kind == SnapshotKind::Clone,
-                mark: &mark,
-                content: LunContent::CloneOf(path),
-            };
-            self.filer.create_lun(self.sr, &lun)
-        };
-        let made = match &in_snapshot {
-            None => clone(&live)?,
-            Some(path) => match clone(path) {
-                // Younger than the snapshot: it has no time but now.
-                Err(error) if error.is_missing() => {
-                    tracing::info!(vdi.uuid = %source.vdi, "a VDI is younger than the snapshot that its epochhint stands for, and is snapshotted as it is now");
-                    clone(&live)?
-                }
-                made => made?,
-            },
-        };
-        if made.mark != mark {
-            // A clone may have taken over what its source says.
-            self.filer.comment_lun(&made, &mark)?;
-        }
-        Ok(FilerLun { mark, ..made })
-    }
-
-    fn ensure_snapshot(&self, flexvol: &FlexVol, name: &str) -> Result<(), RestError> {
-        match self.filer.ensure_snapshot(flexvol, name) {
-            Err(error) if error.is_snapshot_limit() => {
-                self.filer.collect_snapshots(flexvol, true)?;
-                self.filer.ensure_snapshot(flexvol, name)
-            }
-            ended => ended,
-        }
-    }
-
-    /// Deletes snapshots of FlexVols that nobody comes for any more, now and then.
-    fn collect(&self, flexvols: &[FlexVol]) {
-        {
-            let mut collected = lock(&self.collected);
-            if collected.is_some_and(|at| at.elapsed() < COLLECT_PERIOD) {
-                return;
-            }
-            *collected = Some(Instant::now());
-        }
-        for flexvol in flexvols {
-            if let Err(error) = self.filer.collect_snapshots(flexvol, false) {
-                let error = error.chain_text();
-                tracing::info!(
-                    flexvol = flexvol.name,
-                    error,
-                    "snapshots that nobody needs could not be looked for"
-                );
-            }
-        }
-    }
-
-    /// What the SR uses, and what it could use besides: the aggregate's free space, and what its FlexVols have in reserve.
-    fn space_of(&self, flexvols: &[FlexVol], contents: &[Content]) -> Result<SrSpace, ArrayError> {
-        let (mut used, mut spare) = (0_u64, 0_u64);
-        for flexvol in flexvols {
-            let content = contents.get(flexvol.index as usize).copied();
-            let needed = self.needed(content.unwrap_or_default());
-            if flexvol.is_guaranteed {
-                let taken = needed.max(flexvol.used).min(flexvol.size);
-                used = used.saturating_add(taken);
-                spare = spare.saturating_add(flexvol.size - taken);
-            } else {
-                used = used.saturating_add(flexvol.used);
-            }
-        }
-        let aggregates = self.filer.aggregates();
-        let aggregates =
-            aggregates.map_err(self.filer.failed("ask for the space of the aggregate"))?;
-        let own = aggregates
-            .iter()
-            .find(|it| it.name.eq_ignore_ascii_case(&self.mark.aggregate));
-        let free = own.map_or(0, |own| own.available);
-        Ok(SrSpace {
-            physical_size: used.saturating_add(spare).saturating_add(free),
-            physical_utilisation: used,
-        })
     }
 }
 
@@ -807,6 +563,6 @@ fn scsi_id(serial: &str) -> String {
     format!("3600a0980{hex}")
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
