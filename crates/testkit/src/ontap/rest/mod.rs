@@ -4,6 +4,7 @@ mod body;
 mod call;
 mod iscsi;
 mod luns;
+mod pattern;
 mod query;
 mod router;
 mod san;

@@ -215,48 +215,7 @@ pub fn maps(call: &mut Call<'_>, rest: &[&str]) -> Answered {
                     _ => error,
                 })
         }
-        ("POST", []) => {
-            call.body
-                .expect(&["svm", "lun", "igroup", "logical_unit_number"])?;
-            let svm = call.required_svm()?;
-            let missing = |code, text: &str| ApiError::bad(code, text);
-            let lun = match (call.body.uuid("lun.uuid")?, call.body.text("lun.name")) {
-                (Some(uuid), _) => uuid,
-                (None, Some(path)) => call.cluster.lun_at(&svm, &path)?.uuid,
-                (None, None) => {
-                    return Err(missing(
-                        5_374_901,
-                        "No LUN was specified: lun.name or lun.uuid is required.",
-                    ));
-                }
-            };
-            let igroup = match (
-                call.body.uuid("igroup.uuid")?,
-                call.body.text("igroup.name"),
-            ) {
-                (Some(uuid), _) => uuid,
-                (None, Some(name)) => {
-                    call.cluster
-                        .igroup_named(&svm, &name)
-                        .map_err(no_igroup)?
-                        .uuid
-                }
-                (None, None) => {
-                    return Err(missing(
-                        5_374_902,
-                        "No initiator group was specified: igroup.name or igroup.uuid is required.",
-                    ));
-                }
-            };
-            let number = call.body.small("logical_unit_number")?;
-            let number = number.map(|number| u16::try_from(number).unwrap_or(u16::MAX));
-            let new = call.cluster.map_lun(lun, igroup, number)?;
-            let record = map(call.cluster, &new);
-            Ok(call.made(
-                Some(format!("protocols/san/lun-maps/{lun}/{igroup}")),
-                Some(record),
-            ))
-        }
+        ("POST", []) => create_map(call),
         ("DELETE", [lun, igroup]) => {
             call.cluster.unmap_lun(id_in(lun)?, id_in(igroup)?)?;
             Ok(call.made(None, None))
@@ -274,6 +233,49 @@ pub fn maps(call: &mut Call<'_>, rest: &[&str]) -> Answered {
         }
         _ => call.refuse_method(),
     }
+}
+
+fn create_map(call: &mut Call<'_>) -> Answered {
+    call.body
+        .expect(&["svm", "lun", "igroup", "logical_unit_number"])?;
+    let svm = call.required_svm()?;
+    let missing = |code, text: &str| ApiError::bad(code, text);
+    let lun = match (call.body.uuid("lun.uuid")?, call.body.text("lun.name")) {
+        (Some(uuid), _) => uuid,
+        (None, Some(path)) => call.cluster.lun_at(&svm, &path)?.uuid,
+        (None, None) => {
+            return Err(missing(
+                5_374_901,
+                "No LUN was specified: lun.name or lun.uuid is required.",
+            ));
+        }
+    };
+    let igroup = match (
+        call.body.uuid("igroup.uuid")?,
+        call.body.text("igroup.name"),
+    ) {
+        (Some(uuid), _) => uuid,
+        (None, Some(name)) => {
+            call.cluster
+                .igroup_named(&svm, &name)
+                .map_err(no_igroup)?
+                .uuid
+        }
+        (None, None) => {
+            return Err(missing(
+                5_374_902,
+                "No initiator group was specified: igroup.name or igroup.uuid is required.",
+            ));
+        }
+    };
+    let number = call.body.small("logical_unit_number")?;
+    let number = number.map(|number| u16::try_from(number).unwrap_or(u16::MAX));
+    let new = call.cluster.map_lun(lun, igroup, number)?;
+    let record = map(call.cluster, &new);
+    Ok(call.made(
+        Some(format!("protocols/san/lun-maps/{lun}/{igroup}")),
+        Some(record),
+    ))
 }
 
 fn no_igroup(error: ApiError) -> ApiError {

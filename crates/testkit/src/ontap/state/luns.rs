@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::cluster::{Cluster, DataId, Effect};
 use super::error::ApiError;
-use super::snapshots::SnapshotLun;
 
 /// The least that a LUN may have.
 const LEAST_LUN: u64 = 4096;
@@ -106,13 +105,6 @@ pub enum CloneSource {
     Path(String),
     /// An id.
     Uuid(Uuid),
-}
-
-/// What a clone gets from its source.
-struct Source {
-    volume: Uuid,
-    lun: SnapshotLun,
-    snapshot: Option<Uuid>,
 }
 
 impl Cluster {
@@ -284,44 +276,7 @@ impl Cluster {
         Ok(lun)
     }
 
-    fn cloned(
-        &mut self,
-        svm: &str,
-        volume: Uuid,
-        asked: &LunRequest,
-        source: &CloneSource,
-    ) -> Result<Lun, ApiError> {
-        if !self.licences.flexclone {
-            let text = "Clone operation failed: the FlexClone license is not installed.";
-            return Err(ApiError::failed(13_565_952, text));
-        }
-        let forbidden = [
-            ("space.size", asked.size.is_some()),
-            ("os_type", asked.os_type.is_some()),
-            ("attributes", asked.attributes.is_some()),
-        ];
-        if let Some((field, _)) = forbidden.into_iter().find(|(_, is_set)| *is_set) {
-            let text =
-                format!("The property \"{field}\" cannot be specified when creating a LUN clone.");
-            return Err(ApiError::bad(5_374_883, text).at(field));
-        }
-        let from = self.source(svm, volume, source)?;
-        let data = self.new_data();
-        let mut lun = self.blank(volume, data);
-        lun.size = from.lun.size;
-        lun.os_type = from.lun.os_type;
-        lun.comment = from.lun.comment;
-        lun.attributes = from.lun.attributes;
-        lun.reserve = from.lun.reserve;
-        lun.shared = self.allocated(from.lun.data);
-        lun.backing_snapshot = from.snapshot;
-        set_properties(&mut lun, asked)?;
-        let (from, to) = (from.lun.data, data);
-        self.effects.push(Effect::Copy { from, to });
-        Ok(lun)
-    }
-
-    fn blank(&mut self, volume: Uuid, data: DataId) -> Lun {
+    pub(super) fn blank(&mut self, volume: Uuid, data: DataId) -> Lun {
         Lun {
             uuid: Uuid::new_v4(),
             svm: String::new(),
@@ -341,42 +296,6 @@ impl Cluster {
             backing_snapshot: None,
             policy: None,
         }
-    }
-
-    fn source(&self, svm: &str, volume: Uuid, source: &CloneSource) -> Result<Source, ApiError> {
-        let found = match source {
-            CloneSource::Uuid(uuid) => Source::of(self.lun(*uuid)?),
-            CloneSource::Path(path) => match path.split_once("/.snapshot/") {
-                None => Source::of(self.lun_at(svm, path)?),
-                Some((volume, rest)) => self.source_in_snapshot(svm, path, volume, rest)?,
-            },
-        };
-        if found.volume != volume {
-            let text = "The LUN clone and its source must be in the same volume.";
-            return Err(ApiError::bad(5_374_861, text).at("clone.source"));
-        }
-        Ok(found)
-    }
-
-    fn source_in_snapshot(
-        &self,
-        svm: &str,
-        path: &str,
-        volume: &str,
-        rest: &str,
-    ) -> Result<Source, ApiError> {
-        let volume = volume.strip_prefix("/vol/").ok_or_else(|| no_lun(path))?;
-        let volume = self.volume_named(svm, volume)?.uuid;
-        let (snapshot, lun) = rest.split_once('/').ok_or_else(|| no_lun(path))?;
-        let snapshot = self
-            .snapshot_named(volume, snapshot)
-            .ok_or_else(|| no_lun(path))?;
-        let lun = snapshot.luns.iter().find(|one| one.name == lun);
-        Ok(Source {
-            volume,
-            lun: lun.ok_or_else(|| no_lun(path))?.clone(),
-            snapshot: Some(snapshot.uuid),
-        })
     }
 
     /// The FlexVol of a path, which must be able to hold LUNs, and the rest of it.
@@ -439,17 +358,7 @@ impl Cluster {
     }
 }
 
-impl Source {
-    fn of(lun: &Lun) -> Self {
-        Source {
-            volume: lun.volume,
-            lun: SnapshotLun::of(lun, lun.data),
-            snapshot: None,
-        }
-    }
-}
-
-fn set_properties(lun: &mut Lun, asked: &LunRequest) -> Result<(), ApiError> {
+pub(super) fn set_properties(lun: &mut Lun, asked: &LunRequest) -> Result<(), ApiError> {
     if let Some(comment) = &asked.comment {
         if comment.len() > LONGEST_COMMENT {
             let text = format!("The comment is longer than {LONGEST_COMMENT} characters.");
@@ -479,7 +388,7 @@ pub fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), Api
     Ok(())
 }
 
-fn no_lun(which: &str) -> ApiError {
+pub(super) fn no_lun(which: &str) -> ApiError {
     ApiError::missing(
         5_374_875,
         format!("The specified LUN was not found: {which}."),

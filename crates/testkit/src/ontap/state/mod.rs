@@ -1,6 +1,7 @@
 //! What the array knows and how it changes: no sockets, no files, no threads.
 
 mod clock;
+mod clones;
 pub mod cluster;
 pub mod error;
 pub mod igroups;

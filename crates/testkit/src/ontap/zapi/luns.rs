@@ -74,6 +74,13 @@ pub fn answer(cluster: &mut Cluster, svm: &str, call: &Element) -> Answered {
             cluster.unmap_lun(uuid, igroup).map_err(number)?;
             Ok(vec![])
         }
+        _ => answer_of_others(cluster, svm, call),
+    }
+}
+
+/// The calls about groups, clones and snapshots.
+fn answer_of_others(cluster: &mut Cluster, svm: &str, call: &Element) -> Answered {
+    match call.name.as_str() {
         "lun-initiator-list-map-info" => Ok(seen(cluster, svm, required(call, "initiator")?)),
         "igroup-create" => create_igroup(cluster, svm, call),
         "igroup-add" => {
