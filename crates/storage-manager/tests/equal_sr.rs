@@ -190,6 +190,12 @@ fn what_a_group_refuses_has_its_number() {
         .description = before;
     assert_eq!(visible(&sr).len(), 3);
 
+    // A list without the management volume is not the whole: it makes no VDI go.
+    let management = format!("XenStorage{}", world::sr(1).simple());
+    let hidden = group.state().group.volumes.remove(&management).unwrap();
+    assert_eq!(number(sr.scan()), Some(174));
+    group.state().group.volumes.insert(management, hidden);
+
     // The group deletes a snapshot by itself.
     group
         .state()

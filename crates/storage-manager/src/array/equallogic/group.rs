@@ -107,7 +107,8 @@ impl Object<'_> {
         }
     }
 
-    fn name(&self) -> &str {
+    /// Its own name.
+    pub fn name(&self) -> &str {
         match self {
             Object::Volume(name) | Object::Snapshot(_, name) => name,
         }

@@ -4,7 +4,8 @@ use super::description::{State, VdiNote};
 use super::error::CliError;
 use super::group::Object;
 use super::names;
-use super::volumes::{EqualVolumes, Survey};
+use super::survey::Survey;
+use super::volumes::EqualVolumes;
 use crate::array::ArrayError;
 
 /// Most snapshots without a name of ours that are looked at again by each listing.

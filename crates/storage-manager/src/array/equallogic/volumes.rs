@@ -21,11 +21,10 @@ use super::claims::{Claim, Claims};
 use super::description::{Allocation, State, VdiNote};
 use super::error::{CliError, Refusal, absent};
 use super::group::{Group, Object, Shelf};
-use super::names::{self, Named};
+use super::names;
 use super::size::PAGE;
 use crate::array::{ArrayError, ArrayVolume, DataPath, Fault, VolumeArray};
 use crate::medium::iscsi::Credentials;
-use crate::sr::DamagedImage;
 
 /// What is told of an SR on a group.
 #[derive(Clone)]
@@ -126,15 +125,6 @@ impl Found {
     }
 }
 
-/// What there is of an SR.
-#[derive(Debug, Default)]
-pub(super) struct Survey {
-    pub found: Vec<Found>,
-    /// Snapshots of our volumes with other names, by the volume.
-    pub strangers: Vec<(String, String)>,
-    pub damaged: Vec<DamagedImage>,
-}
-
 impl EqualVolumes {
     /// Talks to a group about an SR that is on it.
     pub fn new(group: Group, options: EqualOptions, data: Arc<dyn DataPath>) -> Self {
@@ -153,59 +143,8 @@ impl EqualVolumes {
         Arc::clone(&self.data)
     }
 
-    /// Looks at all volumes of the SR and their snapshots.
-    pub(super) fn survey(&self) -> Result<Survey, CliError> {
-        let mut survey = Survey::default();
-        for name in self.group.volumes()?.into_iter().map(|listed| listed.name) {
-            if names::parse(&name) != Some(Named::Vdi(self.options.sr)) {
-                continue;
-            }
-            // One that went meanwhile is no part of the SR.
-            let Some(shelf) = self.group.show(Object::Volume(&name))? else {
-                continue;
-            };
-            let snapshots = shelf.snapshots;
-            self.add(&mut survey, name.clone(), None, shelf);
-            if snapshots == 0 {
-                continue;
-            }
-            let Some(own) = absent(self.group.snapshot_names(&name))? else {
-                continue;
-            };
-            for snapshot in own {
-                if names::parse(&snapshot) != Some(Named::Vdi(self.options.sr)) {
-                    survey.strangers.push((name.clone(), snapshot));
-                    continue;
-                }
-                let shown = self.group.show(Object::Snapshot(&name, &snapshot))?;
-                if let Some(shelf) = shown {
-                    self.add(&mut survey, snapshot, Some(name.clone()), shelf);
-                }
-            }
-        }
-        let snapshots = survey.found.iter();
-        let snapshots = snapshots.filter_map(|found| Some((found.note.uuid, found.base.clone()?)));
-        *lock(&self.bases) = snapshots.collect();
-        Ok(survey)
-    }
-
-    fn add(&self, survey: &mut Survey, name: String, base: Option<String>, shelf: Shelf) {
-        match self.note(&name, &shelf) {
-            Ok(note) => survey.found.push(Found {
-                name,
-                base,
-                note,
-                shelf,
-            }),
-            Err(reason) => survey.damaged.push(DamagedImage {
-                location: name,
-                reason,
-            }),
-        }
-    }
-
     /// The note of an object of ours.
-    fn note(&self, name: &str, shelf: &Shelf) -> Result<VdiNote, String> {
+    pub(super) fn note(&self, name: &str, shelf: &Shelf) -> Result<VdiNote, String> {
         let text = &shelf.description;
         let note = VdiNote::parse(text, name).map_err(|error| {
             format!(
@@ -258,21 +197,6 @@ impl EqualVolumes {
             Some(shelf) => self.identified(vdi, name, Some(base.to_owned()), shelf),
             None => Ok(None),
         }
-    }
-
-    /// The volume of ours that has a snapshot of a name.
-    fn base_of(&self, snapshot: &str) -> Result<Option<String>, CliError> {
-        for listed in self.group.volumes()? {
-            let is_ours = names::parse(&listed.name) == Some(Named::Vdi(self.options.sr));
-            if !is_ours || listed.snapshots == Some(0) {
-                continue;
-            }
-            let own = absent(self.group.snapshot_names(&listed.name))?.unwrap_or_default();
-            if own.iter().any(|own| own == snapshot) {
-                return Ok(Some(listed.name));
-            }
-        }
-        Ok(None)
     }
 
     fn identified(
