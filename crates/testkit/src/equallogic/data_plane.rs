@@ -9,7 +9,7 @@
 //! portal, where the array raises a unit attention; vendor, product and serial number are the array's, while the NAA name is istgt's own.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,10 +20,10 @@ use anyhow::{Context as _, Result, bail};
 use super::group::DataChange;
 use super::size::PAGE;
 use crate::iscsi_target::Keeper;
-use crate::{process, tool};
+use crate::{port, process, tool};
 
 /// How long an istgt may take to listen.
-const START_WAIT: Duration = Duration::from_secs(30);
+const START_WAIT: Duration = Duration::from_secs(120);
 /// Pause between two looks at whether it listens.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How often other ports are tried: somebody may take one between the choice and the start.
@@ -181,7 +181,7 @@ impl DataPlane {
         ));
         std::fs::create_dir_all(&home)?;
         for _ in 0..PORT_TRIES {
-            let (port, control) = (self.free_port()?, self.free_port()?);
+            let (port, control) = (port::free(), port::free());
             self.configure(target, &home, port, control)?;
             // One of an earlier server would be another process by now.
             let _ = std::fs::remove_file(home.join("pid"));
@@ -235,11 +235,6 @@ impl DataPlane {
         std::fs::write(home.join("auth"), auth)?;
         std::fs::write(home.join("conf"), configuration)?;
         Ok(())
-    }
-
-    fn free_port(&self) -> Result<u16> {
-        let listener = TcpListener::bind((self.address, 0)).context("find a free port")?;
-        Ok(listener.local_addr()?.port())
     }
 
     /// Established connections at a port, as the kernel lists them.
