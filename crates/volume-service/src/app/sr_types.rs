@@ -33,7 +33,7 @@ pub enum Creation {
 }
 
 /// What each key means. One name has one meaning in all types, but for `type` and `device`.
-const MEANINGS: [(&str, &str); 30] = [
+const MEANINGS: [(&str, &str); 35] = [
     ("location", "a directory of the storage host"),
     (
         "device",
@@ -66,7 +66,12 @@ const MEANINGS: [(&str, &str); 30] = [
     ("asis", "true to deduplicate"),
     ("usehttps", "true to manage the array by HTTPS"),
     ("storagepool", "the pool that holds the SR"),
-    ("snap-depletion", "delete-oldest or volume-offline"),
+    ("svm", "the SVM, where there are several"),
+    ("controlport", "port that the array is managed by"),
+    ("tls_verify", "false accepts any certificate"),
+    ("tls_fingerprint", "SHA-256 of the certificate"),
+    ("ca_certificate", "PEM file with who signed it"),
+    ("ssh_host_key", "fingerprint of the SSH key"),
 ];
 
 /// What a key means, where the table says so.
@@ -212,8 +217,14 @@ const SR_TYPES: [SrTypeFacts; 12] = [
             "asis",
             "chapuser",
             "chappassword",
+            "svm",
             "port",
+            "controlport",
             "usehttps",
+            "tls_verify",
+            "tls_fingerprint",
+            "ca_certificate",
+            "localIQN",
         ],
         is_shared: true,
         creation: Creation::Beside,
@@ -226,8 +237,10 @@ const SR_TYPES: [SrTypeFacts; 12] = [
             "allocation",
             "chapuser",
             "chappassword",
-            "snap-reserve-percentage",
-            "snap-depletion",
+            "port",
+            "controlport",
+            "ssh_host_key",
+            "localIQN",
         ],
         is_shared: true,
         creation: Creation::Beside,

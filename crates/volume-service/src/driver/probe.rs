@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 use xenapi::Failure;
-use xenapi::client::{Client, Error};
+use xenapi::client::{Client, Error, NewSr};
 use xenapi::probe::{Document, parse};
 use xenapi::reference::HostRef;
 
@@ -24,9 +24,6 @@ pub struct Probed {
 impl Probed {
     /// The SRs that are on the medium.
     pub fn srs(&self) -> Vec<Uuid> {
-        if self.asks_for.is_some() {
-            return Vec::new();
-        }
         let uuids = self.document.sr_uuids();
         let mut srs: Vec<Uuid> = uuids.filter_map(|uuid| uuid.parse().ok()).collect();
         srs.sort_unstable();
@@ -48,15 +45,76 @@ pub(super) async fn probe(
         .probe(host, device_config, &spec.sr_type, &sm_config)
         .await;
     match probed {
-        Ok(text) => Ok(Probed {
-            document: read(&text)?,
-            ..Probed::default()
-        }),
+        Ok(text) => {
+            let probed = Probed {
+                document: read(&text)?,
+                ..Probed::default()
+            };
+            choices(client, host, spec, device_config, probed).await
+        }
         Err(Error::Api { failure, method }) => match asked(&failure) {
             Some(probed) => Ok(probed),
             None => Err(translate("SR.probe", &Error::Api { failure, method })),
         },
         Err(error) => Err(translate("SR.probe", &error)),
+    }
+}
+
+/// The parameter that only the making of an SR asks for, by SR type.
+///
+/// # Source
+/// XenCenter's dialogue with these types: `SR.probe` tells SRs only, and `SR.create` without the parameter what it may be.
+const ASKED_BY_CREATE: [(&str, &str); 2] = [("netapp", "aggregate"), ("equal", "storagepool")];
+
+/// Adds to what was found what an SR could be made in. `SR.create` is called for that, as it is meant to be, without the parameter
+/// that it cannot do without.
+async fn choices(
+    client: &Client,
+    host: &HostRef,
+    spec: &SrSpec,
+    device_config: &std::collections::BTreeMap<String, String>,
+    mut probed: Probed,
+) -> Result<Probed, PoolError> {
+    let asked_for = ASKED_BY_CREATE.iter().find(|(sr_type, key)| {
+        spec.sr_type.eq_ignore_ascii_case(sr_type) && !device_config.contains_key(*key)
+    });
+    if asked_for.is_none() {
+        return Ok(probed);
+    }
+    let new = NewSr {
+        host: host.clone(),
+        device_config: device_config.clone(),
+        physical_size: 0,
+        name_label: spec.name_label.clone(),
+        name_description: spec.name_description.clone(),
+        kind: spec.sr_type.clone(),
+        content_type: String::new(),
+        shared: spec.is_shared,
+        sm_config: Default::default(),
+    };
+    let error = match client.sr().create(&new).await {
+        Ok(made) => {
+            let text = format!("an SR ({made}) was made by a question; destroy it in the pool");
+            return Err(PoolError::new("SR.create", Trouble::Refused, text));
+        }
+        Err(error) => error,
+    };
+    match &error {
+        Error::Api { failure, .. } if let Some(choice) = asked(failure) => {
+            probed.asks_for = choice.asks_for;
+            probed.words = choice.words;
+            probed.document.found.extend(choice.document.found);
+            Ok(probed)
+        }
+        // What is on the medium is worth telling without.
+        _ => {
+            let error = translate("SR.create", &error);
+            tracing::warn!(
+                "ask what an SR of type {} can be made in: {error}",
+                spec.sr_type
+            );
+            Ok(probed)
+        }
     }
 }
 

@@ -19,6 +19,12 @@ const DESTROYS: &str = "WARNING: Creating a backend will destroy all data on it!
 /// What is said of types whose SRs are the LUNs that are there.
 const WRITES_NOTHING: &str = "WARNING: Creating this backend writes nothing, but its LUNs become volumes, and the LUN of a volume that is deleted is made zeros. Give it LUNs that nobody else uses.";
 
+/// What documents call an SR.
+const SR: &str = "SR";
+
+/// Facts that are sizes in bytes.
+const SIZES: [&str; 3] = ["size", "capacity", "freespace"];
+
 /// Writes what was found: a table for each kind of thing.
 pub(super) fn show(sr_type: &str, probed: &Probed, format: Format) {
     if format == Format::Json {
@@ -35,18 +41,21 @@ pub(super) fn show(sr_type: &str, probed: &Probed, format: Format) {
             if !probed.words.is_empty() {
                 ui::talk(format!("note: {}", probed.words));
             }
-            if probed.document.found.is_empty() {
+            if probed.document.found.iter().all(|found| found.kind == SR) {
                 ui::talk(format!("note: nothing is there that {key} could name"));
             } else {
                 ui::talk(format!("hint: choose one, and say {key}= with its value"));
             }
         }
-        None => match probed.srs().as_slice() {
-            [] => ui::talk("note: there is no SR; backend_add makes one"),
-            [first, ..] => ui::talk(format!(
-                "hint: `nova-manage sm backend_add FLAVOR {sr_type} ... sr_uuid={first}` takes it over with what it holds"
-            )),
-        },
+        None if probed.srs().is_empty() => {
+            ui::talk("note: there is no SR; backend_add makes one");
+        }
+        None => {}
+    }
+    if let Some(first) = probed.srs().first() {
+        ui::talk(format!(
+            "hint: `nova-manage sm backend_add FLAVOR {sr_type} ... sr_uuid={first}` takes it over with what it holds"
+        ));
     }
 }
 
@@ -108,7 +117,7 @@ fn tables(probed: &Probed) -> Vec<Table> {
 
 fn shown(name: &str, text: &str) -> String {
     match text.parse() {
-        Ok(size) if name.eq_ignore_ascii_case("size") => ui::bytes(size),
+        Ok(size) if SIZES.iter().any(|it| name.eq_ignore_ascii_case(it)) => ui::bytes(size),
         _ => text.to_owned(),
     }
 }
