@@ -70,6 +70,8 @@ pub struct Exposure {
     pub serial: Option<String>,
     /// Who we are, if the target wants to know.
     pub credentials: Option<Credentials>,
+    /// Bytes that consumers may see, where the LUN may have more: those behind may be what others left there.
+    pub limit: Option<u64>,
 }
 
 /// The control plane of an array, for one SR.

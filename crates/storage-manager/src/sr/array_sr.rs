@@ -10,6 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use nbd::{BlockStatus, Export, Extent};
@@ -64,6 +65,8 @@ struct Volumes {
 #[derive(Debug, Default)]
 struct Known {
     is_listed: bool,
+    /// True when there are damaged volumes of which the array does not tell whose they are.
+    has_nameless: bool,
     vdis: HashSet<Uuid>,
 }
 
@@ -163,15 +166,15 @@ impl Volumes {
         let whole = listing.volumes.iter().map(|volume| volume.vdi);
         known.vdis.extend(whole);
         let damaged = listing.damaged.iter();
-        known
-            .vdis
-            .extend(damaged.filter_map(|it| Uuid::parse_str(&it.location).ok()));
+        let damaged: Vec<_> = damaged.map(|it| Uuid::parse_str(&it.location)).collect();
+        known.has_nameless = damaged.iter().any(Result::is_err);
+        known.vdis.extend(damaged.into_iter().flatten());
         Ok(listing)
     }
 
     /// False when the VDI has no volume for certain.
     fn may_exist(&self, vdi: Uuid) -> Result<bool, ArrayError> {
-        let has = |known: &Known| known.vdis.contains(&vdi);
+        let has = |known: &Known| known.has_nameless || known.vdis.contains(&vdi);
         {
             let known = lock(&self.known);
             if has(&known) || known.is_listed {
@@ -373,20 +376,21 @@ impl AttachedSr for AttachedArraySr {
         self.volumes()?;
         let opened = volumes.in_step(uuid, || {
             let exposed = volumes.array.expose(uuid, &volumes.initiator, mode)?;
-            volumes.data.open(&exposed, uuid)
+            let volume = volumes.data.open(&exposed, uuid)?;
+            Ok((volume, exposed.limit))
         });
         let opened = opened
             .map_err(|error| backend::array(Command::VdiAttach, self.sr_uuid, &error))
-            .and_then(|volume| {
+            .and_then(|(volume, limit)| {
                 let is_read_only = mode == OpenMode::ReadOnly;
                 let export = LunExport::new(volume.device.clone(), is_read_only, open);
                 let export = export.map_err(|error| {
                     let detail = format!("open {}: {error}", volume.device.name());
                     backend::failed(Command::VdiAttach, &detail)
                 })?;
-                Ok((volume, export))
+                Ok((volume, export, limit))
             });
-        let (volume, lun) = match opened {
+        let (volume, lun, limit) = match opened {
             Ok(opened) => opened,
             Err(failure) => {
                 volumes.conceal(uuid);
@@ -397,6 +401,7 @@ impl AttachedSr for AttachedArraySr {
             vdi: uuid,
             is_read_only: mode == OpenMode::ReadOnly,
             volumes: volumes.clone(),
+            limit: limit.map(AtomicU64::new),
             inner: RwLock::new(Some(Arc::new(Inner { lun, volume }))),
         });
         volumes.note_export(uuid, &export);
@@ -410,6 +415,8 @@ struct ArrayExport {
     vdi: Uuid,
     is_read_only: bool,
     volumes: Arc<Volumes>,
+    /// Bytes of the VDI, where the LUN may have more.
+    limit: Option<AtomicU64>,
     /// None once it is closed.
     inner: RwLock<Option<Arc<Inner>>>,
 }
@@ -428,17 +435,40 @@ impl ArrayExport {
     }
 
     fn await_size(&self, size: u64) -> io::Result<()> {
-        match self.inner() {
-            Ok(inner) => inner.volume.await_size(size),
-            // Closed meanwhile: who opens it next sees the new size.
-            Err(_) => Ok(()),
+        // Closed meanwhile: who opens it next sees the new size.
+        let Ok(inner) = self.inner() else {
+            return Ok(());
+        };
+        inner.volume.await_size(size)?;
+        if let Some(limit) = &self.limit {
+            limit.fetch_max(size, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// The device, for a range that is the VDI's.
+    fn within(&self, offset: u64, length: u64) -> io::Result<Arc<Inner>> {
+        let inner = self.inner()?;
+        let limit = self.limit.as_ref();
+        let limit = limit.map_or(u64::MAX, |limit| limit.load(Ordering::Acquire));
+        match offset.checked_add(length) {
+            Some(end) if end <= limit => Ok(inner),
+            _ => {
+                let text = format!(
+                    "{length} bytes at {offset} of VDI {} end behind its {limit} bytes",
+                    self.vdi
+                );
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+            }
         }
     }
 }
 
 impl Export for ArrayExport {
     fn size(&self) -> u64 {
-        self.inner().map_or(0, |inner| inner.lun.size())
+        let size = self.inner().map_or(0, |inner| inner.lun.size());
+        let limit = self.limit.as_ref();
+        limit.map_or(size, |limit| size.min(limit.load(Ordering::Acquire)))
     }
 
     fn is_read_only(&self) -> bool {
@@ -446,19 +476,25 @@ impl Export for ArrayExport {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.inner()?.lun.read_at(buffer, offset)
+        self.within(offset, buffer.len() as u64)?
+            .lun
+            .read_at(buffer, offset)
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.inner()?.lun.write_at(data, offset)
+        self.within(offset, data.len() as u64)?
+            .lun
+            .write_at(data, offset)
     }
 
     fn write_zeroes_at(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.inner()?.lun.write_zeroes_at(offset, length)
+        self.within(offset, length)?
+            .lun
+            .write_zeroes_at(offset, length)
     }
 
     fn trim_at(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.inner()?.lun.trim_at(offset, length)
+        self.within(offset, length)?.lun.trim_at(offset, length)
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -13,8 +13,8 @@ use crate::array::{
 };
 use crate::medium::memory_device::{Medium, MemoryPath};
 use crate::sr::{
-    AttachedSr, KeptLabels, NewVdi, OpenMode, SnapshotHints, SnapshotKind, SrLabels, SrSpace,
-    VdiLabels,
+    AttachedSr, DamagedImage, KeptLabels, NewVdi, OpenMode, SnapshotHints, SnapshotKind, SrLabels,
+    SrSpace, VdiLabels,
 };
 
 const MIB: u64 = 1 << 20;
@@ -28,6 +28,8 @@ struct Shelf {
     hints: Mutex<Vec<SnapshotHints>>,
     is_full: AtomicBool,
     deleted: Mutex<Vec<Uuid>>,
+    limit: Mutex<Option<u64>>,
+    damaged: Mutex<Vec<DamagedImage>>,
 }
 
 impl Shelf {
@@ -65,6 +67,7 @@ impl VolumeArray for Shelf {
         let volumes: Result<Vec<_>, _> = vdis.into_iter().map(|vdi| self.volume(vdi)).collect();
         Ok(ArrayListing {
             volumes: volumes?,
+            damaged: self.damaged.lock().unwrap().clone(),
             ..ArrayListing::default()
         })
     }
@@ -139,6 +142,7 @@ impl VolumeArray for Shelf {
             scsi_id: None,
             serial: None,
             credentials: None,
+            limit: *self.limit.lock().unwrap(),
         })
     }
 
@@ -320,4 +324,42 @@ fn what_was_never_made_costs_nothing_to_delete() {
     sr.delete_vdi(vdi(2)).unwrap();
     sr.delete_vdi(vdi(1)).unwrap();
     assert!(shelf.volumes.lock().unwrap().is_empty());
+}
+
+/// What a volume has behind the end of its VDI is not read, not written and not counted, until the VDI grows.
+#[test]
+fn what_is_behind_the_end_is_not_shown() {
+    let (shelf, _, sr) = attach();
+    let one = create(&sr, 1).unwrap();
+    *shelf.limit.lock().unwrap() = Some(MIB);
+    let export = sr.open_vdi(one, OpenMode::ReadWrite).unwrap();
+    // A growth that is under way, with bytes of others.
+    let medium = shelf.medium(one).unwrap();
+    medium.live.lock().unwrap().resize(2 * MIB as usize, 0xee);
+    assert_eq!(export.size(), MIB);
+    assert!(export.read_at(&mut [0; 512], MIB).is_err());
+    assert!(export.read_at(&mut [0; 1024], MIB - 512).is_err());
+    assert!(export.write_at(&[1; 512], MIB).is_err());
+    assert!(export.write_zeroes_at(MIB - 512, 1024).is_err());
+    assert!(export.trim_at(u64::MAX - 511, 512).is_err());
+    export.read_at(&mut [0; 512], MIB - 512).unwrap();
+    sr.resize_vdi(one, 2 * MIB).unwrap();
+    assert_eq!(export.size(), 2 * MIB);
+    export.read_at(&mut [0; 512], MIB).unwrap();
+}
+
+/// A volume of which an array cannot tell whose it is may be that of the VDI: the array is asked, and says what is wrong.
+#[test]
+fn a_damaged_volume_is_not_taken_for_deleted() {
+    let (shelf, _, sr) = attach();
+    sr.scan().unwrap();
+    sr.delete_vdi(vdi(5)).unwrap();
+    assert!(shelf.deleted.lock().unwrap().is_empty());
+    shelf.damaged.lock().unwrap().push(DamagedImage {
+        location: "a name of the array's".to_owned(),
+        reason: "edited".to_owned(),
+    });
+    sr.scan().unwrap();
+    sr.delete_vdi(vdi(5)).unwrap();
+    assert_eq!(*shelf.deleted.lock().unwrap(), [vdi(5)]);
 }

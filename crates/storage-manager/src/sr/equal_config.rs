@@ -8,7 +8,7 @@ use xenapi::Failure;
 use super::SrParams;
 use crate::Secret;
 use crate::array::Fault;
-use crate::array::equallogic::Allocation;
+use crate::array::equallogic::{Allocation, is_quotable, is_word};
 use crate::medium::iscsi::{Credentials, DEFAULT_PORT};
 
 /// The port of SSH.
@@ -68,7 +68,7 @@ impl EqualConfig {
         let detail = "device_config:password (or password_secret) is needed";
         let password = password.ok_or_else(|| Fault::EqualPassword.failure(detail))?;
         let pool = get(STORAGE_POOL);
-        if let Some(pool) = pool.filter(|pool| !is_typable(pool)) {
+        if let Some(pool) = pool.filter(|pool| !is_quotable(pool)) {
             let detail = format!(
                 "device_config:{STORAGE_POOL} is {pool:?}, which no storage pool can be called"
             );
@@ -142,13 +142,59 @@ fn credentials(user: Option<&str>, password: Option<&str>) -> Result<Option<Cred
     }
 }
 
-/// True for a text that stands in a command as one word, and nothing else.
-fn is_word(text: &str) -> bool {
-    text.chars()
-        .all(|c| c.is_ascii_graphic() && !"\"\\'?;|".contains(c))
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
 
-/// True for a text that stands in a command between quotes.
-fn is_typable(text: &str) -> bool {
-    text.split(' ').all(is_word)
+    use super::*;
+
+    /// No text of a configuration ends the line of a command or begins another one.
+    #[test]
+    fn texts_that_would_be_commands_are_refused() {
+        let with = |key: &str, value: &str| {
+            let mut device_config: BTreeMap<String, String> = [
+                ("target", "group"),
+                ("username", "grpadmin"),
+                ("password", "\r volume delete x\r"),
+                ("storagepool", "default"),
+                ("chapuser", "tom"),
+                ("chappassword", "\"; volume delete x\r"),
+                ("localIQN", "iqn.2026-11.org.example:us"),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+            device_config.insert(key.to_owned(), value.to_owned());
+            let config = EqualConfig::of(&SrParams {
+                sr_uuid: Uuid::from_u128(1),
+                device_config,
+                sm_config: BTreeMap::new(),
+            });
+            config.and_then(|config| config.initiator().map(drop))
+        };
+        with("storagepool", "the second pool").unwrap();
+        for bad in [
+            "a\rvolume delete x",
+            "a\nb",
+            "a;b",
+            "a\"b",
+            "a'b",
+            "a\\b",
+            "a?b",
+            "a|b",
+            "a`b",
+            "a$b",
+            "a!b",
+            "a>b",
+            "a#b",
+            "a\u{1b}[2Jb",
+            "a\u{85}b",
+            "a\u{2028}b",
+            "-a",
+            "a\tb",
+        ] {
+            for key in ["storagepool", "chapuser", "localIQN"] {
+                assert!(with(key, bad).is_err(), "{key} {bad:?}");
+            }
+        }
+    }
 }

@@ -17,6 +17,14 @@ pub struct AccessRecord {
     pub chap_user: Option<String>,
 }
 
+impl AccessRecord {
+    /// True for a record of an initiator; case does not count in such names.
+    pub fn is_of(&self, initiator: &str) -> bool {
+        let own = self.initiator.as_deref();
+        own.is_some_and(|own| own.eq_ignore_ascii_case(initiator))
+    }
+}
+
 /// The records of `access show`; rows that have no number are none.
 pub fn records(answer: &Answer) -> Vec<AccessRecord> {
     let table = Table::of(answer, INITIATOR_COLUMN);

@@ -47,6 +47,21 @@ impl EqualVolumes {
         }
     }
 
+    /// Sees that a volume is the one that was meant.
+    pub(super) fn check_note(&self, found: &Found, meant: VdiNote) -> Result<(), ArrayError> {
+        match found.note == meant && found.base.is_none() {
+            true => Ok(()),
+            false => Err(ArrayError::Exists {
+                array: self.name(),
+                vdi: meant.uuid,
+                detail: format!(
+                    "the Description of {} is {:?}",
+                    found.name, found.shelf.description
+                ),
+            }),
+        }
+    }
+
     pub(super) fn describe(&self, name: &str, note: VdiNote) -> Result<(), ArrayError> {
         let described = self.group.describe(name, &note.to_text(name));
         described.map_err(|error| self.failed("describe a volume", error))
@@ -94,11 +109,14 @@ impl EqualVolumes {
     /// Gives the snapshot of a volume that has the note of a VDI its name; true when it is there.
     pub(super) fn finish_snapshot(&self, volume: &str, vdi: Uuid) -> Result<bool, CliError> {
         let name = names::volume(self.options.sr, vdi);
+        if name == volume {
+            return Ok(false);
+        }
         for own in self.group.snapshot_names(volume)? {
             if own == name {
                 return Ok(true);
             }
-            if names::parse(&own).is_some() {
+            if names::parse(&own).is_some() || !names::is_word(&own) {
                 continue;
             }
             let Some(shelf) = self.group.show(Object::Snapshot(volume, &own))? else {
@@ -131,7 +149,8 @@ impl EqualVolumes {
     /// Zeros what was added to a thick volume and notes its new size.
     pub(super) fn finish_growth(&self, found: &Found, pages: u64) -> Result<(), ArrayError> {
         if found.note.allocation == Allocation::Thick {
-            self.zero(found.note.uuid, found.note.pages, pages)?;
+            // Pages that an administrator took away and that come back are no more the VDI's than new ones.
+            self.zero(found.note, found.pages(), pages)?;
         }
         self.describe(
             &found.name,

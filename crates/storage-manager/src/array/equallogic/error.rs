@@ -140,6 +140,14 @@ pub enum CliError {
         /// What was run.
         command: String,
     },
+    /// A text that was to stand in a command would end it, or begin another.
+    #[error(
+        "{command:?} is not run: it has characters that no name on a group has; rename what has them"
+    )]
+    Untypable {
+        /// What was to be run.
+        command: String,
+    },
     /// The group says no.
     #[error("the group refuses {command:?}: {text}")]
     Refused {
@@ -176,7 +184,7 @@ impl CliError {
     pub fn ends_session(&self) -> bool {
         !matches!(
             self,
-            CliError::Refused { .. } | CliError::Description { .. }
+            CliError::Refused { .. } | CliError::Description { .. } | CliError::Untypable { .. }
         )
     }
 

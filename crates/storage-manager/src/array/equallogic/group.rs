@@ -6,6 +6,7 @@ use super::access::{self, AccessRecord};
 use super::description::Allocation;
 use super::error::{CliError, absent};
 use super::fields::Fields;
+use super::names;
 use super::screen::Answer;
 use super::sessions::{Command, Sessions};
 use super::size::{self, Shown};
@@ -187,7 +188,7 @@ impl Group {
 
     /// Size and free bytes of a pool; none when there is no such.
     pub fn pool_space(&self, name: &str) -> Result<Option<(u64, u64)>, CliError> {
-        let command = format!("pool select {} show", quoted(name));
+        let command = format!("pool select {} show", quoted(name)?);
         let Some(fields) = absent(self.fields(&command))? else {
             return Ok(None);
         };
@@ -226,7 +227,7 @@ impl Group {
     /// Makes a volume that is offline.
     pub fn create(&self, new: &NewVolume<'_>) -> Result<(), CliError> {
         let mut text = format!("volume create {} {}", new.name, size::argument(new.pages));
-        text.push_str(&format!(" pool {}", quoted(new.pool)));
+        text.push_str(&format!(" pool {}", quoted(new.pool)?));
         if new.allocation == Allocation::Thin {
             text.push_str(" thin-provision");
         }
@@ -262,6 +263,7 @@ impl Group {
 
     /// Gives a snapshot another name.
     pub fn rename_snapshot(&self, volume: &str, old: &str, new: &str) -> Result<(), CliError> {
+        let old = word(old)?;
         let text = format!("volume select {volume} snapshot rename {old} {new}");
         self.tell(Command::new(text)).map(drop)
     }
@@ -322,9 +324,10 @@ impl Group {
         initiator: &str,
         chap_user: Option<&str>,
     ) -> Result<(), CliError> {
+        let initiator = word(initiator)?;
         let mut text = format!("volume select {volume} access create initiator {initiator}");
         if let Some(user) = chap_user {
-            text.push_str(&format!(" authmethod chap username {user}"));
+            text.push_str(&format!(" authmethod chap username {}", word(user)?));
         }
         self.tell(Command::new(text)).map(drop)
     }
@@ -383,8 +386,12 @@ fn shelf(fields: &Fields, object: Object<'_>) -> Result<Shelf, CliError> {
         (None, Object::Volume(_)) => return Err(fields.unreadable("Size is missing".to_owned())),
     };
     let status = fields.need("Status")?;
+    // A volume that does not say how many it has may have some.
     let number = |key: &str| -> Result<u32, CliError> {
-        let text = fields.get(key)?.unwrap_or("0");
+        let text = match object {
+            Object::Volume(_) => fields.need(key)?,
+            Object::Snapshot(..) => fields.get(key)?.unwrap_or("0"),
+        };
         text.parse()
             .map_err(|_| fields.unreadable(format!("{key} is {text:?}")))
     };
@@ -404,10 +411,25 @@ fn shelf(fields: &Fields, object: Object<'_>) -> Result<Shelf, CliError> {
     })
 }
 
-/// A name that somebody else chose. Quotes and control characters were refused before.
-fn quoted(name: &str) -> String {
-    match name.contains(' ') {
+/// A name that somebody else chose, where one word is meant.
+fn word(name: &str) -> Result<&str, CliError> {
+    match names::is_word(name) {
+        true => Ok(name),
+        false => Err(CliError::Untypable {
+            command: name.to_owned(),
+        }),
+    }
+}
+
+/// A name that somebody else chose.
+fn quoted(name: &str) -> Result<String, CliError> {
+    if !names::is_quotable(name) {
+        return Err(CliError::Untypable {
+            command: name.to_owned(),
+        });
+    }
+    Ok(match name.contains(' ') {
         true => format!("\"{name}\""),
         false => name.to_owned(),
-    }
+    })
 }

@@ -13,7 +13,8 @@ const MAX_STRANGERS: usize = 64;
 
 impl EqualVolumes {
     /// Finishes or removes what was left, as far as nobody is at it. What cannot be seen to now is tried again by the next listing.
-    pub(super) fn see_to_leftovers(&self, survey: &Survey) {
+    /// True when there is a VDI then that the survey does not have.
+    pub(super) fn see_to_leftovers(&self, survey: &Survey) -> bool {
         for found in &survey.found {
             let vdi = found.note.uuid;
             let result = match (found.note.state, found.note.is_deleted) {
@@ -31,13 +32,17 @@ impl EqualVolumes {
             };
             note_failure(&found.name, result);
         }
+        let mut is_any_finished = false;
         for (volume, snapshot) in survey.strangers.iter().take(MAX_STRANGERS) {
             let result = self.finish_stranger(volume, snapshot);
+            is_any_finished |= matches!(result, Ok(true));
+            let result = result.map(drop);
             note_failure(
                 snapshot,
                 result.map_err(|error| self.failed("finish a snapshot", error)),
             );
         }
+        is_any_finished
     }
 
     /// Conceals what an earlier process exposed to this initiator, where nobody is logged in.
@@ -79,9 +84,15 @@ impl EqualVolumes {
     /// Removes a volume that is new, for the call that made it.
     pub(super) fn remove_new(&self, vdi: uuid::Uuid) {
         let removed = self.look(vdi).and_then(|found| match found {
-            Some(found) if found.note.state == State::New && found.base.is_none() => self
-                .remove(&found)
-                .map_err(|error| self.failed("remove a volume that is not finished", error)),
+            // Snapshots that somebody made of it are not ours to delete.
+            Some(found)
+                if found.note.state == State::New
+                    && found.base.is_none()
+                    && found.shelf.snapshots == 0 =>
+            {
+                self.remove(&found)
+                    .map_err(|error| self.failed("remove a volume that is not finished", error))
+            }
             _ => Ok(()),
         });
         note_failure(&names::volume(self.options.sr, vdi), removed);
@@ -94,22 +105,23 @@ impl EqualVolumes {
         }
     }
 
-    /// Gives a snapshot with a note of ours its name.
-    fn finish_stranger(&self, volume: &str, snapshot: &str) -> Result<(), CliError> {
+    /// Gives a snapshot with a note of ours its name. One with the note of its own volume, as a group or an administrator may copy it, is
+    /// none of ours.
+    fn finish_stranger(&self, volume: &str, snapshot: &str) -> Result<bool, CliError> {
         let Some(shelf) = self.group.show(Object::Snapshot(volume, snapshot))? else {
-            return Ok(());
+            return Ok(false);
         };
         let Some(vdi) = VdiNote::claimed_uuid(&shelf.description) else {
-            return Ok(());
+            return Ok(false);
         };
         let name = names::volume(self.options.sr, vdi);
-        if VdiNote::parse(&shelf.description, &name).is_err() {
-            return Ok(());
+        if name == volume || VdiNote::parse(&shelf.description, &name).is_err() {
+            return Ok(false);
         }
         let Some(_claim) = self.claims.try_for(vdi) else {
-            return Ok(());
+            return Ok(false);
         };
-        self.finish_snapshot(volume, vdi).map(drop)
+        self.finish_snapshot(volume, vdi)
     }
 }
 

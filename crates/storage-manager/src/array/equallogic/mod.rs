@@ -33,11 +33,14 @@ mod zeros;
 pub use description::{Allocation, State, VdiNote};
 pub use error::{CliError, Refusal};
 pub use group::{Group, Object, Pool};
+pub use names::{is_quotable, is_word};
 pub use screen::Answer;
 pub use sessions::{Command, Dial, Sessions, Shell};
 pub use sr_volume::SrVolume;
 pub use ssh::SshDial;
 pub use volumes::{EqualOptions, EqualVolumes, failure};
 
+#[cfg(test)]
+mod attack_tests;
 #[cfg(test)]
 mod reading_tests;

@@ -26,6 +26,29 @@ pub fn volume(sr: Uuid, vdi: Uuid) -> String {
     format!("{PREFIX}{}{}", sr.simple(), &vdi[..VDI_DIGITS])
 }
 
+/// True for a text that stands in a command as one word and as nothing else.
+pub fn is_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(is_plain)
+}
+
+/// True for a text that stands in a command between quotes.
+pub fn is_quotable(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && !text.ends_with(' ')
+        && text.chars().all(|c| c == ' ' || is_plain(c))
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._:@+=/,~".contains(c)
+}
+
+/// What stands for a volume and its snapshots: the digits of the VDI that the volume's name has.
+pub fn family(volume: &str) -> Uuid {
+    let digits = volume.get(volume.len().saturating_sub(VDI_DIGITS)..);
+    let number = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+    Uuid::from_u128(number.unwrap_or_default())
+}
+
 /// What a name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
@@ -65,5 +88,27 @@ mod tests {
             assert_eq!(parse(foreign), None, "{foreign}");
         }
         assert_eq!(parse(&management(sr).to_uppercase()), None);
+        let (one, other) = (volume(sr, vdi), volume(sr, Uuid::from_u128(0xfeee << 60)));
+        assert_eq!(family(&one), family(&volume(Uuid::from_u128(8), vdi)));
+        assert_ne!(family(&one), family(&other));
+        assert_eq!(family("x"), Uuid::nil());
+    }
+
+    /// Nothing ends a word, a quoted text or a line, and nothing begins an option.
+    #[test]
+    fn commands_are_made_of_words() {
+        for c in (0..=0xff_u8)
+            .map(char::from)
+            .filter(|c| !c.is_ascii_alphanumeric())
+        {
+            let text = format!("a{c}b");
+            let is_harmless = "-._:@+=/,~".contains(c);
+            assert_eq!(is_word(&text), is_harmless, "{text:?}");
+            assert_eq!(is_quotable(&text), is_harmless || c == ' ', "{text:?}");
+        }
+        for text in ["", " ", " a", "-a", "-"] {
+            assert!(!is_word(text) && !is_quotable(text), "{text:?}");
+        }
+        assert!(!is_quotable("a "));
     }
 }

@@ -131,6 +131,16 @@ impl Sessions {
 
     /// Runs a command that changes something, once: when its session ends nobody knows whether it was carried out.
     pub fn tell(&self, command: &Command) -> Result<Answer, CliError> {
+        // The last guard: what ends a line or is no text would be a command of its own.
+        if !command
+            .text
+            .bytes()
+            .all(|byte| (0x20..0x7f).contains(&byte))
+        {
+            return Err(CliError::Untypable {
+                command: command.text.clone(),
+            });
+        }
         let turn = self.take_turn(command)?;
         let mut shell = match turn.shell() {
             Some(shell) => shell,

@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use super::claims::{self, Claim};
+use super::description::VdiNote;
 use super::error::{CliError, absent};
 use super::names;
 use super::size::PAGE;
@@ -13,10 +15,18 @@ use crate::array::{ArrayError, Exposure, VolumeArray};
 const LUN: u16 = 0;
 
 impl EqualVolumes {
-    /// Makes what a volume has from a page on zeros. It is exposed for that, and concealed after unless a consumer uses it.
-    pub(super) fn zero(&self, vdi: Uuid, from: u64, to: u64) -> Result<(), ArrayError> {
-        let exposure = self.show_to(vdi, &self.options.initiator)?;
-        let zeroed = self.data.open(&exposure, vdi).and_then(|volume| {
+    /// Makes what a volume with this note has from a page on zeros. It is exposed for that, and concealed after unless a consumer uses it.
+    pub(super) fn zero(&self, note: VdiNote, from: u64, to: u64) -> Result<(), ArrayError> {
+        let vdi = note.uuid;
+        let found = self.look(vdi)?.ok_or_else(|| ArrayError::Missing {
+            array: self.name(),
+            vdi,
+        })?;
+        // One that is there already has bytes of somebody.
+        self.check_note(&found, note)?;
+        let is_first = lock(&self.exposed).insert(vdi);
+        let zeroed = self.show_to(&found, &self.options.initiator).and_then(|exposure| {
+            let volume = self.data.open(&exposure, vdi)?;
             let done = volume.await_size(to * PAGE).and_then(|()| zeros::write(&*volume.device, from * PAGE, to * PAGE));
             done.map_err(|source| ArrayError::Failed {
                 array: self.name(),
@@ -24,27 +34,28 @@ impl EqualVolumes {
                 source: Box::new(source),
             })
         });
-        if !lock(&self.exposed).contains(&vdi) {
+        if is_first {
+            lock(&self.exposed).remove(&vdi);
             self.hide_from(vdi, &self.options.initiator)?;
         }
         zeroed
     }
 
-    pub(super) fn show_to(&self, vdi: Uuid, initiator: &str) -> Result<Exposure, ArrayError> {
+    pub(super) fn show_to(&self, found: &Found, initiator: &str) -> Result<Exposure, ArrayError> {
         let action = "let an initiator see a volume";
-        let found = self.look(vdi)?.ok_or_else(|| ArrayError::Missing {
-            array: self.name(),
-            vdi,
-        })?;
         let user = self.options.credentials.as_ref().map(|it| it.user.as_str());
         let allow = || -> Result<(), CliError> {
+            let _family = self.claim_family(found)?;
             let records = self.group.access(found.family())?;
-            let is_there = records.iter().any(|record| {
-                record.initiator.as_deref() == Some(initiator)
-                    && record.chap_user.as_deref() == user
-            });
-            if !is_there {
+            let records = records.iter().filter(|record| record.is_of(initiator));
+            let (current, old): (Vec<_>, Vec<_>) =
+                records.partition(|record| record.chap_user.as_deref() == user);
+            if current.is_empty() {
                 self.group.allow(found.family(), initiator, user)?;
+            }
+            // One with another account, or with none, would let in who does not know this one.
+            for record in old {
+                absent(self.group.disallow(found.family(), record.id))?;
             }
             if !found.shelf.is_online {
                 self.group.set_online(found.object(), true)?;
@@ -59,6 +70,17 @@ impl EqualVolumes {
             scsi_id: None,
             serial: None,
             credentials: self.options.credentials.clone(),
+            limit: Some(found.pages() * PAGE),
+        })
+    }
+
+    /// The right to change the access records of a volume, which are those of its snapshots too.
+    fn claim_family(&self, found: &Found) -> Result<Claim, CliError> {
+        let claim = self.families.wait_for(names::family(found.family()));
+        claim.ok_or_else(|| CliError::Queue {
+            address: self.group.address(),
+            command: format!("volume select {} access", found.family()),
+            waited: claims::PATIENCE,
         })
     }
 
@@ -87,6 +109,7 @@ impl EqualVolumes {
 
     /// Ends sessions with an object and takes back what let the initiator in, unless another of the family needs that.
     pub(super) fn hide(&self, found: &Found, initiator: &str) -> Result<(), CliError> {
+        let _family = self.claim_family(found)?;
         if found.shelf.is_online {
             self.group.set_online(found.object(), false)?;
         }
@@ -94,7 +117,7 @@ impl EqualVolumes {
             return Ok(());
         }
         for record in self.group.access(found.family())? {
-            if record.initiator.as_deref() == Some(initiator) {
+            if record.is_of(initiator) {
                 absent(self.group.disallow(found.family(), record.id))?;
             }
         }

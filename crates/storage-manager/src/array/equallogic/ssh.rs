@@ -172,7 +172,14 @@ impl Dial for SshDial {
             .enable_all()
             .build();
         let runtime = runtime.map_err(CliError::System)?;
-        let (handle, channel) = runtime.block_on(self.connect())?;
+        let (handle, channel) = match runtime.block_on(self.connect()) {
+            Ok(connected) => connected,
+            Err(error) => {
+                // A name that is still being looked for is not waited for.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         let mut shell = SshShell {
             runtime: Some(runtime),
             handle,
@@ -265,7 +272,11 @@ impl SshShell {
             Err(error) => return Err(error),
         }
         for setting in SETTINGS {
-            match self.run(&Command::new(setting)) {
+            let setting = Command {
+                patience: PING_PATIENCE,
+                ..Command::new(setting)
+            };
+            match self.run(&setting) {
                 Err(error) if error.ends_session() => return Err(error),
                 Err(error) => tracing::debug!(%error, "the group does not know a setting"),
                 Ok(_) => {}

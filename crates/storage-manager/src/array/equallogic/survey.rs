@@ -1,5 +1,7 @@
 //! What a group lists of an SR. A list that lacks something which must be there is none: nobody's VDI is to be taken for gone.
 
+use std::collections::HashSet;
+
 use super::error::{CliError, absent};
 use super::group::{ListedVolume, Object, Shelf};
 use super::names::{self, Named};
@@ -13,6 +15,26 @@ pub(super) struct Survey {
     /// Snapshots of our volumes with other names, by the volume.
     pub strangers: Vec<(String, String)>,
     pub damaged: Vec<DamagedImage>,
+}
+
+impl Survey {
+    /// Of two objects with the name and note of one VDI, which somebody copied, the volume is the VDI, or the first snapshot.
+    fn set_twins_apart(&mut self) {
+        let mut seen = HashSet::new();
+        self.found.sort_by_key(|found| found.base.is_some());
+        let (found, twins) = std::mem::take(&mut self.found)
+            .into_iter()
+            .partition::<Vec<_>, _>(|found| seen.insert(found.note.uuid));
+        self.found = found;
+        self.damaged.extend(twins.into_iter().map(|twin| DamagedImage {
+            reason: format!(
+                "it is a snapshot of {} with the name and Description of VDI {}, which is another one; give it another name",
+                twin.family(),
+                twin.note.uuid
+            ),
+            location: twin.name,
+        }));
+    }
 }
 
 impl EqualVolumes {
@@ -32,7 +54,9 @@ impl EqualVolumes {
             }
             for snapshot in self.own_snapshots(&name, snapshots)? {
                 if names::parse(&snapshot) != Some(Named::Vdi(self.options.sr)) {
-                    survey.strangers.push((name.clone(), snapshot));
+                    if names::is_word(&snapshot) {
+                        survey.strangers.push((name.clone(), snapshot));
+                    }
                     continue;
                 }
                 let shown = self.show_or_note(&mut survey, Object::Snapshot(&name, &snapshot))?;
@@ -41,9 +65,15 @@ impl EqualVolumes {
                 }
             }
         }
+        survey.set_twins_apart();
         let snapshots = survey.found.iter();
         let snapshots = snapshots.filter_map(|found| Some((found.note.uuid, found.base.clone()?)));
-        *lock(&self.bases) = snapshots.collect();
+        // What was exposed since the volume was looked at needs its access records.
+        let in_use = lock(&self.exposed).clone();
+        let mut bases = lock(&self.bases);
+        bases.retain(|vdi, _| in_use.contains(vdi));
+        bases.extend(snapshots);
+        drop(bases);
         Ok(survey)
     }
 

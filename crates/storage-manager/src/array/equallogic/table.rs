@@ -129,14 +129,49 @@ fn row(line: &str, starts: &[usize]) -> Vec<String> {
     if words.len() == starts.len() {
         return words;
     }
-    let cells = cells(line, starts);
     // Names have no blanks: such a first cell is no name, and the line does not follow the columns.
-    let is_cut_well = cells.first().is_some_and(|first| !first.contains(' '));
-    match is_cut_well && is_aligned(line, starts) {
-        true => cells,
-        // Which columns are empty cannot be told: only the first is sure.
-        false => words.into_iter().take(1).collect(),
+    let is_cut_well = |cells: &[String]| cells.first().is_some_and(|first| !first.contains(' '));
+    if is_aligned(line, starts) {
+        let cells = cells(line, starts);
+        if is_cut_well(&cells) {
+            return cells;
+        }
     }
+    pushed(line, &words, starts)
+}
+
+/// A line of which one cell is longer than its column and pushes the rest to the right. What is before it stands where it should; of
+/// the rest nobody can tell which cells are empty, unless as many words as columns are left.
+fn pushed(line: &str, words: &[String], starts: &[usize]) -> Vec<String> {
+    let mut row = Vec::new();
+    for (at, &start) in starts.iter().enumerate() {
+        let end = starts.get(at + 1).copied().unwrap_or(usize::MAX);
+        let is_whole = line
+            .as_bytes()
+            .get(end.saturating_sub(1))
+            .is_none_or(|byte| *byte == b' ');
+        let Some(rest) = line.get(start..) else { break };
+        let mut rest = rest.split_whitespace();
+        if is_whole {
+            let cell = line
+                .get(start..end.min(line.len()))
+                .unwrap_or_default()
+                .trim();
+            if cell.contains(' ') {
+                break;
+            }
+            row.push(cell.to_owned());
+            continue;
+        }
+        row.extend(rest.next().map(str::to_owned));
+        let rest: Vec<String> = rest.map(str::to_owned).collect();
+        if rest.len() == starts.len() - row.len() {
+            row.extend(rest);
+        }
+        return row;
+    }
+    // The line follows no columns at all: only its first word is sure.
+    words.iter().take(1).cloned().collect()
 }
 
 fn go_on(row: &mut Vec<String>, line: &str, starts: &[usize], wrapped: usize) {

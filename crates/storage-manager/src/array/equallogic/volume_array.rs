@@ -20,8 +20,11 @@ impl VolumeArray for EqualVolumes {
 
     fn list(&self) -> Result<ArrayListing, ArrayError> {
         let action = "list the volumes";
-        let survey = self.survey().map_err(|error| self.failed(action, error))?;
-        self.see_to_leftovers(&survey);
+        let mut survey = self.survey().map_err(|error| self.failed(action, error))?;
+        if self.see_to_leftovers(&survey) {
+            // A snapshot that has its name now is a VDI, which somebody may be about to delete.
+            survey = self.survey().map_err(|error| self.failed(action, error))?;
+        }
         let visible = survey.found.iter().filter(|found| found.is_visible());
         Ok(ArrayListing {
             volumes: visible.map(Found::volume).collect(),
@@ -81,18 +84,18 @@ impl VolumeArray for EqualVolumes {
             pool: &self.options.pool,
         };
         self.make(&volume, new.uuid)?;
+        let live = VdiNote {
+            state: State::Live,
+            ..note
+        };
         let finish = || {
             if is_thick {
-                self.zero(new.uuid, 0, pages)?;
-                self.describe(
-                    &name,
-                    VdiNote {
-                        state: State::Live,
-                        ..note
-                    },
-                )?;
+                self.zero(note, 0, pages)?;
+                self.describe(&name, live)?;
             }
-            self.need(new.uuid)
+            let found = self.need(new.uuid)?;
+            self.check_note(&found, live)?;
+            Ok(found)
         };
         match finish() {
             Ok(found) => Ok(found.volume()),
@@ -111,7 +114,7 @@ impl VolumeArray for EqualVolumes {
         _hints: &SnapshotHints,
     ) -> Result<ArrayVolume, ArrayError> {
         let _claim = self.claim(new)?;
-        let found = self.need(source)?;
+        let (found, _stays) = self.settled(source)?;
         let made = match kind {
             SnapshotKind::Snapshot => self.snapshot_of(found.family(), new)?,
             SnapshotKind::Clone => self.volume_of(new)?,
@@ -216,7 +219,7 @@ impl VolumeArray for EqualVolumes {
 
     fn expose(&self, vdi: Uuid, initiator: &str, mode: OpenMode) -> Result<Exposure, ArrayError> {
         let _claim = self.claim(vdi)?;
-        let found = self.need(vdi)?;
+        let mut found = self.need(vdi)?;
         if found.base.is_some() && mode == OpenMode::ReadWrite {
             return Err(ArrayError::Unsupported {
                 array: self.name(),
@@ -225,13 +228,17 @@ impl VolumeArray for EqualVolumes {
             });
         }
         // A growth that was cut off left bytes of others behind the end.
-        let shown = found.shelf.size.pages(found.note.pages);
-        if found.base.is_none() && shown > found.note.pages {
-            self.finish_growth(&found, shown)?;
+        if let Some(pages) = found.grown() {
+            self.finish_growth(&found, pages)?;
+            found = self.need(vdi)?;
         }
-        let exposure = self.show_to(vdi, initiator)?;
-        lock(&self.exposed).insert(vdi);
-        Ok(exposure)
+        // Before the records are looked at: who conceals another of the family leaves them then.
+        let is_first = lock(&self.exposed).insert(vdi);
+        let exposure = self.show_to(&found, initiator);
+        if exposure.is_err() && is_first {
+            lock(&self.exposed).remove(&vdi);
+        }
+        exposure
     }
 
     fn conceal(&self, vdi: Uuid, initiator: &str) -> Result<(), ArrayError> {

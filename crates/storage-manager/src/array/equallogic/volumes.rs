@@ -49,6 +49,8 @@ pub struct EqualVolumes {
     pub(super) options: EqualOptions,
     pub(super) data: Arc<dyn DataPath>,
     pub(super) claims: Arc<Claims>,
+    /// The volumes whose access records are being changed, by `names::family`.
+    pub(super) families: Arc<Claims>,
     /// The volume of which a VDI is a snapshot, as far as was seen.
     pub(super) bases: Mutex<HashMap<Uuid, String>>,
     /// What is exposed for a consumer.
@@ -94,6 +96,12 @@ impl Found {
         self.note.pages.min(self.shelf.size.pages(self.note.pages))
     }
 
+    /// Pages of a volume that was being grown; none where all is as it was noted.
+    pub fn grown(&self) -> Option<u64> {
+        let shown = self.shelf.size.pages(self.note.pages);
+        (self.base.is_none() && shown > self.note.pages).then_some(shown)
+    }
+
     /// True for what a client may know.
     pub fn is_visible(&self) -> bool {
         !self.note.is_deleted && self.note.state == State::Live
@@ -133,6 +141,7 @@ impl EqualVolumes {
             options,
             data,
             claims: Arc::default(),
+            families: Arc::default(),
             bases: Mutex::default(),
             exposed: Mutex::default(),
         }
@@ -235,6 +244,36 @@ impl EqualVolumes {
             vdi,
             detail: "another change of it takes too long".to_owned(),
         })
+    }
+
+    /// A VDI that stays as it is until the claim is dropped; a growth that was cut off is finished before, so that bytes behind the
+    /// noted end get into no copy.
+    pub(super) fn settled(&self, vdi: Uuid) -> Result<(Found, Claim), ArrayError> {
+        let busy = |detail: &str| ArrayError::InUse {
+            vdi,
+            detail: detail.to_owned(),
+        };
+        let settle = || {
+            let claim = self.claims.wait_to_use(vdi);
+            let claim = claim.ok_or_else(|| busy("a change of it takes too long"))?;
+            Ok((self.need(vdi)?, claim))
+        };
+        let (found, claim) = settle()?;
+        if found.grown().is_none() {
+            return Ok((found, claim));
+        }
+        drop(claim);
+        let change = self.claim(vdi)?;
+        let found = self.need(vdi)?;
+        if let Some(pages) = found.grown() {
+            self.finish_growth(&found, pages)?;
+        }
+        drop(change);
+        let (found, claim) = settle()?;
+        match found.grown() {
+            None => Ok((found, claim)),
+            Some(_) => Err(busy("it is being grown")),
+        }
     }
 
     /// The failure of a command as clients know it.

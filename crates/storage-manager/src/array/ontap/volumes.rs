@@ -457,6 +457,7 @@ impl VolumeArray for OntapVolumes {
             scsi_id: Some(scsi_id(&lun.serial)),
             serial: Some(lun.serial),
             credentials: self.options.credentials.clone(),
+            limit: None,
         })
     }
 
