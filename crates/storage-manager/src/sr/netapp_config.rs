@@ -8,16 +8,17 @@ use xenapi::Failure;
 
 use super::SrParams;
 use crate::Secret;
-use crate::array::ontap::{Client, DEFAULT_MULTIPLIER, Filer, FilerTrust, Place, VolumesOptions};
+use crate::array::ontap::{
+    Client, DEFAULT_MULTIPLIER, Filer, FilerTrust, MAX_FLEXVOLS, Place, VolumesOptions,
+};
 use crate::array::{ArrayError, Fault};
 use crate::medium::iscsi::Credentials;
 
 /// Keys of `SR.other_config` that the driver reads.
 pub(crate) const OTHER_CONFIG_KEYS: [&str; 2] = ["multiplier", "enforce_allocation"];
 
-/// FlexVols of an SR when nothing is said, and the most.
+/// FlexVols of an SR when nothing is said.
 const DEFAULT_FLEXVOLS: u32 = 8;
-const MAX_FLEXVOLS: u32 = 32;
 
 /// Ports of the management interface with and without TLS.
 const HTTPS_PORT: u16 = 443;
@@ -100,7 +101,7 @@ impl NetappConfig {
             port: port(get("controlport").or(get("port")), default_port)?,
             trust: trust(uses_tls, &get)?,
             svm: get("svm").map(str::to_owned),
-            initiator: get("localIQN").map(str::to_owned),
+            initiator: get("localIQN").map(initiator).transpose()?,
             credentials: credentials(get("chapuser"), get("chappassword"))?,
             multiplier,
             enforces_allocation: truth("enforce_allocation", get("enforce_allocation"), false)?,
@@ -174,6 +175,17 @@ fn trust<'a>(
             (None, None) => FilerTrust::Anything,
         },
     ))
+}
+
+/// A name of an initiator. It becomes part of paths and queries, in which other characters have a meaning.
+fn initiator(text: &str) -> Result<String, Failure> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".:-_".contains(c);
+    if text.chars().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    let wanted =
+        "a name like iqn.2026-11.org.example:host, of letters, digits, dots, colons and dashes";
+    Err(senseless("localIQN", text, wanted))
 }
 
 fn credentials(user: Option<&str>, password: Option<&str>) -> Result<Option<Credentials>, Failure> {
@@ -264,6 +276,9 @@ mod tests {
             (&[("controlport", "0")], Some(142)),
             (&[("port", "8443"), ("usehttps", "true")], None),
             (&[("usehttps", "maybe")], Some(1)),
+            (&[("localIQN", "iqn.2026-11.org.example:a")], None),
+            (&[("localIQN", "iqn.*|!b")], Some(1)),
+            (&[("localIQN", "iqn.a/../b?c")], Some(1)),
             (&[("multiplier", "0.9")], Some(1)),
             (&[("multiplier", "NaN")], Some(1)),
             (&[("multiplier", "1")], None),

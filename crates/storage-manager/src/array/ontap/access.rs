@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::error::RestError;
 use super::filer::Filer;
-use super::json::{list, number, text};
+use super::json::{id, list, number, text};
 use super::layout::{MARK, flexvol_stem, igroup_name};
 use super::luns::FilerLun;
 
@@ -57,7 +57,7 @@ impl Filer {
         if members.any(|it| text(it, "name") == Some(initiator)) {
             return Ok(());
         }
-        let uuid = text(&found, "uuid").ok_or(RestError::Incomplete {
+        let uuid = id(&found, "uuid").ok_or(RestError::Incomplete {
             what: "ask for the igroup",
             field: "uuid",
         })?;
@@ -99,16 +99,21 @@ impl Filer {
             query.push(("igroup.name", igroup));
         }
         let records = self.client.records("/protocols/san/lun-maps", &query)?;
-        let maps = records.iter().filter_map(|record| {
+        let maps = records.iter().map(|record| {
             Some(LunMap {
                 path: text(record, "lun.name")?.to_owned(),
-                lun: text(record, "lun.uuid")?.to_owned(),
+                lun: id(record, "lun.uuid")?.to_owned(),
                 igroup: text(record, "igroup.name")?.to_owned(),
-                igroup_uuid: text(record, "igroup.uuid")?.to_owned(),
+                igroup_uuid: id(record, "igroup.uuid")?.to_owned(),
                 number: number(record, "logical_unit_number")?.try_into().ok()?,
             })
         });
-        Ok(maps.collect())
+        // One that is left out would be somebody who sees the LUN unknown to us.
+        let maps: Option<Vec<LunMap>> = maps.collect();
+        maps.ok_or(RestError::Incomplete {
+            what: "ask who sees LUNs",
+            field: "name, uuid or number",
+        })
     }
 
     /// Shows a LUN to an initiator, whose igroup is there; a map that is there already stays.

@@ -44,6 +44,11 @@ impl OntapVolumes {
         let made = match &in_snapshot {
             None => clone(&live)?,
             Some(path) => match clone(path) {
+                // Somebody deleted the snapshot meanwhile: its time is over, and a new one begins.
+                Err(error) if error.is_missing() && !self.has_snapshot(flexvol, snapshot)? => {
+                    self.ensure_snapshot(flexvol, snapshot.unwrap_or_default())?;
+                    clone(path)?
+                }
                 // Younger than the snapshot: it has no time but now.
                 Err(error) if error.is_missing() => {
                     tracing::info!(vdi.uuid = %source.vdi, "a VDI is younger than the snapshot that its epochhint stands for, and is snapshotted as it is now");
@@ -57,6 +62,10 @@ impl OntapVolumes {
             self.filer.comment_lun(&made, &mark)?;
         }
         Ok(FilerLun { mark, ..made })
+    }
+
+    fn has_snapshot(&self, flexvol: &FlexVol, name: Option<&str>) -> Result<bool, RestError> {
+        name.map_or(Ok(true), |name| self.filer.has_snapshot(flexvol, name))
     }
 
     pub(super) fn ensure_snapshot(&self, flexvol: &FlexVol, name: &str) -> Result<(), RestError> {
@@ -79,6 +88,8 @@ impl OntapVolumes {
             *collected = Some(Instant::now());
         }
         for flexvol in flexvols {
+            // A clone that is being made may be of one of them.
+            let _placing = lock(&self.placing);
             if let Err(error) = self.filer.collect_snapshots(flexvol, false) {
                 let error = error.chain_text();
                 tracing::info!(

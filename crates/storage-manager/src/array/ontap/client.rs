@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::error::{JobState, RestError};
 use super::http::Place;
-use super::json::{number, text};
+use super::json::{id, number, text};
 
 /// How long the filer may work on a change before it answers with a job instead, in seconds.
 pub const RETURN_TIMEOUT_S: u64 = 15;
@@ -30,11 +30,20 @@ pub const CHANGE_PATIENCE: Duration = Duration::from_secs(40);
 /// Pauses between two looks at a job: the first, and the longest.
 const JOB_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// Most characters of what the filer says of a failure.
+const MAX_WORDS: usize = 500;
+
 /// Records of a page.
 const PAGE: usize = 500;
 
 /// Most pages of one question.
 const MAX_PAGES: usize = 128;
+
+/// Most records of one question, whatever the pages are like.
+const MAX_RECORDS: usize = MAX_PAGES * PAGE;
+
+/// After this long no further page is asked for.
+const PAGES_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A query: keys and values, not yet encoded.
 pub type Query<'a> = &'a [(&'a str, &'a str)];
@@ -63,26 +72,49 @@ impl Client {
     }
 
     /// Asks for all records of a collection.
+    ///
+    /// # Errors
+    /// Also for an answer without records, or that goes on where it cannot be followed: what is not listed counts as gone.
     pub fn records(&self, path: &str, query: Query<'_>) -> Result<Vec<Value>, RestError> {
         let page = PAGE.to_string();
         let mut query = query.to_vec();
         query.push(("max_records", &page));
         let mut target = target(path, &query);
         let mut records = Vec::new();
+        let begun = Instant::now();
         for _ in 0..MAX_PAGES {
             let mut answer = self.ask(&target)?;
-            if let Some(Value::Array(found)) = answer.get_mut("records").map(Value::take) {
-                records.extend(found);
+            let found = answer.get_mut("records").map(Value::take);
+            let Some(Value::Array(found)) = found else {
+                return Err(RestError::Incomplete {
+                    what: "list what there is",
+                    field: "records",
+                });
+            };
+            records.extend(found);
+            let next = answer.pointer("/_links/next");
+            let is_last = next.is_none_or(Value::is_null);
+            if is_last && records.len() <= MAX_RECORDS {
+                return Ok(records);
             }
+            // Only within the interface: an answer must not send the password elsewhere.
             match text(&answer, "_links.next.href") {
-                // Only within the interface: an answer must not send the password elsewhere.
+                _ if records.len() >= MAX_RECORDS => break,
                 Some(next) if next.starts_with("/api/") => target = next.to_owned(),
-                _ => return Ok(records),
+                _ => {
+                    return Err(RestError::Elsewhere {
+                        path: path.to_owned(),
+                    });
+                }
+            }
+            if begun.elapsed() >= PAGES_PATIENCE {
+                let path = path.to_owned();
+                return Err(RestError::Endless { path });
             }
         }
         Err(RestError::TooMany {
             path: path.to_owned(),
-            limit: MAX_PAGES * PAGE,
+            limit: MAX_RECORDS,
         })
     }
 
@@ -107,9 +139,11 @@ impl Client {
         query.push(("return_timeout", &timeout));
         let target = target(path, &query);
         let answer = self.send(&method, &target, body)?;
-        match text(&answer, "job.uuid") {
-            Some(job) => self.follow(job, &format!("{method} {path}")),
-            None => Ok(()),
+        let what = format!("{method} {path}");
+        match (text(&answer, "job.uuid"), id(&answer, "job.uuid")) {
+            (_, Some(job)) => self.follow(job, &what),
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(RestError::Malformed { what }),
         }
     }
 
@@ -169,7 +203,7 @@ impl Client {
             what: what.to_owned(),
             state,
             code: code.unwrap_or_default().to_owned(),
-            message: message.unwrap_or_default().to_owned(),
+            message: words(message),
         };
         loop {
             let fields = [("fields", "state,message,code,error")];
@@ -266,8 +300,15 @@ fn refusal(what: String, status: StatusCode, answer: &Value) -> RestError {
         what,
         status: status.as_u16(),
         code: code.unwrap_or_default(),
-        message: text(answer, "error.message").unwrap_or_default().to_owned(),
+        message: words(text(answer, "error.message")),
     }
+}
+
+/// The filer's words as they come into errors and logs: one line, not too long.
+fn words(message: Option<&str>) -> String {
+    let characters = message.unwrap_or_default().chars().take(MAX_WORDS);
+    let plain = characters.map(|it| if it.is_control() { ' ' } else { it });
+    plain.collect()
 }
 
 /// The target of a request: path below `/api` and encoded query.
@@ -282,3 +323,7 @@ fn target(path: &str, query: Query<'_>) -> String {
     }
     target
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -74,6 +74,31 @@ pub enum RestError {
         /// The limit.
         limit: usize,
     },
+    /// Two LUNs with the name of one VDI.
+    #[error("{one} and {other} are one VDI; rename the one that is not")]
+    Twins {
+        /// The one.
+        one: String,
+        /// The other.
+        other: String,
+    },
+
+    /// A list that goes on at another place.
+    #[error(
+        "{path}: the answer of the filer goes on at an address outside of its REST interface; see that target is the filer itself"
+    )]
+    Elsewhere {
+        /// The collection.
+        path: String,
+    },
+
+    /// A list that does not end in time.
+    #[error("{path}: the filer takes too long to list them")]
+    Endless {
+        /// The collection.
+        path: String,
+    },
+
     /// What was made is not to be found.
     #[error("the filer says that it is made, and does not show it")]
     NotThere,
@@ -116,6 +141,17 @@ impl RestError {
             RestError::Refused { code, .. } | RestError::Job { code, .. } => code,
             _ => "",
         }
+    }
+
+    /// The failure without a secret that the filer may have repeated.
+    #[must_use]
+    pub fn without(mut self, secret: &str) -> Self {
+        if let RestError::Refused { message, .. } | RestError::Job { message, .. } = &mut self
+            && !secret.is_empty()
+        {
+            *message = message.replace(secret, "(secret)");
+        }
+        self
     }
 
     fn message(&self) -> &str {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::error::RestError;
-use super::json::{flag, list, number, text};
+use super::json::{flag, id, list, number, text};
 use crate::array::{ArrayError, Fault};
 use crate::medium::iscsi::{Credentials, DEFAULT_PORT};
 
@@ -209,7 +209,9 @@ impl Filer {
             let changed = self
                 .client
                 .repeatable(Method::PATCH, &path, &[], Some(&body));
-            return changed.map_err(self.failed(action));
+            return changed
+                .map_err(|error| error.without(credentials.password.expose()))
+                .map_err(self.failed(action));
         }
         let body = json!({
             "svm": {"name": self.svm.name},
@@ -221,7 +223,9 @@ impl Filer {
         let made = self.client.until(look, || {
             self.client.change(Method::POST, path, &[], Some(&body))
         });
-        made.map(drop).map_err(self.failed(action))
+        made.map(drop)
+            .map_err(|error| error.without(credentials.password.expose()))
+            .map_err(self.failed(action))
     }
 }
 
@@ -282,7 +286,10 @@ fn choose_svm(client: &Client, array: &str, wanted: Option<&str>) -> Result<Svm,
     }
     let records = client.records("/svm/svms", &query);
     let records = records.map_err(|error| error.of(array, "list the SVMs"))?;
-    let runs = |it: &&Value| text(it, "state").is_none_or(|state| state == "running");
+    // A name with `*` or `|` in it is a pattern for the filer.
+    let is_wanted = |it: &Value| wanted.is_none_or(|wanted| text(it, "name") == Some(wanted));
+    let runs =
+        |it: &&Value| is_wanted(it) && text(it, "state").is_none_or(|state| state == "running");
     let running: Vec<&Value> = records.iter().filter(runs).collect();
     let serving: Vec<&Value> = running
         .iter()
@@ -305,7 +312,7 @@ fn choose_svm(client: &Client, array: &str, wanted: Option<&str>) -> Result<Svm,
             return Err(unclear(what));
         }
     };
-    match (text(chosen, "name"), text(chosen, "uuid")) {
+    match (text(chosen, "name"), id(chosen, "uuid")) {
         (Some(name), Some(uuid)) => Ok(Svm {
             name: name.to_owned(),
             uuid: uuid.to_owned(),

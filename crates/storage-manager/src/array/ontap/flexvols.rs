@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::error::RestError;
 use super::filer::Filer;
-use super::json::{number, text};
+use super::json::{id, number, text};
 use super::layout::{FLEXVOL_PREFIX, SrMark, flexvol_name, flexvol_stem, parse_flexvol};
 use super::space::LEAST_FLEXVOL;
 
@@ -48,7 +48,7 @@ impl FlexVol {
         let aggregate = super::json::list(record, "aggregates").first();
         let aggregate = aggregate.and_then(|it| text(it, "name"));
         Some(FlexVol {
-            uuid: text(record, "uuid")?.to_owned(),
+            uuid: id(record, "uuid")?.to_owned(),
             name: name.to_owned(),
             sr,
             index,

@@ -2,6 +2,7 @@
 //! its keys or as objects in objects.
 
 use serde_json::Value;
+use uuid::Uuid;
 
 /// What a dotted path leads to.
 fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
@@ -25,6 +26,11 @@ fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 /// A text.
 pub fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
     at(value, path)?.as_str()
+}
+
+/// The uuid of an object. Whatever else is in its place must not become part of a path: `/storage/luns/` means all LUNs.
+pub fn id<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
+    text(value, path).filter(|id| id.len() == 36 && Uuid::parse_str(id).is_ok())
 }
 
 /// A number that is not negative.

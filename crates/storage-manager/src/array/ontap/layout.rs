@@ -32,6 +32,9 @@ const FLEXVOL_COMMENT: usize = 1023;
 /// Most characters of an `epochhint` that becomes a name as it is.
 const MAX_COOKIE: usize = 64;
 
+/// Most FlexVols of an SR. Source: reference arrays 1.2.
+pub const MAX_FLEXVOLS: u32 = 32;
+
 /// The version of the comments.
 const VERSION: &str = "1";
 
@@ -142,7 +145,10 @@ impl SrMark {
         let pairs = pairs(comment)?;
         let get = |key: &str| pairs.get(key).map(String::as_str);
         Some(SrMark {
-            flexvols: get("count")?.parse().ok().filter(|count| *count > 0)?,
+            flexvols: get("count")?
+                .parse()
+                .ok()
+                .filter(|count| (1..=MAX_FLEXVOLS).contains(count))?,
             aggregate: get("aggregate").unwrap_or_default().to_owned(),
             is_thin: get("allocation") == Some("thin"),
             is_deduplicated: get("asis") == Some("true"),

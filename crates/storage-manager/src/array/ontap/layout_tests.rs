@@ -132,3 +132,18 @@ proptest! {
         let _ = parse_lun(&text);
     }
 }
+
+/// What an SR has so many of is counted and listed: a number that makes no sense must not be believed.
+#[test]
+fn a_mark_with_too_many_flexvols_is_none() {
+    for (count, is_known) in [
+        ("1", true),
+        ("32", true),
+        ("0", false),
+        ("33", false),
+        ("4294967295", false),
+    ] {
+        let comment = format!("xensm=1&count={count}&aggregate=aggr1&allocation=thin");
+        assert_eq!(SrMark::parse(&comment).is_some(), is_known, "{count}");
+    }
+}

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::error::RestError;
 use super::filer::Filer;
-use super::json::{flag, number, text};
-use super::layout::{VdiMark, flexvol_stem, lun_name, lun_path, parse_lun};
+use super::json::{flag, id, number, text};
+use super::layout::{VdiMark, flexvol_stem, lun_name, lun_path, parse_flexvol, parse_lun};
 use crate::array::ArrayVolume;
 
 /// A LUN of ours.
@@ -44,7 +44,11 @@ impl FilerLun {
         let path = text(record, "name")?;
         let (flexvol, vdi) = parse_lun(path)?;
         let is = |field: &str, wanted: &str| text(record, field).is_none_or(|it| it == wanted);
-        let damage = if flag(record, "enabled") == Some(false) || !is("status.state", "online") {
+        let (size, serial) = (number(record, "space.size"), text(record, "serial_number"));
+        let serial = serial.unwrap_or_default();
+        let damage = if size.is_none() || serial.is_empty() {
+            Some("the filer does not tell its size and serial number")
+        } else if flag(record, "enabled") == Some(false) || !is("status.state", "online") {
             Some("the LUN is offline; bring it online on the filer")
         } else if !is("status.container_state", "online") {
             Some("the FlexVol of the LUN is offline; bring it online on the filer")
@@ -52,12 +56,12 @@ impl FilerLun {
             None
         };
         Some(FilerLun {
-            uuid: text(record, "uuid")?.to_owned(),
+            uuid: id(record, "uuid")?.to_owned(),
             flexvol: flexvol.to_owned(),
             vdi,
-            size: number(record, "space.size").unwrap_or(0),
+            size: size.unwrap_or(0),
             used: number(record, "space.used").unwrap_or(0),
-            serial: text(record, "serial_number").unwrap_or_default().to_owned(),
+            serial: serial.to_owned(),
             mark: VdiMark::parse(vdi, text(record, "comment").unwrap_or_default()),
             damage: damage.map(str::to_owned),
         })
@@ -109,9 +113,20 @@ impl Filer {
     }
 
     /// The LUN of a VDI.
+    ///
+    /// # Errors
+    /// When there are two: nobody knows which one it is.
     pub fn lun(&self, sr: Uuid, vdi: Uuid) -> Result<Option<FilerLun>, RestError> {
         let pattern = format!("/vol/{}*/{}", flexvol_stem(sr), lun_name(vdi));
-        Ok(self.luns_named(sr, &pattern)?.pop())
+        let mut found = self.luns_named(sr, &pattern)?;
+        let last = found.pop();
+        match (found.pop(), last) {
+            (Some(one), Some(other)) => Err(RestError::Twins {
+                one: one.path(),
+                other: other.path(),
+            }),
+            (_, found) => Ok(found),
+        }
     }
 
     fn luns_named(&self, sr: Uuid, pattern: &str) -> Result<Vec<FilerLun>, RestError> {
@@ -121,9 +136,21 @@ impl Filer {
             ("fields", FIELDS),
         ];
         let records = self.client.records("/storage/luns", &query)?;
-        let stem = flexvol_stem(sr);
-        let found = records.iter().filter_map(FilerLun::parse);
-        Ok(found.filter(|lun| lun.flexvol.starts_with(&stem)).collect())
+        // A FlexVol that was copied under a name like ours is none of ours.
+        let is_own = |flexvol: &str| parse_flexvol(flexvol).is_some_and(|(of, _)| of == sr);
+        let mut luns = Vec::new();
+        for record in &records {
+            let path = text(record, "name").and_then(parse_lun);
+            if !path.is_some_and(|(flexvol, _)| is_own(flexvol)) {
+                continue;
+            }
+            // One that is left out would count as gone.
+            luns.push(FilerLun::parse(record).ok_or(RestError::Incomplete {
+                what: "list the LUNs of the SR",
+                field: "uuid",
+            })?);
+        }
+        Ok(luns)
     }
 
     /// True when a FlexVol holds a LUN, ours or another's.

@@ -34,7 +34,7 @@ mod volumes;
 pub use client::Client;
 pub use filer::{Aggregate, Filer};
 pub use http::Place;
-pub use layout::SrMark;
+pub use layout::{MAX_FLEXVOLS, SrMark};
 pub use space::DEFAULT_MULTIPLIER;
 pub use sr_volumes::{FoundSr, NewSr, create_sr, delete_sr, find_srs};
 pub use tls::FilerTrust;

@@ -32,6 +32,13 @@ impl OntapVolumes {
     /// Grows a FlexVol for what is to come into it, or gives it just the size that it needs where that is enforced.
     pub(super) fn fit(&self, flexvol: &FlexVol, content: Content) -> Result<(), RestError> {
         let needed = self.needed(content);
+        if flexvol.size == 0 {
+            // Resized on a guess it could lose what it has.
+            return Err(RestError::Incomplete {
+                what: "ask for the size of a FlexVol",
+                field: "space.size",
+            });
+        }
         let is_other = flexvol.size.abs_diff(needed) >= SAME_SIZE;
         if flexvol.size < needed || (self.options.enforces_allocation && is_other) {
             self.filer.resize_flexvol(flexvol, needed)?;
@@ -78,9 +85,12 @@ impl OntapVolumes {
         let mut with_hint = luns
             .iter()
             .filter(|lun| lun.mark.hint.as_ref() == Some(&digest));
-        let index = with_hint.find_map(|lun| parse_flexvol(&lun.flexvol));
+        let index = with_hint.find_map(|lun| {
+            let (_, index) = parse_flexvol(&lun.flexvol)?;
+            Some(index as usize).filter(|index| *index < contents.len())
+        });
         match index {
-            Some((_, index)) => (vec![index as usize], Some(digest)),
+            Some(index) => (vec![index], Some(digest)),
             None => (even_order(contents), Some(digest)),
         }
     }

@@ -1,6 +1,6 @@
 //! Snapshots of FlexVols: what an `epochhint` stands for. LUN clones do not depend on them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::Method;
 use serde_json::json;
@@ -8,11 +8,14 @@ use serde_json::json;
 use super::error::RestError;
 use super::filer::Filer;
 use super::flexvols::FlexVol;
-use super::json::text;
+use super::json::{id, text};
 use super::layout::{MARK, snapshot_comment, snapshot_time};
 
 /// How long a snapshot stays for others that come with the same hint, in seconds.
 const KEPT_S: u64 = 3600;
+
+/// After this long no further snapshot of a FlexVol is deleted: a scan waits for it.
+const COLLECT_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Filer {
     /// Makes a snapshot of a FlexVol; one of that name stays as it is.
@@ -29,18 +32,29 @@ impl Filer {
         made.map(drop)
     }
 
+    /// True when a FlexVol has a snapshot of that name.
+    pub fn has_snapshot(&self, flexvol: &FlexVol, name: &str) -> Result<bool, RestError> {
+        let path = format!("/storage/volumes/{}/snapshots", flexvol.uuid);
+        let query = [("name", name), ("fields", "name")];
+        Ok(self.client.record(&path, &query)?.is_some())
+    }
+
     /// Deletes the snapshots of a FlexVol that are ours and that nobody comes for any more: those that are an hour old, or when
     /// there is no room for another (`is_full`) all but those of the last minute. Others' are left alone, and so is what the filer
-    /// says is in use.
+    /// says is in use. After a while it leaves the others to the next time.
     pub fn collect_snapshots(&self, flexvol: &FlexVol, is_full: bool) -> Result<(), RestError> {
         let path = format!("/storage/volumes/{}/snapshots", flexvol.uuid);
         let pattern = format!("{MARK}*");
         let query = [("name", pattern.as_str()), ("fields", "name,uuid,comment")];
         let kept_s = if is_full { 60 } else { KEPT_S };
+        let begun = Instant::now();
         for snapshot in self.client.records(&path, &query)? {
+            if begun.elapsed() >= COLLECT_PATIENCE {
+                break;
+            }
             let is_ours = text(&snapshot, "name").is_some_and(|name| name.starts_with(MARK));
             let made_at = text(&snapshot, "comment").and_then(snapshot_time);
-            let (Some(uuid), Some(made_at)) = (text(&snapshot, "uuid"), made_at) else {
+            let (Some(uuid), Some(made_at)) = (id(&snapshot, "uuid"), made_at) else {
                 continue;
             };
             if !is_ours || now_s().saturating_sub(made_at) < kept_s {

@@ -45,6 +45,15 @@ pub struct FoundSr {
 
 /// Makes an SR. On error nothing is left, as far as the filer answers.
 pub fn create_sr(filer: &Filer, new: &NewSr) -> Result<(), ArrayError> {
+    let there = filer.flexvols(new.sr);
+    let there = there.map_err(filer.failed("look for an SR with this uuid"))?;
+    if there.iter().any(|flexvol| flexvol.index == 0) {
+        return Err(ArrayError::Failed {
+            array: filer.name(),
+            action: "make the SR",
+            source: "there is one with this uuid already; introduce it instead".into(),
+        });
+    }
     sweep(filer);
     let mark = SrMark {
         flexvols: new.flexvols,
@@ -62,7 +71,7 @@ pub fn create_sr(filer: &Filer, new: &NewSr) -> Result<(), ArrayError> {
                 // What a lost answer may have made, too.
                 let left = filer.flexvols(new.sr).unwrap_or(made);
                 for flexvol in left {
-                    delete_or_tell(filer, &flexvol);
+                    delete_if_empty(filer, &flexvol);
                 }
                 return Err(refused(filer, error, new));
             }
@@ -122,9 +131,14 @@ fn sweep(filer: &Filer) {
             .all(|flexvol| flexvol.index != 0 && is_old(flexvol))
     });
     for flexvol in left.flatten() {
-        if matches!(filer.has_luns(&flexvol.name), Ok(None)) {
-            delete_or_tell(filer, &flexvol);
-        }
+        delete_if_empty(filer, &flexvol);
+    }
+}
+
+/// Deletes a FlexVol of which it is known for certain that it holds no LUN: one that is offline does not show them.
+fn delete_if_empty(filer: &Filer, flexvol: &FlexVol) {
+    if flexvol.is_online && matches!(filer.has_luns(&flexvol.name), Ok(None)) {
+        delete_or_tell(filer, flexvol);
     }
 }
 
@@ -150,7 +164,7 @@ pub fn find_srs(filer: &Filer) -> Result<Vec<FoundSr>, ArrayError> {
         let of_sr = all.iter().filter(|flexvol| flexvol.sr == first.sr);
         Some(FoundSr {
             sr: first.sr,
-            size: of_sr.map(|flexvol| flexvol.size).sum(),
+            size: of_sr.map(|it| it.size).fold(0, u64::saturating_add),
             mark: SrMark::parse(&first.comment)?,
         })
     });
@@ -165,6 +179,17 @@ pub fn delete_sr(filer: &Filer, sr: Uuid) -> Result<Option<String>, ArrayError> 
     let flexvols = filer
         .flexvols(sr)
         .map_err(filer.failed("list the FlexVols of the SR"))?;
+    if let Some(offline) = flexvols.iter().find(|flexvol| !flexvol.is_online) {
+        let what = format!(
+            "FlexVol {} is offline and may hold LUNs; bring it online, or delete it on the filer",
+            offline.name
+        );
+        return Err(ArrayError::Failed {
+            array: filer.name(),
+            action: "delete the SR",
+            source: what.into(),
+        });
+    }
     for flexvol in &flexvols {
         let lun = filer.has_luns(&flexvol.name);
         if let Some(lun) = lun.map_err(filer.failed("look for LUNs of the SR"))? {

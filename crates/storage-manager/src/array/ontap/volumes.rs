@@ -1,6 +1,6 @@
 //! The volumes of an SR on a filer: what an attached SR asks for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -221,10 +221,14 @@ impl VolumeArray for OntapVolumes {
     fn list(&self) -> Result<ArrayListing, ArrayError> {
         let flexvols = self.flexvols()?;
         self.check_whole(&flexvols)?;
+        // What is made meanwhile must not lose its room.
+        let placing = self
+            .options
+            .enforces_allocation
+            .then(|| lock(&self.placing));
         let luns = self.luns()?;
         let contents = self.contents(&luns);
-        if self.options.enforces_allocation {
-            let _placing = lock(&self.placing);
+        if placing.is_some() {
             for flexvol in &flexvols {
                 let content = contents.get(flexvol.index as usize).copied();
                 if let Err(error) = self.fit(flexvol, content.unwrap_or_default()) {
@@ -237,17 +241,27 @@ impl VolumeArray for OntapVolumes {
                 }
             }
         }
+        drop(placing);
         self.collect(&flexvols);
         let mut listing = ArrayListing {
             space: self.space_of(&flexvols, &contents)?,
             ..ArrayListing::default()
         };
-        let mut seen: HashMap<Uuid, String> = HashMap::new();
+        let mut paths: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
+        for lun in &luns {
+            paths.entry(lun.vdi).or_default().push(lun.path());
+        }
         for lun in luns {
-            let twin = seen.insert(lun.vdi, lun.path());
-            let damage = lun.damage.clone().or_else(|| {
-                twin.map(|twin| format!("{} and {twin} are one VDI; rename one", lun.path()))
-            });
+            let twins = match paths.get_mut(&lun.vdi).map(std::mem::take) {
+                // Told with the first of them.
+                Some(paths) if paths.is_empty() => continue,
+                Some(paths) if paths.len() > 1 => Some(format!(
+                    "{} are one VDI; rename those that are not",
+                    paths.join(" and ")
+                )),
+                _ => None,
+            };
+            let damage = twins.or_else(|| lun.damage.clone());
             match damage {
                 None => listing.volumes.push(lun.volume()),
                 Some(reason) => listing.damaged.push(DamagedImage {
@@ -383,8 +397,8 @@ impl VolumeArray for OntapVolumes {
             let content = contents.get(flexvol.index as usize).copied();
             let mut after = content.unwrap_or_default();
             match lun.mark.is_snapshot {
-                true => after.snapshots += size - lun.size,
-                false => after.volumes += size - lun.size,
+                true => after.snapshots = after.snapshots.saturating_add(size - lun.size),
+                false => after.volumes = after.volumes.saturating_add(size - lun.size),
             }
             self.fit(flexvol, after)
                 .map_err(self.filer.failed("grow a FlexVol"))?;
@@ -397,7 +411,8 @@ impl VolumeArray for OntapVolumes {
 
     fn delete(&self, vdi: Uuid) -> Result<(), ArrayError> {
         let Some(lun) = self.lun(vdi)? else {
-            return Ok(());
+            // In a FlexVol that is offline it is not gone.
+            return self.check_whole(&self.flexvols()?);
         };
         self.unmap_all(&lun)?;
         let _placing = lock(&self.placing);
@@ -431,16 +446,22 @@ impl VolumeArray for OntapVolumes {
             });
         }
         let own = igroup_name(initiator);
+        let check_alone = |maps: &[LunMap]| {
+            let mut others = maps.iter().filter(|map| map.is_ours());
+            match others.find(|map| map.igroup != own) {
+                Some(other) if mode == OpenMode::ReadWrite => Err(ArrayError::Fault {
+                    fault: Fault::NetappLunLock,
+                    detail: format!(
+                        "LUN {} is seen by igroup {} of another storage manager; detach the VDI there, or take the map away on the filer if that one is gone for good",
+                        other.path, other.igroup
+                    ),
+                }),
+                _ => Ok(()),
+            }
+        };
         let maps = self.maps(&lun)?;
-        let other = maps.iter().find(|map| map.is_ours() && map.igroup != own);
-        if let Some(other) = other.filter(|_| mode == OpenMode::ReadWrite) {
-            let detail = format!(
-                "LUN {} is seen by igroup {} of another storage manager; detach the VDI there, or take the map away on the filer if that one is gone for good",
-                other.path, other.igroup
-            );
-            let fault = Fault::NetappLunLock;
-            return Err(ArrayError::Fault { fault, detail });
-        }
+        check_alone(&maps)?;
+        let is_seen = maps.iter().any(|map| map.igroup == own);
         let map = match maps.into_iter().find(|map| map.igroup == own) {
             Some(map) => Ok(map),
             None => self
@@ -449,6 +470,14 @@ impl VolumeArray for OntapVolumes {
                 .and_then(|()| self.filer.map_lun(&lun, initiator)),
         };
         let map = map.map_err(self.filer.failed("show a LUN to this host"))?;
+        // Two that looked at once have both mapped it by now, and then both let go.
+        if mode == OpenMode::ReadWrite
+            && !is_seen
+            && let Err(error) = check_alone(&self.maps(&lun)?)
+        {
+            self.unmap(&map)?;
+            return Err(error);
+        }
         let target = self.target()?;
         Ok(Exposure {
             target: target.name,
