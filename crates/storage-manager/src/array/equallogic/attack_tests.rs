@@ -315,6 +315,28 @@ fn snapshots_of_others_keep_what_is_not_finished() {
     assert_eq!(left, [&names::management(SR), &name(1)]);
 }
 
+/// The same of the volume that says that there is an SR.
+#[test]
+fn snapshots_of_others_keep_the_management_volume() {
+    let world = World::new();
+    let sr = SrVolume::find(&world.group, SR).unwrap().unwrap();
+    let name = names::management(SR);
+    let reserve = Command::new(format!("volume select {name} snap-reserve 100%"));
+    world.sessions.tell(&reserve).unwrap();
+    let own = world.group.snapshot(&name, "mine").unwrap().unwrap();
+    let refused = sr.remove(&world.group).unwrap_err();
+    let count_is_told = matches!(refused, CliError::Snapshots { count: 1, .. });
+    assert!(count_is_told, "{refused:?}");
+    let left = world.group.snapshot_names(&name).unwrap();
+    assert_eq!(left, std::slice::from_ref(&own));
+    let snapshot = Object::Snapshot(&name, &own);
+    world.group.set_online(snapshot, false).unwrap();
+    world.group.delete(snapshot).unwrap();
+    sr.remove(&world.group).unwrap();
+    assert_eq!(SrVolume::find(&world.group, SR).unwrap(), None);
+    sr.remove(&world.group).unwrap();
+}
+
 /// What was exposed while the volumes were looked at is known after, and its volume's access records stay.
 #[test]
 fn a_listing_forgets_nothing_that_is_in_use() {

@@ -174,6 +174,14 @@ pub enum CliError {
         /// What was found.
         reason: String,
     },
+    /// A volume cannot go while it has snapshots that are not ours.
+    #[error("volume {volume} has {count} snapshots that somebody made; delete them first")]
+    Snapshots {
+        /// The volume.
+        volume: String,
+        /// How many.
+        count: u32,
+    },
     /// The machine has no more of something.
     #[error("start a thread of SSH")]
     System(#[source] io::Error),

@@ -104,8 +104,18 @@ impl SrVolume {
     }
 
     /// Removes it.
+    ///
+    /// # Errors
+    /// `Snapshots` when somebody made snapshots of it, which would go with it.
     pub fn remove(&self, group: &Group) -> Result<(), CliError> {
         let name = names::management(self.sr);
+        let shelf = group.show(Object::Volume(&name))?;
+        if let Some(shelf) = shelf.filter(|shelf| shelf.snapshots > 0) {
+            return Err(CliError::Snapshots {
+                volume: name,
+                count: shelf.snapshots,
+            });
+        }
         absent(group.set_online(Object::Volume(&name), false))?;
         absent(group.delete(Object::Volume(&name))).map(drop)
     }
