@@ -4,8 +4,9 @@
 
 mod scene;
 
-use scene::{PATIENCE, Scene, images};
+use scene::{PATIENCE, Scene, images, nfs_parameters, texts};
 use testkit::equallogic::{self, EqualLogicEmulator};
+use testkit::nfs_server::NfsServer;
 use testkit::ontap::{self, OntapEmulator};
 use testkit::{tool, wait};
 
@@ -62,10 +63,6 @@ fn password(scene: &Scene) -> String {
     let file = scene.installation.root.join("password");
     std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
     format!("password=@{}", file.display())
-}
-
-fn texts(parameters: &[String]) -> Vec<&str> {
-    parameters.iter().map(String::as_str).collect()
 }
 
 fn tools_are_there() -> bool {
@@ -178,8 +175,11 @@ fn volumes_live_their_life_on_a_group() {
 
 #[test]
 fn volumes_go_elsewhere_when_an_array_is_full_or_gone() {
-    let local = tempfile::tempdir().unwrap();
+    let exported = tempfile::tempdir().unwrap();
     let (Some(filer), Some(group)) = (filer(SMALL), group(1 << 40)) else {
+        return;
+    };
+    let Some(server) = NfsServer::start(exported.path()) else {
         return;
     };
     let Some(openstack) = tool::python_client("openstack") else {
@@ -195,20 +195,19 @@ fn volumes_go_elsewhere_when_an_array_is_full_or_gone() {
     let of_filer = of_filer(&scene, &filer);
     let more = ["aggregate=aggr1", "FlexVols=1"];
     scene.add("netapp", &[&texts(&of_filer)[..], &more].concat());
-    let second = local.path().join("second");
-    scene.add("file", &[&format!("location={}", second.display())]);
+    scene.add("nfs", &texts(&nfs_parameters(&server, "")));
 
     scene.volume(&openstack, "on-the-group");
     scene.io("on-the-group", "write -P 0xa1 0 64k");
     drop(group);
     scene.volume(&openstack, "on-the-filer");
     scene.io("on-the-filer", "write -P 0xb2 0 64k");
-    assert_eq!(images(&second), 0);
+    assert_eq!(images(exported.path()), 0);
     // The filer gets full by and by.
     let names = (1..10).map(|number| format!("more-{number}"));
     let elsewhere = names.into_iter().find(|name| {
         scene.volume(&openstack, name);
-        images(&second) == 1
+        images(exported.path()) == 1
     });
     let elsewhere = elsewhere.expect("a volume that the filer has no room for");
     scene.io(&elsewhere, "write -P 0xc3 0 64k");

@@ -5,24 +5,10 @@ mod scene;
 
 use std::path::Path;
 
-use scene::{PATIENCE, Scene, images};
+use scene::{PATIENCE, Scene, images, nfs_parameters, texts};
 use testkit::iscsi_target::Tgt;
 use testkit::nfs_server::NfsServer;
 use testkit::{tool, wait};
-
-/// What the specification has, with the options of a server that is not on its usual ports, and others.
-fn nfs_parameters(server: &NfsServer, more_options: &str) -> [String; 4] {
-    [
-        "name_label=toybox-renuka".to_owned(),
-        "server=127.0.0.1".to_owned(),
-        format!("serverpath={}", server.path),
-        format!("options={}{more_options}", server.options()),
-    ]
-}
-
-fn texts(parameters: &[String]) -> Vec<&str> {
-    parameters.iter().map(String::as_str).collect()
-}
 
 #[test]
 fn volumes_live_their_life_on_an_nfs_server_and_come_back_from_it() {

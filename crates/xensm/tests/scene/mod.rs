@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use testkit::installation::Installation;
+use testkit::nfs_server::NfsServer;
 use testkit::{tool, wait};
 
 const XENSM: &str = env!("CARGO_BIN_EXE_xensm");
@@ -109,6 +110,21 @@ impl Scene {
         );
         tool::run(&mut self.installation.xensm(&["detach", volume]));
     }
+}
+
+/// What the specification has, with the options of a server that is not on its usual ports, and others.
+pub fn nfs_parameters(server: &NfsServer, more_options: &str) -> [String; 4] {
+    [
+        "name_label=toybox-renuka".to_owned(),
+        "server=127.0.0.1".to_owned(),
+        format!("serverpath={}", server.path),
+        format!("options={}{more_options}", server.options()),
+    ]
+}
+
+/// Parameters as a command takes them.
+pub fn texts(parameters: &[String]) -> Vec<&str> {
+    parameters.iter().map(String::as_str).collect()
 }
 
 /// How many VHDs lie below a directory.
