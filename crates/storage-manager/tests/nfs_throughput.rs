@@ -1,5 +1,8 @@
 //! What an NFS SR reaches through NBD beside libnfs on a file of the same server, in turns in one run. Measured by
 //! `cargo xtask bench --only nfs`; prints the rows of a table.
+//!
+//! A request goes through two servers here and through one there. So NBD alone is measured too, with nbdkit on memory: what
+//! libnfs and NBD would give one after the other, each as fast as here, is the most that one request at a time can reach.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -9,11 +12,12 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use support::{Client, Running, texts, vbd_record, vdi_record};
 use testkit::nfs_server::NfsServer;
-use testkit::tool;
+use testkit::{tool, wait};
 use xenapi::Value;
 
 /// Loads: name, read or write, random or sequential, bytes, operations in flight.
@@ -94,28 +98,65 @@ fn nbd_beside_libnfs() {
     }
     direct("write", "sequential", 1 << 20, 4, "3");
 
+    let nbd_alone = NbdAlone::start(directory.path());
     println!(
-        "\n| load | libnfs, version 3 | xensm, version 3 | xensm, version 4.1 | 3 against libnfs | 4.1 against libnfs |\n|---|---|---|---|---|---|"
+        "\n| load | libnfs, version 3 | NBD alone | both in turn | xensm, version 3 | xensm, version 4.1 | 3 against libnfs | 4.1 against libnfs | 3 against both in turn |\n|---|---|---|---|---|---|---|---|---|"
     );
     for (name, rw, order, bytes, queue) in LOADS {
-        let mut rounds: [Vec<f64>; 3] = Default::default();
+        let mut rounds: [Vec<f64>; 4] = Default::default();
         for _ in 0..ROUNDS {
             rounds[0].push(direct(rw, order, bytes, queue, &seconds));
-            for (uri, figures) in uris.iter().zip(&mut rounds[1..]) {
+            let uris = std::iter::once(&nbd_alone.uri).chain(&uris);
+            for (uri, figures) in uris.zip(&mut rounds[1..]) {
                 figures.push(fio(uri, rw, order, bytes, queue, Some(&seconds)));
             }
         }
-        let [libnfs, three, four] = rounds.map(|mut figures| {
+        let [libnfs, nbd, three, four] = rounds.map(|mut figures| {
             figures.sort_by(f64::total_cmp);
             figures[figures.len() / 2]
         });
+        let in_turn = 1.0 / (1.0 / libnfs + 1.0 / nbd);
         println!(
-            "| {name} | {libnfs:.0}/s | {three:.0}/s | {four:.0}/s | {:.2} | {:.2} |",
+            "| {name} | {libnfs:.0}/s | {nbd:.0}/s | {in_turn:.0}/s | {three:.0}/s | {four:.0}/s | {:.2} | {:.2} | {:.2} |",
             three / libnfs,
-            four / libnfs
+            four / libnfs,
+            three / in_turn
         );
     }
     running.stop();
+}
+
+/// nbdkit on memory, until this is dropped.
+struct NbdAlone {
+    child: Child,
+    uri: String,
+}
+
+impl NbdAlone {
+    fn start(directory: &Path) -> Self {
+        let socket = directory.join("nbdkit.socket");
+        let child = Command::new("nbdkit")
+            .args(["--foreground", "--exit-with-parent", "--unix"])
+            .arg(&socket)
+            .args(["memory", &REGION.to_string()])
+            .spawn()
+            .unwrap();
+        let alone = NbdAlone {
+            child,
+            uri: format!("nbd+unix:///?socket={}", socket.display()),
+        };
+        wait::until("nbdkit serves", Duration::from_secs(10), || {
+            socket.exists().then_some(())
+        });
+        alone
+    }
+}
+
+impl Drop for NbdAlone {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn build_load(directory: &Path) -> PathBuf {

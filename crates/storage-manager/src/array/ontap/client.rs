@@ -126,7 +126,7 @@ impl Client {
     /// Sends a change and waits for its job, if it becomes one.
     ///
     /// # Errors
-    /// [`RestError::is_lost`] when it may have been carried out.
+    /// `RestError::is_lost` when it may have been carried out.
     pub fn change(
         &self,
         method: Method,
