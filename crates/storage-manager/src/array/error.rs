@@ -97,13 +97,6 @@ pub enum ArrayError {
 impl ArrayError {
     /// The text with those of its causes.
     pub fn chain_text(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        text
+        crate::error::chain_text(self)
     }
 }

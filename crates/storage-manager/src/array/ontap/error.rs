@@ -211,14 +211,7 @@ impl RestError {
 
     /// The text with those of its causes.
     pub fn chain_text(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        text
+        crate::error::chain_text(self)
     }
 
     /// The number that the failure has whatever was attempted, if it has one.
