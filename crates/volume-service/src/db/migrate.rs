@@ -11,6 +11,15 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_snapshots.sql"),
     include_str!("migrations/0003_snapshots_outlive_volumes.sql"),
+    include_str!("migrations/0004_flavor_traits.sql"),
+    include_str!("migrations/0005_volume_traits.sql"),
+    include_str!("migrations/0006_quotas.sql"),
+    include_str!("migrations/0007_transfers.sql"),
+    include_str!("migrations/0008_groups.sql"),
+    include_str!("migrations/0009_service_states.sql"),
+    include_str!("migrations/0010_identity_traits.sql"),
+    include_str!("migrations/0011_webhooks.sql"),
+    include_str!("migrations/0012_lists.sql"),
 ];
 
 /// Any number that nobody else locks in the same PostgreSQL database: `xensm` in ASCII.

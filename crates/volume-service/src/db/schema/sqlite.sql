@@ -30,6 +30,11 @@ CREATE TRIGGER volumes_count_update AFTER UPDATE OF size_gib, project_id ON volu
         SELECT NEW.project_id, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM project_usage WHERE project_id = NEW.project_id);
     UPDATE project_usage SET volumes = volumes + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id;
 END;
+CREATE TABLE app_credential_traits (
+    id TEXT PRIMARY KEY NOT NULL REFERENCES application_credentials (id) ON DELETE CASCADE,
+    description TEXT NOT NULL,
+    unrestricted INTEGER NOT NULL
+) STRICT;
 CREATE TABLE application_credentials (
     id TEXT PRIMARY KEY NOT NULL,
     name TEXT NOT NULL,
@@ -77,6 +82,10 @@ CREATE TABLE backends (
     observed_at_us INTEGER,
     created_at_us INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE default_flavors (
+    project_id TEXT PRIMARY KEY NOT NULL,
+    flavor_id TEXT NOT NULL REFERENCES flavors (id)
+) STRICT;
 CREATE TABLE ec2_keys (
     access_key TEXT PRIMARY KEY NOT NULL,
     user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
@@ -84,11 +93,80 @@ CREATE TABLE ec2_keys (
     sealed_secret BLOB NOT NULL,
     created_at_us INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+    at_us INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    resource_type TEXT NOT NULL,
+    resource_id TEXT NOT NULL,
+    data TEXT NOT NULL
+) STRICT;
+CREATE TABLE flavor_access (
+    flavor_id TEXT NOT NULL REFERENCES flavors (id) ON DELETE CASCADE,
+    project_id TEXT NOT NULL,
+    PRIMARY KEY (flavor_id, project_id)
+) STRICT;
+CREATE TABLE flavor_encryption (
+    flavor_id TEXT PRIMARY KEY NOT NULL REFERENCES flavors (id) ON DELETE CASCADE,
+    id TEXT NOT NULL UNIQUE,
+    provider TEXT NOT NULL,
+    control_location TEXT NOT NULL,
+    cipher TEXT,
+    key_size INTEGER,
+    created_at_us INTEGER NOT NULL,
+    updated_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE flavor_specs (
+    flavor_id TEXT NOT NULL REFERENCES flavors (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (flavor_id, name)
+) STRICT;
+CREATE TABLE flavor_traits (
+    flavor_id TEXT PRIMARY KEY NOT NULL REFERENCES flavors (id) ON DELETE CASCADE,
+    is_public INTEGER NOT NULL,
+    qos_id TEXT REFERENCES qos_specs (id),
+    updated_at_us INTEGER NOT NULL
+) STRICT;
 CREATE TABLE flavors (
     id TEXT PRIMARY KEY NOT NULL,
     label TEXT NOT NULL UNIQUE,
     description TEXT NOT NULL,
     created_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE group_flavors (
+    group_id TEXT NOT NULL REFERENCES volume_groups (id) ON DELETE CASCADE,
+    flavor_id TEXT NOT NULL REFERENCES flavors (id),
+    PRIMARY KEY (group_id, flavor_id)
+) STRICT;
+CREATE TABLE group_snapshots (
+    id TEXT PRIMARY KEY NOT NULL,
+    group_id TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    group_type_id TEXT NOT NULL REFERENCES group_types (id),
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    status TEXT NOT NULL,
+    failure TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    updated_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE group_type_specs (
+    group_type_id TEXT NOT NULL REFERENCES group_types (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (group_type_id, name)
+) STRICT;
+CREATE TABLE group_types (
+    id TEXT PRIMARY KEY NOT NULL,
+    name TEXT NOT NULL UNIQUE,
+    description TEXT NOT NULL,
+    is_public INTEGER NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    updated_at_us INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE messages (
     id TEXT PRIMARY KEY NOT NULL,
@@ -121,6 +199,15 @@ CREATE TABLE operations (
     created_at_us INTEGER NOT NULL,
     updated_at_us INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE project_tags (
+    project_id TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    tag TEXT NOT NULL,
+    PRIMARY KEY (project_id, tag)
+) STRICT;
+CREATE TABLE project_traits (
+    project_id TEXT PRIMARY KEY NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    enabled INTEGER NOT NULL
+) STRICT;
 CREATE TABLE project_usage (
     project_id TEXT PRIMARY KEY NOT NULL,
     volumes INTEGER NOT NULL,
@@ -131,6 +218,31 @@ CREATE TABLE projects (
     name TEXT NOT NULL UNIQUE,
     description TEXT NOT NULL,
     created_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE qos_spec_values (
+    qos_id TEXT NOT NULL REFERENCES qos_specs (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (qos_id, name)
+) STRICT;
+CREATE TABLE qos_specs (
+    id TEXT PRIMARY KEY NOT NULL,
+    name TEXT NOT NULL UNIQUE,
+    consumer TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    updated_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE quota_class_limits (
+    class TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    hard_limit INTEGER NOT NULL,
+    PRIMARY KEY (class, resource)
+) STRICT;
+CREATE TABLE quota_limits (
+    project_id TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    hard_limit INTEGER NOT NULL,
+    PRIMARY KEY (project_id, resource)
 ) STRICT;
 CREATE TABLE retired_srs (
     sr_uuid TEXT PRIMARY KEY NOT NULL,
@@ -151,6 +263,15 @@ CREATE TABLE role_assignments (
     project_id TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
     role TEXT NOT NULL,
     PRIMARY KEY (user_id, project_id, role)
+) STRICT;
+CREATE TABLE service_states (
+    binary_name TEXT NOT NULL,
+    host TEXT NOT NULL,
+    disabled INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    frozen INTEGER NOT NULL,
+    modified_at_us INTEGER NOT NULL,
+    PRIMARY KEY (binary_name, host)
 ) STRICT;
 CREATE TABLE services (
     binary_name TEXT NOT NULL,
@@ -174,6 +295,12 @@ CREATE TABLE snapshot_origins (
     flavor_id TEXT NOT NULL,
     bootable INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE snapshot_traits (
+    snapshot_id TEXT PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    group_snapshot_id TEXT,
+    progress TEXT,
+    hand_set INTEGER NOT NULL
+) STRICT;
 CREATE TABLE snapshot_usage (
     project_id TEXT PRIMARY KEY NOT NULL,
     snapshots INTEGER NOT NULL
@@ -196,6 +323,22 @@ CREATE TABLE "snapshots" (
     -- 0 when never changed: NULL sorts differently in the two databases.
     updated_at_us INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE transfers (
+    id TEXT PRIMARY KEY NOT NULL,
+    volume_id TEXT NOT NULL UNIQUE REFERENCES volumes (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    salt BLOB NOT NULL,
+    key_hash BLOB NOT NULL,
+    no_snapshots INTEGER NOT NULL,
+    source_project_id TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE user_traits (
+    user_id TEXT PRIMARY KEY NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    email TEXT NOT NULL,
+    description TEXT NOT NULL,
+    enabled INTEGER NOT NULL
+) STRICT;
 CREATE TABLE users (
     id TEXT PRIMARY KEY NOT NULL,
     name TEXT NOT NULL UNIQUE,
@@ -208,6 +351,28 @@ CREATE TABLE volume_extensions (
     project_id TEXT NOT NULL,
     added_gib INTEGER NOT NULL CHECK (added_gib > 0)
 ) STRICT;
+CREATE TABLE volume_groups (
+    id TEXT PRIMARY KEY NOT NULL,
+    project_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    group_type_id TEXT NOT NULL REFERENCES group_types (id),
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    backend_id INTEGER REFERENCES backends (id),
+    status TEXT NOT NULL,
+    group_snapshot_id TEXT,
+    source_group_id TEXT,
+    failure TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    updated_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE volume_image_metadata (
+    volume_id TEXT NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (volume_id, name)
+) STRICT;
 CREATE TABLE volume_metadata (
     volume_id TEXT NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -218,6 +383,15 @@ CREATE TABLE volume_sources (
     volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
     source_snapshot_id TEXT,
     source_volume_id TEXT
+) STRICT;
+CREATE TABLE volume_traits (
+    volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+    group_id TEXT,
+    multiattach INTEGER NOT NULL,
+    read_only INTEGER NOT NULL,
+    encryption_key_id TEXT,
+    -- An operator set the status by hand: the reconcilers leave such a volume alone.
+    hand_set INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE volumes (
     id TEXT PRIMARY KEY NOT NULL,
@@ -240,12 +414,27 @@ CREATE TABLE volumes (
     -- 0 when never changed: NULL sorts differently in the two databases.
     updated_at_us INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE webhooks (
+    id TEXT PRIMARY KEY NOT NULL,
+    project_id TEXT,
+    url TEXT NOT NULL,
+    sealed_secret BLOB NOT NULL,
+    kinds TEXT NOT NULL,
+    enabled INTEGER NOT NULL,
+    cursor INTEGER NOT NULL,
+    failure TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL
+) STRICT;
 CREATE TABLE xensm_schema (version BIGINT PRIMARY KEY NOT NULL);
 CREATE INDEX attachments_by_created ON attachments (created_at_us, id);
 CREATE INDEX attachments_by_project ON attachments (project_id, created_at_us, id);
 CREATE INDEX attachments_by_volume ON attachments (volume_id, created_at_us, id);
 CREATE INDEX backends_by_flavor ON backends (flavor_id, position, id);
 CREATE INDEX backends_by_zone ON backends (zone, id);
+CREATE INDEX events_by_time ON events (at_us);
+CREATE INDEX flavor_traits_by_qos ON flavor_traits (qos_id) WHERE qos_id IS NOT NULL;
+CREATE INDEX group_snapshots_by_group ON group_snapshots (group_id);
+CREATE INDEX group_snapshots_by_project ON group_snapshots (project_id, created_at_us, id);
 CREATE INDEX messages_by_expiry ON messages (expires_at_us);
 CREATE INDEX messages_by_project ON messages (project_id, created_at_us, id);
 CREATE INDEX messages_by_resource ON messages (project_id, resource_id, created_at_us, id);
@@ -257,6 +446,8 @@ CREATE INDEX operations_finished ON operations (updated_at_us)
 CREATE UNIQUE INDEX operations_unfinished ON operations (target)
     WHERE state <> 'succeeded' AND state <> 'failed';
 CREATE INDEX revoked_tokens_by_expiry ON revoked_tokens (expires_at_us);
+CREATE INDEX snapshot_traits_by_group_snapshot ON snapshot_traits (group_snapshot_id)
+    WHERE group_snapshot_id IS NOT NULL;
 CREATE INDEX snapshots_by_backend ON snapshots (backend_id) WHERE backend_id IS NOT NULL;
 CREATE INDEX snapshots_by_created ON snapshots (created_at_us, id);
 CREATE INDEX snapshots_by_name ON snapshots (name, id);
@@ -269,10 +460,13 @@ CREATE INDEX snapshots_by_project_updated ON snapshots (project_id, updated_at_u
 CREATE INDEX snapshots_by_project_volume ON snapshots (project_id, volume_id, id);
 CREATE INDEX snapshots_by_volume ON snapshots (volume_id, created_at_us, id);
 CREATE INDEX snapshots_by_zone_status ON snapshots (zone, status, created_at_us);
+CREATE INDEX transfers_by_project ON transfers (source_project_id, created_at_us, id);
+CREATE INDEX volume_groups_by_project ON volume_groups (project_id, created_at_us, id);
 CREATE INDEX volume_sources_by_snapshot ON volume_sources (source_snapshot_id)
     WHERE source_snapshot_id IS NOT NULL;
 CREATE INDEX volume_sources_by_volume ON volume_sources (source_volume_id)
     WHERE source_volume_id IS NOT NULL;
+CREATE INDEX volume_traits_by_group ON volume_traits (group_id) WHERE group_id IS NOT NULL;
 CREATE INDEX volumes_by_backend ON volumes (backend_id) WHERE backend_id IS NOT NULL;
 CREATE UNIQUE INDEX volumes_by_client_token ON volumes (project_id, client_token) WHERE client_token IS NOT NULL;
 CREATE INDEX volumes_by_created ON volumes (created_at_us, id);

@@ -1,0 +1,28 @@
+-- What few volumes and snapshots have: a row stands here only where something is not as usual.
+
+CREATE TABLE IF NOT EXISTS volume_traits (
+    volume_id {text} PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+    group_id {text},
+    multiattach {int} NOT NULL,
+    read_only {int} NOT NULL,
+    encryption_key_id {text},
+    -- An operator set the status by hand: the reconcilers leave such a volume alone.
+    hand_set {int} NOT NULL
+) {strict};
+CREATE INDEX IF NOT EXISTS volume_traits_by_group ON volume_traits (group_id) WHERE group_id IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS volume_image_metadata (
+    volume_id {text} NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+    name {text} NOT NULL,
+    value {text} NOT NULL,
+    PRIMARY KEY (volume_id, name)
+) {strict};
+
+CREATE TABLE IF NOT EXISTS snapshot_traits (
+    snapshot_id {text} PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    group_snapshot_id {text},
+    progress {text},
+    hand_set {int} NOT NULL
+) {strict};
+CREATE INDEX IF NOT EXISTS snapshot_traits_by_group_snapshot ON snapshot_traits (group_snapshot_id)
+    WHERE group_snapshot_id IS NOT NULL;

@@ -1,0 +1,1 @@
+-- Indexes that lists and workers need, and none that they do not.
