@@ -129,22 +129,13 @@ fn what_was_answered_is_there_after_a_restart() {
     let secret = client
         .call("secret.create", [texts(&[("value", "hunter2")])])
         .unwrap();
-    let before: Vec<Value> = ["VDI.get_record", "SR.get_record"]
-        .iter()
-        .zip([&vdi, &sr.as_str().into()])
-        .map(|(m, r)| client.call(m, [r.clone()]).unwrap())
-        .collect();
+    let before = records_at_rest(&mut client, &vdi, &sr);
     running.stop();
     let file = std::fs::read(dir.path().join("data/objects.redb")).unwrap();
     assert!(!file.windows(7).any(|window| window == b"hunter2"));
     let (running, _) = start(dir.path());
     let mut client = running.unix();
-    let after: Vec<Value> = ["VDI.get_record", "SR.get_record"]
-        .iter()
-        .zip([&vdi, &sr.as_str().into()])
-        .map(|(m, r)| client.call(m, [r.clone()]).unwrap())
-        .collect();
-    assert_eq!(before, after);
+    assert_eq!(before, records_at_rest(&mut client, &vdi, &sr));
     assert_eq!(
         client.call("secret.get_value", [secret]).unwrap(),
         "hunter2".into()
@@ -166,6 +157,33 @@ fn what_was_answered_is_there_after_a_restart() {
         "VDI_IN_USE"
     );
     client.call("VBD.unplug", [vbd]).unwrap();
+}
+
+/// The records of a VDI and its SR while nothing is at work on either: an SR that asks for it is scanned by itself, also right after a
+/// start.
+fn records_at_rest(client: &mut Client, vdi: &Value, sr: &str) -> [Value; 2] {
+    let at_rest = |record: &Value| {
+        record.as_struct().unwrap()["current_operations"]
+            .as_struct()
+            .unwrap()
+            .is_empty()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let records = [
+            ("VDI.get_record", vdi.clone()),
+            ("SR.get_record", sr.into()),
+        ]
+        .map(|(method, reference)| client.call(method, [reference]).unwrap());
+        if records.iter().all(at_rest) {
+            return records;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "something is still at work after a minute: {records:?}"
+        );
+        std::thread::yield_now();
+    }
 }
 
 fn client_pbd(client: &mut Client, sr: &str) -> Value {
