@@ -51,6 +51,9 @@ pub async fn create(
         id: FlavorId(service.context.new_uuid()),
         label: label.to_owned(),
         description: description.to_owned(),
+        is_public: true,
+        qos_id: None,
+        encryption: None,
         created_at_us: service.context.now_us(),
     };
     service

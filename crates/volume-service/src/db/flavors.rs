@@ -1,11 +1,17 @@
-//! Flavors.
+//! Flavors; what the Block Storage API knows of them beyond their names is joined from tables of its own.
 
+use super::flavor_specs;
 use super::{Param, Row, Transaction};
-use crate::error::Result;
-use crate::model::flavor::Flavor;
+use crate::error::{Error, Result, Subject};
+use crate::model::flavor::{ControlLocation, Flavor, FlavorFacts};
 use crate::model::id::FlavorId;
 
-const COLUMNS: &str = "id, label, description, created_at_us";
+/// What a flavor is read from.
+pub(super) const FROM: &str = "flavors f LEFT JOIN flavor_traits t ON t.flavor_id = f.id \
+                               LEFT JOIN flavor_encryption e ON e.flavor_id = f.id";
+/// Its columns; a flavor without traits is public.
+pub(super) const COLUMNS: &str = "f.id, f.label, f.description, COALESCE(t.is_public, 1), t.qos_id, \
+                                  e.control_location, f.created_at_us";
 
 /// Adds a flavor; false, with nothing changed, when the label exists.
 pub fn insert(tx: &mut Transaction<'_>, flavor: &Flavor) -> Result<bool> {
@@ -18,13 +24,16 @@ pub fn insert(tx: &mut Transaction<'_>, flavor: &Flavor) -> Result<bool> {
             flavor.created_at_us.into(),
         ],
     )?;
+    if added == 1 && !flavor.is_public {
+        set_public(tx, flavor.id, false, flavor.created_at_us)?;
+    }
     Ok(added == 1)
 }
 
 /// Every flavor, by label.
 pub fn list(tx: &mut Transaction<'_>) -> Result<Vec<Flavor>> {
     tx.query(
-        &format!("SELECT {COLUMNS} FROM flavors ORDER BY label"),
+        &format!("SELECT {COLUMNS} FROM {FROM} ORDER BY f.label"),
         &[],
         from_row,
     )
@@ -33,33 +42,104 @@ pub fn list(tx: &mut Transaction<'_>) -> Result<Vec<Flavor>> {
 /// A flavor by label or, when there is no such label, by id.
 pub fn find(tx: &mut Transaction<'_>, id_or_label: &str) -> Result<Option<Flavor>> {
     let by_label = tx.query_first(
-        &format!("SELECT {COLUMNS} FROM flavors WHERE label = ?1"),
+        &format!("SELECT {COLUMNS} FROM {FROM} WHERE f.label = ?1"),
         &[id_or_label.into()],
         from_row,
     )?;
     if by_label.is_some() {
         return Ok(by_label);
     }
-    let Ok(id) = id_or_label.parse::<FlavorId>() else {
-        return Ok(None);
-    };
+    match id_or_label.parse::<FlavorId>() {
+        Ok(id) => by_id(tx, id),
+        Err(_) => Ok(None),
+    }
+}
+
+/// A flavor by id.
+pub fn by_id(tx: &mut Transaction<'_>, id: FlavorId) -> Result<Option<Flavor>> {
     tx.query_first(
-        &format!("SELECT {COLUMNS} FROM flavors WHERE id = ?1"),
+        &format!("SELECT {COLUMNS} FROM {FROM} WHERE f.id = ?1"),
         &[id.into()],
         from_row,
     )
 }
 
+/// Keeps the flavor as it is, and keeps volumes of it from being made, until the transaction ends.
+pub fn lock(tx: &mut Transaction<'_>, id: FlavorId) -> Result<()> {
+    let sql = "SELECT id FROM flavors WHERE id = ?1 /* for update */";
+    tx.query_first(sql, &[id.into()], |_| Ok(())).map(drop)
+}
+
+/// What placing a volume of a flavor must know of it.
+///
+/// # Errors
+/// `NotFound` when there is no such flavor.
+pub fn facts(tx: &mut Transaction<'_>, id: FlavorId) -> Result<FlavorFacts> {
+    let found = tx.query_first(
+        "SELECT CASE WHEN EXISTS (SELECT 1 FROM backends b WHERE b.flavor_id = f.id) THEN CAST(1 AS BIGINT) ELSE 0 END, \
+         (SELECT e.control_location FROM flavor_encryption e WHERE e.flavor_id = f.id) FROM flavors f WHERE f.id = ?1",
+        &[id.into()],
+        |row| Ok((row.int(0)? != 0, control_location(row, 1)?)),
+    )?;
+    let (has_own_backends, encryption) =
+        found.ok_or_else(|| Error::not_found(Subject::Flavor, id))?;
+    Ok(FlavorFacts {
+        id,
+        has_own_backends,
+        specs: flavor_specs::load(tx, id)?,
+        needs_encryption: encryption == Some(ControlLocation::BackEnd),
+    })
+}
+
+/// Changes a flavor's texts; none leaves one as it is. False when another flavor has the label.
+pub fn rename(
+    tx: &mut Transaction<'_>,
+    id: FlavorId,
+    label: Option<&str>,
+    description: Option<&str>,
+) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE flavors SET label = COALESCE(?2, label), description = COALESCE(?3, description) WHERE id = ?1 \
+         AND NOT EXISTS (SELECT 1 FROM flavors other WHERE other.label = ?2 AND other.id <> ?1)",
+        &[id.into(), label.into(), description.into()],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Makes a flavor everybody's, or only those projects' that are given access.
+pub fn set_public(
+    tx: &mut Transaction<'_>,
+    id: FlavorId,
+    is_public: bool,
+    now_us: i64,
+) -> Result<()> {
+    tx.execute(
+        "INSERT INTO flavor_traits (flavor_id, is_public, updated_at_us) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (flavor_id) DO UPDATE SET is_public = excluded.is_public, updated_at_us = excluded.updated_at_us",
+        &[id.into(), is_public.into(), now_us.into()],
+    )
+    .map(drop)
+}
+
 /// How many backends and how many volumes a flavor has.
 pub fn count_users(tx: &mut Transaction<'_>, id: FlavorId) -> Result<(u64, u64)> {
-    let mut count = |sql: &str| -> Result<u64> {
-        let found = tx.query_first(sql, &[id.into()], |row| row.int(0))?;
-        Ok(u64::try_from(found.unwrap_or(0)).unwrap_or(0))
-    };
     Ok((
-        count("SELECT COUNT(*) FROM backends WHERE flavor_id = ?1")?,
-        count("SELECT COUNT(*) FROM volumes WHERE flavor_id = ?1")?,
+        count(tx, "SELECT COUNT(*) FROM backends WHERE flavor_id = ?1", id)?,
+        count(tx, "SELECT COUNT(*) FROM volumes WHERE flavor_id = ?1", id)?,
     ))
+}
+
+/// True when there is a volume of the flavor.
+pub fn has_volumes(tx: &mut Transaction<'_>, id: FlavorId) -> Result<bool> {
+    let sql = "SELECT 1 FROM volumes WHERE flavor_id = ?1 LIMIT 1";
+    let found = tx.query_first(sql, &[id.into()], |_| Ok(()))?;
+    Ok(found.is_some())
+}
+
+/// How many groups may hold volumes of the flavor.
+pub fn count_groups(tx: &mut Transaction<'_>, id: FlavorId) -> Result<u64> {
+    let sql = "SELECT COUNT(*) FROM group_flavors WHERE flavor_id = ?1";
+    count(tx, sql, id)
 }
 
 /// Removes a flavor; the database refuses (`Conflict`) while anything refers to it.
@@ -67,13 +147,25 @@ pub fn remove(tx: &mut Transaction<'_>, id: FlavorId) -> Result<bool> {
     Ok(tx.execute("DELETE FROM flavors WHERE id = ?1", &[id.into()])? == 1)
 }
 
-fn from_row(row: &Row<'_>) -> Result<Flavor> {
+fn count(tx: &mut Transaction<'_>, sql: &str, id: FlavorId) -> Result<u64> {
+    let found = tx.query_first(sql, &[id.into()], |row| row.int(0))?;
+    Ok(u64::try_from(found.unwrap_or(0)).unwrap_or(0))
+}
+
+pub(super) fn from_row(row: &Row<'_>) -> Result<Flavor> {
     Ok(Flavor {
         id: row.parsed(0, |text| text.parse().ok())?,
         label: row.text(1)?,
         description: row.text(2)?,
-        created_at_us: row.int(3)?,
+        is_public: row.int(3)? != 0,
+        qos_id: row.opt_parsed(4, |text| text.parse().ok())?,
+        encryption: control_location(row, 5)?,
+        created_at_us: row.int(6)?,
     })
+}
+
+fn control_location(row: &Row<'_>, column: usize) -> Result<Option<ControlLocation>> {
+    row.opt_parsed(column, ControlLocation::parse)
 }
 
 impl From<FlavorId> for Param {

@@ -17,6 +17,7 @@ mod transaction;
 pub mod attachments;
 pub mod backends;
 pub mod credentials;
+pub mod flavor_specs;
 pub mod flavors;
 pub mod identity;
 pub mod messages;

@@ -15,7 +15,7 @@ use super::offspring::{self, Birth, How};
 use super::volume_content::{self, Content, Copied};
 use super::{leftovers, none_left};
 use crate::db::operations::NewOperation;
-use crate::db::{backends, operations, volumes};
+use crate::db::{backends, flavors, operations, volumes};
 use crate::driver::{PoolError, Resize, Trouble, VdiOwner, VdiSpec};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::backend::{Backend, BackendState};
@@ -219,9 +219,14 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
         Ok(source) => source,
         Err(reason) => return Ok(Begin::Undo(reason)),
     };
-    let all = backends::of_flavor(at.transaction, at.vault, volume.flavor_id)?;
+    let flavor = flavors::facts(at.transaction, volume.flavor_id)?;
+    let all = if flavor.has_own_backends {
+        backends::of_flavor(at.transaction, at.vault, flavor.id)?
+    } else {
+        backends::of_zone(at.transaction, at.vault, &volume.zone)?
+    };
     let request = Request {
-        flavor_id: volume.flavor_id,
+        flavor: &flavor,
         zone: volume.zone.clone(),
         size_bytes: volume.size_gib.saturating_mul(1 << 30),
         source: source.as_ref().map(|source| source.backend),

@@ -4,22 +4,16 @@ use super::create_volume::Refused;
 use super::definition::Reason;
 use crate::model::id::BackendId;
 use crate::model::volume::Volume;
-use crate::scheduler::{Placement, SkipReason};
+use crate::scheduler::Placement;
 
-/// Words for a volume that no backend took: every backend of the flavor with its reason.
+/// Words for a volume that no backend took: every backend that the flavor could use, with its reason.
 pub(super) fn reason(volume: &Volume, placement: &Placement, refused: &[Refused]) -> Reason {
     let skipped = placement.skipped.iter().map(|skipped| {
-        let full = skipped.reason.to_string();
-        // What connecting failed with names servers and paths.
-        let public = match &skipped.reason {
-            SkipReason::Unreachable { since_us, .. } => SkipReason::Unreachable {
-                since_us: *since_us,
-                text: String::new(),
-            }
-            .to_string(),
-            _ => full.clone(),
+        let reason = Reason {
+            public: skipped.reason.for_tenants(),
+            full: skipped.reason.to_string(),
         };
-        (skipped.backend, Reason { public, full })
+        (skipped.backend, reason)
     });
     let refused = refused
         .iter()

@@ -2,15 +2,18 @@
 
 use std::fmt;
 
+use super::capabilities::capabilities;
 use super::space::{Allocation, needed_bytes};
+use super::specs::{self, Unmet};
 use crate::model::backend::{Backend, BackendState, BackendUse};
-use crate::model::id::{BackendId, FlavorId};
+use crate::model::flavor::FlavorFacts;
+use crate::model::id::BackendId;
 
 /// What is to be placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct Request<'a> {
     /// The flavor asked for.
-    pub flavor_id: FlavorId,
+    pub flavor: &'a FlavorFacts,
     /// The zone asked for.
     pub zone: String,
     /// Size in bytes.
@@ -28,16 +31,16 @@ pub enum Policy {
 }
 
 /// The scheduler's answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Placement {
     /// The backends to try, best first.
     pub candidates: Vec<BackendId>,
-    /// The flavor's other backends, in its order, each with its reason.
+    /// The other backends that the flavor could use, in the same order, each with its reason.
     pub skipped: Vec<Skipped>,
 }
 
 /// A backend that is not tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Skipped {
     /// The backend.
     pub backend: BackendId,
@@ -46,8 +49,10 @@ pub struct Skipped {
 }
 
 /// Why a backend is not tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SkipReason {
+    /// It belongs to another flavor, and this one has backends of its own.
+    OtherFlavor,
     /// An administrator disabled it.
     Disabled,
     /// It is in another zone.
@@ -55,6 +60,13 @@ pub enum SkipReason {
         /// Its zone.
         zone: String,
     },
+    /// The flavor is for other zones.
+    Zones {
+        /// Those zones.
+        allowed: Vec<String>,
+    },
+    /// It does not meet the flavor's extra specs.
+    Specs(Unmet),
     /// It could not be connected.
     Unreachable {
         /// When that was last observed; microseconds since 1970.
@@ -75,6 +87,11 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SkipReason::Disabled => f.write_str("disabled"),
+            SkipReason::OtherFlavor => f.write_str("of another flavor"),
+            SkipReason::Zones { allowed } => {
+                write!(f, "the flavor is for zone {} only", allowed.join(", "))
+            }
+            SkipReason::Specs(unmet) => write!(f, "does not meet the extra specs: {unmet}"),
             SkipReason::OtherZone { zone } => write!(f, "in zone {zone}"),
             SkipReason::Unreachable { since_us, text } => {
                 f.write_str("unreachable")?;
@@ -93,14 +110,29 @@ impl fmt::Display for SkipReason {
     }
 }
 
-/// Orders the flavor's backends that may hold the volume and says why the others may not.
+impl SkipReason {
+    /// What a tenant may read of it: nothing about servers, paths, or what an administrator asks of backends.
+    pub fn for_tenants(&self) -> String {
+        match self {
+            SkipReason::Unreachable { since_us, .. } => SkipReason::Unreachable {
+                since_us: *since_us,
+                text: String::new(),
+            }
+            .to_string(),
+            SkipReason::Specs(_) => "does not meet the flavor's extra specs".to_owned(),
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// Orders the backends that may hold the volume and says why the others may not.
 ///
-/// Backends of other flavors are left out. What is not known (a backend that was never connected, space that was never
+/// A flavor with backends of its own uses only those; one without uses any that meets its extra specs. What is not known (a backend that was never connected, space that was never
 /// reported) does not rule a backend out: trying it is the only way to know.
-pub fn place(policy: Policy, request: &Request, backends: &[Backend]) -> Placement {
+pub fn place(policy: Policy, request: &Request<'_>, backends: &[Backend]) -> Placement {
     let mut ordered: Vec<&Backend> = backends
         .iter()
-        .filter(|backend| backend.flavor_id == request.flavor_id)
+        .filter(|backend| is_for(request.flavor, backend))
         .collect();
     match policy {
         Policy::FirstFit => ordered.sort_by_key(|backend| (backend.position, backend.id)),
@@ -120,7 +152,36 @@ pub fn place(policy: Policy, request: &Request, backends: &[Backend]) -> Placeme
     placement
 }
 
-fn skip_reason(request: &Request, backend: &Backend) -> Option<SkipReason> {
+/// Whether a volume of this flavor may lie on a backend, whatever room and connection it has at the moment; what a change of a
+/// volume's flavor depends on.
+///
+/// # Errors
+/// Why not.
+pub fn may_hold(flavor: &FlavorFacts, backend: &Backend) -> Result<(), SkipReason> {
+    if !is_for(flavor, backend) {
+        return Err(SkipReason::OtherFlavor);
+    }
+    if let Some(zones) = specs::zones(&flavor.specs)
+        && !zones.contains(&backend.zone.as_str())
+    {
+        return Err(SkipReason::Zones {
+            allowed: zones.into_iter().map(str::to_owned).collect(),
+        });
+    }
+    let has = capabilities(backend);
+    specs::satisfies(&flavor.specs, &has).map_err(SkipReason::Specs)?;
+    if flavor.needs_encryption {
+        let needs = [("encryption".to_owned(), "<is> True".to_owned())].into();
+        specs::satisfies(&needs, &has).map_err(SkipReason::Specs)?;
+    }
+    Ok(())
+}
+
+fn is_for(flavor: &FlavorFacts, backend: &Backend) -> bool {
+    !flavor.has_own_backends || backend.flavor_id == flavor.id
+}
+
+fn skip_reason(request: &Request<'_>, backend: &Backend) -> Option<SkipReason> {
     if backend.zone != request.zone {
         return Some(SkipReason::OtherZone {
             zone: backend.zone.clone(),
@@ -128,6 +189,9 @@ fn skip_reason(request: &Request, backend: &Backend) -> Option<SkipReason> {
     }
     if backend.usage == BackendUse::Disabled {
         return Some(SkipReason::Disabled);
+    }
+    if let Err(reason) = may_hold(request.flavor, backend) {
+        return Some(reason);
     }
     if backend.state == BackendState::Unreachable {
         return Some(SkipReason::Unreachable {
@@ -155,11 +219,13 @@ fn utc_second(at_us: i64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::LazyLock;
 
     use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
+    use crate::model::id::FlavorId;
 
     const GIB: u64 = 1 << 30;
 
@@ -191,9 +257,19 @@ mod tests {
         }
     }
 
-    fn request(gib: u64) -> Request {
+    fn facts(number: u128, has_own_backends: bool) -> FlavorFacts {
+        FlavorFacts {
+            id: flavor(number),
+            has_own_backends,
+            specs: BTreeMap::new(),
+            needs_encryption: false,
+        }
+    }
+
+    fn request(gib: u64) -> Request<'static> {
+        static GOLD: LazyLock<FlavorFacts> = LazyLock::new(|| facts(1, true));
         Request {
-            flavor_id: flavor(1),
+            flavor: &GOLD,
             zone: "nova".to_owned(),
             size_bytes: gib * GIB,
             source: None,
@@ -287,6 +363,69 @@ mod tests {
         assert_eq!(placement.candidates, [BackendId(1)]);
     }
 
+    #[test]
+    fn a_flavor_without_backends_takes_any_that_meets_its_specs() {
+        let mut foreign = backend(1);
+        foreign.flavor_id = flavor(2);
+        foreign.sr_type = "nfs".to_owned();
+        let mut late = backend(2);
+        late.position = 9;
+        let mut elsewhere = backend(3);
+        elsewhere.zone = "west".to_owned();
+        let all = [late, foreign, elsewhere];
+        let mut free = facts(7, false);
+        let placed = |facts: &FlavorFacts| {
+            let request = Request {
+                flavor: facts,
+                ..request(1)
+            };
+            let placement = place(Policy::FirstFit, &request, &all);
+            let skipped = placement.skipped.iter();
+            let words: Vec<String> = skipped
+                .map(|skipped| format!("{}: {}", skipped.backend, skipped.reason))
+                .collect();
+            (placement.candidates, words.join("; "))
+        };
+        let (candidates, skipped) = placed(&free);
+        assert_eq!(candidates, [BackendId(1), BackendId(2)]);
+        assert_eq!(skipped, "3: in zone west");
+        free.specs
+            .insert("storage_protocol".to_owned(), "lvm".to_owned());
+        let (candidates, skipped) = placed(&free);
+        assert_eq!(candidates, [BackendId(2)]);
+        assert_eq!(
+            skipped,
+            "1: does not meet the extra specs: storage_protocol is \"nfs\", wanted \"lvm\"; 3: in zone west"
+        );
+        free.specs = [(specs::ZONES_SPEC.to_owned(), "west".to_owned())].into();
+        let (candidates, skipped) = placed(&free);
+        assert!(candidates.is_empty());
+        assert!(skipped.starts_with("1: the flavor is for zone west only; "));
+        free.specs.clear();
+        free.needs_encryption = true;
+        let (candidates, skipped) = placed(&free);
+        assert!(candidates.is_empty());
+        assert!(
+            skipped.contains("encryption is unknown, wanted"),
+            "{skipped}"
+        );
+    }
+
+    #[test]
+    fn a_tenant_does_not_read_what_backends_are_asked_for() {
+        let mut gold = facts(1, true);
+        gold.specs
+            .insert("storage_protocol".to_owned(), "tape".to_owned());
+        let reason = may_hold(&gold, &backend(1)).expect_err("it is lvm");
+        assert_eq!(
+            reason.for_tenants(),
+            "does not meet the flavor's extra specs"
+        );
+        let of_another = may_hold(&facts(2, true), &backend(1));
+        assert_eq!(of_another, Err(SkipReason::OtherFlavor));
+        assert_eq!(may_hold(&facts(2, false), &backend(1)), Ok(()));
+    }
+
     prop_compose! {
         fn any_backend()(
             id in 0i64..20,
@@ -327,7 +466,7 @@ mod tests {
             seen.sort();
             let mut expected: Vec<BackendId> = backends
                 .iter()
-                .filter(|backend| backend.flavor_id == request.flavor_id)
+                .filter(|backend| is_for(request.flavor, backend))
                 .map(|backend| backend.id)
                 .collect();
             expected.sort();

@@ -159,22 +159,31 @@ pub struct Site {
     pub flavor: Flavor,
 }
 
+/// A flavor and its number.
+async fn new_flavor(installation: &Arc<Installation>) -> (u64, Flavor) {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let context = &installation.service.context;
+    let flavor = Flavor {
+        id: FlavorId(context.new_uuid()),
+        label: format!("flavor-{number}"),
+        description: String::new(),
+        is_public: true,
+        qos_id: None,
+        encryption: None,
+        created_at_us: context.now_us(),
+    };
+    let row = flavor.clone();
+    let database = &installation.service.database;
+    let inserted = database.write(move |tx| flavors::insert(tx, &row));
+    assert!(inserted.await.unwrap());
+    (number, flavor)
+}
+
 impl Site {
     /// An empty zone with a flavor.
     pub async fn new(installation: &Arc<Installation>) -> Site {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let context = &installation.service.context;
-        let flavor = Flavor {
-            id: FlavorId(context.new_uuid()),
-            label: format!("flavor-{number}"),
-            description: String::new(),
-            created_at_us: context.now_us(),
-        };
-        let row = flavor.clone();
-        let database = &installation.service.database;
-        let inserted = database.write(move |tx| flavors::insert(tx, &row));
-        assert!(inserted.await.unwrap());
+        let (number, flavor) = new_flavor(installation).await;
         let gate = Arc::new(Gate::default());
         Site {
             installation: Arc::clone(installation),
@@ -182,6 +191,15 @@ impl Site {
             gate,
             zone: format!("zone-{number}"),
             flavor,
+        }
+    }
+
+    /// The same zone with another flavor, which has no backends.
+    pub async fn with_another_flavor(&self) -> Site {
+        let (_, flavor) = new_flavor(&self.installation).await;
+        Site {
+            flavor,
+            ..self.clone()
         }
     }
 

@@ -6,6 +6,7 @@
 mod extensions;
 mod fake_pool;
 mod faults;
+mod flavors;
 mod gate;
 mod installation;
 mod late_worker;
