@@ -2,6 +2,7 @@
 
 pub mod password;
 mod recent;
+pub mod rule;
 pub mod token;
 pub mod vault;
 

@@ -1,5 +1,8 @@
 //! URLs: the optional project in a request's path, and the links in answers.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use axum::extract::Request;
 use http::Uri;
 use http::uri::PathAndQuery;
@@ -8,38 +11,14 @@ use serde::Serialize;
 use crate::config::Endpoints;
 
 /// The first path segments under `/v3` that name a resource; anything else there is a project.
-const RESOURCES: [&str; 30] = [
-    "volumes",
-    "types",
-    "attachments",
-    "messages",
-    "limits",
-    "os-quota-sets",
-    "os-availability-zone",
-    "os-services",
-    "scheduler-stats",
-    "extensions",
-    "resource_filters",
-    "snapshots",
-    "backups",
-    "groups",
-    "group_snapshots",
-    "group_types",
-    "consistencygroups",
-    "cgsnapshots",
-    "os-volume-transfer",
-    "volume-transfers",
-    "qos-specs",
-    "clusters",
-    "default-types",
-    "capabilities",
-    "os-hosts",
-    "os-quota-class-sets",
-    "os-volume-manage",
-    "os-snapshot-manage",
-    "manageable_volumes",
-    "manageable_snapshots",
-];
+static RESOURCES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    super::TABLES
+        .iter()
+        .flat_map(|table| table.iter())
+        .filter_map(|route| route.path.split('/').nth(1))
+        .filter(|segment| !segment.is_empty())
+        .collect()
+});
 
 /// The project that a request's path named.
 #[derive(Clone, Debug)]
@@ -55,7 +34,7 @@ pub(super) fn take_project(mut request: Request) -> Request {
         None => (rest, ""),
     };
     // `/v3/{project}` alone is no resource: version discovery must not answer there.
-    if first.is_empty() || RESOURCES.contains(&first) || tail.is_empty() {
+    if first.is_empty() || RESOURCES.contains(first) || tail.is_empty() {
         return request;
     }
     let project = first.to_owned();

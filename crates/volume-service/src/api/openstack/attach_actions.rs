@@ -2,30 +2,39 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::attachments::mode_field;
-use super::body::Fields;
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
+use super::route::Call;
+use super::volumes::volume_id;
 use crate::app::attachments::CreateAttachment;
 use crate::app::{Service, attachments, detaching, volumes};
 use crate::error::{Error, ErrorKind, Subject};
 use crate::model::attachment::{AttachMode, Attachment, AttachmentStatus};
 use crate::model::id::{AttachmentId, VolumeId};
 
-/// An action on a volume.
-pub(super) struct Call {
-    pub(super) service: Service,
-    pub(super) caller: Caller,
-    pub(super) volume: VolumeId,
+/// An action on a volume that is about its attachments.
+struct OfVolume<'a> {
+    service: &'a Service,
+    caller: &'a Caller,
+    volume: VolumeId,
 }
 
-impl Call {
+impl<'a> OfVolume<'a> {
+    fn new(call: &'a Call) -> Result<Self> {
+        Ok(OfVolume {
+            service: &call.service,
+            caller: &call.caller,
+            volume: volume_id(&call.id)?,
+        })
+    }
+
     async fn existing(&self) -> Result<Vec<Attachment>> {
         let context = &self.caller.context;
-        volumes::get(&self.service, context, self.volume).await?;
-        Ok(attachments::of_volumes(&self.service, context, &[self.volume]).await?)
+        volumes::get(self.service, context, self.volume).await?;
+        Ok(attachments::of_volumes(self.service, context, &[self.volume]).await?)
     }
 
     async fn create(
@@ -41,113 +50,113 @@ impl Call {
             mode: how.mode.unwrap_or(AttachMode::ReadWrite),
             mountpoint: how.mountpoint,
         };
-        Ok(attachments::create(&self.service, &self.caller.context, wanted).await?)
+        Ok(attachments::create(self.service, &self.caller.context, wanted).await?)
     }
 
     async fn remove(&self, id: AttachmentId) -> Result<Response> {
-        attachments::delete(&self.service, &self.caller.context, id).await?;
+        attachments::delete(self.service, &self.caller.context, id).await?;
         Ok(success::ACCEPTED.into_response())
-    }
-
-    pub(super) async fn reserve(&self) -> Result<Response> {
-        self.create(None, None).await?;
-        Ok(success::ACCEPTED.into_response())
-    }
-
-    pub(super) async fn unreserve(&self) -> Result<Response> {
-        let reserved = self
-            .existing()
-            .await?
-            .into_iter()
-            .find(|attachment| attachment.status == AttachmentStatus::Reserved);
-        match reserved {
-            Some(attachment) => self.remove(attachment.id).await,
-            None => Err(conflict("The volume is not reserved.")),
-        }
-    }
-
-    /// Connects what `os-reserve` reserved, or reserves and connects at once; what is connected already is said again.
-    pub(super) async fn initialize_connection(&self, fields: Fields<'_>) -> Result<Response> {
-        fields.only(&["connector"])?;
-        fields.object("connector")?;
-        let connector = fields.value("connector").cloned().unwrap_or_default();
-        let attachment = match self.existing().await?.first() {
-            None => self.create(Some(connector), None).await?,
-            Some(found) => {
-                let context = &self.caller.context;
-                attachments::connect(&self.service, context, found.id, connector).await?
-            }
-        };
-        let info = connection_info(&attachment.connection_info);
-        Ok(Json(json!({ "connection_info": info })).into_response())
-    }
-
-    /// Gives up a connection that was never used; one in use ends with `os-detach`.
-    pub(super) async fn terminate_connection(&self) -> Result<Response> {
-        let unused = self.existing().await?.into_iter().find(|attachment| {
-            !matches!(
-                attachment.status,
-                AttachmentStatus::Attached | AttachmentStatus::Detaching
-            )
-        });
-        match unused {
-            Some(attachment) => self.remove(attachment.id).await,
-            None => Ok(success::ACCEPTED.into_response()),
-        }
-    }
-
-    pub(super) async fn attach(&self, fields: Fields<'_>) -> Result<Response> {
-        fields.only(&["instance_uuid", "mountpoint", "host_name", "mode"])?;
-        let how = HowAttached {
-            instance_id: fields.uuid("instance_uuid")?.map(|id| id.to_string()),
-            mountpoint: Some(fields.required_text("mountpoint")?.to_owned()),
-            mode: Some(mode_field(fields)?),
-        };
-        let host = fields.text("host_name")?;
-        let existing = self.existing().await?;
-        let attachment = match existing.first() {
-            Some(found) => found.clone(),
-            None => {
-                let connector = json!({"host": host.unwrap_or_default()});
-                self.create(Some(connector), Some(how)).await?
-            }
-        };
-        attachments::complete(&self.service, &self.caller.context, attachment.id).await?;
-        Ok(success::ACCEPTED.into_response())
-    }
-
-    pub(super) async fn detach(&self, fields: Option<&Value>) -> Result<Response> {
-        let empty = Map::new();
-        let fields = Fields::top(match fields {
-            Some(Value::Object(map)) => map,
-            _ => &empty,
-        });
-        fields.only(&["attachment_id"])?;
-        let named = fields.uuid("attachment_id")?.map(AttachmentId);
-        let existing = self.existing().await?;
-        let found = existing
-            .iter()
-            .find(|attachment| named.is_none_or(|id| id == attachment.id));
-        match (found, named) {
-            (Some(attachment), _) => self.remove(attachment.id).await,
-            (None, Some(id)) => Err(Error::not_found(Subject::Attachment, id).into()),
-            (None, None) => Err(conflict("The volume is not attached.")),
-        }
     }
 }
 
-impl Call {
-    /// Marks a volume in use as being detached, as compute services do before they let go of it.
-    pub(super) async fn begin_detaching(&self) -> Result<Response> {
-        detaching::begin(&self.service, &self.caller.context, self.volume).await?;
-        Ok(success::ACCEPTED.into_response())
-    }
+/// `os-reserve`
+pub(super) async fn reserve(call: Call) -> Result<Response> {
+    OfVolume::new(&call)?.create(None, None).await?;
+    Ok(success::ACCEPTED.into_response())
+}
 
-    /// Takes the mark back; without one nothing happens.
-    pub(super) async fn roll_detaching(&self) -> Result<Response> {
-        detaching::roll_back(&self.service, &self.caller.context, self.volume).await?;
-        Ok(success::ACCEPTED.into_response())
+/// `os-unreserve`
+pub(super) async fn unreserve(call: Call) -> Result<Response> {
+    let of = OfVolume::new(&call)?;
+    let reserved = of
+        .existing()
+        .await?
+        .into_iter()
+        .find(|attachment| attachment.status == AttachmentStatus::Reserved);
+    match reserved {
+        Some(attachment) => of.remove(attachment.id).await,
+        None => Err(conflict("The volume is not reserved.")),
     }
+}
+
+/// Connects what `os-reserve` reserved, or reserves and connects at once; what is connected already is said again.
+pub(super) async fn initialize_connection(call: Call) -> Result<Response> {
+    let of = OfVolume::new(&call)?;
+    let fields = call.fields();
+    let connector = fields.value("connector").cloned().unwrap_or_default();
+    let attachment = match of.existing().await?.first() {
+        None => of.create(Some(connector), None).await?,
+        Some(found) => {
+            let context = &call.caller.context;
+            attachments::connect(&call.service, context, found.id, connector).await?
+        }
+    };
+    let info = connection_info(&attachment.connection_info);
+    Ok(Json(json!({ "connection_info": info })).into_response())
+}
+
+/// Gives up a connection that was never used; one in use ends with `os-detach`.
+pub(super) async fn terminate_connection(call: Call) -> Result<Response> {
+    let of = OfVolume::new(&call)?;
+    let unused = of.existing().await?.into_iter().find(|attachment| {
+        !matches!(
+            attachment.status,
+            AttachmentStatus::Attached | AttachmentStatus::Detaching
+        )
+    });
+    match unused {
+        Some(attachment) => of.remove(attachment.id).await,
+        None => Ok(success::ACCEPTED.into_response()),
+    }
+}
+
+/// `os-attach`
+pub(super) async fn attach(call: Call) -> Result<Response> {
+    let of = OfVolume::new(&call)?;
+    let fields = call.fields();
+    let how = HowAttached {
+        instance_id: fields.uuid("instance_uuid")?.map(|id| id.to_string()),
+        mountpoint: Some(fields.required_text("mountpoint")?.to_owned()),
+        mode: Some(mode_field(fields)?),
+    };
+    let host = fields.text("host_name")?;
+    let existing = of.existing().await?;
+    let attachment = match existing.first() {
+        Some(found) => found.clone(),
+        None => {
+            let connector = json!({"host": host.unwrap_or_default()});
+            of.create(Some(connector), Some(how)).await?
+        }
+    };
+    attachments::complete(&call.service, &call.caller.context, attachment.id).await?;
+    Ok(success::ACCEPTED.into_response())
+}
+
+/// `os-detach`
+pub(super) async fn detach(call: Call) -> Result<Response> {
+    let of = OfVolume::new(&call)?;
+    let named = call.fields().uuid("attachment_id")?.map(AttachmentId);
+    let existing = of.existing().await?;
+    let found = existing
+        .iter()
+        .find(|attachment| named.is_none_or(|id| id == attachment.id));
+    match (found, named) {
+        (Some(attachment), _) => of.remove(attachment.id).await,
+        (None, Some(id)) => Err(Error::not_found(Subject::Attachment, id).into()),
+        (None, None) => Err(conflict("The volume is not attached.")),
+    }
+}
+
+/// Marks a volume in use as being detached, as compute services do before they let go of it.
+pub(super) async fn begin_detaching(call: Call) -> Result<Response> {
+    detaching::begin(&call.service, &call.caller.context, volume_id(&call.id)?).await?;
+    Ok(success::ACCEPTED.into_response())
+}
+
+/// Takes the mark back; without one nothing happens.
+pub(super) async fn roll_detaching(call: Call) -> Result<Response> {
+    detaching::roll_back(&call.service, &call.caller.context, volume_id(&call.id)?).await?;
+    Ok(success::ACCEPTED.into_response())
 }
 
 #[derive(Default)]

@@ -2,7 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
-use http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::on;
 use serde_json::{Value, json};
 
 use super::super::timestamp;
@@ -11,14 +12,87 @@ use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::filter_values;
 use super::paging::Paging;
+use super::route::{Action, Call, Route, act};
+use super::schema::{
+    ANY_OBJECT, Field, Schema, TEXT, UUID, UUID_OR_NULL, closed, digits, field, list_of, open,
+    required, words,
+};
 use crate::app::attachments::{AttachmentQuery, CreateAttachment};
 use crate::app::{Page, Service, attachments};
+use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
 use crate::model::attachment::{AttachMode, Attachment};
 use crate::model::id::{AttachmentId, VolumeId};
 
 /// The microversion that brought this API.
 const SINCE: u16 = 27;
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/attachments", |verb| on(verb, list))
+        .rule(Rule::VolumeGetAll)
+        .since(SINCE)
+        .query(&LIST_QUERY)
+        .answers(200, &LISTED),
+    Route::get("/attachments/detail", |verb| on(verb, detail))
+        .rule(Rule::VolumeGetAll)
+        .since(SINCE)
+        .query(&LIST_QUERY)
+        .answers(200, &LISTED),
+    Route::post("/attachments", |verb| on(verb, create))
+        .rule(Rule::VolumeAttachmentCreate)
+        .since(SINCE)
+        .body(&CREATE)
+        .answers(200, &ONE),
+    Route::get("/attachments/{id}", |verb| on(verb, show))
+        .rule(Rule::VolumeGet)
+        .since(SINCE)
+        .answers(200, &ONE),
+    Route::put("/attachments/{id}", |verb| on(verb, update))
+        .rule(Rule::VolumeAttachmentUpdate)
+        .since(SINCE)
+        .body(&UPDATE)
+        .answers(200, &ONE),
+    Route::delete("/attachments/{id}", |verb| on(verb, delete))
+        .rule(Rule::VolumeAttachmentDelete)
+        .since(SINCE)
+        .answers(200, &LISTED),
+    Route::post("/attachments/{id}/action", |verb| on(verb, act))
+        .since(44)
+        .actions(&[
+            Action::new("os-complete", Rule::VolumeAttachmentComplete, |call| {
+                Box::pin(complete(call))
+            })
+            .since(44)
+            .status(204),
+        ]),
+];
+
+const LIST_QUERY: [Field; 9] = [
+    field("limit", digits(0, i64::MAX)),
+    field("marker", TEXT),
+    field("all_tenants", TEXT),
+    field("project_id", TEXT),
+    field("volume_id", TEXT),
+    field("instance_id", TEXT),
+    field("status", TEXT),
+    field("attach_status", TEXT),
+    field("sort", TEXT),
+];
+const LISTED: Schema = open(&[required("attachments", list_of(&ANY_OBJECT))]);
+const ONE: Schema = closed(&[required("attachment", ANY_OBJECT)]);
+const CREATE: Schema = open(&[required(
+    "attachment",
+    closed(&[
+        field("instance_uuid", UUID_OR_NULL),
+        field("connector", Schema::OrNull(&ANY_OBJECT)),
+        required("volume_uuid", UUID),
+        field("mode", Schema::OrNull(&words(&["rw", "ro"]))).since(54),
+    ]),
+)]);
+const UPDATE: Schema = open(&[required(
+    "attachment",
+    closed(&[required("connector", ANY_OBJECT.not_empty())]),
+)]);
 
 fn attachment_id(text: &str) -> Result<AttachmentId> {
     text.parse()
@@ -67,14 +141,8 @@ pub(super) async fn create(
     caller: Caller,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>> {
-    caller.version.needs(SINCE)?;
     let top = Fields::top(&body);
     let fields = top.object("attachment")?;
-    let mut allowed = vec!["instance_uuid", "connector", "volume_uuid"];
-    if caller.version.at_least(54) {
-        allowed.push("mode");
-    }
-    fields.only(&allowed)?;
     let volume = fields
         .uuid("volume_uuid")?
         .ok_or_else(|| fields.missing("volume_uuid"))?;
@@ -128,7 +196,6 @@ async fn listed(
     path: &str,
     view: fn(&Attachment) -> Value,
 ) -> Result<Json<Value>> {
-    caller.version.needs(SINCE)?;
     let mut paging = Paging::of(query)?;
     let page = match read(caller, &mut paging)? {
         Some(query) => attachments::list(service, &caller.context, query).await?,
@@ -183,7 +250,6 @@ pub(super) async fn show(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>> {
-    caller.version.needs(SINCE)?;
     let attachment = attachments::get(&service, &caller.context, attachment_id(&id)?).await?;
     Ok(Json(json!({"attachment": detailed(&attachment)})))
 }
@@ -195,16 +261,7 @@ pub(super) async fn update(
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>> {
-    caller.version.needs(SINCE)?;
     let fields = Fields::top(&body).object("attachment")?;
-    fields.only(&["connector"])?;
-    let connector = fields.object("connector")?;
-    if connector.is_empty() {
-        return Err(Fault::BadRequest(
-            "Invalid input for field/attribute connector. Value: {}. {} should be non-empty"
-                .to_owned(),
-        ));
-    }
     let connector = fields.value("connector").cloned().unwrap_or_default();
     let id = attachment_id(&id)?;
     let attachment = attachments::connect(&service, &caller.context, id, connector).await?;
@@ -217,24 +274,14 @@ pub(super) async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>> {
-    caller.version.needs(SINCE)?;
     let left = attachments::delete(&service, &caller.context, attachment_id(&id)?).await?;
     let views: Vec<_> = left.iter().map(summary).collect();
     Ok(Json(json!({ "attachments": views })))
 }
 
 /// `POST /attachments/{id}/action` with `os-complete` (3.44)
-pub(super) async fn complete(
-    State(service): State<Service>,
-    caller: Caller,
-    Path(id): Path<String>,
-    JsonBody(body): JsonBody,
-) -> Result<StatusCode> {
-    caller.version.needs(44)?;
-    let (action, _) = Fields::top(&body).single()?;
-    if action != "os-complete" {
-        return Err(Fault::NoSuchAction(action.to_owned()));
-    }
-    attachments::complete(&service, &caller.context, attachment_id(&id)?).await?;
-    Ok(success::NO_CONTENT)
+async fn complete(call: Call) -> Result<Response> {
+    let id = attachment_id(&call.id)?;
+    attachments::complete(&call.service, &call.caller.context, id).await?;
+    Ok(success::NO_CONTENT.into_response())
 }

@@ -1,4 +1,4 @@
-//! JSON bodies, and the checks of their fields in the words of Cinder's schema validation.
+//! JSON bodies, and the reading of their fields.
 
 use std::collections::BTreeMap;
 
@@ -9,27 +9,14 @@ use uuid::Uuid;
 
 use super::super::request::{Refusal, read_body};
 use super::fault::{Fault, Result};
+use super::microversion::Microversion;
+use super::python_words::quoted;
+use super::route::Route;
+use super::schema::{self, Schema, TRUE_WORDS, check_value, object_refusal};
 use crate::app::Service;
 
-/// Cinder's largest integer in a body.
-const INTEGER_MAX: u64 = 0x7fff_ffff;
-/// Longest name, description, key or value, in characters.
-pub(super) const TEXT_MAX_CHARS: usize = 255;
-/// How much of a refused value is repeated to the client, in characters.
-const SHOWN_MAX_CHARS: usize = 200;
-/// What Cinder allows in metadata keys.
-const KEY_PATTERN: &str = "^[a-zA-Z0-9-_:. /]{1,255}$";
-
-/// What Cinder takes for true in a body.
-const TRUE_WORDS: [&str; 12] = [
-    "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes", "y", "t",
-];
-/// What Cinder takes for false in a body.
-const FALSE_WORDS: [&str; 12] = [
-    "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no", "n", "f",
-];
-
-/// A body that is a JSON object. Its depth is bounded by the parser (128), its size by the configured limit.
+/// A body that is a JSON object of the form that its route asks for. Its depth is bounded by the parser (128), its size by
+/// the configured limit.
 pub(in crate::api) struct JsonBody(pub(in crate::api) Map<String, Value>);
 
 impl FromRequest<Service> for JsonBody {
@@ -43,15 +30,27 @@ impl FromRequest<Service> for JsonBody {
                 return Err(Refusal::MediaType.into());
             }
         }
+        let extensions = request.extensions();
+        let form = extensions
+            .get::<&'static Route>()
+            .and_then(|route| route.body);
+        let version = extensions
+            .get::<Microversion>()
+            .copied()
+            .unwrap_or(Microversion::MIN);
         let bytes = read_body(service, request.into_body()).await?;
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(map)) => Ok(JsonBody(map)),
-            Ok(_) | Err(_) => Err(Refusal::MalformedBody.into()),
+        let map = match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(map)) => map,
+            Ok(_) | Err(_) => return Err(Refusal::MalformedBody.into()),
+        };
+        if let Some(form) = form {
+            schema::check(form, &map, version)?;
         }
+        Ok(JsonBody(map))
     }
 }
 
-/// The fields of one object in a body.
+/// The fields of one object in a body. Reading checks the form of what is read, so that it is safe without a schema too.
 #[derive(Clone, Copy)]
 pub(in crate::api) struct Fields<'a> {
     /// The name of the object in its parent; `None` at the top.
@@ -65,16 +64,21 @@ impl<'a> Fields<'a> {
         Fields { name: None, map }
     }
 
+    /// An object that stood under this key.
+    pub(super) fn under(name: &'a str, map: &'a Map<String, Value>) -> Self {
+        let name = Some(name);
+        Fields { name, map }
+    }
+
     /// The object under a key; required.
     pub(in crate::api) fn object(&self, key: &'a str) -> Result<Fields<'a>> {
-        match self.map.get(key) {
-            Some(Value::Object(map)) => Ok(Fields {
-                name: Some(key),
-                map,
-            }),
-            Some(other) => Err(not_of_type(key, other, "'object'")),
-            None => Err(self.missing(key)),
-        }
+        const OBJECT: Schema = schema::open(&[]);
+        let value = self.map.get(key).ok_or_else(|| self.missing(key))?;
+        self.checked(key, &OBJECT)?;
+        value
+            .as_object()
+            .map(|map| Fields::under(key, map))
+            .ok_or_else(|| self.missing(key))
     }
 
     /// The raw value under a key; JSON null counts as absent.
@@ -84,34 +88,23 @@ impl<'a> Fields<'a> {
 
     /// Refuses keys that are not in the list.
     pub(super) fn only(&self, allowed: &[&str]) -> Result<()> {
-        let odd: Vec<String> = self
+        let odd: Vec<&str> = self
             .map
             .keys()
-            .filter(|key| !allowed.contains(&key.as_str()))
+            .map(String::as_str)
+            .filter(|key| !allowed.contains(key))
             .take(8)
-            .map(|key| quoted(key))
             .collect();
-        let verb = match odd.len() {
-            0 => return Ok(()),
-            1 => "was",
-            _ => "were",
-        };
-        Err(self.refuse(format!(
-            "Additional properties are not allowed ({} {verb} unexpected)",
-            odd.join(", ")
-        )))
+        match schema::unexpected(&odd) {
+            None => Ok(()),
+            Some(reason) => Err(self.refuse(reason)),
+        }
     }
 
-    /// A text of at most [`TEXT_MAX_CHARS`] characters; null and absent are the same.
+    /// A text of at most 255 characters; null and absent are the same.
     pub(in crate::api) fn text(&self, key: &str) -> Result<Option<&'a str>> {
-        match self.map.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if text.chars().count() <= TEXT_MAX_CHARS => Ok(Some(text)),
-            Some(value @ Value::String(_)) => {
-                Err(invalid(key, value, format!("{} is too long", shown(value))))
-            }
-            Some(other) => Err(not_of_type(key, other, "'string', 'null'")),
-        }
+        self.checked(key, &schema::NAME)?;
+        Ok(self.value(key).and_then(Value::as_str))
     }
 
     /// A text that must be there.
@@ -134,24 +127,11 @@ impl<'a> Fields<'a> {
         let Some(value) = self.value(key) else {
             return Ok(None);
         };
-        match value {
-            Value::Bool(wanted) => return Ok(Some(*wanted)),
-            Value::String(word) if TRUE_WORDS.contains(&word.as_str()) => return Ok(Some(true)),
-            Value::String(word) if FALSE_WORDS.contains(&word.as_str()) => return Ok(Some(false)),
-            Value::String(_) => {}
-            _ => return Err(not_of_type(key, value, "'boolean', 'string'")),
-        }
-        let words = |first: &str, words: &[&str]| {
-            let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-            format!("{first}, {}", quoted.join(", "))
-        };
-        let reason = format!(
-            "{} is not one of [{}, {}]",
-            shown(value),
-            words("True", &TRUE_WORDS),
-            words("False", &FALSE_WORDS)
-        );
-        Err(invalid(key, value, reason))
+        self.checked(key, &schema::BOOLEAN)?;
+        Ok(Some(match value {
+            Value::String(word) => TRUE_WORDS.contains(&word.as_str()),
+            value => value.as_bool().unwrap_or_default(),
+        }))
     }
 
     /// A uuid; null and absent are the same.
@@ -159,64 +139,31 @@ impl<'a> Fields<'a> {
         let Some(value) = self.value(key) else {
             return Ok(None);
         };
-        match value.as_str() {
-            None => Err(not_of_type(key, value, "'string'")),
-            Some(text) => Uuid::parse_str(text)
-                .map(Some)
-                .map_err(|_| invalid(key, value, format!("{} is not a 'uuid'", shown(value)))),
-        }
+        self.checked(key, &schema::UUID)?;
+        Ok(value.as_str().and_then(|text| Uuid::parse_str(text).ok()))
     }
 
-    /// A whole number of at least 1, as a number or as digits.
+    /// A whole number of at least 1, as a number or as digits; null and absent are the same.
     pub(super) fn size(&self, key: &str) -> Result<Option<u64>> {
-        let Some(value) = self.value(key) else {
-            return Ok(None);
-        };
-        let number = match value {
-            Value::Number(number) if number.is_f64() => {
-                return Err(not_of_type(key, value, "'integer', 'string', 'null'"));
-            }
-            Value::Number(number) => number
-                .as_i64()
-                .map(i128::from)
-                .or(number.as_u64().map(i128::from)),
-            Value::String(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
-                Some(text.parse().unwrap_or(i128::MAX))
-            }
-            Value::String(_) => {
-                let reason = format!("{} does not match '^[0-9]+$'", shown(value));
-                return Err(invalid(key, value, reason));
-            }
-            _ => return Err(not_of_type(key, value, "'integer', 'string', 'null'")),
-        };
-        let number = number.unwrap_or(i128::MAX);
-        if number < 1 {
-            let reason = format!("{} is less than the minimum of 1", shown(value));
-            return Err(invalid(key, value, reason));
-        }
-        match u64::try_from(number) {
-            Ok(size) if size <= INTEGER_MAX => Ok(Some(size)),
-            _ => {
-                let reason = format!(
-                    "{} is greater than the maximum of {INTEGER_MAX}",
-                    shown(value)
-                );
-                Err(invalid(key, value, reason))
-            }
-        }
+        const SIZE_OR_NULL: Schema = Schema::OrNull(&schema::SIZE);
+        self.checked(key, &SIZE_OR_NULL)?;
+        Ok(self.value(key).and_then(|value| match value {
+            Value::String(text) => text.parse().ok(),
+            value => value.as_u64(),
+        }))
     }
 
     /// A metadata object; null and absent are the same.
     pub(super) fn metadata(&self, key: &str) -> Result<Option<BTreeMap<String, String>>> {
-        match self.map.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Object(map)) => map
-                .iter()
-                .map(|(name, value)| metadata_pair(key, name, value))
-                .collect::<Result<_>>()
-                .map(Some),
-            Some(other) => Err(not_of_type(key, other, "'object'")),
-        }
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        self.checked(key, &schema::METADATA)?;
+        Ok(value.as_object().map(|map| {
+            map.iter()
+                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+                .collect()
+        }))
     }
 
     /// The one key that the object must have.
@@ -244,117 +191,16 @@ impl<'a> Fields<'a> {
         self.refuse(format!("{} is a required property", quoted(key)))
     }
 
+    fn checked(&self, key: &str, form: &Schema) -> Result<()> {
+        match self.map.get(key) {
+            None => Ok(()),
+            // What is read here has one form in all microversions.
+            Some(value) => check_value(form, Some(key), value, Microversion::MAX),
+        }
+    }
+
     fn refuse(&self, reason: String) -> Fault {
-        match self.name {
-            None => Fault::BadRequest(reason),
-            Some(name) => {
-                let whole = shown(&Value::Object(self.map.clone()));
-                Fault::BadRequest(format!(
-                    "Invalid input for field/attribute {name}. Value: {whole}. {reason}"
-                ))
-            }
-        }
-    }
-}
-
-fn metadata_pair(field: &str, name: &str, value: &Value) -> Result<(String, String)> {
-    let good_key = (1..=TEXT_MAX_CHARS).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_:. /".contains(&b));
-    if !good_key {
-        let reason = format!(
-            "{} does not match any of the regexes: '{KEY_PATTERN}'",
-            quoted(name)
-        );
-        return Err(invalid(field, &Value::from(name), reason));
-    }
-    match value {
-        Value::String(text) if text.chars().count() <= TEXT_MAX_CHARS => {
-            Ok((name.to_owned(), text.clone()))
-        }
-        Value::String(_) => Err(invalid(
-            name,
-            value,
-            format!("{} is too long", shown(value)),
-        )),
-        _ => Err(not_of_type(name, value, "'string'")),
-    }
-}
-
-fn invalid(key: &str, value: &Value, reason: String) -> Fault {
-    Fault::BadRequest(format!(
-        "Invalid input for field/attribute {}. Value: {}. {reason}",
-        clipped(key.to_owned()),
-        match value {
-            Value::String(text) => clipped(text.clone()),
-            other => shown(other),
-        }
-    ))
-}
-
-fn not_of_type(key: &str, value: &Value, types: &str) -> Fault {
-    invalid(
-        key,
-        value,
-        format!("{} is not of type {types}", shown(value)),
-    )
-}
-
-/// A value as Python prints it, which is how Cinder's messages show it; cut to a bounded length.
-fn shown(value: &Value) -> String {
-    if let Value::String(text) = value {
-        return quoted(text);
-    }
-    let mut text = String::new();
-    print_python(value, &mut text);
-    clipped(text)
-}
-
-fn clipped(text: String) -> String {
-    match text.char_indices().nth(SHOWN_MAX_CHARS) {
-        None => text,
-        Some((end, _)) => format!("{}...", &text[..end]),
-    }
-}
-
-fn quoted(text: &str) -> String {
-    let text = clipped(text.to_owned());
-    if text.contains('\'') && !text.contains('"') {
-        format!("\"{text}\"")
-    } else {
-        format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
-    }
-}
-
-fn print_python(value: &Value, out: &mut String) {
-    if out.len() > 4 * SHOWN_MAX_CHARS {
-        return;
-    }
-    match value {
-        Value::Null => out.push_str("None"),
-        Value::Bool(true) => out.push_str("True"),
-        Value::Bool(false) => out.push_str("False"),
-        Value::Number(number) => out.push_str(&number.to_string()),
-        Value::String(text) => out.push_str(&quoted(text)),
-        Value::Array(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                out.push_str(if index == 0 { "" } else { ", " });
-                print_python(item, out);
-            }
-            out.push(']');
-        }
-        Value::Object(map) => {
-            out.push('{');
-            for (index, (key, item)) in map.iter().enumerate() {
-                out.push_str(if index == 0 { "" } else { ", " });
-                out.push_str(&quoted(key));
-                out.push_str(": ");
-                print_python(item, out);
-            }
-            out.push('}');
-        }
+        object_refusal(self.name, self.map, reason)
     }
 }
 

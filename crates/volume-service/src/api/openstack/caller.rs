@@ -7,6 +7,7 @@ use super::super::request::{Refusal, RequestId};
 use super::address::{Links, ProjectInPath};
 use super::fault::{Fault, Result};
 use super::microversion::Microversion;
+use super::route::Route;
 use crate::app::{Service, identity};
 use crate::config::Secret;
 use crate::context::RequestContext;
@@ -60,6 +61,14 @@ impl FromRequestParts<Service> for Caller {
             project_id: project.id,
             roles: token.roles,
         };
+        let version = parts
+            .extensions
+            .get::<Microversion>()
+            .copied()
+            .unwrap_or(Microversion::MIN);
+        if let Some(route) = parts.extensions.get::<&'static Route>() {
+            version.needs(route.since)?;
+        }
         let named = parts.extensions.get::<ProjectInPath>();
         if let Some(ProjectInPath(named)) = named
             && *named != context.project_id
@@ -73,11 +82,6 @@ impl FromRequestParts<Service> for Caller {
             &service.config.endpoints,
             named.map(|_| context.project_id.as_str()),
         );
-        let version = parts
-            .extensions
-            .get::<Microversion>()
-            .copied()
-            .unwrap_or(Microversion::MIN);
         Ok(Caller {
             context,
             version,

@@ -2,13 +2,34 @@
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
+use axum::routing::on;
 use serde_json::{Value, json};
 
 use super::caller::Caller;
 use super::fault::Result;
+use super::route::Route;
+use super::schema::{ANY_OBJECT, BOOLEAN, Schema, closed, field, required};
 use crate::app::Service;
 use crate::app::overview::{self, Usage};
+use crate::auth::rule::Rule;
 use crate::error::{Error, ErrorKind, Subject};
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/limits", |verb| on(verb, limits))
+        .rule(Rule::UsedLimits)
+        .answers(200, &closed(&[required("limits", ANY_OBJECT)])),
+    Route::get("/os-quota-sets/{id}", |verb| on(verb, quota_set))
+        .rule(Rule::QuotasShow)
+        .query(&[field("usage", BOOLEAN)])
+        .answers(200, &QUOTA_SET),
+    Route::get("/os-quota-sets/{id}/defaults", |verb| {
+        on(verb, quota_defaults)
+    })
+    .rule(Rule::QuotasShow)
+    .answers(200, &QUOTA_SET),
+];
+
+const QUOTA_SET: Schema = closed(&[required("quota_set", ANY_OBJECT)]);
 
 /// `GET /limits`
 pub(super) async fn limits(State(service): State<Service>, caller: Caller) -> Result<Json<Value>> {

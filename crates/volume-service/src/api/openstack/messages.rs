@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
+use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -10,11 +11,34 @@ use super::super::timestamp;
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::paging::Paging;
+use super::route::Route;
+use super::schema::{ANY_OBJECT, TEXT, closed, digits, field, list_of, open, required};
 use crate::app::messages::{self, Message};
 use crate::app::{Page, Service};
+use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
 
 const SINCE: u16 = 3;
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/messages", |verb| on(verb, list))
+        .rule(Rule::MessageGetAll)
+        .since(SINCE)
+        .query(&[
+            field("limit", digits(0, i64::MAX)).since(5),
+            field("marker", TEXT).since(5),
+            field("resource_uuid", TEXT).since(5),
+        ])
+        .answers(200, &open(&[required("messages", list_of(&ANY_OBJECT))])),
+    Route::get("/messages/{id}", |verb| on(verb, show))
+        .rule(Rule::MessageGet)
+        .since(SINCE)
+        .answers(200, &closed(&[required("message", ANY_OBJECT)])),
+    Route::delete("/messages/{id}", |verb| on(verb, delete))
+        .rule(Rule::MessageDelete)
+        .since(SINCE)
+        .status(204),
+];
 
 fn message_id(text: &str) -> Result<Uuid> {
     Uuid::parse_str(text).map_err(|_| Error::not_found(Subject::Message, text).into())
@@ -45,7 +69,6 @@ pub(super) async fn list(
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>> {
-    caller.version.needs(SINCE)?;
     let mut paging = Paging::of(query.as_deref())?;
     let resource = paging.take("resource_uuid");
     let marker = paging.marker_id()?;
@@ -85,7 +108,6 @@ pub(super) async fn show(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>> {
-    caller.version.needs(SINCE)?;
     let message = messages::get(&service, &caller.context, message_id(&id)?).await?;
     Ok(Json(json!({"message": view(&caller, &message)})))
 }
@@ -96,7 +118,6 @@ pub(super) async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode> {
-    caller.version.needs(SINCE)?;
     messages::delete(&service, &caller.context, message_id(&id)?).await?;
     Ok(success::NO_CONTENT)
 }

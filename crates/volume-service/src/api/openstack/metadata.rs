@@ -4,15 +4,47 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result};
+use super::route::Route;
+use super::schema::{METADATA, ONE_PAIR, Schema, closed, required};
 use super::volumes::volume_id;
 use crate::app::volumes::UpdateVolume;
 use crate::app::{Service, volumes};
+use crate::auth::rule::Rule;
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/volumes/{id}/metadata", |verb| on(verb, list))
+        .rule(Rule::VolumeGetVolumeMetadata)
+        .answers(200, &WHOLE),
+    Route::post("/volumes/{id}/metadata", |verb| on(verb, merge))
+        .rule(Rule::VolumeCreateVolumeMetadata)
+        .body(&WHOLE)
+        .answers(200, &WHOLE),
+    Route::put("/volumes/{id}/metadata", |verb| on(verb, replace))
+        .rule(Rule::VolumeUpdateVolumeMetadata)
+        .body(&WHOLE)
+        .answers(200, &WHOLE),
+    Route::get("/volumes/{id}/metadata/{key}", |verb| on(verb, show_key))
+        .rule(Rule::VolumeGetVolumeMetadata)
+        .answers(200, &PAIR),
+    Route::put("/volumes/{id}/metadata/{key}", |verb| on(verb, put_key))
+        .rule(Rule::VolumeUpdateVolumeMetadata)
+        .body(&PAIR)
+        .answers(200, &PAIR),
+    Route::delete("/volumes/{id}/metadata/{key}", |verb| on(verb, delete_key))
+        .rule(Rule::VolumeDeleteVolumeMetadata),
+];
+
+/// A body that holds metadata and nothing else.
+pub(super) const WHOLE: Schema = closed(&[required("metadata", METADATA)]);
+/// A body that holds one key.
+pub(super) const PAIR: Schema = closed(&[required("meta", ONE_PAIR)]);
 
 fn view(metadata: &BTreeMap<String, String>) -> Json<Value> {
     Json(json!({ "metadata": metadata }))

@@ -15,6 +15,11 @@ mod messages;
 mod metadata;
 pub(crate) mod microversion;
 pub(crate) mod paging;
+mod python_words;
+#[allow(dead_code)]
+mod route;
+#[allow(dead_code)]
+mod schema;
 mod services;
 mod snapshot_actions;
 mod snapshot_list;
@@ -34,9 +39,10 @@ mod tests;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post, put};
+use axum::routing::get;
 use tower::ServiceExt;
 
+use self::route::Route;
 use super::request::{Api, Refusal, frame, observed};
 use crate::app::Service;
 
@@ -47,7 +53,8 @@ pub(super) use fault::refuse;
 /// The router of the Block Storage listener: version discovery, `/v3`, `/healthz` and `/metrics`.
 pub fn volume_router(service: Service) -> Router {
     let routes = observed(
-        routes()
+        route::router(TABLES)
+            .route("/", get(versions::list))
             .fallback(async || refuse(Refusal::NoRoute))
             .method_not_allowed_fallback(async || refuse(Refusal::Method))
             .layer(middleware::from_fn(microversion::negotiate))
@@ -61,110 +68,34 @@ pub fn volume_router(service: Service) -> Router {
     )
 }
 
-fn routes() -> Router<Service> {
-    Router::new()
-        .route("/", get(versions::list))
-        .route("/v3", get(versions::show))
-        .route("/v3/", get(versions::show))
-        .merge(volume_routes())
-        .merge(snapshot_routes())
-        .route(
-            "/v3/types",
-            get(volume_types::list).post(volume_types::create),
-        )
-        .route("/v3/types/default", get(volume_types::default))
-        .route(
-            "/v3/types/{id}",
-            get(volume_types::show).delete(volume_types::delete),
-        )
-        .route("/v3/types/{id}/extra_specs", get(volume_types::extra_specs))
-        .route("/v3/types/{id}/encryption", get(volume_types::encryption))
-        .route(
-            "/v3/attachments",
-            get(attachments::list).post(attachments::create),
-        )
-        .route("/v3/attachments/detail", get(attachments::detail))
-        .route(
-            "/v3/attachments/{id}",
-            get(attachments::show)
-                .put(attachments::update)
-                .delete(attachments::delete),
-        )
-        .route("/v3/attachments/{id}/action", post(attachments::complete))
-        .route("/v3/messages", get(messages::list))
-        .route(
-            "/v3/messages/{id}",
-            get(messages::show).delete(messages::delete),
-        )
-        .route("/v3/limits", get(limits::limits))
-        .route("/v3/os-quota-sets/{id}", get(limits::quota_set))
-        .route(
-            "/v3/os-quota-sets/{id}/defaults",
-            get(limits::quota_defaults),
-        )
-        .route("/v3/os-availability-zone", get(services::zones))
-        .route("/v3/os-services", get(services::services))
-        .route("/v3/scheduler-stats/get_pools", get(services::pools))
-        .route("/v3/extensions", get(versions::extensions))
-        .route("/v3/resource_filters", get(volume_list::resource_filters))
-        .merge(empty_collections::routes())
-        .merge(empty_collections::refusals())
-}
-
-fn volume_routes() -> Router<Service> {
-    Router::new()
-        .route("/v3/volumes", get(volumes::list).post(volumes::create))
-        .route("/v3/volumes/detail", get(volumes::detail))
-        .route("/v3/volumes/summary", get(volumes::summary))
-        .route(
-            "/v3/volumes/{id}",
-            get(volumes::show)
-                .put(volumes::update)
-                .delete(volumes::delete),
-        )
-        .route("/v3/volumes/{id}/action", post(volume_actions::act))
-        .route(
-            "/v3/volumes/{id}/metadata",
-            get(metadata::list)
-                .post(metadata::merge)
-                .put(metadata::replace),
-        )
-        .route(
-            "/v3/volumes/{id}/metadata/{key}",
-            put(metadata::put_key)
-                .get(metadata::show_key)
-                .delete(metadata::delete_key),
-        )
-        .route(
-            "/v3/volumes/{id}/encryption",
-            get(volume_types::volume_encryption),
-        )
-}
-
-fn snapshot_routes() -> Router<Service> {
-    Router::new()
-        .route(
-            "/v3/snapshots",
-            get(snapshots::list).post(snapshots::create),
-        )
-        .route("/v3/snapshots/detail", get(snapshots::detail))
-        .route(
-            "/v3/snapshots/{id}",
-            get(snapshots::show)
-                .put(snapshots::update)
-                .delete(snapshots::delete),
-        )
-        .route("/v3/snapshots/{id}/action", post(snapshot_actions::act))
-        .route(
-            "/v3/snapshots/{id}/metadata",
-            get(snapshot_metadata::list)
-                .post(snapshot_metadata::merge)
-                .put(snapshot_metadata::replace),
-        )
-        .route(
-            "/v3/snapshots/{id}/metadata/{key}",
-            put(snapshot_metadata::put_key)
-                .get(snapshot_metadata::show_key)
-                .delete(snapshot_metadata::delete_key),
-        )
-}
+/// The table of routes, by resource.
+const TABLES: &[&[Route]] = &[
+    versions::ROUTES,
+    volumes::ROUTES,
+    metadata::ROUTES,
+    volume_actions::ROUTES,
+    snapshots::ROUTES,
+    snapshot_metadata::ROUTES,
+    snapshot_actions::ROUTES,
+    attachments::ROUTES,
+    volume_types::ROUTES,
+    messages::ROUTES,
+    limits::ROUTES,
+    services::ROUTES,
+    volume_list::ROUTES,
+    empty_collections::BACKUPS,
+    empty_collections::GROUPS,
+    empty_collections::GROUP_SNAPSHOTS,
+    empty_collections::GROUP_TYPES,
+    empty_collections::CONSISTENCY_GROUPS,
+    empty_collections::CG_SNAPSHOTS,
+    empty_collections::OLD_TRANSFERS,
+    empty_collections::TRANSFERS,
+    empty_collections::QOS_SPECS,
+    empty_collections::CLUSTERS,
+    empty_collections::DEFAULT_TYPES,
+    empty_collections::OLD_VOLUME_MANAGE,
+    empty_collections::OLD_SNAPSHOT_MANAGE,
+    empty_collections::MANAGEABLE_VOLUMES,
+    empty_collections::MANAGEABLE_SNAPSHOTS,
+];

@@ -2,16 +2,35 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use axum::routing::on;
 use serde_json::{Value, json};
 
 use super::super::timestamp;
 use super::caller::Caller;
 use super::fault::Result;
+use super::route::Route;
+use super::schema::{ANY_OBJECT, BOOLEAN, TEXT, closed, field, list_of, required};
 use super::volume_view::pool_name;
 use crate::app::{Service, overview};
+use crate::auth::rule::Rule;
 use crate::model::backend::{Backend, BackendState, BackendUse};
 
 const GIB: f64 = 1_073_741_824.0;
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/os-availability-zone", |verb| on(verb, zones)).answers(
+        200,
+        &closed(&[required("availabilityZoneInfo", list_of(&ANY_OBJECT))]),
+    ),
+    Route::get("/os-services", |verb| on(verb, services))
+        .rule(Rule::ServicesIndex)
+        .query(&[field("binary", TEXT), field("host", TEXT)])
+        .answers(200, &closed(&[required("services", list_of(&ANY_OBJECT))])),
+    Route::get("/scheduler-stats/get_pools", |verb| on(verb, pools))
+        .rule(Rule::SchedulerStatsGetPools)
+        .query(&[field("detail", BOOLEAN)])
+        .answers(200, &closed(&[required("pools", list_of(&ANY_OBJECT))])),
+];
 
 /// `GET /os-availability-zone`
 pub(super) async fn zones(State(service): State<Service>, caller: Caller) -> Result<Json<Value>> {

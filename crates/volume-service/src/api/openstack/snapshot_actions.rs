@@ -1,43 +1,48 @@
 //! Snapshot actions: forced deletion, and the refusal of those that set a state by hand.
 
-use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::routing::on;
 
-use super::body::{Fields, JsonBody};
-use super::caller::Caller;
-use super::fault::{Fault, Result, success};
+use super::fault::{Result, success};
+use super::route::{Action, Call, Route, act};
 use super::snapshots::snapshot_id;
+use crate::app::snapshots;
 use crate::app::snapshots::DeleteMode;
-use crate::app::{Service, snapshots};
+use crate::auth::rule::Rule;
 
-/// Actions of Cinder's that are known and not built: a snapshot's state follows its operation, and no VDI is adopted or
-/// let go of.
-const UNBUILT: [&str; 3] = [
-    "os-reset_status",
-    "os-update_snapshot_status",
-    "os-unmanage",
+pub(super) const ROUTES: &[Route] =
+    &[Route::post("/snapshots/{id}/action", |verb| on(verb, act)).actions(ACTIONS)];
+
+/// A snapshot's state follows its operation, and no VDI is adopted or let go of.
+const ACTIONS: &[Action] = &[
+    Action::new(
+        "os-force_delete",
+        Rule::SnapshotAdminActionsForceDelete,
+        |call| Box::pin(force_delete(call)),
+    ),
+    Action::refused(
+        "os-reset_status",
+        Rule::SnapshotAdminActionsResetStatus,
+        |call| Box::pin(unbuilt(call)),
+    ),
+    Action::refused(
+        "os-update_snapshot_status",
+        Rule::SnapshotActionsUpdateSnapshotStatus,
+        |call| Box::pin(unbuilt(call)),
+    ),
+    Action::refused("os-unmanage", Rule::SnapshotUnmanage, |call| {
+        Box::pin(unbuilt(call))
+    }),
 ];
 
-/// `POST /snapshots/{id}/action`
-pub(super) async fn act(
-    State(service): State<Service>,
-    caller: Caller,
-    Path(id): Path<String>,
-    JsonBody(body): JsonBody,
-) -> Result<Response> {
-    let (action, _) = Fields::top(&body).single()?;
-    let id = snapshot_id(&id)?;
-    match action {
-        "os-force_delete" => {
-            snapshots::delete(&service, &caller.context, id, DeleteMode::Force).await?;
-            Ok(success::ACCEPTED.into_response())
-        }
-        _ if UNBUILT.contains(&action) => {
-            snapshots::get(&service, &caller.context, id).await?;
-            Err(Fault::not_supported(&format!(
-                "The snapshot action {action}"
-            )))
-        }
-        _ => Err(Fault::NoSuchAction(action.chars().take(64).collect())),
-    }
+async fn force_delete(call: Call) -> Result<Response> {
+    let id = snapshot_id(&call.id)?;
+    snapshots::delete(&call.service, &call.caller.context, id, DeleteMode::Force).await?;
+    Ok(success::ACCEPTED.into_response())
+}
+
+async fn unbuilt(call: Call) -> Result<Response> {
+    let id = snapshot_id(&call.id)?;
+    snapshots::get(&call.service, &call.caller.context, id).await?;
+    Err(call.not_supported("snapshot"))
 }

@@ -4,6 +4,7 @@ use super::caller::Caller;
 use super::fault::{Fault, Result};
 use super::filter_values;
 use super::paging::{Paging, sort_direction};
+use super::schema::{BOOLEAN, Field, PAGING, TEXT, field};
 use crate::app::snapshots::{SnapshotQuery, SnapshotSortKey};
 use crate::model::id::SnapshotId;
 use crate::model::snapshot::SnapshotStatus;
@@ -16,6 +17,25 @@ pub(super) const FILTERS: [&str; 6] = [
     "metadata",
     "availability_zone",
     "consumes_quota",
+];
+
+/// What the query of a list may hold.
+pub(super) const LIST_QUERY: [Field; 15] = [
+    PAGING[0],
+    PAGING[1],
+    PAGING[2],
+    PAGING[3],
+    PAGING[4],
+    PAGING[5],
+    field("with_count", BOOLEAN).since(45),
+    field("all_tenants", BOOLEAN),
+    field("project_id", TEXT),
+    field("name", TEXT),
+    field("status", TEXT),
+    field("volume_id", TEXT),
+    field("metadata", TEXT).since(22),
+    field("availability_zone", TEXT),
+    field("consumes_quota", BOOLEAN).since(65),
 ];
 
 /// What a list request comes to.

@@ -4,16 +4,44 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result};
-use super::metadata::wanted;
+use super::metadata::{PAIR, WHOLE, wanted};
+use super::route::Route;
 use super::snapshots::snapshot_id;
 use crate::app::snapshots::UpdateSnapshot;
 use crate::app::{Service, snapshots};
+use crate::auth::rule::Rule;
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/snapshots/{id}/metadata", |verb| on(verb, list))
+        .rule(Rule::VolumeGetSnapshotMetadata)
+        .answers(200, &WHOLE),
+    Route::post("/snapshots/{id}/metadata", |verb| on(verb, merge))
+        .rule(Rule::VolumeUpdateSnapshotMetadata)
+        .body(&WHOLE)
+        .answers(200, &WHOLE),
+    Route::put("/snapshots/{id}/metadata", |verb| on(verb, replace))
+        .rule(Rule::VolumeUpdateSnapshotMetadata)
+        .body(&WHOLE)
+        .answers(200, &WHOLE),
+    Route::get("/snapshots/{id}/metadata/{key}", |verb| on(verb, show_key))
+        .rule(Rule::VolumeGetSnapshotMetadata)
+        .answers(200, &PAIR),
+    Route::put("/snapshots/{id}/metadata/{key}", |verb| on(verb, put_key))
+        .rule(Rule::VolumeUpdateSnapshotMetadata)
+        .body(&PAIR)
+        .answers(200, &PAIR),
+    Route::delete("/snapshots/{id}/metadata/{key}", |verb| {
+        on(verb, delete_key)
+    })
+    .rule(Rule::VolumeDeleteSnapshotMetadata),
+];
 
 fn view(metadata: &BTreeMap<String, String>) -> Json<Value> {
     Json(json!({ "metadata": metadata }))

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
+use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -9,10 +10,16 @@ use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::paging::Paging;
-use super::snapshot_list::{self, Selection};
+use super::route::Route;
+use super::schema::{
+    ANY_OBJECT, BOOLEAN, METADATA, NAME, Schema, UUID_OR_NULL, closed, field, integer, list_of,
+    open, required,
+};
+use super::snapshot_list::{self, LIST_QUERY, Selection};
 use super::snapshot_view::{Form, SnapshotView};
 use crate::app::snapshots::{CreateSnapshot, DeleteMode, InUse, UpdateSnapshot};
 use crate::app::{Page, Service, snapshots};
+use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
 use crate::model::id::{SnapshotId, VolumeId};
 use crate::model::snapshot::Snapshot;
@@ -22,6 +29,63 @@ pub(super) fn snapshot_id(text: &str) -> Result<SnapshotId> {
     text.parse()
         .map_err(|_| Error::not_found(Subject::Snapshot, text).into())
 }
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/snapshots", |verb| on(verb, list))
+        .rule(Rule::VolumeGetAllSnapshots)
+        .query(&LIST_QUERY)
+        .answers(200, &LISTED),
+    Route::get("/snapshots/detail", |verb| on(verb, detail))
+        .rule(Rule::VolumeGetAllSnapshots)
+        .query(&LIST_QUERY)
+        .answers(200, &LISTED),
+    Route::post("/snapshots", |verb| on(verb, create))
+        .rule(Rule::VolumeCreateSnapshot)
+        .body(&CREATE)
+        .answers(202, &ONE),
+    Route::get("/snapshots/{id}", |verb| on(verb, show))
+        .rule(Rule::VolumeGetSnapshot)
+        .answers(200, &ONE),
+    Route::put("/snapshots/{id}", |verb| on(verb, update))
+        .rule(Rule::VolumeUpdateSnapshot)
+        .body(&UPDATE)
+        .answers(200, &ONE),
+    Route::delete("/snapshots/{id}", |verb| on(verb, delete))
+        .rule(Rule::VolumeDeleteSnapshot)
+        .status(202),
+];
+
+const LISTED: Schema = open(&[
+    required("snapshots", list_of(&ANY_OBJECT)),
+    field("snapshots_links", list_of(&ANY_OBJECT)),
+    field("count", integer(0, i64::MAX)).since(45),
+]);
+const ONE: Schema = closed(&[required("snapshot", ANY_OBJECT)]);
+
+/// What a creation takes.
+pub(super) const CREATE: Schema = closed(&[required(
+    "snapshot",
+    closed(&[
+        field("name", NAME),
+        field("display_name", NAME),
+        field("description", NAME),
+        required("volume_id", UUID_OR_NULL),
+        field("force", BOOLEAN),
+        field("metadata", Schema::OrNull(&METADATA)),
+    ]),
+)]);
+
+/// What an update takes, one of them at least.
+pub(super) const UPDATE: Schema = closed(&[required(
+    "snapshot",
+    closed(&[
+        field("name", NAME),
+        field("description", NAME),
+        field("display_name", NAME),
+        field("display_description", NAME),
+    ])
+    .some_of_since(0),
+)]);
 
 /// `POST /snapshots`
 pub(super) async fn create(
@@ -37,19 +101,7 @@ pub(super) async fn create(
 
 /// Reads the body. Up to 3.65 a volume in use needs `force`; since 3.66 it does not, and to forbid it is wrong.
 pub(super) fn wanted(caller: &Caller, top: &Fields<'_>) -> Result<CreateSnapshot> {
-    top.only(&["snapshot"])?;
     let fields = top.object("snapshot")?;
-    fields.only(&[
-        "name",
-        "display_name",
-        "description",
-        "volume_id",
-        "force",
-        "metadata",
-    ])?;
-    if !fields.has("volume_id") {
-        return Err(fields.missing("volume_id"));
-    }
     let volume_id = fields
         .uuid("volume_id")?
         .map(VolumeId)
@@ -179,15 +231,7 @@ pub(super) async fn update(
 
 /// Reads the body of an update.
 pub(super) fn wanted_change(top: &Fields<'_>) -> Result<UpdateSnapshot> {
-    top.only(&["snapshot"])?;
     let fields = top.object("snapshot")?;
-    fields.only(&["name", "description", "display_name", "display_description"])?;
-    if fields.is_empty() {
-        return Err(Fault::BadRequest(
-            "Invalid input for field/attribute snapshot. Value: {}. {} is not valid under any of the given schemas"
-                .to_owned(),
-        ));
-    }
     Ok(UpdateSnapshot {
         name: fields.changed_text("name", "display_name")?,
         description: fields.changed_text("description", "display_description")?,

@@ -7,7 +7,7 @@ use super::body::Fields;
 use super::caller::Caller;
 use super::microversion::Microversion;
 use super::paging::Paging;
-use super::{metadata, snapshot_list, snapshots, volume_list, volumes};
+use super::{metadata, schema, snapshot_list, snapshots, volume_list, volumes};
 use crate::config::Endpoints;
 use crate::context::RequestContext;
 
@@ -19,11 +19,16 @@ pub fn read_body(bytes: &[u8]) {
     for version in [Microversion::MIN, Microversion::MAX] {
         let caller = caller(version);
         let top = Fields::top(&body);
-        let _ = volumes::wanted(&caller, &top);
-        let _ = volumes::wanted_change(&caller, &top);
+        let _ = volumes::wanted(&top);
+        let _ = volumes::wanted_change(&top);
         let _ = snapshots::wanted(&caller, &top);
         let _ = snapshots::wanted_change(&top);
         let _ = metadata::wanted(&body);
+        for route in super::TABLES.iter().flat_map(|table| table.iter()) {
+            if let Some(form) = route.body {
+                let _ = schema::check(form, &body, version);
+            }
+        }
         let _ = top.single();
         read_fields(&body);
     }

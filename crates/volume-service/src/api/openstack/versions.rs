@@ -2,16 +2,32 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::caller::Caller;
 use super::fault::{Result, success};
 use super::microversion::Microversion;
+use super::route::Route;
+use super::schema::{ANY_OBJECT, Schema, closed, list_of, required};
 use crate::app::Service;
 
 /// When version 3.71, the newest that is spoken, was published.
 const UPDATED: &str = "2023-08-31T00:00:00Z";
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("", |verb| on(verb, show))
+        .open()
+        .answers(200, &VERSIONS),
+    Route::get("/", |verb| on(verb, show))
+        .open()
+        .answers(200, &VERSIONS),
+    Route::get("/extensions", |verb| on(verb, extensions)).answers(200, &EXTENSIONS),
+];
+
+const VERSIONS: Schema = closed(&[required("versions", list_of(&ANY_OBJECT))]);
+const EXTENSIONS: Schema = closed(&[required("extensions", list_of(&ANY_OBJECT))]);
 
 fn versions(service: &Service) -> Value {
     let base = service.config.endpoints.volume.trim_end_matches('/');

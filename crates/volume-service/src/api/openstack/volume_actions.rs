@@ -1,82 +1,169 @@
 //! Volume actions: what they are, and the refusal of what is not built.
 
-use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::routing::on;
 
-use super::attach_actions::Call;
-use super::body::{Fields, JsonBody};
-use super::caller::Caller;
+use super::attach_actions;
 use super::fault::{Fault, Result, success};
+use super::route::{Action, Call, Route, act};
+use super::schema::{
+    ANY_OBJECT, FILLED_TEXT, NAME, SIZE, Schema, TEXT, UUID_OR_NULL, closed, field, open, required,
+    words,
+};
 use super::volumes::volume_id;
 use crate::app::snapshots::InUse;
+use crate::app::volumes;
 use crate::app::volumes::DeleteMode;
-use crate::app::{Service, volumes};
+use crate::auth::rule::Rule;
 use crate::error::{ErrorKind, Subject};
 
-/// Actions of Cinder's that are known and not built.
-const UNBUILT: [&str; 16] = [
-    "os-extend_volume_completion",
-    "os-retype",
-    "os-reset_status",
-    "os-set_bootable",
-    "os-update_readonly_flag",
-    "os-volume_upload_image",
-    "os-reimage",
-    "os-migrate_volume",
-    "os-migrate_volume_completion",
-    "os-force_detach",
-    "os-unmanage",
-    "os-promote-replica",
-    "os-reenable-replica",
-    "os-set_image_metadata",
-    "os-unset_image_metadata",
-    "os-show_image_metadata",
+pub(super) const ROUTES: &[Route] =
+    &[Route::post("/volumes/{id}/action", |verb| on(verb, act)).actions(ACTIONS)];
+
+const ACTIONS: &[Action] = &[
+    Action::new("os-reserve", Rule::VolumeActionsReserve, |call| {
+        Box::pin(attach_actions::reserve(call))
+    }),
+    Action::new("os-unreserve", Rule::VolumeActionsUnreserve, |call| {
+        Box::pin(attach_actions::unreserve(call))
+    }),
+    Action::new(
+        "os-initialize_connection",
+        Rule::VolumeActionsInitializeConnection,
+        |call| Box::pin(attach_actions::initialize_connection(call)),
+    )
+    .body(&CONNECTOR)
+    .answers(200, &closed(&[required("connection_info", ANY_OBJECT)])),
+    Action::new(
+        "os-terminate_connection",
+        Rule::VolumeActionsTerminateConnection,
+        |call| Box::pin(attach_actions::terminate_connection(call)),
+    ),
+    Action::new("os-attach", Rule::VolumeActionsAttach, |call| {
+        Box::pin(attach_actions::attach(call))
+    })
+    .body(&ATTACH),
+    Action::new("os-detach", Rule::VolumeActionsDetach, |call| {
+        Box::pin(attach_actions::detach(call))
+    })
+    .body(&DETACH),
+    Action::new(
+        "os-begin_detaching",
+        Rule::VolumeActionsBeginDetaching,
+        |call| Box::pin(attach_actions::begin_detaching(call)),
+    ),
+    Action::new(
+        "os-roll_detaching",
+        Rule::VolumeActionsRollDetaching,
+        |call| Box::pin(attach_actions::roll_detaching(call)),
+    ),
+    Action::new(
+        "os-force_delete",
+        Rule::VolumeAdminActionsForceDelete,
+        |call| Box::pin(force_delete(call)),
+    ),
+    Action::new("os-extend", Rule::VolumeExtend, |call| {
+        Box::pin(extend(call))
+    })
+    .body(&EXTEND),
+    Action::new("revert", Rule::VolumeRevertToSnapshot, |call| {
+        Box::pin(revert(call))
+    })
+    .since(40)
+    .body(&REVERT),
+    Action::refused(
+        "os-extend_volume_completion",
+        Rule::VolumeAdminActionsExtendVolumeCompletion,
+        |call| Box::pin(unbuilt(call)),
+    )
+    .since(71),
+    Action::refused("os-retype", Rule::VolumeRetype, |call| {
+        Box::pin(unbuilt(call))
+    }),
+    Action::refused(
+        "os-reset_status",
+        Rule::VolumeAdminActionsResetStatus,
+        |call| Box::pin(unbuilt(call)),
+    ),
+    Action::refused("os-set_bootable", Rule::VolumeUpdate, |call| {
+        Box::pin(unbuilt(call))
+    }),
+    Action::refused(
+        "os-update_readonly_flag",
+        Rule::VolumeUpdateReadonlyFlag,
+        |call| Box::pin(unbuilt(call)),
+    ),
+    Action::refused(
+        "os-volume_upload_image",
+        Rule::VolumeActionsUploadImage,
+        |call| Box::pin(unbuilt(call)),
+    ),
+    Action::refused("os-reimage", Rule::VolumeReimage, |call| {
+        Box::pin(unbuilt(call))
+    })
+    .since(68),
+    Action::refused(
+        "os-migrate_volume",
+        Rule::VolumeAdminActionsMigrateVolume,
+        |call| Box::pin(unbuilt(call)),
+    ),
+    Action::refused(
+        "os-migrate_volume_completion",
+        Rule::VolumeAdminActionsMigrateVolumeCompletion,
+        |call| Box::pin(unbuilt(call)),
+    ),
+    Action::refused(
+        "os-force_detach",
+        Rule::VolumeAdminActionsForceDetach,
+        |call| Box::pin(unbuilt(call)),
+    ),
+    Action::refused("os-unmanage", Rule::VolumeUnmanage, |call| {
+        Box::pin(unbuilt(call))
+    }),
+    Action::refused(
+        "os-set_image_metadata",
+        Rule::VolumeImageMetadataSet,
+        |call| Box::pin(unbuilt(call)),
+    ),
+    Action::refused(
+        "os-unset_image_metadata",
+        Rule::VolumeImageMetadataRemove,
+        |call| Box::pin(unbuilt(call)),
+    ),
+    Action::refused(
+        "os-show_image_metadata",
+        Rule::VolumeGetVolumeMetadata,
+        |call| Box::pin(unbuilt(call)),
+    ),
 ];
 
-/// `POST /volumes/{id}/action`
-pub(super) async fn act(
-    State(service): State<Service>,
-    caller: Caller,
-    Path(id): Path<String>,
-    JsonBody(body): JsonBody,
-) -> Result<Response> {
-    let top = Fields::top(&body);
-    let (action, _) = top.single()?;
-    let volume = volume_id(&id)?;
-    let call = Call {
-        service,
-        caller,
-        volume,
-    };
-    match action {
-        "os-reserve" => call.reserve().await,
-        "os-unreserve" => call.unreserve().await,
-        "os-initialize_connection" => call.initialize_connection(top.object(action)?).await,
-        "os-terminate_connection" => call.terminate_connection().await,
-        "os-attach" => call.attach(top.object(action)?).await,
-        "os-detach" => call.detach(top.value(action)).await,
-        "os-force_delete" => {
-            let Call {
-                service, caller, ..
-            } = &call;
-            volumes::delete(service, &caller.context, volume, DeleteMode::Force).await?;
-            Ok(success::ACCEPTED.into_response())
-        }
-        "os-begin_detaching" => call.begin_detaching().await,
-        "os-roll_detaching" => call.roll_detaching().await,
-        "os-extend" => extend(&call, top.object(action)?).await,
-        "revert" if call.caller.version.at_least(40) => revert(&call, top.object(action)?).await,
-        _ if UNBUILT.contains(&action) => {
-            volumes::get(&call.service, &call.caller.context, volume).await?;
-            Err(Fault::not_supported(&format!("The volume action {action}")))
-        }
-        _ => Err(Fault::NoSuchAction(action.chars().take(64).collect())),
-    }
+const CONNECTOR: Schema = closed(&[required("connector", ANY_OBJECT)]);
+const ATTACH: Schema = closed(&[
+    field("instance_uuid", UUID_OR_NULL),
+    required("mountpoint", FILLED_TEXT),
+    field("host_name", Schema::OrNull(&TEXT)),
+    field("mode", Schema::OrNull(&words(&["rw", "ro"]))),
+]);
+const DETACH: Schema = Schema::OrNull(&closed(&[field("attachment_id", UUID_OR_NULL)]));
+const EXTEND: Schema = closed(&[required("new_size", SIZE)]);
+const REVERT: Schema = open(&[field("snapshot_id", NAME)]);
+
+async fn force_delete(call: Call) -> Result<Response> {
+    let id = volume_id(&call.id)?;
+    volumes::delete(&call.service, &call.caller.context, id, DeleteMode::Force).await?;
+    Ok(success::ACCEPTED.into_response())
+}
+
+async fn unbuilt(call: Call) -> Result<Response> {
+    let id = volume_id(&call.id)?;
+    volumes::get(&call.service, &call.caller.context, id).await?;
+    Err(call.not_supported("volume"))
 }
 
 /// Up to 3.41 only a volume that is attached nowhere can grow.
-async fn extend(call: &Call, fields: Fields<'_>) -> Result<Response> {
-    fields.only(&["new_size"])?;
+async fn extend(call: Call) -> Result<Response> {
+    let volume = volume_id(&call.id)?;
+    let fields = call.fields();
     let size_gib = fields
         .size("new_size")?
         .ok_or_else(|| fields.missing("new_size"))?;
@@ -88,7 +175,7 @@ async fn extend(call: &Call, fields: Fields<'_>) -> Result<Response> {
     volumes::extend(
         &call.service,
         &call.caller.context,
-        call.volume,
+        volume,
         size_gib,
         in_use,
     )
@@ -97,20 +184,22 @@ async fn extend(call: &Call, fields: Fields<'_>) -> Result<Response> {
 }
 
 /// To the latest snapshot (3.40). What is wrong with the choice of the snapshot is a 400, a state that forbids it a 409.
-async fn revert(call: &Call, fields: Fields<'_>) -> Result<Response> {
+async fn revert(call: Call) -> Result<Response> {
+    let volume = volume_id(&call.id)?;
+    let fields = call.fields();
     let named = fields.text("snapshot_id")?;
     let not_the_latest = || {
         Fault::BadRequest(format!(
             "Specified snapshot {} is None or not the latest one of volume {}.",
             named.unwrap_or("None"),
-            call.volume
+            volume
         ))
     };
     let Some(snapshot) = named.and_then(|text| text.parse().ok()) else {
-        volumes::get(&call.service, &call.caller.context, call.volume).await?;
+        volumes::get(&call.service, &call.caller.context, volume).await?;
         return Err(not_the_latest());
     };
-    volumes::revert(&call.service, &call.caller.context, call.volume, snapshot)
+    volumes::revert(&call.service, &call.caller.context, volume, snapshot)
         .await
         .map_err(|error| match (error.kind, error.subject) {
             (ErrorKind::Conflict, _) => Fault::Conflict(error),

@@ -1,11 +1,14 @@
 //! Which volumes a list shows: filters as Cinder's default `resource_filters` allow them, paging, sorting.
 
+use axum::routing::on;
 use serde_json::{Value, json};
 
 use super::caller::Caller;
 use super::fault::Result;
 use super::filter_values;
 use super::paging::Paging;
+use super::route::Route;
+use super::schema::{ANY_OBJECT, BOOLEAN, Field, PAGING, TEXT, closed, field, list_of, required};
 use super::snapshot_list;
 use crate::app::volumes::VolumeQuery;
 use crate::model::id::VolumeId;
@@ -23,6 +26,39 @@ const FILTERS: [&str; 10] = [
     "size",
     "consumes_quota",
     "volume_type",
+];
+
+pub(super) const ROUTES: &[Route] =
+    &[
+        Route::get("/resource_filters", |verb| on(verb, resource_filters))
+            .since(33)
+            .answers(
+                200,
+                &closed(&[required("resource_filters", list_of(&ANY_OBJECT))]),
+            ),
+    ];
+
+/// What the query of a list may hold.
+pub(super) const LIST_QUERY: [Field; 19] = [
+    PAGING[0],
+    PAGING[1],
+    PAGING[2],
+    PAGING[3],
+    PAGING[4],
+    PAGING[5],
+    field("with_count", BOOLEAN).since(45),
+    field("all_tenants", BOOLEAN),
+    field("project_id", TEXT),
+    field("name", TEXT),
+    field("status", TEXT),
+    field("metadata", TEXT),
+    field("bootable", BOOLEAN),
+    field("migration_status", TEXT),
+    field("availability_zone", TEXT),
+    field("group_id", TEXT).since(10),
+    field("size", TEXT),
+    field("consumes_quota", BOOLEAN).since(65),
+    field("volume_type", TEXT),
 ];
 
 /// What a list request comes to.
@@ -88,8 +124,7 @@ fn bootable(caller: &Caller, text: &str) -> Result<bool> {
 }
 
 /// `GET /resource_filters` (3.33).
-pub(super) async fn resource_filters(caller: Caller) -> Result<axum::Json<Value>> {
-    caller.version.needs(33)?;
+pub(super) async fn resource_filters(_caller: Caller) -> Result<axum::Json<Value>> {
     Ok(axum::Json(json!({"resource_filters": [
         {"resource": "volume", "filters": FILTERS},
         {"resource": "snapshot", "filters": snapshot_list::FILTERS},

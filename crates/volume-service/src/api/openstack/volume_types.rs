@@ -2,16 +2,66 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
+use super::route::Route;
+use super::schema::{
+    ANY_OBJECT, BOOLEAN, FILLED_TEXT, NAME, Schema, closed, field, list_of, open, required,
+};
 use super::volumes::volume_id;
 use crate::app::{Service, flavors, volumes};
+use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
 use crate::model::flavor::Flavor;
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/types", |verb| on(verb, list))
+        .rule(Rule::TypeGetAll)
+        .answers(
+            200,
+            &open(&[required("volume_types", list_of(&ANY_OBJECT))]),
+        ),
+    Route::post("/types", |verb| on(verb, create))
+        .rule(Rule::TypeCreate)
+        .body(&CREATE)
+        .answers(200, &ONE),
+    Route::get("/types/default", |verb| on(verb, default))
+        .rule(Rule::TypeGet)
+        .answers(200, &ONE),
+    Route::get("/types/{id}", |verb| on(verb, show))
+        .rule(Rule::TypeGet)
+        .answers(200, &ONE),
+    Route::delete("/types/{id}", |verb| on(verb, delete))
+        .rule(Rule::TypeDelete)
+        .status(202),
+    Route::get("/types/{id}/extra_specs", |verb| on(verb, extra_specs))
+        .rule(Rule::TypesExtraSpecsIndex)
+        .answers(200, &closed(&[required("extra_specs", ANY_OBJECT)])),
+    Route::get("/types/{id}/encryption", |verb| on(verb, encryption))
+        .rule(Rule::VolumeTypeEncryptionGet)
+        .answers(200, &ANY_OBJECT),
+    Route::get("/volumes/{id}/encryption", |verb| {
+        on(verb, volume_encryption)
+    })
+    .rule(Rule::VolumeEncryptionMetadata)
+    .answers(200, &ANY_OBJECT),
+];
+
+const ONE: Schema = closed(&[required("volume_type", ANY_OBJECT)]);
+const CREATE: Schema = open(&[required(
+    "volume_type",
+    open(&[
+        required("name", FILLED_TEXT),
+        field("description", NAME),
+        field("extra_specs", ANY_OBJECT),
+        field("os-volume-type-access:is_public", BOOLEAN),
+    ]),
+)]);
 
 fn view(flavor: &Flavor) -> Value {
     json!({

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
+use axum::routing::on;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,10 +14,16 @@ use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::filter_values;
 use super::paging::Paging;
-use super::volume_list::{self, Selection};
+use super::route::Route;
+use super::schema::{
+    ANY_OBJECT, BOOLEAN, FILLED_TEXT, METADATA, NAME, SIZE, Schema, UUID, closed, closed_since,
+    field, integer, list_of, open, required, text,
+};
+use super::volume_list::{self, LIST_QUERY, Selection};
 use super::volume_view::{VolumeDetail, VolumeSummary};
 use crate::app::volumes::{CreateVolume, DeleteMode, UpdateVolume, VolumeQuery, VolumeSource};
 use crate::app::{Page, Service, attachments, overview, volumes};
+use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
 use crate::model::id::{SnapshotId, VolumeId};
 use crate::model::volume::Volume;
@@ -27,24 +34,95 @@ const SUMMARY_PAGES_MAX: usize = 20;
 /// The size that means the source's.
 const SIZE_OF_SOURCE: u64 = 0;
 
-/// What Cinder's create takes; the last two since 3.13 and 3.47.
-const CREATE_FIELDS: [&str; 15] = [
-    "name",
-    "description",
-    "display_name",
-    "display_description",
-    "volume_type",
-    "metadata",
-    "snapshot_id",
-    "source_volid",
-    "consistencygroup_id",
-    "size",
-    "availability_zone",
-    "multiattach",
-    "image_id",
-    "imageRef",
-    "group_id",
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/volumes", |verb| on(verb, list))
+        .rule(Rule::VolumeGetAll)
+        .query(&LIST_QUERY)
+        .answers(200, &LISTED),
+    Route::get("/volumes/detail", |verb| on(verb, detail))
+        .rule(Rule::VolumeGetAll)
+        .query(&LIST_QUERY)
+        .answers(200, &LISTED),
+    Route::get("/volumes/summary", |verb| on(verb, summary))
+        .rule(Rule::VolumeGetAll)
+        .since(12)
+        .answers(200, &SUMMARY),
+    Route::post("/volumes", |verb| on(verb, create))
+        .rule(Rule::VolumeCreate)
+        .body(&CREATE)
+        .answers(202, &ONE),
+    Route::get("/volumes/{id}", |verb| on(verb, show))
+        .rule(Rule::VolumeGet)
+        .answers(200, &ONE),
+    Route::put("/volumes/{id}", |verb| on(verb, update))
+        .rule(Rule::VolumeUpdate)
+        .body(&UPDATE)
+        .answers(200, &ONE),
+    Route::delete("/volumes/{id}", |verb| on(verb, delete))
+        .rule(Rule::VolumeDelete)
+        .query(&[field("cascade", BOOLEAN), field("force", BOOLEAN).since(23)])
+        .status(202),
 ];
+
+const LISTED: Schema = open(&[
+    required("volumes", list_of(&ANY_OBJECT)),
+    field("volumes_links", list_of(&ANY_OBJECT)),
+    field("count", integer(0, i64::MAX)).since(45),
+]);
+const ONE: Schema = closed(&[required("volume", ANY_OBJECT)]);
+const SUMMARY: Schema = closed(&[required(
+    "volume-summary",
+    closed(&[
+        required("total_count", integer(0, i64::MAX)),
+        required("total_size", integer(0, i64::MAX)),
+        field("metadata", ANY_OBJECT).since(36),
+    ]),
+)]);
+
+/// What a creation takes; unknown fields are refused since 3.53.
+pub(super) const CREATE: Schema = closed(&[
+    required(
+        "volume",
+        closed_since(
+            53,
+            &[
+                field("name", NAME),
+                field("description", NAME),
+                field("display_name", NAME),
+                field("display_description", NAME),
+                field("volume_type", NAME),
+                field("metadata", Schema::OrNull(&METADATA)),
+                field("snapshot_id", SOURCE),
+                field("source_volid", SOURCE),
+                field("consistencygroup_id", SOURCE),
+                field("size", Schema::OrNull(&SIZE)),
+                field("availability_zone", Schema::OrNull(&FILLED_TEXT)),
+                field("multiattach", Schema::OrNull(&BOOLEAN)),
+                field("image_id", NAME),
+                field("imageRef", NAME),
+                field("group_id", NAME).since(13),
+                field("backup_id", SOURCE).since(47),
+            ],
+        ),
+    ),
+    field("OS-SCH-HNT:scheduler_hints", Schema::OrNull(&ANY_OBJECT)),
+]);
+
+/// The uuid of a source; clients send an empty text for none.
+const SOURCE: Schema = Schema::OrNull(&Schema::OneOf(&[UUID, text(0, 0)]));
+
+/// What an update takes; one of them since 3.53.
+pub(super) const UPDATE: Schema = closed(&[required(
+    "volume",
+    closed(&[
+        field("name", NAME),
+        field("description", NAME),
+        field("display_name", NAME),
+        field("display_description", NAME),
+        field("metadata", METADATA),
+    ])
+    .some_of_since(53),
+)]);
 
 /// The fields that ask for a source or a grouping that is not built, and what the refusal calls them.
 const UNBUILT_FIELDS: [(&str, &str); 6] = [
@@ -71,21 +149,15 @@ pub(super) async fn create(
     caller: Caller,
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, Json<Value>)> {
-    let wanted = wanted(&caller, &Fields::top(&body))?;
+    let wanted = wanted(&Fields::top(&body))?;
     let volume = volumes::create(&service, &caller.context, wanted).await?;
     let view = json!({"volume": VolumeDetail::new(&caller, &volume, &[])});
     Ok((success::ACCEPTED, Json(view)))
 }
 
 /// Reads the body of a creation.
-pub(super) fn wanted(caller: &Caller, top: &Fields<'_>) -> Result<CreateVolume> {
-    top.only(&["volume", "OS-SCH-HNT:scheduler_hints"])?;
+pub(super) fn wanted(top: &Fields<'_>) -> Result<CreateVolume> {
     let fields = top.object("volume")?;
-    if caller.version.at_least(53) {
-        let mut allowed = CREATE_FIELDS.to_vec();
-        allowed.push("backup_id");
-        fields.only(&allowed)?;
-    }
     if let Some((_, what)) = UNBUILT_FIELDS
         .iter()
         .find(|(field, _)| fields.value(field).is_some_and(|value| *value != json!("")))
@@ -218,7 +290,6 @@ fn listed<T: Serialize>(
 
 /// `GET /volumes/summary` (3.12; the distinct metadata since 3.36)
 pub(super) async fn summary(State(service): State<Service>, caller: Caller) -> Result<Json<Value>> {
-    caller.version.needs(12)?;
     let usage = overview::usage(&service, &caller.context).await?;
     let mut view = json!({
         "total_count": usage.volumes,
@@ -276,28 +347,14 @@ pub(super) async fn update(
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>> {
-    let change = wanted_change(&caller, &Fields::top(&body))?;
+    let change = wanted_change(&Fields::top(&body))?;
     let volume = volumes::update(&service, &caller.context, volume_id(&id)?, change).await?;
     shown(&service, &caller, &volume).await
 }
 
 /// Reads the body of an update.
-pub(super) fn wanted_change(caller: &Caller, top: &Fields<'_>) -> Result<UpdateVolume> {
-    top.only(&["volume"])?;
+pub(super) fn wanted_change(top: &Fields<'_>) -> Result<UpdateVolume> {
     let fields = top.object("volume")?;
-    fields.only(&[
-        "name",
-        "description",
-        "display_name",
-        "display_description",
-        "metadata",
-    ])?;
-    if fields.is_empty() && caller.version.at_least(53) {
-        return Err(Fault::BadRequest(
-            "Invalid input for field/attribute volume. Value: {}. {} is not valid under any of the given schemas"
-                .to_owned(),
-        ));
-    }
     Ok(UpdateVolume {
         name: fields.changed_text("name", "display_name")?,
         description: fields.changed_text("description", "display_description")?,
