@@ -170,6 +170,25 @@ impl Fixture {
         (issued.header("x-subject-token").to_owned(), project.id)
     }
 
+    /// A second user with a role in the first one's project; returns a token.
+    pub(super) async fn insider(&self, role: &str) -> String {
+        let operator = RequestContext::operator();
+        let name = format!("insider-{}", self.service.context.new_uuid());
+        let password = Secret::new("another-password");
+        identity::create_user(
+            &self.service,
+            &operator,
+            &name,
+            password,
+            &self.project,
+            role,
+        )
+        .await
+        .expect("a user");
+        let issued = self.log_in(&name, "another-password", "admin").await;
+        issued.header("x-subject-token").to_owned()
+    }
+
     /// A call of the volume API as the first user, at 3.71.
     pub(super) async fn call(&self, method: Method, path: &str, body: Value) -> Answer {
         self.call_as(&self.token, "3.71", method, path, body).await

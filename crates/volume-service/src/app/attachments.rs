@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::volumes::visible;
 use super::{Page, Service, limits, policy};
-use crate::context::RequestContext;
+use crate::context::{Context, RequestContext};
 use crate::db::operations::NewOperation;
 use crate::db::{Transaction, attachments, operations, volumes};
 use crate::error::{Error, ErrorKind, Result, Subject};
@@ -94,7 +94,10 @@ pub async fn create(
         .write(move |tx| {
             volumes::lock(tx, wanted.volume_id)?;
             let volume = visible(tx, &tenancy, wanted.volume_id)?;
-            check_shared(tx, &volume, wanted.mode)?;
+            if volume.traits.read_only == Some(true) {
+                attachment.mode = AttachMode::ReadOnly;
+            }
+            check_shared(tx, &volume, attachment.mode)?;
             attachment.project_id.clone_from(&volume.project_id);
             attachments::insert(tx, &attachment)?;
             if connects {
@@ -416,26 +419,115 @@ async fn depart(
             let volume_id = own(tx, &tenancy, id)?.volume_id;
             volumes::lock(tx, volume_id)?;
             let attachment = own(tx, &tenancy, id)?;
-            if let Some(at_work) = operations::find_unfinished(tx, &id.to_string())? {
-                return Ok(match at_work.kind {
-                    OperationKind::DetachVolume => Departure::Detaching(at_work.id, volume_id),
-                    _ => Departure::StillAttaching(at_work.id),
-                });
-            }
-            if attachment.status == AttachmentStatus::Reserved {
-                attachments::remove(tx, id)?;
-                volumes::settle(tx, volume_id, now_us)?;
-                return Ok(Departure::Gone(volume_id));
-            }
-            let all = AttachmentStatus::ALL;
-            attachments::change_status(tx, id, &all, AttachmentStatus::Detaching)?;
-            attachments::set_failure(tx, id, "")?;
-            let volume = volumes::get(tx, volume_id)?;
-            insert_operation(tx, &operation, id, &volume.zone, now_us)?;
-            volumes::settle(tx, volume_id, now_us)?;
-            Ok(Departure::Detaching(operation.id, volume_id))
+            begin_end(tx, &attachment, &operation, now_us)
         })
         .await
+}
+
+/// Begins the end of an attachment of a volume that is locked.
+fn begin_end(
+    tx: &mut Transaction<'_>,
+    attachment: &Attachment,
+    operation: &NewOperation,
+    now_us: i64,
+) -> Result<Departure> {
+    let (id, volume_id) = (attachment.id, attachment.volume_id);
+    if let Some(at_work) = operations::find_unfinished(tx, &id.to_string())? {
+        return Ok(match at_work.kind {
+            OperationKind::DetachVolume => Departure::Detaching(at_work.id, volume_id),
+            _ => Departure::StillAttaching(at_work.id),
+        });
+    }
+    if attachment.status == AttachmentStatus::Reserved {
+        attachments::remove(tx, id)?;
+        volumes::settle(tx, volume_id, now_us)?;
+        return Ok(Departure::Gone(volume_id));
+    }
+    let all = AttachmentStatus::ALL;
+    attachments::change_status(tx, id, &all, AttachmentStatus::Detaching)?;
+    attachments::set_failure(tx, id, "")?;
+    let volume = volumes::get(tx, volume_id)?;
+    insert_operation(tx, operation, id, &volume.zone, now_us)?;
+    volumes::settle(tx, volume_id, now_us)?;
+    Ok(Departure::Detaching(operation.id, volume_id))
+}
+
+/// Begins the end of an attachment of a volume that is locked; nobody waits for it.
+///
+/// # Errors
+/// `Conflict` while an operation connects it.
+pub(super) fn let_go(
+    tx: &mut Transaction<'_>,
+    context: &Context,
+    request: &RequestContext,
+    attachment: &Attachment,
+    now_us: i64,
+) -> Result<()> {
+    let operation = NewOperation {
+        id: OperationId(context.new_uuid()),
+        kind: OperationKind::DetachVolume,
+        target: String::new(),
+        zone: String::new(),
+        request_id: request.request_id.clone(),
+        not_before_us: now_us,
+    };
+    match begin_end(tx, attachment, &operation, now_us)? {
+        Departure::Gone(_) | Departure::Detaching(..) => Ok(()),
+        Departure::StillAttaching(_) => {
+            let why = "An operation is connecting the attachment.";
+            Err(Error::new(ErrorKind::Conflict, Subject::Attachment, why)
+                .on(attachment.id.to_string()))
+        }
+    }
+}
+
+/// Ends an attachment of a volume whose state may have been set by hand, and waits for it: of one that is named, or of the only one.
+/// A volume without attachments becomes what it is.
+///
+/// # Errors
+/// `Invalid` for an attachment that the volume does not have, and for none of several.
+pub async fn force_detach(
+    service: &Service,
+    request: &RequestContext,
+    id: VolumeId,
+    wanted: Option<AttachmentId>,
+) -> Result<()> {
+    let asked = request.clone();
+    let now_us = service.context.now_us();
+    let found = service
+        .database
+        .write(move |tx| {
+            volumes::lock(tx, id)?;
+            let volume = visible(tx, &policy::tenancy(&asked), id)?;
+            policy::is_admin(&asked)?;
+            let held = attachments::of_volume(tx, id)?;
+            let found = match (wanted, &held[..]) {
+                (None, []) => None,
+                (None, [only]) => Some(only.id),
+                (None, _) => {
+                    return Err(Error::invalid(
+                        "Error force detaching volume: More than one attachment, but no attachment_id provided.",
+                    ));
+                }
+                (Some(named), _) => {
+                    let found = held.iter().find(|one| one.id == named);
+                    let found = found.ok_or_else(|| {
+                        Error::invalid(format!(
+                            "Error force detaching volume: Volume attachment could not be found with filter: \
+                             attachment_id = {named}."
+                        ))
+                    })?;
+                    Some(found.id)
+                }
+            };
+            super::reset_status::heal(tx, &volume, now_us)?;
+            Ok(found)
+        })
+        .await?;
+    match found {
+        Some(attachment) => delete(service, request, attachment).await.map(drop),
+        None => Ok(()),
+    }
 }
 
 fn new_operation(

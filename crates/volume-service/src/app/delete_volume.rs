@@ -83,10 +83,13 @@ pub async fn delete(
 pub const CASCADE_MAX: usize = 1000;
 
 /// The states that a volume is deleted from without force.
-const DELETABLE: [VolumeStatus; 3] = [
+const DELETABLE: [VolumeStatus; 6] = [
     VolumeStatus::Available,
     VolumeStatus::Error,
     VolumeStatus::ErrorDeleting,
+    VolumeStatus::ErrorManaging,
+    VolumeStatus::ErrorExtending,
+    VolumeStatus::ErrorRestoring,
 ];
 
 /// Decides what becomes of the volume's snapshots.

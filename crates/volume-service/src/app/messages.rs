@@ -7,6 +7,9 @@ use crate::context::RequestContext;
 use crate::db::messages;
 use crate::error::{Error, Result, Subject};
 
+/// How long a message is kept, in microseconds: 30 days, as OpenStack's are.
+pub const LIFETIME_US: i64 = 30 * 24 * 3600 * 1_000_000;
+
 /// A message to a project.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {

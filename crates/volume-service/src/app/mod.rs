@@ -15,11 +15,14 @@ pub mod overview;
 mod page;
 mod policy;
 mod quota;
+pub mod reset_status;
+pub mod retype;
 mod revert_volume;
 mod service;
 pub mod snapshots;
 pub mod sr_types;
 mod tokens;
+pub mod volume_flags;
 mod volume_source;
 pub mod volumes;
 

@@ -11,7 +11,7 @@ use crate::db::{Transaction, operations, snapshot_metadata, snapshots, volumes};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::{OperationId, SnapshotId, VolumeId};
 use crate::model::operation::OperationKind;
-use crate::model::snapshot::{Snapshot, SnapshotStatus};
+use crate::model::snapshot::{Snapshot, SnapshotStatus, SnapshotTraits};
 use crate::model::volume::{Volume, VolumeStatus};
 
 /// What is asked for.
@@ -153,6 +153,7 @@ pub async fn create(
                 backend_id: volume.backend_id,
                 vdi_uuid: None,
                 metadata: wanted.metadata.clone(),
+                traits: SnapshotTraits::default(),
                 failure: String::new(),
                 created_at_us: now_us,
                 updated_at_us: None,

@@ -1,5 +1,7 @@
 //! What a new volume is made from.
 
+use std::collections::BTreeMap;
+
 use super::volumes::CreateVolume;
 use super::{snapshots as snapshots_app, volumes as volumes_app};
 use crate::db::{Transaction, flavors, snapshots, volumes};
@@ -48,6 +50,8 @@ pub(super) struct Origin {
     pub(super) zone: String,
     /// Whether an instance may boot from it.
     pub(super) bootable: bool,
+    /// What is known of the image in it.
+    pub(super) image_metadata: BTreeMap<String, String>,
 }
 
 /// Reads the source of a wanted volume, and locks it, so that it is not deleted between here and the commit.
@@ -110,6 +114,7 @@ fn from_snapshot(
         flavor_id: flavor.map(|flavor| flavor.id),
         zone: snapshot.zone,
         bootable,
+        image_metadata: BTreeMap::new(),
     })
 }
 
@@ -129,5 +134,6 @@ fn of(volume: Volume) -> Origin {
         flavor_id: Some(volume.flavor_id),
         zone: volume.zone,
         bootable: volume.bootable,
+        image_metadata: volume.traits.image_metadata,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 
+use super::volume_flags::check_maintenance;
 use super::volume_source::{self, Origin};
 use super::{Page, Service, limits, policy, quota};
 use crate::context::RequestContext;
@@ -15,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::flavor::Flavor;
 use crate::model::id::{OperationId, VolumeId};
 use crate::model::operation::OperationKind;
-use crate::model::volume::{Volume, VolumeStatus};
+use crate::model::volume::{Volume, VolumeStatus, VolumeTraits};
 
 pub use super::delete_volume::{CASCADE_MAX, DeleteMode, delete};
 pub use super::extend_volume::extend;
@@ -175,8 +176,14 @@ pub async fn create(
                 vdi_uuid: None,
                 source_snapshot_id: wanted.source.snapshot_id(),
                 source_volume_id: wanted.source.volume_id(),
-                bootable: origin.is_some_and(|origin| origin.bootable),
+                bootable: origin.as_ref().is_some_and(|origin| origin.bootable),
                 metadata: wanted.metadata.clone(),
+                traits: VolumeTraits {
+                    image_metadata: origin
+                        .map(|origin| origin.image_metadata)
+                        .unwrap_or_default(),
+                    ..VolumeTraits::default()
+                },
                 failure: String::new(),
                 created_at_us: now_us,
                 updated_at_us: None,
@@ -409,7 +416,7 @@ pub async fn update(
     service
         .database
         .write(move |tx| {
-            visible(tx, &tenancy, id)?;
+            check_maintenance(&visible(tx, &tenancy, id)?, "update the volume")?;
             let (name, description) = (change.name.as_deref(), change.description.as_deref());
             volumes::rename(tx, id, name, description, now_us)?;
             if let Some(metadata) = &change.metadata {
@@ -434,7 +441,7 @@ pub async fn merge_metadata(
     service
         .database
         .write(move |tx| {
-            visible(tx, &tenancy, id)?;
+            check_maintenance(&visible(tx, &tenancy, id)?, "update metadata for volume")?;
             // The row is locked by this, so that the count below is true when it is committed.
             volumes::rename(tx, id, None, None, now_us)?;
             volume_metadata::merge(tx, id, &metadata)?;
@@ -459,7 +466,7 @@ pub async fn delete_metadata_key(
     service
         .database
         .write(move |tx| {
-            visible(tx, &tenancy, id)?;
+            check_maintenance(&visible(tx, &tenancy, id)?, "delete metadata for volume")?;
             if !volume_metadata::remove(tx, id, &key)? {
                 return Err(Error::not_found(Subject::Metadata, &key));
             }

@@ -14,6 +14,7 @@ mod select;
 mod sqlite;
 mod transaction;
 
+pub mod adoptions;
 pub mod attachments;
 pub mod backends;
 pub mod credentials;
@@ -27,10 +28,12 @@ pub mod services;
 pub mod settings;
 pub mod snapshot_list;
 pub mod snapshot_metadata;
+pub mod snapshot_traits;
 pub mod snapshots;
 pub mod volume_extensions;
 pub mod volume_list;
 pub mod volume_metadata;
+pub mod volume_traits;
 pub mod volumes;
 
 pub use database::Database;

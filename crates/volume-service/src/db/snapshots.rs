@@ -2,13 +2,15 @@
 
 use uuid::Uuid;
 
-use super::{Param, Row, Transaction, snapshot_metadata};
+use super::{Param, Row, Transaction, snapshot_metadata, snapshot_traits};
 use crate::error::{Error, Result, Subject};
 use crate::model::id::{BackendId, FlavorId, SnapshotId, VolumeId};
 use crate::model::snapshot::{Snapshot, SnapshotStatus};
 
 pub(super) const COLUMNS: &str = "s.id, s.ec2_id, s.project_id, s.user_id, s.volume_id, s.name, s.description, s.size_gib, \
-                                  s.status, s.zone, s.backend_id, s.vdi_uuid, s.failure, s.created_at_us, s.updated_at_us";
+                                  s.status, s.zone, s.backend_id, s.vdi_uuid, s.failure, s.created_at_us, s.updated_at_us, \
+                                  (SELECT COALESCE(t.group_snapshot_id, '') || '|' || CAST(t.hand_set AS TEXT) || '|' || \
+                                  COALESCE(t.progress, '') FROM snapshot_traits t WHERE t.snapshot_id = s.id)";
 
 /// Adds a snapshot with its metadata; false, with nothing changed, when its id or EC2 name exists.
 pub fn insert(tx: &mut Transaction<'_>, snapshot: &Snapshot) -> Result<bool> {
@@ -188,7 +190,7 @@ pub fn change_status(
     params.resize(3 + SnapshotStatus::ALL.len(), first.as_str().into());
     let touched = tx.execute(
         "UPDATE snapshots SET status = ?2, updated_at_us = ?3 WHERE id = ?1 \
-         AND status IN (?4, ?5, ?6, ?7, ?8, ?9)",
+         AND status IN (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         &params,
     )?;
     Ok(touched == 1)
@@ -300,6 +302,9 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Snapshot> {
         backend_id: row.opt_int(10)?.map(BackendId),
         vdi_uuid: row.opt_parsed(11, |text| text.parse().ok())?,
         metadata: std::collections::BTreeMap::new(),
+        traits: row
+            .opt_parsed(15, snapshot_traits::parse)?
+            .unwrap_or_default(),
         failure: row.text(12)?,
         created_at_us: row.int(13)?,
         updated_at_us: Some(row.int(14)?).filter(|at| *at != 0),

@@ -181,11 +181,13 @@ impl Session {
 }
 
 /// Rewrites a statement for PostgreSQL: `?1` becomes `$1` (our statements hold no question mark in a literal), and the
-/// remark `/* skip locked */`, which SQLite ignores, becomes a row lock that passes over what others hold.
+/// remark `/* skip locked */`, which SQLite ignores, becomes a row lock that passes over what others hold;
+/// a function that both have under different names gets PostgreSQL's.
 fn for_postgresql(sql: &str) -> String {
     sql.replace('?', "$")
         .replace("/* skip locked */", "FOR UPDATE SKIP LOCKED")
         .replace("/* for update */", "FOR UPDATE")
+        .replace("json_group_object(", "json_object_agg(")
 }
 
 fn borrowed(params: &[Param]) -> Vec<&(dyn ToSql + Sync)> {

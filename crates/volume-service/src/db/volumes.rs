@@ -2,10 +2,10 @@
 
 use uuid::Uuid;
 
-use super::{Param, Row, Transaction, attachments, volume_metadata};
+use super::{Param, Row, Transaction, attachments, volume_metadata, volume_traits};
 use crate::error::{Error, Result, Subject};
 use crate::model::attachment::volume_status;
-use crate::model::id::{BackendId, SnapshotId, VolumeId};
+use crate::model::id::{BackendId, FlavorId, SnapshotId, VolumeId};
 use crate::model::volume::{Volume, VolumeStatus};
 
 /// EC2's idempotency: a token and a digest of the parameters it came with.
@@ -22,7 +22,13 @@ pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.nam
                                   v.vdi_uuid, v.bootable, v.failure, v.created_at_us, v.updated_at_us, \
                                   (SELECT s.source_snapshot_id FROM volume_sources s WHERE s.volume_id = v.id), \
                                   (SELECT s.source_volume_id FROM volume_sources s WHERE s.volume_id = v.id), \
-                                  (SELECT e.added_gib FROM volume_extensions e WHERE e.volume_id = v.id)";
+                                  (SELECT e.added_gib FROM volume_extensions e WHERE e.volume_id = v.id), \
+                                  (SELECT COALESCE(t.group_id, '') || '|' || CAST(t.multiattach AS TEXT) || '|' || \
+                                  COALESCE(CAST(t.read_only AS TEXT), '') || '|' || COALESCE(t.encryption_key_id, '') || '|' || \
+                                  COALESCE(t.migration_status, '') || '|' || CAST(t.hand_set AS TEXT) || '|' || \
+                                  CASE WHEN t.has_image_metadata = 1 THEN COALESCE((SELECT \
+                                  CAST(json_group_object(i.name, i.value) AS TEXT) FROM volume_image_metadata i \
+                                  WHERE i.volume_id = t.volume_id), '') ELSE '' END FROM volume_traits t WHERE t.volume_id = v.id)";
 
 /// Adds a volume with its metadata; false, with nothing changed, when the project has used the client token before.
 pub fn insert(
@@ -65,6 +71,7 @@ pub fn insert(
         )?;
     }
     volume_metadata::merge(tx, volume.id, &volume.metadata)?;
+    volume_traits::insert(tx, volume.id, &volume.traits)?;
     Ok(true)
 }
 
@@ -150,7 +157,8 @@ pub fn change_status(
     params.resize(3 + VolumeStatus::ALL.len(), first.as_str().into());
     let touched = tx.execute(
         "UPDATE volumes SET status = ?2, updated_at_us = ?3 WHERE id = ?1 \
-         AND status IN (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+         AND status IN (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, \
+         ?25, ?26, ?27)",
         &params,
     )?;
     Ok(touched == 1)
@@ -219,6 +227,34 @@ pub fn rename(
     let touched = tx.execute(
         "UPDATE volumes SET name = COALESCE(?2, name), description = COALESCE(?3, description), updated_at_us = ?4 WHERE id = ?1",
         &[id.into(), name.into(), description.into(), now_us.into()],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Says whether an instance may boot from it; false when the volume is gone.
+pub fn set_bootable(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+    bootable: bool,
+    now_us: i64,
+) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE volumes SET bootable = ?2, updated_at_us = ?3 WHERE id = ?1",
+        &[id.into(), bootable.into(), now_us.into()],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Gives a volume another flavor; false when it is gone.
+pub fn set_flavor(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+    flavor_id: FlavorId,
+    now_us: i64,
+) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE volumes SET flavor_id = ?2, updated_at_us = ?3 WHERE id = ?1",
+        &[id.into(), flavor_id.into(), now_us.into()],
     )?;
     Ok(touched == 1)
 }
@@ -335,6 +371,9 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
         vdi_uuid: row.opt_parsed(12, |text| text.parse().ok())?,
         bootable: row.int(13)? != 0,
         metadata: std::collections::BTreeMap::new(),
+        traits: row
+            .opt_parsed(20, volume_traits::parse)?
+            .unwrap_or_default(),
         failure: row.text(14)?,
         created_at_us: row.int(15)?,
         updated_at_us: Some(row.int(16)?).filter(|at| *at != 0),

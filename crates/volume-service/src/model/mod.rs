@@ -1,5 +1,6 @@
 //! Ids, sizes, states and their legal transitions; no I/O, no clock.
 
+pub mod adoption;
 pub mod attachment;
 pub mod backend;
 pub mod flavor;

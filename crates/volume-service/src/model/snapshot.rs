@@ -9,7 +9,11 @@
 //!                        |    ^
 //!                        v    |
 //!                     error_deleting
+//!
+//!  (a VDI that is there) --> managing --> available, error       available --> unmanaging --> (the VDI stays)
 //! ```
+//!
+//! An operator may set the others, and most of these, by hand; such a snapshot is marked ([`SnapshotTraits::is_hand_set`]).
 
 use std::collections::BTreeMap;
 
@@ -32,17 +36,32 @@ pub enum SnapshotStatus {
     Error,
     /// It could not be removed; the reason is kept.
     ErrorDeleting,
+    /// An operation is adopting a VDI that was there before it.
+    Managing,
+    /// An operation is letting go of its VDI, which stays.
+    Unmanaging,
+    /// Set by an operator only, as are all that follow.
+    Updating,
+    /// As Cinder has it.
+    BackingUp,
+    /// As Cinder has it.
+    Deleted,
 }
 
 impl SnapshotStatus {
     /// Every state.
-    pub const ALL: [SnapshotStatus; 6] = [
+    pub const ALL: [SnapshotStatus; 11] = [
         SnapshotStatus::Creating,
         SnapshotStatus::Available,
         SnapshotStatus::Restoring,
         SnapshotStatus::Deleting,
         SnapshotStatus::Error,
         SnapshotStatus::ErrorDeleting,
+        SnapshotStatus::Managing,
+        SnapshotStatus::Unmanaging,
+        SnapshotStatus::Updating,
+        SnapshotStatus::BackingUp,
+        SnapshotStatus::Deleted,
     ];
 
     /// The states that a snapshot is deleted from.
@@ -61,6 +80,11 @@ impl SnapshotStatus {
             SnapshotStatus::Deleting => "deleting",
             SnapshotStatus::Error => "error",
             SnapshotStatus::ErrorDeleting => "error_deleting",
+            SnapshotStatus::Managing => "managing",
+            SnapshotStatus::Unmanaging => "unmanaging",
+            SnapshotStatus::Updating => "updating",
+            SnapshotStatus::BackingUp => "backing-up",
+            SnapshotStatus::Deleted => "deleted",
         }
     }
 
@@ -75,19 +99,29 @@ impl SnapshotStatus {
     pub fn is_transitional(self) -> bool {
         matches!(
             self,
-            SnapshotStatus::Creating | SnapshotStatus::Restoring | SnapshotStatus::Deleting
+            SnapshotStatus::Creating
+                | SnapshotStatus::Restoring
+                | SnapshotStatus::Deleting
+                | SnapshotStatus::Managing
+                | SnapshotStatus::Unmanaging
         )
     }
 
     /// The states that may follow. A forced deletion may begin anywhere.
     pub fn next(self) -> &'static [SnapshotStatus] {
-        use SnapshotStatus::{Available, Deleting, Error, ErrorDeleting, Restoring};
+        use SnapshotStatus::{Available, Deleting, Error, ErrorDeleting, Restoring, Unmanaging};
         match self {
             SnapshotStatus::Creating => &[Available, Error, Deleting],
-            SnapshotStatus::Available => &[Restoring, Deleting],
+            SnapshotStatus::Available => &[Restoring, Deleting, Unmanaging],
             SnapshotStatus::Restoring => &[Available, Deleting],
             SnapshotStatus::Deleting => &[ErrorDeleting],
-            SnapshotStatus::Error | SnapshotStatus::ErrorDeleting => &[Deleting],
+            SnapshotStatus::Managing => &[Available, Error],
+            SnapshotStatus::Unmanaging => &[Available],
+            SnapshotStatus::Error
+            | SnapshotStatus::ErrorDeleting
+            | SnapshotStatus::Updating
+            | SnapshotStatus::BackingUp
+            | SnapshotStatus::Deleted => &[Deleting],
         }
     }
 }
@@ -121,12 +155,25 @@ pub struct Snapshot {
     pub vdi_uuid: Option<Uuid>,
     /// The user's own keys.
     pub metadata: BTreeMap<String, String>,
+    /// What few snapshots have.
+    pub traits: SnapshotTraits,
     /// Why the last operation failed; empty when it did not.
     pub failure: String,
     /// Microseconds since 1970.
     pub created_at_us: i64,
     /// Microseconds since 1970; absent when never changed.
     pub updated_at_us: Option<i64>,
+}
+
+/// What few snapshots have; the default is what all others have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotTraits {
+    /// The group snapshot that it belongs to.
+    pub group_snapshot_id: Option<Uuid>,
+    /// How far it is taken, where somebody said so.
+    pub progress: Option<String>,
+    /// True when an operator set its state by hand: no reconciler takes it further.
+    pub is_hand_set: bool,
 }
 
 #[cfg(test)]

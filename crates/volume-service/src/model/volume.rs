@@ -11,7 +11,12 @@
 //!
 //!  available, in-use --> extending --> what the attachments imply
 //!  available ----------> reverting --> available
+//!
+//!  (a VDI that is there) --> managing --> available       available --> unmanaging --> (the VDI stays)
+//!                               +-------> error_managing
 //! ```
+//!
+//! An operator may set the others, and most of these, by hand; such a volume is marked ([`VolumeTraits::is_hand_set`]).
 
 use std::collections::BTreeMap;
 
@@ -44,11 +49,37 @@ pub enum VolumeStatus {
     Error,
     /// It could not be removed; the reason is kept.
     ErrorDeleting,
+    /// An operation is adopting a VDI that was there before it.
+    Managing,
+    /// An operation is letting go of its VDI, which stays.
+    Unmanaging,
+    /// No VDI could be adopted; the reason is kept.
+    ErrorManaging,
+    /// It is offered to another project.
+    AwaitingTransfer,
+    /// An operator keeps everybody away from it.
+    Maintenance,
+    /// Set by an operator only, as are all that follow.
+    Retyping,
+    /// As Cinder has it.
+    ErrorExtending,
+    /// As Cinder has it.
+    BackingUp,
+    /// As Cinder has it.
+    ErrorBackingUp,
+    /// As Cinder has it.
+    RestoringBackup,
+    /// As Cinder has it.
+    ErrorRestoring,
+    /// As Cinder has it.
+    Downloading,
+    /// As Cinder has it.
+    Uploading,
 }
 
 impl VolumeStatus {
     /// Every state.
-    pub const ALL: [VolumeStatus; 11] = [
+    pub const ALL: [VolumeStatus; 24] = [
         VolumeStatus::Creating,
         VolumeStatus::Available,
         VolumeStatus::Reserved,
@@ -60,6 +91,19 @@ impl VolumeStatus {
         VolumeStatus::Deleting,
         VolumeStatus::Error,
         VolumeStatus::ErrorDeleting,
+        VolumeStatus::Managing,
+        VolumeStatus::Unmanaging,
+        VolumeStatus::ErrorManaging,
+        VolumeStatus::AwaitingTransfer,
+        VolumeStatus::Maintenance,
+        VolumeStatus::Retyping,
+        VolumeStatus::ErrorExtending,
+        VolumeStatus::BackingUp,
+        VolumeStatus::ErrorBackingUp,
+        VolumeStatus::RestoringBackup,
+        VolumeStatus::ErrorRestoring,
+        VolumeStatus::Downloading,
+        VolumeStatus::Uploading,
     ];
 
     /// The word that OpenStack uses, which is also what the database stores.
@@ -76,6 +120,19 @@ impl VolumeStatus {
             VolumeStatus::Deleting => "deleting",
             VolumeStatus::Error => "error",
             VolumeStatus::ErrorDeleting => "error_deleting",
+            VolumeStatus::Managing => "managing",
+            VolumeStatus::Unmanaging => "unmanaging",
+            VolumeStatus::ErrorManaging => "error_managing",
+            VolumeStatus::AwaitingTransfer => "awaiting-transfer",
+            VolumeStatus::Maintenance => "maintenance",
+            VolumeStatus::Retyping => "retyping",
+            VolumeStatus::ErrorExtending => "error_extending",
+            VolumeStatus::BackingUp => "backing-up",
+            VolumeStatus::ErrorBackingUp => "error_backing-up",
+            VolumeStatus::RestoringBackup => "restoring-backup",
+            VolumeStatus::ErrorRestoring => "error_restoring",
+            VolumeStatus::Downloading => "downloading",
+            VolumeStatus::Uploading => "uploading",
         }
     }
 
@@ -96,6 +153,8 @@ impl VolumeStatus {
                 | VolumeStatus::Extending
                 | VolumeStatus::Reverting
                 | VolumeStatus::Deleting
+                | VolumeStatus::Managing
+                | VolumeStatus::Unmanaging
         )
     }
 }
@@ -139,10 +198,31 @@ pub struct Volume {
     pub bootable: bool,
     /// The user's own keys.
     pub metadata: BTreeMap<String, String>,
+    /// What few volumes have.
+    pub traits: VolumeTraits,
     /// Why the last operation failed, backend by backend; empty when it did not.
     pub failure: String,
     /// Microseconds since 1970.
     pub created_at_us: i64,
     /// Microseconds since 1970; absent when never changed.
     pub updated_at_us: Option<i64>,
+}
+
+/// What few volumes have; the default is what all others have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeTraits {
+    /// The group that it belongs to.
+    pub group_id: Option<Uuid>,
+    /// True when several instances may write it at once.
+    pub multiattach: bool,
+    /// Whether it may only be read; absent until somebody said so or the contrary.
+    pub read_only: Option<bool>,
+    /// The key that it is encrypted with.
+    pub encryption_key_id: Option<Uuid>,
+    /// What an operator said of its migration.
+    pub migration_status: Option<String>,
+    /// True when an operator set its state by hand: no reconciler takes it further.
+    pub is_hand_set: bool,
+    /// What is known of the image that is in it.
+    pub image_metadata: BTreeMap<String, String>,
 }

@@ -49,6 +49,9 @@ pub(super) struct Outputs {
     refused: Vec<Refused>,
     /// The VDI.
     vdi_uuid: Option<Uuid>,
+    /// True when the volume had its VDI before: nothing is made, and nothing of it is ever undone.
+    #[serde(default)]
+    is_there: bool,
     /// True when something may be left in the pool.
     may_have_left: bool,
 }
@@ -93,6 +96,7 @@ impl Definition for CreateVolume {
             Step::Clear if outputs.placed.is_some() => Ok(Begin::Act),
             Step::Clear => Ok(Begin::Next),
             Step::Place => place(at, outputs),
+            Step::Connect | Step::MakeVdi if outputs.is_there => Ok(Begin::Next),
             Step::Connect => connect_if_needed(at, outputs),
             Step::MakeVdi => Ok(Begin::Act),
         }
@@ -155,6 +159,10 @@ impl Definition for CreateVolume {
     fn succeed(at: &mut StepTransaction<'_, '_>, outputs: &Outputs) -> Result<Finish> {
         let (id, now_us) = (volume_id(&at.operation.target)?, at.context.now_us());
         let (from, to) = (VolumeStatus::Creating, VolumeStatus::Available);
+        if outputs.is_there {
+            volumes::leave(at.transaction, id, from, now_us)?;
+            return Ok(Finish::Succeeded);
+        }
         if !volumes::change_status(at.transaction, id, &[from], to, now_us)? {
             return Ok(Finish::Undo(Reason::new(NO_LONGER_WANTED)));
         }
@@ -165,7 +173,7 @@ impl Definition for CreateVolume {
     fn fail(at: &mut StepTransaction<'_, '_>, outputs: &Outputs, reason: &Reason) -> Result<()> {
         let (id, now_us) = (volume_id(&at.operation.target)?, at.context.now_us());
         // A recorded backend says that something may lie there: deleting the volume looks for it.
-        if !outputs.may_have_left {
+        if !outputs.may_have_left && !outputs.is_there {
             volumes::set_backend(at.transaction, id, None)?;
         }
         let (from, to) = (VolumeStatus::Creating, VolumeStatus::Error);
@@ -215,6 +223,11 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
     let Some(volume) = found.filter(|volume| volume.status == VolumeStatus::Creating) else {
         return Ok(Begin::Undo(Reason::new(NO_LONGER_WANTED)));
     };
+    if volume.vdi_uuid.is_some() {
+        // Its state was set by hand: a second VDI would take the place of the first, which nobody would find again.
+        outputs.is_there = true;
+        return Ok(Begin::Next);
+    }
     let source = match volume_content::source(at, &volume)? {
         Ok(source) => source,
         Err(reason) => return Ok(Begin::Undo(reason)),
@@ -384,6 +397,9 @@ fn frozen_source(copied: &Copied) -> Option<Birth> {
 
 /// Destroys what the try on the recorded backend may have left there, and where its source is.
 async fn clear(job: &Job, outputs: &mut Outputs) -> Result<()> {
+    if outputs.is_there {
+        return Ok(());
+    }
     if let Some(placed) = &outputs.placed {
         let birth = match &placed.content {
             Content::Blank => None,

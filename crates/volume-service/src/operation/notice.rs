@@ -1,13 +1,10 @@
 //! Messages that tell a project why an operation failed.
 
 use super::definition::StepTransaction;
-use crate::app::messages::Message;
+use crate::app::messages::{LIFETIME_US, Message};
 use crate::db::{messages, snapshots, volumes};
 use crate::error::Result;
 use crate::model::id::{SnapshotId, VolumeId};
-
-/// How long a message is kept, in microseconds: 30 days, as OpenStack's are.
-const LIFETIME_US: i64 = 30 * 24 * 3600 * 1_000_000;
 
 /// An action and a detail of OpenStack's message catalogue.
 pub(super) struct Event {

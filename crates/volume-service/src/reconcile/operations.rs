@@ -84,6 +84,10 @@ fn waiting(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String, Operatio
         (VolumeStatus::Deleting, OperationKind::DeleteVolume),
     ] {
         for volume in volumes::in_status(tx, zone, status, ROWS_MAX)? {
+            // Where an operator put it by hand, it stays.
+            if volume.traits.is_hand_set && status != VolumeStatus::Deleting {
+                continue;
+            }
             waiting.push((volume.id.to_string(), kind));
         }
     }
@@ -116,6 +120,9 @@ fn waiting_snapshots(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String
         (SnapshotStatus::Deleting, OperationKind::DeleteSnapshot),
     ] {
         for snapshot in snapshots::in_status(tx, zone, status, ROWS_MAX)? {
+            if snapshot.traits.is_hand_set {
+                continue;
+            }
             // One that goes with its volume is removed by the volume's operation.
             let volume = volumes::find(tx, snapshot.volume_id)?;
             let goes_along = volume.is_some_and(|volume| volume.status == VolumeStatus::Deleting);
@@ -132,6 +139,9 @@ fn settle_snapshots(tx: &mut Transaction<'_>, zone: &str, now_us: i64) -> Result
     let (from, to) = (SnapshotStatus::Restoring, SnapshotStatus::Available);
     let mut settled = 0;
     for snapshot in snapshots::in_status(tx, zone, from, ROWS_MAX)? {
+        if snapshot.traits.is_hand_set {
+            continue;
+        }
         volumes::lock(tx, snapshot.volume_id)?;
         let volume = volumes::find(tx, snapshot.volume_id)?;
         let is_reverting = volume.is_some_and(|volume| volume.status == VolumeStatus::Reverting);
@@ -157,6 +167,9 @@ fn settle_volumes(tx: &mut Transaction<'_>, zone: &str, now_us: i64) -> Result<u
     let mut settled = 0;
     for status in [VolumeStatus::Attaching, VolumeStatus::Detaching] {
         for volume in volumes::in_status(tx, zone, status, ROWS_MAX)? {
+            if volume.traits.is_hand_set {
+                continue;
+            }
             volumes::lock(tx, volume.id)?;
             let held = attachments::of_volume(tx, volume.id)?;
             let to = volume_status(held.iter().map(|attachment| attachment.status));

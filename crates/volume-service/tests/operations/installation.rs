@@ -27,7 +27,7 @@ use volume_service::model::id::{
 };
 use volume_service::model::operation::{Operation, OperationKind};
 use volume_service::model::snapshot::{Snapshot, SnapshotStatus};
-use volume_service::model::volume::{Volume, VolumeStatus};
+use volume_service::model::volume::{Volume, VolumeStatus, VolumeTraits};
 use volume_service::operation::{Engine, LEASE_US};
 use volume_service::reconcile::{self, Connections, Operations, Srs, Vdis};
 use volume_service::{Context, RequestContext};
@@ -280,6 +280,7 @@ impl Site {
             vdi_uuid: None,
             bootable: false,
             metadata: BTreeMap::new(),
+            traits: VolumeTraits::default(),
             failure: String::new(),
             created_at_us: self.context().now_us(),
             updated_at_us: None,

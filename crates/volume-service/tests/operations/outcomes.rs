@@ -103,7 +103,14 @@ async fn assert_settled(site: &Site, volume: &Volume, story: &str) {
             );
         }
         VolumeStatus::Error => assert!(volume.vdi_uuid.is_none(), "{story}: volume {id}"),
-        VolumeStatus::ErrorDeleting | VolumeStatus::InUse => {}
+        VolumeStatus::ErrorDeleting
+        | VolumeStatus::InUse
+        | VolumeStatus::ErrorManaging
+        | VolumeStatus::AwaitingTransfer
+        | VolumeStatus::Maintenance
+        | VolumeStatus::ErrorExtending
+        | VolumeStatus::ErrorBackingUp
+        | VolumeStatus::ErrorRestoring => {}
         VolumeStatus::Attaching => {
             let is_connected = attachments.iter().any(|attachment| {
                 attachment.status == AttachmentStatus::Attaching
@@ -124,7 +131,14 @@ async fn assert_settled(site: &Site, volume: &Volume, story: &str) {
         | VolumeStatus::Deleting
         | VolumeStatus::Detaching
         | VolumeStatus::Extending
-        | VolumeStatus::Reverting => {
+        | VolumeStatus::Reverting
+        | VolumeStatus::Managing
+        | VolumeStatus::Unmanaging
+        | VolumeStatus::Retyping
+        | VolumeStatus::BackingUp
+        | VolumeStatus::RestoringBackup
+        | VolumeStatus::Downloading
+        | VolumeStatus::Uploading => {
             panic!(
                 "{story}: volume {id} is {} for ever",
                 volume.status.as_str()

@@ -9,7 +9,7 @@ use volume_service::ErrorKind;
 use volume_service::app::volumes::{SortDirection, SortKey, VolumeQuery, list};
 use volume_service::db::volumes;
 use volume_service::model::id::VolumeId;
-use volume_service::model::volume::{Volume, VolumeStatus};
+use volume_service::model::volume::{Volume, VolumeStatus, VolumeTraits};
 
 use crate::support::{Bench, flavor, map, on_each, requester};
 
@@ -41,6 +41,7 @@ async fn fill(bench: &Bench) -> Vec<Volume> {
                 vdi_uuid: None,
                 bootable: number % 7 == 0,
                 metadata: map(&[("parity", ["even", "odd"][number % 2])]),
+                traits: VolumeTraits::default(),
                 failure: String::new(),
                 created_at_us: 1000 + (number as i64 * 13) % 10,
                 updated_at_us: None,

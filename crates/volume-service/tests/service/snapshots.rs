@@ -12,7 +12,7 @@ use volume_service::config::Limits;
 use volume_service::db;
 use volume_service::error::{Error, Subject};
 use volume_service::model::id::{SnapshotId, VolumeId};
-use volume_service::model::snapshot::{Snapshot, SnapshotStatus};
+use volume_service::model::snapshot::{Snapshot, SnapshotStatus, SnapshotTraits};
 use volume_service::model::volume::VolumeStatus;
 use volume_service::{ErrorKind, RequestContext};
 
@@ -80,6 +80,7 @@ async fn fill(bench: &Bench) -> Vec<Snapshot> {
                 backend_id: None,
                 vdi_uuid: None,
                 metadata: map(&[("parity", ["even", "odd"][number % 2])]),
+                traits: SnapshotTraits::default(),
                 failure: String::new(),
                 created_at_us: 1000 + (number as i64 * 13) % 10,
                 updated_at_us: None,

@@ -298,7 +298,20 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
                     | VolumeStatus::Reverting
                     | VolumeStatus::Deleting
                     | VolumeStatus::Error
-                    | VolumeStatus::ErrorDeleting,
+                    | VolumeStatus::ErrorDeleting
+                    | VolumeStatus::Managing
+                    | VolumeStatus::Unmanaging
+                    | VolumeStatus::ErrorManaging
+                    | VolumeStatus::AwaitingTransfer
+                    | VolumeStatus::Maintenance
+                    | VolumeStatus::Retyping
+                    | VolumeStatus::ErrorExtending
+                    | VolumeStatus::BackingUp
+                    | VolumeStatus::ErrorBackingUp
+                    | VolumeStatus::RestoringBackup
+                    | VolumeStatus::ErrorRestoring
+                    | VolumeStatus::Downloading
+                    | VolumeStatus::Uploading,
                 )
                 | None => Code::IncorrectState,
             },

@@ -8,20 +8,29 @@ use crate::model::snapshot::{Snapshot, SnapshotStatus};
 /// EC2 knows fewer states, and none for what is on its way out: nothing can be made from that, as from one not yet taken.
 pub(super) fn ec2_status(status: SnapshotStatus) -> &'static str {
     match status {
-        SnapshotStatus::Creating | SnapshotStatus::Deleting => "pending",
+        SnapshotStatus::Creating
+        | SnapshotStatus::Deleting
+        | SnapshotStatus::Managing
+        | SnapshotStatus::Unmanaging
+        | SnapshotStatus::Updating
+        | SnapshotStatus::BackingUp => "pending",
         SnapshotStatus::Available | SnapshotStatus::Restoring => "completed",
-        SnapshotStatus::Error | SnapshotStatus::ErrorDeleting => "error",
+        SnapshotStatus::Error | SnapshotStatus::ErrorDeleting | SnapshotStatus::Deleted => "error",
     }
 }
 
 /// A snapshot is taken in one piece: it is there or it is not.
 pub(super) fn progress(status: SnapshotStatus) -> &'static str {
     match status {
-        SnapshotStatus::Creating | SnapshotStatus::Error => "0%",
+        SnapshotStatus::Creating | SnapshotStatus::Managing | SnapshotStatus::Error => "0%",
         SnapshotStatus::Available
         | SnapshotStatus::Restoring
         | SnapshotStatus::Deleting
-        | SnapshotStatus::ErrorDeleting => "100%",
+        | SnapshotStatus::ErrorDeleting
+        | SnapshotStatus::Unmanaging
+        | SnapshotStatus::Updating
+        | SnapshotStatus::BackingUp
+        | SnapshotStatus::Deleted => "100%",
     }
 }
 

@@ -10,7 +10,7 @@ use crate::model::volume::{Volume, VolumeStatus};
 /// there yet.
 pub(super) fn ec2_status(volume: &Volume, attachments: &[Attachment]) -> &'static str {
     match volume.status {
-        VolumeStatus::Creating | VolumeStatus::Reverting => "creating",
+        VolumeStatus::Creating | VolumeStatus::Reverting | VolumeStatus::Managing => "creating",
         VolumeStatus::Extending => {
             let is_attached = attachments.iter().any(|one| one.volume_id == volume.id);
             if is_attached { "in-use" } else { "available" }
@@ -20,8 +20,21 @@ pub(super) fn ec2_status(volume: &Volume, attachments: &[Attachment]) -> &'stati
         | VolumeStatus::Attaching
         | VolumeStatus::InUse
         | VolumeStatus::Detaching => "in-use",
-        VolumeStatus::Deleting => "deleting",
-        VolumeStatus::Error | VolumeStatus::ErrorDeleting => "error",
+        VolumeStatus::Deleting | VolumeStatus::Unmanaging => "deleting",
+        VolumeStatus::Error
+        | VolumeStatus::ErrorDeleting
+        | VolumeStatus::ErrorManaging
+        | VolumeStatus::ErrorExtending
+        | VolumeStatus::ErrorBackingUp
+        | VolumeStatus::ErrorRestoring => "error",
+        // Nothing can be done to it now, and nothing is wrong with it.
+        VolumeStatus::AwaitingTransfer
+        | VolumeStatus::Maintenance
+        | VolumeStatus::Retyping
+        | VolumeStatus::BackingUp
+        | VolumeStatus::RestoringBackup
+        | VolumeStatus::Downloading
+        | VolumeStatus::Uploading => "in-use",
     }
 }
 

@@ -121,6 +121,13 @@ pub(super) async fn attach(call: Call) -> Result<Response> {
     };
     let host = fields.text("host_name")?;
     let existing = of.existing().await?;
+    let volume = volumes::get(&call.service, &call.caller.context, of.volume).await?;
+    if volume.traits.read_only == Some(true) && how.mode == Some(AttachMode::ReadWrite) {
+        return Err(Fault::BadRequest(format!(
+            "Invalid attaching mode 'rw' for volume {}.",
+            of.volume
+        )));
+    }
     let attachment = match existing.first() {
         Some(found) => found.clone(),
         None => {

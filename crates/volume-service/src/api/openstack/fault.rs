@@ -31,6 +31,12 @@ pub(in crate::api) enum Fault {
         /// The key.
         key: String,
     },
+    /// The volume has no such key of image metadata.
+    NoImageMetadata(String),
+    /// There is no such image, for there is no image service.
+    NoImage(String),
+    /// There is no such backup, for there is no backup service.
+    NoBackup(String),
     /// A state does not allow the request, where Cinder answers 409 and not, as elsewhere, 400.
     Conflict(Error),
     /// The microversion header is not understood.
@@ -89,7 +95,10 @@ impl Fault {
             Fault::BadRequest(_) | Fault::NoSuchAction(_) | Fault::VersionSyntax(_) => {
                 StatusCode::BAD_REQUEST
             }
-            Fault::NoMetadataKey { .. } => StatusCode::NOT_FOUND,
+            Fault::NoMetadataKey { .. }
+            | Fault::NoImageMetadata(_)
+            | Fault::NoImage(_)
+            | Fault::NoBackup(_) => StatusCode::NOT_FOUND,
             Fault::Conflict(_) => StatusCode::CONFLICT,
             Fault::VersionRange(_) => StatusCode::NOT_ACCEPTABLE,
         }
@@ -106,6 +115,11 @@ impl Fault {
             Fault::NoMetadataKey { noun, id, key } => {
                 format!("{noun} {id} has no metadata with key {key}.")
             }
+            Fault::NoImageMetadata(id) => {
+                format!("Glance metadata for volume/snapshot {id} cannot be found.")
+            }
+            Fault::NoBackup(id) => format!("Backup {id} could not be found."),
+            Fault::NoImage(id) => format!("Image {id} could not be found."),
             Fault::VersionSyntax(text) => format!(
                 "API Version String {text} is of invalid format. Must be of format MajorNum.MinorNum."
             ),

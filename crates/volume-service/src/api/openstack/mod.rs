@@ -3,10 +3,12 @@
 //! Paths with and without a project are the same to the routes below: `address.rs` takes the project out first.
 
 mod address;
+mod admin_actions;
 mod attach_actions;
 mod attachments;
 mod body;
 mod caller;
+mod content_actions;
 mod empty_collections;
 pub(super) mod fault;
 mod filter_values;

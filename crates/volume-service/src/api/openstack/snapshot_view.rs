@@ -47,7 +47,7 @@ pub(super) struct SnapshotView<'a> {
         rename = "os-extended-snapshot-attributes:progress",
         skip_serializing_if = "Option::is_none"
     )]
-    progress: Option<&'static str>,
+    progress: Option<&'a str>,
 }
 
 impl<'a> SnapshotView<'a> {
@@ -61,14 +61,24 @@ impl<'a> SnapshotView<'a> {
             name: some_text(&snapshot.name),
             description: some_text(&snapshot.description),
             volume_id: snapshot.volume_id.to_string(),
-            status: snapshot.status.as_str(),
+            status: match snapshot.status {
+                // As Cinder words it.
+                SnapshotStatus::Managing => SnapshotStatus::Creating.as_str(),
+                status => status.as_str(),
+            },
             size: snapshot.size_gib,
             metadata: &snapshot.metadata,
-            group_snapshot_id: detailed(14).then_some(Value::Null),
+            group_snapshot_id: detailed(14).then(|| {
+                let id = snapshot.traits.group_snapshot_id;
+                id.map_or(Value::Null, |id| Value::from(id.to_string()))
+            }),
             user_id: detailed(41).then_some(snapshot.user_id.as_str()),
             consumes_quota: detailed(65).then_some(true),
             project_id: extended.then_some(snapshot.project_id.as_str()),
-            progress: extended.then(|| progress(snapshot.status)),
+            progress: extended.then(|| {
+                let said = snapshot.traits.progress.as_deref();
+                said.unwrap_or_else(|| progress(snapshot.status))
+            }),
         }
     }
 }
@@ -76,11 +86,15 @@ impl<'a> SnapshotView<'a> {
 /// A snapshot is made in one piece: it is there or it is not.
 fn progress(status: SnapshotStatus) -> &'static str {
     match status {
-        SnapshotStatus::Creating | SnapshotStatus::Error => "0%",
+        SnapshotStatus::Creating | SnapshotStatus::Managing | SnapshotStatus::Error => "0%",
         SnapshotStatus::Available
         | SnapshotStatus::Restoring
         | SnapshotStatus::Deleting
-        | SnapshotStatus::ErrorDeleting => "100%",
+        | SnapshotStatus::ErrorDeleting
+        | SnapshotStatus::Unmanaging
+        | SnapshotStatus::Updating
+        | SnapshotStatus::BackingUp
+        | SnapshotStatus::Deleted => "100%",
     }
 }
 

@@ -1,5 +1,6 @@
 //! The Block Storage routes against a real service; no worker runs, so that volumes stay `creating`.
 
+mod actions;
 mod attachments;
 mod hostile;
 mod reading;

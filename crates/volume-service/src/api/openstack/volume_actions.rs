@@ -3,14 +3,14 @@
 use axum::response::{IntoResponse, Response};
 use axum::routing::on;
 
-use super::attach_actions;
 use super::fault::{Fault, Result, success};
 use super::route::{Action, Call, Route, act};
 use super::schema::{
-    ANY_OBJECT, FILLED_TEXT, NAME, SIZE, Schema, TEXT, UUID_OR_NULL, closed, field, open, required,
-    words,
+    ANY_OBJECT, BOOLEAN, FILLED_TEXT, METADATA, NAME, SIZE, Schema, TEXT, UUID, UUID_OR_NULL,
+    closed, field, open, required, words,
 };
 use super::volumes::volume_id;
+use super::{admin_actions, attach_actions, content_actions};
 use crate::app::snapshots::InUse;
 use crate::app::volumes;
 use crate::app::volumes::DeleteMode;
@@ -74,69 +74,129 @@ const ACTIONS: &[Action] = &[
     Action::refused(
         "os-extend_volume_completion",
         Rule::VolumeAdminActionsExtendVolumeCompletion,
-        |call| Box::pin(unbuilt(call)),
+        |call| Box::pin(admin_actions::extend_completion(call)),
     )
-    .since(71),
-    Action::refused("os-retype", Rule::VolumeRetype, |call| {
-        Box::pin(unbuilt(call))
-    }),
-    Action::refused(
+    .since(71)
+    .body(&closed(&[field("error", Schema::Any)])),
+    Action::new("os-retype", Rule::VolumeRetype, |call| {
+        Box::pin(content_actions::retype(call))
+    })
+    .body(&RETYPE),
+    Action::new(
         "os-reset_status",
         Rule::VolumeAdminActionsResetStatus,
-        |call| Box::pin(unbuilt(call)),
-    ),
-    Action::refused("os-set_bootable", Rule::VolumeUpdate, |call| {
-        Box::pin(unbuilt(call))
-    }),
-    Action::refused(
+        |call| Box::pin(admin_actions::reset_status(call)),
+    )
+    .body(&RESET),
+    Action::new("os-set_bootable", Rule::VolumeUpdate, |call| {
+        Box::pin(content_actions::set_bootable(call))
+    })
+    .body(&closed(&[required("bootable", BOOLEAN)]))
+    .status(200),
+    Action::new(
         "os-update_readonly_flag",
         Rule::VolumeUpdateReadonlyFlag,
-        |call| Box::pin(unbuilt(call)),
-    ),
+        |call| Box::pin(content_actions::set_read_only(call)),
+    )
+    .body(&closed(&[required("readonly", BOOLEAN)])),
     Action::refused(
         "os-volume_upload_image",
         Rule::VolumeActionsUploadImage,
-        |call| Box::pin(unbuilt(call)),
-    ),
+        |call| Box::pin(content_actions::upload_image(call)),
+    )
+    .body(&UPLOAD),
     Action::refused("os-reimage", Rule::VolumeReimage, |call| {
-        Box::pin(unbuilt(call))
+        Box::pin(content_actions::reimage(call))
     })
-    .since(68),
+    .since(68)
+    .body(&closed(&[
+        required("image_id", UUID),
+        field("reimage_reserved", BOOLEAN),
+    ])),
     Action::refused(
         "os-migrate_volume",
         Rule::VolumeAdminActionsMigrateVolume,
-        |call| Box::pin(unbuilt(call)),
-    ),
+        |call| Box::pin(admin_actions::migrate(call)),
+    )
+    .body(&MIGRATE),
     Action::refused(
         "os-migrate_volume_completion",
         Rule::VolumeAdminActionsMigrateVolumeCompletion,
-        |call| Box::pin(unbuilt(call)),
-    ),
-    Action::refused(
+        |call| Box::pin(admin_actions::migrate_completion(call)),
+    )
+    .body(&closed(&[
+        required("new_volume", UUID),
+        field("error", Schema::Any),
+    ])),
+    Action::new(
         "os-force_detach",
         Rule::VolumeAdminActionsForceDetach,
-        |call| Box::pin(unbuilt(call)),
-    ),
+        |call| Box::pin(admin_actions::force_detach(call)),
+    )
+    .body(&FORCE_DETACH),
     Action::refused("os-unmanage", Rule::VolumeUnmanage, |call| {
         Box::pin(unbuilt(call))
     }),
-    Action::refused(
+    Action::new(
         "os-set_image_metadata",
         Rule::VolumeImageMetadataSet,
-        |call| Box::pin(unbuilt(call)),
-    ),
-    Action::refused(
+        |call| Box::pin(content_actions::set_image_metadata(call)),
+    )
+    .body(&closed(&[required("metadata", METADATA)]))
+    .answers(200, &IMAGE_METADATA),
+    Action::new(
         "os-unset_image_metadata",
         Rule::VolumeImageMetadataRemove,
-        |call| Box::pin(unbuilt(call)),
-    ),
-    Action::refused(
+        |call| Box::pin(content_actions::unset_image_metadata(call)),
+    )
+    .body(&closed(&[required("key", FILLED_TEXT)]))
+    .status(200),
+    Action::new(
         "os-show_image_metadata",
         Rule::VolumeGetVolumeMetadata,
-        |call| Box::pin(unbuilt(call)),
-    ),
+        |call| Box::pin(content_actions::show_image_metadata(call)),
+    )
+    .answers(200, &IMAGE_METADATA),
 ];
 
+const IMAGE_METADATA: Schema = closed(&[required("metadata", ANY_OBJECT)]);
+const RESET: Schema = closed(&[
+    field("status", NAME),
+    field("attach_status", NAME),
+    field("migration_status", NAME),
+]);
+const RETYPE: Schema = closed(&[
+    required("new_type", TEXT),
+    field(
+        "migration_policy",
+        Schema::OrNull(&words(&["on-demand", "never"])),
+    ),
+]);
+const UPLOAD: Schema = closed(&[
+    required("image_name", FILLED_TEXT),
+    field("force", BOOLEAN),
+    field(
+        "disk_format",
+        words(&["raw", "vmdk", "vdi", "qcow2", "vhd", "vhdx", "ploop"]),
+    ),
+    field("container_format", NAME),
+    field(
+        "visibility",
+        words(&["community", "public", "private", "shared"]),
+    )
+    .since(1),
+    field("protected", BOOLEAN).since(1),
+]);
+const MIGRATE: Schema = closed(&[
+    field("host", NAME),
+    field("force_host_copy", BOOLEAN),
+    field("lock_volume", BOOLEAN),
+    field("cluster", NAME).since(16),
+]);
+const FORCE_DETACH: Schema = closed(&[
+    field("connector", Schema::Any),
+    field("attachment_id", NAME),
+]);
 const CONNECTOR: Schema = closed(&[required("connector", ANY_OBJECT)]);
 const ATTACH: Schema = closed(&[
     field("instance_uuid", UUID_OR_NULL),

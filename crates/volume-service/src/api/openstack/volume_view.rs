@@ -1,5 +1,6 @@
 //! A volume as OpenStack clients see it, by microversion and role.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use super::address::Link;
 use super::caller::Caller;
 use crate::model::attachment::{Attachment, AttachmentStatus};
 use crate::model::id::BackendId;
-use crate::model::volume::Volume;
+use crate::model::volume::{Volume, VolumeStatus};
 
 /// The short form, of `GET /volumes`.
 #[derive(Serialize)]
@@ -48,7 +49,7 @@ pub(super) struct VolumeDetail<'a> {
     volume_type: &'a str,
     snapshot_id: Option<String>,
     source_volid: Option<String>,
-    metadata: &'a BTreeMap<String, String>,
+    metadata: Cow<'a, BTreeMap<String, String>>,
     links: [Link; 2],
     user_id: &'a str,
     bootable: &'static str,
@@ -81,7 +82,7 @@ pub(super) struct VolumeDetail<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     provider_id: Gated<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    shared_targets: Gated<bool>,
+    shared_targets: Gated<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_uuid: Gated<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +90,11 @@ pub(super) struct VolumeDetail<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     volume_type_id: Gated<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_key_id: Gated<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     consumes_quota: Gated<bool>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    volume_image_metadata: &'a BTreeMap<String, String>,
 }
 
 /// One entry of a volume's `attachments`.
@@ -112,8 +117,8 @@ impl<'a> VolumeDetail<'a> {
         let admin = caller.context.is_admin();
         let null_for_admin = admin.then_some(Value::Null);
         VolumeDetail {
-            status: volume.status.as_str(),
-            size: volume.size_gib,
+            status: status_word(volume.status),
+            size: shown_size(volume),
             availability_zone: &volume.zone,
             created_at: timestamp::openstack(volume.created_at_us),
             updated_at: volume.updated_at_us.map(timestamp::openstack),
@@ -122,14 +127,14 @@ impl<'a> VolumeDetail<'a> {
             volume_type: &volume.flavor_label,
             snapshot_id: volume.source_snapshot_id.map(|id| id.to_string()),
             source_volid: volume.source_volume_id.map(|id| id.to_string()),
-            metadata: &volume.metadata,
+            metadata: shown_metadata(volume),
             links: caller.links.item("volumes", &id),
             user_id: &volume.user_id,
             bootable: if volume.bootable { "true" } else { "false" },
-            encrypted: false,
+            encrypted: volume.traits.encryption_key_id.is_some(),
             replication_status: None,
             consistencygroup_id: None,
-            multiattach: false,
+            multiattach: volume.traits.multiattach,
             attachments: attachments
                 .iter()
                 .filter(|attachment| attachment.volume_id == volume.id)
@@ -137,22 +142,39 @@ impl<'a> VolumeDetail<'a> {
                 .map(|attachment| AttachedView::new(attachment, admin))
                 .collect(),
             tenant_id: &volume.project_id,
-            migration_status: null_for_admin.clone(),
+            migration_status: admin
+                .then(|| text_or_null(volume.traits.migration_status.as_deref())),
             host: admin.then(|| {
                 volume
                     .backend_id
                     .map(|backend| pool_name(&volume.zone, backend))
             }),
-            migstat: null_for_admin.clone(),
+            migstat: admin.then(|| text_or_null(volume.traits.migration_status.as_deref())),
             name_id: null_for_admin.clone(),
-            group_id: version.at_least(13).then_some(Value::Null),
+            group_id: version
+                .at_least(13)
+                .then(|| uuid_or_null(volume.traits.group_id)),
             provider_id: (admin && version.at_least(21))
                 .then(|| volume.vdi_uuid.map(|vdi| vdi.to_string())),
-            shared_targets: version.at_least(48).then_some(false),
+            // Since 3.69 it may be null: whether targets are shared matters to no consumer of ours.
+            shared_targets: version.at_least(48).then(|| {
+                if version.at_least(69) {
+                    Value::Null
+                } else {
+                    Value::Bool(false)
+                }
+            }),
             service_uuid: version.at_least(48).then_some(Value::Null),
             cluster_name: null_for_admin.filter(|_| version.at_least(61)),
             volume_type_id: version.at_least(63).then(|| volume.flavor_id.to_string()),
+            // Since 3.64, of volumes that have one.
+            encryption_key_id: volume
+                .traits
+                .encryption_key_id
+                .filter(|_| version.at_least(64))
+                .map(|id| id.to_string()),
             consumes_quota: version.at_least(65).then_some(true),
+            volume_image_metadata: &volume.traits.image_metadata,
             id,
         }
     }
@@ -176,6 +198,42 @@ impl<'a> AttachedView<'a> {
 /// A backend as a scheduler pool: `xensm@<zone>#backend-<number>`.
 pub(super) fn pool_name(zone: &str, backend: BackendId) -> String {
     format!("xensm@{zone}#backend-{backend}")
+}
+
+/// The states of an adoption have other words outside, as in Cinder.
+fn status_word(status: VolumeStatus) -> &'static str {
+    match status {
+        VolumeStatus::Managing => VolumeStatus::Creating.as_str(),
+        VolumeStatus::ErrorManaging => VolumeStatus::Error.as_str(),
+        status => status.as_str(),
+    }
+}
+
+/// How large a VDI is that is being adopted is known only when it is found.
+fn shown_size(volume: &Volume) -> u64 {
+    match volume.status {
+        VolumeStatus::Managing | VolumeStatus::ErrorManaging => 0,
+        _ => volume.size_gib,
+    }
+}
+
+/// The user's keys, and the one of Cinder's own that everybody sees among them.
+fn shown_metadata(volume: &Volume) -> Cow<'_, BTreeMap<String, String>> {
+    let Some(read_only) = volume.traits.read_only else {
+        return Cow::Borrowed(&volume.metadata);
+    };
+    let mut all = volume.metadata.clone();
+    let word = if read_only { "True" } else { "False" };
+    all.insert("readonly".to_owned(), word.to_owned());
+    Cow::Owned(all)
+}
+
+fn text_or_null(text: Option<&str>) -> Value {
+    text.map_or(Value::Null, Value::from)
+}
+
+fn uuid_or_null(id: Option<uuid::Uuid>) -> Value {
+    id.map_or(Value::Null, |id| Value::from(id.to_string()))
 }
 
 fn some_text(text: &str) -> Option<&str> {

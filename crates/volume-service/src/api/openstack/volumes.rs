@@ -125,10 +125,7 @@ pub(super) const UPDATE: Schema = closed(&[required(
 )]);
 
 /// The fields that ask for a source or a grouping that is not built, and what the refusal calls them.
-const UNBUILT_FIELDS: [(&str, &str); 6] = [
-    ("image_id", "Creating a volume from an image"),
-    ("imageRef", "Creating a volume from an image"),
-    ("backup_id", "Creating a volume from a backup"),
+const UNBUILT_FIELDS: [(&str, &str); 3] = [
     (
         "consistencygroup_id",
         "Creating a volume in a consistency group",
@@ -164,9 +161,7 @@ pub(super) fn wanted(top: &Fields<'_>) -> Result<CreateVolume> {
     {
         return Err(Fault::not_supported(what));
     }
-    if let Some(Value::Bool(true)) = fields.value("multiattach") {
-        return Err(Fault::not_supported("Attaching a volume more than once"));
-    }
+    refuse_absent_sources(&fields)?;
     let name = fields.text("name")?.or(fields.text("display_name")?);
     let description = fields
         .text("description")?
@@ -195,6 +190,33 @@ pub(super) fn wanted(top: &Fields<'_>) -> Result<CreateVolume> {
         metadata: fields.metadata("metadata")?.unwrap_or_default(),
         client_token: None,
     })
+}
+
+/// Refuses images and backups, of which there are none, and what types say since 3.50, as Cinder does.
+fn refuse_absent_sources(fields: &Fields<'_>) -> Result<()> {
+    let named = |key: &str| fields.value(key).is_some_and(|value| *value != json!(""));
+    if named("imageRef") || named("image_id") {
+        return Err(Fault::BadRequest(
+            "Invalid image identifier or unable to access requested image.".to_owned(),
+        ));
+    }
+    if let Some(backup) = fields.value("backup_id").filter(|id| **id != json!("")) {
+        let id: String = backup
+            .as_str()
+            .unwrap_or_default()
+            .chars()
+            .take(64)
+            .collect();
+        return Err(Fault::NoBackup(id));
+    }
+    if fields.boolean("multiattach")? == Some(true) {
+        return Err(Fault::BadRequest(
+            "multiattach parameter has been removed. The default behavior is to use multiattach enabled volume types. Contact \
+             your administrator to create a multiattach enabled volume type and use it to create multiattach volumes."
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn wanted_source(fields: Fields<'_>) -> Result<VolumeSource> {

@@ -4,8 +4,12 @@ CREATE TABLE IF NOT EXISTS volume_traits (
     volume_id {text} PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
     group_id {text},
     multiattach {int} NOT NULL,
-    read_only {int} NOT NULL,
+    -- NULL until somebody says whether it may be written.
+    read_only {int},
     encryption_key_id {text},
+    migration_status {text},
+    -- True while volume_image_metadata has rows of the volume.
+    has_image_metadata {int} NOT NULL,
     -- An operator set the status by hand: the reconcilers leave such a volume alone.
     hand_set {int} NOT NULL
 ) {strict};
@@ -26,3 +30,15 @@ CREATE TABLE IF NOT EXISTS snapshot_traits (
 ) {strict};
 CREATE INDEX IF NOT EXISTS snapshot_traits_by_group_snapshot ON snapshot_traits (group_snapshot_id)
     WHERE group_snapshot_id IS NOT NULL;
+
+-- Volumes and snapshots that are made of VDIs that are there already, and how the request names those.
+CREATE TABLE IF NOT EXISTS volume_adoptions (
+    volume_id {text} PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+    reference {text} NOT NULL,
+    is_uuid {int} NOT NULL
+) {strict};
+CREATE TABLE IF NOT EXISTS snapshot_adoptions (
+    snapshot_id {text} PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    reference {text} NOT NULL,
+    is_uuid {int} NOT NULL
+) {strict};

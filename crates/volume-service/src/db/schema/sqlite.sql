@@ -284,6 +284,11 @@ CREATE TABLE settings (
     name TEXT PRIMARY KEY NOT NULL,
     value BLOB NOT NULL
 ) STRICT;
+CREATE TABLE snapshot_adoptions (
+    snapshot_id TEXT PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    reference TEXT NOT NULL,
+    is_uuid INTEGER NOT NULL
+) STRICT;
 CREATE TABLE snapshot_metadata (
     snapshot_id TEXT NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -346,6 +351,11 @@ CREATE TABLE users (
     default_project_id TEXT REFERENCES projects (id),
     created_at_us INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE volume_adoptions (
+    volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+    reference TEXT NOT NULL,
+    is_uuid INTEGER NOT NULL
+) STRICT;
 CREATE TABLE volume_extensions (
     volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
     project_id TEXT NOT NULL,
@@ -388,8 +398,12 @@ CREATE TABLE volume_traits (
     volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
     group_id TEXT,
     multiattach INTEGER NOT NULL,
-    read_only INTEGER NOT NULL,
+    -- NULL until somebody says whether it may be written.
+    read_only INTEGER,
     encryption_key_id TEXT,
+    migration_status TEXT,
+    -- True while volume_image_metadata has rows of the volume.
+    has_image_metadata INTEGER NOT NULL,
     -- An operator set the status by hand: the reconcilers leave such a volume alone.
     hand_set INTEGER NOT NULL
 ) STRICT;

@@ -304,8 +304,8 @@ async fn a_snapshot_is_changed_and_deleted() {
 
     let action = format!("{path}/action");
     for (name, status) in [
-        ("os-reset_status", 501),
-        ("os-update_snapshot_status", 501),
+        ("os-reset_status", 400),
+        ("os-update_snapshot_status", 400),
         ("os-unmanage", 501),
         ("os-fly", 400),
     ] {
