@@ -271,6 +271,41 @@ fn sessions_are_few_and_come_back() {
     assert_eq!(number(again), Some(171));
 }
 
+/// What the last command met is told without asking the group, for all SRs of it; a refusal is an answer.
+#[test]
+fn a_group_that_does_not_answer_is_unhealthy() {
+    let group = EqualLogicEmulator::start(Options::default());
+    let driver = EqualSr::default();
+    let thin = [("allocation", "thin")];
+    let one = attached(&driver, &group, 1, &thin);
+    let two = attached(&driver, &group, 2, &thin);
+    assert_eq!(one.health(), None);
+    for failing in [Refused::Disconnected, Refused::Told] {
+        // Sessions that are idle would answer.
+        one.detach().unwrap();
+        let one = driver.attach(&params(&group, world::sr(1), &thin)).unwrap();
+        group.limit_sessions(7, 7, failing);
+        group.cut(testkit::equallogic::Cut::Before, 1);
+        assert_eq!(number(one.scan()), Some(164));
+        let commands = group.log().len();
+        for sr in [&one, &two] {
+            let health = sr.health().unwrap();
+            assert!(health.contains("no free CLI session"), "{health}");
+        }
+        assert_eq!(group.log().len(), commands, "nobody was asked");
+        group.limit_sessions(7, 0, failing);
+        two.space().unwrap();
+        assert_eq!((one.health(), two.health()), (None, None));
+    }
+    group.fill_pool("default", 3);
+    let large = wish(vdi(1), 100 * PAGE, &[("allocation", "thick")]);
+    assert_eq!(number(two.create_vdi(&large)), Some(167));
+    assert_eq!(two.health(), None);
+    drop(group);
+    two.space().unwrap_err();
+    assert!(two.health().is_some_and(|health| health.contains("127.")));
+}
+
 #[test]
 fn a_vdi_lives_with_its_data() {
     let Some(group) = EqualLogicEmulator::start_with_data(Options::default()) else {

@@ -127,6 +127,11 @@ impl Group {
         self.sessions.address()
     }
 
+    /// Why it does not answer, as far as the last command tells; no I/O.
+    pub fn health(&self) -> Option<String> {
+        self.sessions.health()
+    }
+
     /// Ends the sessions that nobody uses.
     pub fn release(&self) {
         self.sessions.release();

@@ -95,6 +95,8 @@ pub struct Sessions {
 struct State {
     idle: Vec<(Box<dyn Shell>, Instant)>,
     in_use: usize,
+    /// Why the last command had no answer; none once another has one.
+    silence: Option<String>,
 }
 
 impl fmt::Debug for Sessions {
@@ -142,16 +144,23 @@ impl Sessions {
             });
         }
         let turn = self.take_turn(command)?;
-        let mut shell = match turn.shell() {
-            Some(shell) => shell,
-            None => self.dial()?,
+        let dialled = turn.shell().map_or_else(|| self.dial(), Ok);
+        let (result, shell) = match dialled {
+            Ok(mut shell) => (shell.run(command), Some(shell)),
+            Err(error) => (Err(error), None),
         };
-        let result = shell.run(command);
+        let mut state = self.state();
+        state.silence = silence(&result);
         let is_over = result.as_ref().is_err_and(CliError::ends_session);
         if !is_over {
-            self.state().idle.push((shell, Instant::now()));
+            state.idle.extend(shell.map(|shell| (shell, Instant::now())));
         }
         result
+    }
+
+    /// Why the group does not answer, from the last command that any SR of it ran; no I/O.
+    pub fn health(&self) -> Option<String> {
+        self.state().silence.clone()
     }
 
     /// Ends the sessions that nobody uses.
@@ -194,6 +203,21 @@ impl Sessions {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a command had no answer; a group that says no answers.
+fn silence<T>(result: &Result<T, CliError>) -> Option<String> {
+    let error = result.as_ref().err()?;
+    let is_silent = matches!(
+        error,
+        CliError::Unreachable { .. }
+            | CliError::HostKey { .. }
+            | CliError::Login { .. }
+            | CliError::TooManySessions { .. }
+            | CliError::TooSlow { .. }
+            | CliError::Ended { .. }
+    );
+    is_silent.then(|| error.chain_text())
 }
 
 /// The right to use one session, until this is dropped.

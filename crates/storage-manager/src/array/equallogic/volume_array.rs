@@ -261,6 +261,10 @@ impl VolumeArray for EqualVolumes {
         Ok(())
     }
 
+    fn health(&self) -> Option<String> {
+        self.group.health()
+    }
+
     fn release(&self) {
         self.group.release();
     }
