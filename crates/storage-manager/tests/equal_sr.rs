@@ -360,6 +360,38 @@ fn a_vdi_lives_with_its_data() {
         clone.close().unwrap();
     }
 
+    // The VDI takes the content and the size that the snapshot has, unless somebody has one of them open.
+    let snapshot = open(&sr, 2, OpenMode::ReadOnly);
+    assert_eq!(
+        sr.revert_vdi(vdi(1), vdi(2)).unwrap_err().code,
+        "VDI_IN_USE"
+    );
+    snapshot.close().unwrap();
+    for _ in 0..2 {
+        let reverted = sr.revert_vdi(vdi(1), vdi(2)).unwrap();
+        assert_eq!(
+            (reverted.new.uuid, reverted.new.virtual_size),
+            (vdi(1), PAGE)
+        );
+    }
+    let snapshots = |group: &EqualLogicEmulator| -> usize {
+        let state = group.state();
+        let volumes = state.group.volumes.values();
+        volumes.map(|volume| volume.snapshots.len()).sum()
+    };
+    assert_eq!(snapshots(&group), 1, "those of the group are gone");
+    assert_eq!(
+        sr.revert_vdi(vdi(1), vdi(3)).unwrap_err().code,
+        "SR_OPERATION_NOT_SUPPORTED",
+        "a clone is no snapshot"
+    );
+    let disk = open(&sr, 1, OpenMode::ReadWrite);
+    assert_eq!(&read(&disk, 4096), b"first first firs");
+    assert_eq!(disk.size(), PAGE);
+    sr.resize_vdi(vdi(1), 2 * PAGE).unwrap();
+    assert_eq!(read(&disk, PAGE + 4096), [0; 16], "zeros, not what it had");
+    disk.close().unwrap();
+
     // The volume goes with its last snapshot.
     sr.delete_vdi(vdi(1)).unwrap();
     assert_eq!(visible(&sr), [vdi(2), vdi(3), vdi(4)].map(|uuid| uuid));

@@ -39,6 +39,7 @@ static INFO: DriverInfo = DriverInfo {
         "VDI_RESIZE_ONLINE",
         "VDI_SNAPSHOT",
         "VDI_CLONE",
+        "VDI_REVERT",
     ],
     configuration: &[
         (

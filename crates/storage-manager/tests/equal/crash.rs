@@ -8,13 +8,13 @@ use storage_manager::sr::{OpenMode, SnapshotHints, SnapshotKind};
 use testkit::equallogic::{Cut, EqualLogicEmulator, Options};
 use uuid::Uuid;
 
-use crate::world::{ArrayClient, INITIATOR, PAGE, sr, vdi, wish};
+use crate::world::{ArrayClient, INITIATOR, PAGE, bytes_at, sr, vdi, wish};
 
 /// Most commands of an operation.
 const MOST_COMMANDS: usize = 60;
 
-/// VDIs that are seen with their pages, and all volumes of the group with the number of their snapshots.
-type Seen = (BTreeMap<Uuid, u64>, BTreeMap<String, usize>);
+/// VDIs that are seen with their pages, and all volumes of the group with the number of their snapshots and their first byte.
+type Seen = (BTreeMap<Uuid, u64>, BTreeMap<String, (usize, u8)>);
 
 struct Case {
     name: &'static str,
@@ -44,7 +44,26 @@ fn create(client: &ArrayClient, number: u128) -> Result<(), ArrayError> {
         .map(drop)
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 11] = [
+    Case {
+        name: "revert",
+        allocation: Allocation::Thin,
+        prepare: |client| {
+            create(client, 1).unwrap();
+            take(client, 1, 2, SnapshotKind::Snapshot).unwrap();
+        },
+        operation: |client| client.volumes.revert(vdi(1), vdi(2)).map(drop),
+    },
+    Case {
+        name: "revert a VDI that was grown",
+        allocation: Allocation::Thin,
+        prepare: |client| {
+            create(client, 1).unwrap();
+            take(client, 1, 2, SnapshotKind::Snapshot).unwrap();
+            client.volumes.resize(vdi(1), 3 * PAGE).unwrap();
+        },
+        operation: |client| client.volumes.revert(vdi(1), vdi(2)).map(drop),
+    },
     Case {
         name: "create a thin VDI",
         allocation: Allocation::Thin,
@@ -121,14 +140,28 @@ fn see(group: &EqualLogicEmulator, client: &ArrayClient) -> Seen {
         .volumes
         .iter()
         .map(|volume| (volume.vdi, volume.virtual_size / PAGE));
-    let state = group.state();
-    let volumes = state.group.volumes.iter();
-    (
-        pages.collect(),
-        volumes
-            .map(|(name, volume)| (name.clone(), volume.snapshots.len()))
-            .collect(),
-    )
+    let volumes: Vec<(String, usize)> = group
+        .state()
+        .group
+        .volumes
+        .iter()
+        .map(|(name, volume)| (name.clone(), volume.snapshots.len()))
+        .collect();
+    let volumes = volumes.into_iter().map(|(name, snapshots)| {
+        let file = group.volume_file(&name).unwrap();
+        (name, (snapshots, bytes_at(&file, 0, 1)[0]))
+    });
+    (pages.collect(), volumes.collect())
+}
+
+/// Gives the first byte of VDI 1, if there is one, another value than its snapshots have.
+fn write(group: &EqualLogicEmulator) {
+    let digits = vdi(1).simple().to_string();
+    let name = format!("XenStorage{}{}", sr(1).simple(), &digits[..20]);
+    if let Some(file) = group.volume_file(&name) {
+        let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[7], 0).unwrap();
+    }
 }
 
 fn group_with_foreigners() -> EqualLogicEmulator {
@@ -156,6 +189,7 @@ impl World<'_> {
     /// Runs the case to its end, or to the death of the client after a command; true when it died.
     fn run(&self, last: Option<usize>) -> (bool, Seen) {
         (self.case.prepare)(&self.next());
+        write(&self.group);
         let Some(last) = last else {
             (self.case.operation)(&self.next()).unwrap();
             return (false, see(&self.group, &self.next()));
@@ -186,6 +220,7 @@ fn check(case: &Case) {
     let living = ArrayClient::new(&group, sr(1), case.allocation);
     living.make_sr(sr(1), case.allocation);
     (case.prepare)(&living);
+    write(&group);
     let before = see(&group, &living);
     let world = World {
         case,
@@ -248,8 +283,9 @@ fn connections_may_be_cut_at_any_command() {
     let thin = CASES
         .iter()
         .filter(|case| case.allocation == Allocation::Thin);
-    let cases = thin
-        .filter(|case| ["create a thin VDI", "snapshot", "clone", "delete"].contains(&case.name));
+    let cases = thin.filter(|case| {
+        ["create a thin VDI", "snapshot", "clone", "delete", "revert"].contains(&case.name)
+    });
     std::thread::scope(|scope| {
         for case in cases {
             scope.spawn(move || cut_everywhere(case));
@@ -262,6 +298,7 @@ fn cut_everywhere(case: &Case) {
     let living = ArrayClient::new(&group, sr(1), case.allocation);
     living.make_sr(sr(1), case.allocation);
     (case.prepare)(&living);
+    write(&group);
     let before = see(&group, &living);
     let world = World {
         case,
@@ -275,6 +312,7 @@ fn cut_everywhere(case: &Case) {
         for cut in [Cut::Before, Cut::After, Cut::Midway] {
             world.clean();
             (case.prepare)(&world.next());
+            write(&world.group);
             world.group.cut(cut, number);
             let result = (case.operation)(&world.next());
             was_cut |= !world.group.calm();

@@ -315,6 +315,101 @@ fn snapshots_of_others_keep_what_is_not_finished() {
     assert_eq!(left, [&names::management(SR), &name(1)]);
 }
 
+/// What others do with snapshots while a VDI is reverted: none of theirs goes, whether the revert is known to be done or not.
+#[test]
+fn a_revert_leaves_snapshots_of_others() {
+    let world = World::new();
+    world.create(1, 2, "thin").unwrap();
+    world.group.snapshot(&name(1), "before").unwrap();
+    world.snapshot(1, 2).unwrap();
+    let (sessions, volumes) = (world.sessions.clone(), world.volumes.clone());
+    let names = || world.group.snapshot_names(&name(1)).unwrap();
+    let before = names();
+    volumes.revert(vdi(1), vdi(2)).unwrap();
+    assert_eq!(names(), before);
+    // One comes just before the group makes its own: which is whose is not known.
+    let other = Group::new(Arc::new(Sessions::new(Arc::new(SshDial::new(
+        &world.emulator.address().to_string(),
+        world.emulator.ssh_port(),
+        "grpadmin",
+        Secret::new(Options::default().password),
+        None,
+    )))));
+    let once = Mutex::new(true);
+    world.hook(move |command| {
+        if command.ends_with(" restore") && std::mem::take(&mut *once.lock().unwrap()) {
+            other.snapshot(&name(1), "meanwhile").unwrap();
+        }
+    });
+    volumes.revert(vdi(1), vdi(2)).unwrap();
+    assert_eq!(names().len(), before.len() + 2);
+    // The group refuses: the VDI is as it was.
+    *world.hooks.0.lock().unwrap() = None;
+    let text = world.description(1);
+    let log = world.emulator.log().len();
+    volumes.revert(vdi(1), vdi(2)).unwrap();
+    let ran = world.emulator.log().split_off(log);
+    let place = ran.iter().position(|command| command.contains("restore"));
+    world
+        .emulator
+        .fail(place.unwrap() + 1, "% Error - out of order");
+    let now = names();
+    // One question was asked since, which counts.
+    world.emulator.calm();
+    world
+        .emulator
+        .fail(place.unwrap() + 1, "% Error - out of order");
+    volumes.revert(vdi(1), vdi(2)).unwrap_err();
+    assert!(!world.emulator.calm(), "it has struck");
+    assert_eq!((names(), world.description(1)), (now, text));
+    drop(sessions);
+}
+
+/// A growth that was cut off is ended although the group shows sizes so roughly that it cannot be seen.
+#[test]
+fn a_growth_that_cannot_be_seen_is_ended() {
+    let world = World::new();
+    let medium = world.create_thick(1, 2, 0xaa);
+    let note = VdiNote::parse(&world.description(1), &name(1)).unwrap();
+    for is_resized in [false, true] {
+        let has = note.pages + u64::from(is_resized);
+        let growing = VdiNote {
+            state: State::Grow { pages: has + 1 },
+            pages: has,
+            ..note
+        };
+        let text = growing.to_text(&name(1));
+        world.group.describe(&name(1), &text).unwrap();
+        if is_resized {
+            world.set_size(1, has + 1);
+        }
+        let bytes = medium.clone();
+        bytes
+            .live
+            .lock()
+            .unwrap()
+            .resize((has as usize + 1) * PAGES, 0xee);
+        let found = world.volumes.find(vdi(1)).unwrap().unwrap();
+        assert_eq!(found.virtual_size, has * PAGE);
+        let exposed = world.volumes.expose(vdi(1), INITIATOR, OpenMode::ReadWrite);
+        assert_eq!(exposed.unwrap().limit, Some((has + 1) * PAGE));
+        assert!(is_zero(
+            &medium.live.lock().unwrap()[has as usize * PAGES..]
+        ));
+        world.volumes.conceal(vdi(1), INITIATOR).unwrap();
+    }
+    // There is no room any more: it is as before, and can be opened.
+    let note = VdiNote::parse(&world.description(1), &name(1)).unwrap();
+    assert_eq!((note.state, note.pages), (State::Live, 4));
+    let state = State::Grow { pages: 400 };
+    let text = VdiNote { state, ..note }.to_text(&name(1));
+    world.group.describe(&name(1), &text).unwrap();
+    world.emulator.fill_pool("default", 1);
+    let exposed = world.volumes.expose(vdi(1), INITIATOR, OpenMode::ReadWrite);
+    assert_eq!(exposed.unwrap().limit, Some(4 * PAGE));
+    assert_eq!(world.description(1), note.to_text(&name(1)));
+}
+
 /// The same of the volume that says that there is an SR.
 #[test]
 fn snapshots_of_others_keep_the_management_volume() {

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::description::{Allocation, State, VdiNote};
+use super::description::{State, VdiNote};
 use super::error::{CliError, Refusal};
 use super::group::{NewVolume, Object};
 use super::names;
@@ -144,20 +144,5 @@ impl EqualVolumes {
         self.carry_out(action, new, || {
             self.group.clone_of(source.object(), &name, &text)
         })
-    }
-
-    /// Zeros what was added to a thick volume and notes its new size.
-    pub(super) fn finish_growth(&self, found: &Found, pages: u64) -> Result<(), ArrayError> {
-        if found.note.allocation == Allocation::Thick {
-            // Pages that an administrator took away and that come back are no more the VDI's than new ones.
-            self.zero(found.note, found.pages(), pages)?;
-        }
-        self.describe(
-            &found.name,
-            VdiNote {
-                pages,
-                ..found.note
-            },
-        )
     }
 }

@@ -1,13 +1,14 @@
 //! What the Description of a volume says. Pure.
 //!
 //! ```text
-//! UUID-<VDI's uuid>:DELETED-<True|False>:STATE-<new|live>:PAGES-<n>:ALLOC-<thick|thin>:SUM-<8 hex>
+//! UUID-<VDI's uuid>:DELETED-<True|False>:STATE-<state>:PAGES-<n>:ALLOC-<thick|thin>:SUM-<8 hex>
+//!     <state>: new | live | grow.<pages, hex> | revert.<sum of names, 8 hex>.<pages, hex>
 //! UUID-<SR's uuid>:POOL-<name>:ALLOC-<thick|thin>:SUM-<8 hex>          of the management volume
 //! ```
 //!
 //! The sum is the beginning of SHA-256 over the object's name, a line feed and what is before `:SUM-`: a text that somebody
 //! edited, or that was copied from another volume, is told from ours. 127 characters is what a Description bears; these have at
-//! most 125, and a pool whose name would not fit is left out.
+//! most 127, and a pool whose name would not fit is left out.
 
 use uuid::Uuid;
 
@@ -53,6 +54,46 @@ pub enum State {
     New,
     /// A VDI.
     Live,
+    /// A VDI whose volume is being grown; what is behind the noted pages is perhaps not yet zeros.
+    Grow {
+        /// Pages that it is to have.
+        pages: u64,
+    },
+    /// A VDI that is being given the content of one of its snapshots.
+    Revert {
+        /// The sum of the names of all snapshots that the volume had before: `names::sum_of_all`.
+        before: u32,
+        /// Pages of the snapshot.
+        pages: u64,
+    },
+}
+
+impl State {
+    fn to_text(self) -> String {
+        match self {
+            State::New => "new".to_owned(),
+            State::Live => "live".to_owned(),
+            State::Grow { pages } => format!("grow.{pages:x}"),
+            State::Revert { before, pages } => format!("revert.{before:08x}.{pages:x}"),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let word = parts.next()?;
+        let mut number = || u64::from_str_radix(parts.next()?, 16).ok();
+        let state = match word {
+            "new" => State::New,
+            "live" => State::Live,
+            "grow" => State::Grow { pages: number()? },
+            "revert" => State::Revert {
+                before: number()?.try_into().ok()?,
+                pages: number()?,
+            },
+            _ => return None,
+        };
+        (state.to_text() == text).then_some(state)
+    }
 }
 
 /// What is noted of a VDI.
@@ -100,10 +141,7 @@ impl VdiNote {
     pub fn to_text(self, name: &str) -> String {
         let (uuid, pages) = (self.uuid, self.pages);
         let deleted = if self.is_deleted { "True" } else { "False" };
-        let state = match self.state {
-            State::New => "new",
-            State::Live => "live",
-        };
+        let state = self.state.to_text();
         let allocation = self.allocation.as_str();
         let text =
             format!("UUID-{uuid}:DELETED-{deleted}:STATE-{state}:PAGES-{pages}:ALLOC-{allocation}");
@@ -127,11 +165,7 @@ impl VdiNote {
                     "DELETED-False" => false,
                     _ => return None,
                 },
-                state: match parts.next()? {
-                    "STATE-new" => State::New,
-                    "STATE-live" => State::Live,
-                    _ => return None,
-                },
+                state: State::parse(parts.next()?.strip_prefix("STATE-")?)?,
                 pages: parts.next()?.strip_prefix("PAGES-")?.parse().ok()?,
                 allocation: Allocation::parse(parts.next()?.strip_prefix("ALLOC-")?)?,
             };
@@ -221,9 +255,33 @@ mod tests {
 
     #[test]
     fn notes_are_read_back_and_fit() {
-        let text = note().to_text("XenStorage1");
-        assert!(text.len() <= 125, "{text}");
-        assert_eq!(VdiNote::parse(&text, "XenStorage1"), Ok(note()));
+        let (before, pages) = (u32::MAX, 1_048_576);
+        for state in [
+            State::New,
+            State::Live,
+            State::Grow { pages },
+            State::Revert { before, pages },
+            State::Revert {
+                before: 0,
+                pages: 1,
+            },
+        ] {
+            let note = VdiNote { state, ..note() };
+            let text = note.to_text("XenStorage1");
+            assert!(text.len() <= MAX_LENGTH, "{text}");
+            assert_eq!(VdiNote::parse(&text, "XenStorage1"), Ok(note));
+        }
+        for text in [
+            "",
+            "grow",
+            "grow.",
+            "grow.+1",
+            "live.1",
+            "revert.1.1",
+            "grow.1.1",
+        ] {
+            assert_eq!(State::parse(text), None, "{text}");
+        }
         for pool in [Some("default".to_owned()), None] {
             let sr = SrNote {
                 uuid: Uuid::from_u128(5),

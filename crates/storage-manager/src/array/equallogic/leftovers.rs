@@ -28,6 +28,10 @@ impl EqualVolumes {
                         None => Ok(()),
                     }
                 }
+                (State::Revert { .. }, _) => match self.claims.try_for(vdi) {
+                    Some(_claim) => self.settle_leftover(vdi),
+                    None => Ok(()),
+                },
                 _ => Ok(()),
             };
             note_failure(&found.name, result);
@@ -43,6 +47,14 @@ impl EqualVolumes {
             );
         }
         is_any_finished
+    }
+
+    /// Looked at again under the claim: the call that began it may have ended it since.
+    fn settle_leftover(&self, vdi: uuid::Uuid) -> Result<(), ArrayError> {
+        match self.look(vdi)? {
+            Some(found) => self.settle_restore(&found),
+            None => Ok(()),
+        }
     }
 
     /// Conceals what an earlier process exposed to this initiator, where nobody is logged in.

@@ -49,6 +49,20 @@ pub fn family(volume: &str) -> Uuid {
     Uuid::from_u128(number.unwrap_or_default())
 }
 
+/// A sum over a set of names, in whatever order they come: the beginning of SHA-256 over the sorted names, each with a line feed.
+pub fn sum_of_all<'a>(names: impl Iterator<Item = &'a String>) -> u32 {
+    let mut names: Vec<&String> = names.collect();
+    names.sort();
+    let mut text = String::new();
+    for name in names {
+        text.push_str(name);
+        text.push('\n');
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let first = digest.as_ref().iter().take(4);
+    first.fold(0, |sum, byte| sum << 8 | u32::from(*byte))
+}
+
 /// What a name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {

@@ -153,7 +153,9 @@ impl Sessions {
         state.silence = silence(&result);
         let is_over = result.as_ref().is_err_and(CliError::ends_session);
         if !is_over {
-            state.idle.extend(shell.map(|shell| (shell, Instant::now())));
+            state
+                .idle
+                .extend(shell.map(|shell| (shell, Instant::now())));
         }
         result
     }

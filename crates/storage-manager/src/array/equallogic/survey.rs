@@ -99,7 +99,7 @@ impl EqualVolumes {
     ///
     /// # Errors
     /// `Unreadable` when there are fewer, and the volume still says so.
-    fn own_snapshots(&self, volume: &str, told: u32) -> Result<Vec<String>, CliError> {
+    pub(super) fn own_snapshots(&self, volume: &str, told: u32) -> Result<Vec<String>, CliError> {
         let names = absent(self.group.snapshot_names(volume))?.unwrap_or_default();
         if names.len() >= told as usize {
             return Ok(names);

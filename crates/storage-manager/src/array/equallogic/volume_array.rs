@@ -141,20 +141,26 @@ impl VolumeArray for EqualVolumes {
         Ok(made.volume())
     }
 
-    fn revert(&self, _vdi: Uuid, snapshot: Uuid) -> Result<ArrayVolume, ArrayError> {
-        Err(ArrayError::Unsupported {
-            array: self.name(),
-            action: "give a volume the content of a snapshot",
-            detail: format!(
-                "the group would make one more snapshot of its own; clone VDI {snapshot} instead"
-            ),
-        })
+    fn revert(&self, vdi: Uuid, snapshot: Uuid) -> Result<ArrayVolume, ArrayError> {
+        // In this order, as a snapshot that is taken again has them.
+        let _stays = self.claims.wait_to_use(snapshot).ok_or_else(|| {
+            let detail = "a change of it takes too long".to_owned();
+            ArrayError::InUse {
+                vdi: snapshot,
+                detail,
+            }
+        })?;
+        let _claim = self.claim(vdi)?;
+        let source = self.need(snapshot)?;
+        self.prepare_revert(&self.need(vdi)?, &source)?;
+        self.restore(&self.settle(vdi)?, &source)?;
+        Ok(self.need(vdi)?.volume())
     }
 
     fn resize(&self, vdi: Uuid, size: u64) -> Result<ArrayVolume, ArrayError> {
         let action = "grow a volume";
         let _claim = self.claim(vdi)?;
-        let found = self.need(vdi)?;
+        let found = self.settle(vdi)?;
         let has = found.pages();
         let pages = size::pages_for(size).ok_or(ArrayError::Size {
             asked: size,
@@ -178,14 +184,7 @@ impl VolumeArray for EqualVolumes {
                 detail: format!("VDI {vdi} is a snapshot; clone it, and grow the clone"),
             });
         }
-        // A growth that was cut off may have made it as large, or larger.
-        let shown = found.shelf.size.pages(found.note.pages).max(has);
-        if shown < pages {
-            self.group
-                .resize(&found.name, pages)
-                .map_err(|error| self.failed(action, error))?;
-        }
-        self.finish_growth(&found, pages.max(shown))?;
+        self.grow(&found, pages)?;
         Ok(self.need(vdi)?.volume())
     }
 
@@ -194,6 +193,13 @@ impl VolumeArray for EqualVolumes {
         let _claim = self.claim(vdi)?;
         let Some(found) = self.look(vdi)? else {
             return Ok(());
+        };
+        let found = match found.note.state {
+            State::Revert { .. } => {
+                self.settle_restore(&found)?;
+                self.look(vdi)?.unwrap_or(found)
+            }
+            _ => found,
         };
         if found.base.is_none() && found.shelf.snapshots > 0 {
             if !found.note.is_deleted {
@@ -219,7 +225,7 @@ impl VolumeArray for EqualVolumes {
 
     fn expose(&self, vdi: Uuid, initiator: &str, mode: OpenMode) -> Result<Exposure, ArrayError> {
         let _claim = self.claim(vdi)?;
-        let mut found = self.need(vdi)?;
+        let found = self.need(vdi)?;
         if found.base.is_some() && mode == OpenMode::ReadWrite {
             return Err(ArrayError::Unsupported {
                 array: self.name(),
@@ -228,10 +234,10 @@ impl VolumeArray for EqualVolumes {
             });
         }
         // A growth that was cut off left bytes of others behind the end.
-        if let Some(pages) = found.grown() {
-            self.finish_growth(&found, pages)?;
-            found = self.need(vdi)?;
-        }
+        let found = match found.is_settled() {
+            true => found,
+            false => self.settle(vdi)?,
+        };
         // Before the records are looked at: who conceals another of the family leaves them then.
         let is_first = lock(&self.exposed).insert(vdi);
         let exposure = self.show_to(&found, initiator);

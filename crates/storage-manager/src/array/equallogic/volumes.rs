@@ -3,13 +3,14 @@
 //! ```text
 //! create    thick: volume with STATE-new -> zeros -> STATE-live     thin: volume with STATE-live, which is all
 //! snapshot  snapshot with the note of its final name -> renamed     clone: volume with its note, which is all
-//! grow      size -> zeros behind the old end, if thick -> PAGES
+//! grow, revert                                                       see `growth` and `revert`
 //! delete    without snapshots: offline -> deleted                   with: DELETED-True -> offline -> records
 //!           the last snapshot of a deleted volume takes the volume along
 //! ```
 //!
 //! What a crash leaves in each gap is told by names and Descriptions, and `leftovers` finishes or removes it: a volume that is new,
-//! a snapshot with a name of the group and a note of ours, a volume larger than its PAGES, a deleted volume without snapshots. What has no
+//! a snapshot with a name of the group and a note of ours, a volume larger than its PAGES, one with STATE-grow or STATE-revert, a deleted
+//! volume without snapshots. What has no
 //! note of ours is never changed. Test: `tests/equal/crash.rs`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -98,13 +99,21 @@ impl Found {
 
     /// Pages of a volume that was being grown; none where all is as it was noted.
     pub fn grown(&self) -> Option<u64> {
+        if let State::Grow { pages } = self.note.state {
+            return Some(pages);
+        }
         let shown = self.shelf.size.pages(self.note.pages);
         (self.base.is_none() && shown > self.note.pages).then_some(shown)
     }
 
+    /// True when no change of it was cut off.
+    pub fn is_settled(&self) -> bool {
+        self.grown().is_none() && !matches!(self.note.state, State::Revert { .. })
+    }
+
     /// True for what a client may know.
     pub fn is_visible(&self) -> bool {
-        !self.note.is_deleted && self.note.state == State::Live
+        !self.note.is_deleted && self.note.state != State::New
     }
 
     pub fn volume(&self) -> ArrayVolume {
@@ -246,7 +255,7 @@ impl EqualVolumes {
         })
     }
 
-    /// A VDI that stays as it is until the claim is dropped; a growth that was cut off is finished before, so that bytes behind the
+    /// A VDI that stays as it is until the claim is dropped; a growth or revert that was cut off is ended before, so that bytes behind the
     /// noted end get into no copy.
     pub(super) fn settled(&self, vdi: Uuid) -> Result<(Found, Claim), ArrayError> {
         let busy = |detail: &str| ArrayError::InUse {
@@ -259,20 +268,17 @@ impl EqualVolumes {
             Ok((self.need(vdi)?, claim))
         };
         let (found, claim) = settle()?;
-        if found.grown().is_none() {
+        if found.is_settled() {
             return Ok((found, claim));
         }
         drop(claim);
         let change = self.claim(vdi)?;
-        let found = self.need(vdi)?;
-        if let Some(pages) = found.grown() {
-            self.finish_growth(&found, pages)?;
-        }
+        self.settle(vdi)?;
         drop(change);
         let (found, claim) = settle()?;
-        match found.grown() {
-            None => Ok((found, claim)),
-            Some(_) => Err(busy("it is being grown")),
+        match found.is_settled() {
+            true => Ok((found, claim)),
+            false => Err(busy("it is being grown or reverted")),
         }
     }
 
