@@ -13,7 +13,9 @@ use std::time::Duration;
 use nbd::Export;
 use storage_manager::array::VolumeArray;
 use storage_manager::array::equallogic::Allocation;
-use storage_manager::sr::{AttachedSr, EqualSr, OpenMode, SnapshotKind, SrType};
+use storage_manager::sr::{
+    AttachedSr, EqualSr, KeptLabels, OpenMode, SnapshotKind, SrLabels, SrType, VdiLabels,
+};
 use testkit::equallogic::{EqualLogicEmulator, Options, Refused, Role};
 use world::{ArrayClient, PAGE, bytes_at, number, params, sr, vdi, wish};
 
@@ -475,6 +477,75 @@ fn a_thick_vdi_shows_nothing_of_others() {
     // Nobody is let in by that.
     let state = group.state();
     assert!(!state.group.volumes[&name].online && state.group.volumes[&name].records.is_empty());
+}
+
+/// An SR that is introduced from nothing but the group has its names and snapshot links, and nobody sees where they are kept.
+#[test]
+fn names_are_kept_on_the_group() {
+    let Some(group) = EqualLogicEmulator::start_with_data(Options::default()) else {
+        return;
+    };
+    let management = format!("XenStorage{}", sr(1).simple());
+    let is_hidden = || {
+        let state = group.state();
+        let volume = &state.group.volumes[&management];
+        !volume.online && volume.records.is_empty()
+    };
+    // A group gives pages as their last owner left them.
+    let driver = EqualSr::default();
+    let one = attached(&driver, &group, 1, &[("allocation", "thin")]);
+    let file = group.volume_file(&management).unwrap();
+    std::fs::write(&file, vec![0xa5; 2 * PAGE as usize]).unwrap();
+    assert!(one.keeps_labels());
+    assert_eq!(one.labels().unwrap(), KeptLabels::default());
+    let named = |number: u128, name: &str, of: Option<u128>| VdiLabels {
+        uuid: vdi(number),
+        name_label: name.to_owned(),
+        vdi_type: "user".to_owned(),
+        is_a_snapshot: of.is_some(),
+        snapshot_of: of.map(vdi),
+        managed: true,
+        ..VdiLabels::default()
+    };
+    let names = SrLabels {
+        name_label: "gold".to_owned(),
+        name_description: "not all that glitters".to_owned(),
+    };
+    one.write_sr_labels(&names).unwrap();
+    one.write_vdi_labels(&[named(1, "root", None), named(2, "before", Some(1))])
+        .unwrap();
+    one.write_vdi_labels(&[named(1, "root disk", None)])
+        .unwrap();
+    assert!(is_hidden());
+    let expected = KeptLabels {
+        sr: Some(names),
+        vdis: vec![named(1, "root disk", None), named(2, "before", Some(1))],
+    };
+    assert_eq!(one.labels().unwrap(), expected);
+    // Those of a VDI that is destroyed go with the next change.
+    one.create_vdi(&wish(vdi(3), PAGE, &[])).unwrap();
+    one.write_vdi_labels(&[named(3, "gone", None)]).unwrap();
+    one.delete_vdi(vdi(3)).unwrap();
+    one.write_vdi_labels(&[named(1, "root disk", None)])
+        .unwrap();
+    one.detach().unwrap();
+    let again = EqualSr::default()
+        .attach(&params(&group, sr(1), &[]))
+        .unwrap();
+    assert_eq!(again.labels().unwrap(), expected);
+    assert!(is_hidden());
+    again.detach().unwrap();
+    // What a crash leaves in sight goes with the next attach.
+    let dies = ArrayClient::new(&group, sr(1), Allocation::Thin);
+    dies.dies_after(5);
+    dies.volumes.labels().unwrap_err();
+    assert!(!is_hidden());
+    drop(dies);
+    let next = EqualSr::default()
+        .attach(&params(&group, sr(1), &[]))
+        .unwrap();
+    assert!(is_hidden());
+    assert_eq!(next.labels().unwrap(), expected);
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl EqualVolumes {
                     self.remove_new_unclaimed(vdi);
                     Ok(())
                 }
-                (State::Live, true) if found.base.is_none() && found.shelf.snapshots == 0 => {
+                (_, true) if found.base.is_none() && found.shelf.snapshots == 0 => {
                     match self.claims.try_for(vdi) {
                         Some(_claim) => self.remove_if_bare(&found.name),
                         None => Ok(()),
@@ -76,6 +76,8 @@ impl EqualVolumes {
                 hidden.map_err(|error| self.failed("conceal a volume", error)),
             );
         }
+        let management = names::management(self.options.sr);
+        note_failure(&management, self.conceal_management_volume());
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The management volume of an SR: that it is there says that the SR is.
+//! The management volume of an SR: that it is there says that the SR is. `labels` keeps names on it.
 //!
 //! Source: reference 2.5.
 
@@ -10,7 +10,7 @@ use super::group::{Group, NewVolume, Object};
 use super::names::{self, Named};
 
 /// Its size: 30 MB.
-const PAGES: u64 = 2;
+pub(super) const PAGES: u64 = 2;
 
 /// An SR on a group.
 #[derive(Clone, Debug, PartialEq, Eq)]

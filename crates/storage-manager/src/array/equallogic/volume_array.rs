@@ -189,38 +189,9 @@ impl VolumeArray for EqualVolumes {
     }
 
     fn delete(&self, vdi: Uuid) -> Result<(), ArrayError> {
-        let action = "delete a volume";
-        let _claim = self.claim(vdi)?;
-        let Some(found) = self.look(vdi)? else {
-            return Ok(());
-        };
-        let found = match found.note.state {
-            State::Revert { .. } => {
-                self.settle_restore(&found)?;
-                self.look(vdi)?.unwrap_or(found)
-            }
-            _ => found,
-        };
-        if found.base.is_none() && found.shelf.snapshots > 0 {
-            if !found.note.is_deleted {
-                self.describe(
-                    &found.name,
-                    VdiNote {
-                        is_deleted: true,
-                        ..found.note
-                    },
-                )?;
-            }
-            let hidden = self.hide(&found, &self.options.initiator);
-            return hidden.map_err(|error| self.failed(action, error));
-        }
-        self.remove(&found)
-            .map_err(|error| self.failed(action, error))?;
-        lock(&self.bases).remove(&vdi);
-        match &found.base {
-            Some(base) => self.remove_if_bare(base),
-            None => Ok(()),
-        }
+        self.delete_vdi(vdi)?;
+        self.forget_labels(vdi);
+        Ok(())
     }
 
     fn expose(&self, vdi: Uuid, initiator: &str, mode: OpenMode) -> Result<Exposure, ArrayError> {
@@ -254,17 +225,15 @@ impl VolumeArray for EqualVolumes {
     }
 
     fn labels(&self) -> Result<KeptLabels, ArrayError> {
-        Ok(KeptLabels::default())
+        self.kept_labels()
     }
 
-    /// A Description has no room for names.
-    fn write_vdi_labels(&self, _labels: &[VdiLabels]) -> Result<(), ArrayError> {
-        Ok(())
+    fn write_vdi_labels(&self, labels: &[VdiLabels]) -> Result<(), ArrayError> {
+        self.change_labels(|record| labels.iter().for_each(|vdi| record.put_vdi(vdi)))
     }
 
-    /// As for VDIs.
-    fn write_sr_labels(&self, _labels: &SrLabels) -> Result<(), ArrayError> {
-        Ok(())
+    fn write_sr_labels(&self, labels: &SrLabels) -> Result<(), ArrayError> {
+        self.change_labels(|record| record.put_sr(labels))
     }
 
     fn health(&self) -> Option<String> {

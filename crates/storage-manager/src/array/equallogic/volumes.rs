@@ -25,6 +25,7 @@ use super::group::{Group, Object, Shelf};
 use super::names;
 use super::size::PAGE;
 use crate::array::{ArrayError, ArrayVolume, DataPath, Fault, VolumeArray};
+use crate::layout::label_record::LabelRecord;
 use crate::medium::iscsi::Credentials;
 
 /// What is told of an SR on a group.
@@ -56,6 +57,8 @@ pub struct EqualVolumes {
     pub(super) bases: Mutex<HashMap<Uuid, String>>,
     /// What is exposed for a consumer.
     pub(super) exposed: Mutex<HashSet<Uuid>>,
+    /// What the management volume keeps of names; none before it was read, and after a failure.
+    pub(super) labels: Mutex<Option<LabelRecord>>,
 }
 
 impl std::fmt::Debug for EqualVolumes {
@@ -153,6 +156,7 @@ impl EqualVolumes {
             families: Arc::default(),
             bases: Mutex::default(),
             exposed: Mutex::default(),
+            labels: Mutex::default(),
         }
     }
 
@@ -293,6 +297,42 @@ impl EqualVolumes {
             absent(self.group.set_online(found.object(), false))?;
         }
         absent(self.group.delete(found.object())).map(drop)
+    }
+
+    /// Deletes the volume or snapshot of a VDI; a volume with snapshots goes with the last of them.
+    pub(super) fn delete_vdi(&self, vdi: Uuid) -> Result<(), ArrayError> {
+        let action = "delete a volume";
+        let _claim = self.claim(vdi)?;
+        let Some(found) = self.look(vdi)? else {
+            return Ok(());
+        };
+        let found = match found.note.state {
+            State::Revert { .. } => {
+                self.settle_restore(&found)?;
+                self.look(vdi)?.unwrap_or(found)
+            }
+            _ => found,
+        };
+        if found.base.is_none() && found.shelf.snapshots > 0 {
+            if !found.note.is_deleted {
+                self.describe(
+                    &found.name,
+                    VdiNote {
+                        is_deleted: true,
+                        ..found.note
+                    },
+                )?;
+            }
+            let hidden = self.hide(&found, &self.options.initiator);
+            return hidden.map_err(|error| self.failed(action, error));
+        }
+        self.remove(&found)
+            .map_err(|error| self.failed(action, error))?;
+        lock(&self.bases).remove(&vdi);
+        match &found.base {
+            Some(base) => self.remove_if_bare(base),
+            None => Ok(()),
+        }
     }
 
     /// Deletes a deleted volume that has no snapshots any more.

@@ -1,12 +1,7 @@
 //! Names and snapshot links of VDIs, kept beside the images: an SR that is introduced from nothing but its medium gets them
 //! back. XenServer keeps none on file SRs, and never looks at this file.
 //!
-//! The file is a log of lines, each a JSON object:
-//!
-//! ```text
-//! {"sr":{"name_label":"gold","name_description":""}}
-//! {"vdi":"3af6ddc1-...","name_label":"root","name_description":"","type":"user","snapshot_of":null,...}
-//! ```
+//! The file is a log of lines as `label_lines` has them.
 //!
 //! The last line of a VDI counts. What is no such line is left out, so that a line which a crash tore costs nothing but itself.
 
@@ -15,18 +10,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::names::{EntryKind, LABELS_NAME, classify, temporary_name};
+use crate::layout::label_lines::{LINE_MAX, Line, sr_line, vdi_line};
 use crate::medium::files::{Access, Files, MAX_ENTRIES, MediumFile};
 use crate::sr::{KeptLabels, SrLabels, VdiLabels};
-
-/// Bytes that are kept of a name and of a description; the rest is cut.
-const TEXT_MAX: usize = 4096;
-
-/// Bytes of the longest line that is read: every byte of two texts may take six in JSON.
-const LINE_MAX: usize = 2 * 6 * TEXT_MAX + 1024;
 
 /// Bytes of the largest log that is read.
 const LOG_MAX: u64 = 512 << 20;
@@ -270,84 +259,22 @@ fn read_lines(file: &dyn MediumFile) -> io::Result<Found> {
 impl Found {
     fn take(&mut self, line: &[u8]) {
         self.lines += 1;
-        if line.len() > LINE_MAX {
-            return;
-        }
-        let Ok(value) = serde_json::from_slice::<Value>(line) else {
-            return;
-        };
-        if let Some(sr) = value.get("sr") {
-            self.sr = Some(SrLabels {
-                name_label: text(sr, "name_label"),
-                name_description: text(sr, "name_description"),
-            });
-        } else if let Some(vdi) = vdi_of(&value)
-            && (self.vdis.len() < VDIS_MAX || self.vdis.contains_key(&vdi.uuid))
-        {
-            self.vdis.insert(vdi.uuid, vdi);
+        match Line::parse(line) {
+            Some(Line::Sr(sr)) => self.sr = Some(sr),
+            Some(Line::Vdi(vdi))
+                if self.vdis.len() < VDIS_MAX || self.vdis.contains_key(&vdi.uuid) =>
+            {
+                self.vdis.insert(vdi.uuid, vdi);
+            }
+            _ => (),
         }
     }
-}
-
-fn sr_line(labels: &SrLabels) -> String {
-    json!({"sr": {
-        "name_label": cut(&labels.name_label),
-        "name_description": cut(&labels.name_description),
-    }})
-    .to_string()
-}
-
-fn vdi_line(labels: &VdiLabels) -> String {
-    json!({
-        "vdi": labels.uuid.to_string(),
-        "name_label": cut(&labels.name_label),
-        "name_description": cut(&labels.name_description),
-        "type": labels.vdi_type,
-        "is_a_snapshot": labels.is_a_snapshot,
-        "snapshot_of": labels.snapshot_of.map(|origin| origin.to_string()),
-        "snapshot_time": labels.snapshot_time,
-        "read_only": labels.read_only,
-        "managed": labels.managed,
-    })
-    .to_string()
-}
-
-fn vdi_of(value: &Value) -> Option<VdiLabels> {
-    let uuid = |key| Uuid::try_parse(value.get(key)?.as_str()?).ok();
-    let flag = |key| value.get(key).and_then(Value::as_bool);
-    Some(VdiLabels {
-        uuid: uuid("vdi")?,
-        name_label: text(value, "name_label"),
-        name_description: text(value, "name_description"),
-        vdi_type: text(value, "type"),
-        is_a_snapshot: flag("is_a_snapshot").unwrap_or_default(),
-        snapshot_of: uuid("snapshot_of"),
-        snapshot_time: value
-            .get("snapshot_time")
-            .and_then(Value::as_i64)
-            .unwrap_or_default(),
-        read_only: flag("read_only").unwrap_or_default(),
-        managed: flag("managed").unwrap_or(true),
-    })
-}
-
-fn text(value: &Value, key: &str) -> String {
-    let found = value.get(key).and_then(Value::as_str);
-    cut(found.unwrap_or_default()).to_owned()
-}
-
-/// The start of a text that is kept.
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(TEXT_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::label_lines::TEXT_MAX;
     use crate::layout::vhd_files::names::ImageName;
     use crate::medium::directory::Directory;
 
