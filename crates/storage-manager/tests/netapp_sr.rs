@@ -348,6 +348,15 @@ fn snapshots_are_the_filers() {
     for (number, hint) in [(0xa, "machine"), (0xb, "machine"), (0xc, "")] {
         let made = sr.create_vdi(&new_vdi(number, 16 * MIB - 1, hint)).unwrap();
         assert_eq!(made.virtual_size, 16 * MIB);
+        // SRs that would be made on the LUN know by that whose it is.
+        let id = made.sm_config["SCSIid"].strip_prefix("3600a0980").unwrap();
+        let name = format!("xensm-{}", vdi(number));
+        let serial = array.with(|cluster| {
+            let mut luns = cluster.luns.iter();
+            luns.find(|lun| lun.name == name).unwrap().serial.clone()
+        });
+        let hex: String = serial.bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(id, hex);
     }
     let flexvols = |array: &OntapEmulator| {
         array.with(|cluster| {

@@ -1,7 +1,5 @@
 //! The LUNs of an SR.
 
-use std::collections::BTreeMap;
-
 use http::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,6 +9,7 @@ use super::filer::Filer;
 use super::json::{flag, id, number, text};
 use super::layout::{VdiMark, flexvol_stem, lun_name, lun_path, parse_flexvol, parse_lun};
 use crate::array::ArrayVolume;
+use crate::layout::lun_per_vdi::SCSI_ID;
 
 /// A LUN of ours.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,14 +71,23 @@ impl FilerLun {
         lun_path(&self.flexvol, self.vdi)
     }
 
-    /// The volume as drivers know it.
+    /// Its SCSI id: NetApp's NAA prefix and its serial number in hexadecimal; none for a damaged one that tells no number. Source:
+    /// reference arrays 3.3.
+    pub fn scsi_id(&self) -> Option<String> {
+        let bytes = self.serial.bytes();
+        let hex: String = bytes.map(|byte| format!("{byte:02x}")).collect();
+        (!hex.is_empty()).then(|| format!("3600a0980{hex}"))
+    }
+
+    /// The volume as drivers know it. By the SCSI id it is known as in use to SRs that would be made on the LUN.
     pub fn volume(&self) -> ArrayVolume {
+        let scsi_id = self.scsi_id().map(|id| (SCSI_ID.to_owned(), id));
         ArrayVolume {
             vdi: self.vdi,
             virtual_size: self.size,
             physical_utilisation: self.used,
             read_only: false,
-            sm_config: BTreeMap::new(),
+            sm_config: scsi_id.into_iter().collect(),
         }
     }
 }

@@ -483,7 +483,7 @@ impl VolumeArray for OntapVolumes {
             target: target.name,
             portals: target.portals,
             lun: map.number,
-            scsi_id: Some(scsi_id(&lun.serial)),
+            scsi_id: lun.scsi_id(),
             serial: Some(lun.serial),
             credentials: self.options.credentials.clone(),
             limit: None,
@@ -585,12 +585,6 @@ impl OntapVolumes {
         }
         maps.iter().try_for_each(|map| self.unmap(map))
     }
-}
-
-/// The SCSI id of a LUN: NetApp's NAA prefix and its serial number in hexadecimal. Source: reference arrays 3.3.
-fn scsi_id(serial: &str) -> String {
-    let hex: String = serial.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("3600a0980{hex}")
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
