@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // helpers of tests fail the test
 
 mod support;
+#[path = "netapp/world.rs"]
+mod world;
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;
@@ -10,122 +12,46 @@ use std::path::Path;
 use std::sync::Arc;
 
 use storage_manager::sr::{
-    AttachedSr, FoundVdi, NetappSr, NewVdi, OpenMode, SnapshotHints, SnapshotKind, SrLabels,
-    SrParams, SrType, VdiLabels,
+    AttachedSr, NetappSr, OpenMode, SnapshotKind, SrLabels, SrType, VdiLabels,
 };
 use support::{Running, config, texts, vdi_record};
 use testkit::ontap::fault::{Fault, Trouble};
 use testkit::ontap::{OntapEmulator, Options};
 use uuid::Uuid;
+use world::{
+    GIB, MIB, THIN, add_strangers, hinted, new_vdi, number, params, read, scanned, strangers, vdi,
+    write,
+};
 use xenapi::{Failure, Value};
 
-const INITIATOR: &str = "iqn.2026-11.org.example:tests";
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-
-fn vdi(number: u128) -> Uuid {
-    Uuid::from_u128(number)
-}
-
-/// The parameters that are needed always, without TLS, which costs time.
-fn params(array: &OntapEmulator, more: &[(&str, &str)]) -> SrParams {
-    let port = array.http_port().to_string();
-    let own = [
-        ("target", array.address()),
-        ("username", "admin"),
-        ("password", "secret-password"),
-        ("usehttps", "false"),
-        ("port", port.as_str()),
-        ("localIQN", INITIATOR),
-    ];
-    let all = own.iter().chain(more);
-    SrParams {
-        sr_uuid: vdi(0x5_1),
-        device_config: all
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect(),
-        sm_config: BTreeMap::new(),
-    }
-}
-
-const THIN: &[(&str, &str)] = &[
-    ("aggregate", "AGGR1"),
-    ("FlexVols", "2"),
-    ("allocation", "thin"),
-];
-
-fn new_vdi(number: u128, size: u64, vmhint: &str) -> NewVdi {
-    let hint = (!vmhint.is_empty()).then(|| ("vmhint".to_owned(), vmhint.to_owned()));
-    NewVdi {
-        uuid: vdi(number),
-        virtual_size: size,
-        sm_config: hint.into_iter().collect(),
-    }
-}
-
-fn hinted(epochhint: &str) -> SnapshotHints {
-    SnapshotHints {
-        epochhint: Some(epochhint.to_owned()),
-    }
-}
-
-fn number<T>(result: Result<T, Failure>) -> Option<u16> {
-    result.err().and_then(|failure| {
-        assert!(!failure.to_string().contains("secret"), "{failure}");
-        failure.backend_number()
-    })
-}
-
-fn write(sr: &dyn AttachedSr, vdi: Uuid, text: &[u8]) {
-    let export = sr.open_vdi(vdi, OpenMode::ReadWrite).unwrap();
-    export.write_at(text, 3 * MIB + 5).unwrap();
-    export.close().unwrap();
-}
-
-fn read(sr: &dyn AttachedSr, vdi: Uuid) -> String {
-    let export = sr.open_vdi(vdi, OpenMode::ReadOnly).unwrap();
-    let mut bytes = [0; 6];
-    export.read_at(&mut bytes, 3 * MIB + 5).unwrap();
-    export.close().unwrap();
-    String::from_utf8_lossy(&bytes).replace('\0', ".")
-}
-
-fn scanned(sr: &dyn AttachedSr) -> BTreeMap<Uuid, FoundVdi> {
-    let report = sr.scan().unwrap();
-    assert!(report.damaged.is_empty(), "{:?}", report.damaged);
-    report.vdis.into_iter().map(|vdi| (vdi.uuid, vdi)).collect()
-}
-
-/// Things of others in the SVM, and in a FlexVol of the SR.
-fn add_strangers(array: &OntapEmulator) {
-    use testkit::ontap::state::luns::LunRequest;
-    array.with(|cluster| {
-        let flexvol = cluster
-            .volumes
-            .iter()
-            .find(|volume| volume.name.ends_with("_FV0"))
-            .unwrap()
-            .name
-            .clone();
-        for name in ["lun0", "xensm-notauuid"] {
-            let made = cluster.create_lun(LunRequest {
-                svm: Some("svm1".to_owned()),
-                path: Some(format!("/vol/{flexvol}/{name}")),
-                size: Some(MIB),
-                os_type: Some("linux".to_owned()),
-                ..LunRequest::default()
-            });
-            made.unwrap();
+/// Tests that hold by each of the filer's interfaces.
+macro_rules! by_each_interface {
+    ($($test:ident,)*) => {
+        mod by_rest {
+            $(#[test]
+            fn $test() {
+                if let Some(array) = super::OntapEmulator::start(super::Options::default()) {
+                    super::$test(array);
+                }
+            })*
         }
-    });
+        mod by_zapi {
+            $(#[test]
+            fn $test() {
+                if let Some(array) = super::OntapEmulator::start(super::world::old()) {
+                    super::$test(array);
+                }
+            })*
+        }
+    };
 }
 
-fn strangers(array: &OntapEmulator) -> usize {
-    array.with(|cluster| {
-        let luns = cluster.luns.iter();
-        luns.filter(|lun| lun.name == "lun0" || lun.name == "xensm-notauuid")
-            .count()
-    })
+by_each_interface! {
+    snapshots_are_the_filers,
+    an_sr_comes_from_the_filer_alone,
+    chap_accounts_are_made_for_the_initiator,
+    an_administrator_is_respected,
+    a_crash_leaves_before_or_after,
 }
 
 #[test]
@@ -161,7 +87,8 @@ fn discovery_tells_what_is_missing() {
         assert_eq!(number(failed), Some(expected), "{more:?}");
     }
     array.with(|cluster| cluster.version = [9, 10, 1]);
-    let old = driver.attach(&params(&array, &[])).err().unwrap();
+    let rest = params(&array, &[("api", "rest")]);
+    let old = driver.attach(&rest).err().unwrap();
     assert_eq!(old.backend_number(), Some(130), "{old}");
     assert!(old.to_string().contains("9.11.1"), "{old}");
     array.with(|cluster| {
@@ -335,11 +262,7 @@ fn the_certificate_of_the_filer_is_checked() {
 }
 
 /// What the test suite of XenServer asserts (reference arrays 1.6), with data over iSCSI.
-#[test]
-fn snapshots_are_the_filers() {
-    let Some(array) = OntapEmulator::start(Options::default()) else {
-        return;
-    };
+fn snapshots_are_the_filers(array: OntapEmulator) {
     let driver = NetappSr::default();
     driver.create(&params(&array, THIN)).unwrap();
     add_strangers(&array);
@@ -421,11 +344,7 @@ fn snapshots_are_the_filers() {
 }
 
 /// All that there is to know of an SR is on the filer.
-#[test]
-fn an_sr_comes_from_the_filer_alone() {
-    let Some(array) = OntapEmulator::start(Options::default()) else {
-        return;
-    };
+fn an_sr_comes_from_the_filer_alone(array: OntapEmulator) {
     let driver = NetappSr::default();
     driver.create(&params(&array, THIN)).unwrap();
     let sr = driver.attach(&params(&array, &[])).unwrap();
@@ -514,11 +433,7 @@ fn an_sr_comes_from_the_filer_alone() {
     assert_eq!(left, 0);
 }
 
-#[test]
-fn chap_accounts_are_made_for_the_initiator() {
-    let Some(array) = OntapEmulator::start(Options::default()) else {
-        return;
-    };
+fn chap_accounts_are_made_for_the_initiator(array: OntapEmulator) {
     let driver = NetappSr::default();
     driver.create(&params(&array, THIN)).unwrap();
     let chap = [("chapuser", "somebody"), ("chappassword", "a secret of 12")];
@@ -599,11 +514,7 @@ fn space_is_counted_and_its_lack_is_told() {
 }
 
 /// What an administrator does to FlexVols stays, unless the SR says otherwise; snapshots that nobody needs go, others' stay.
-#[test]
-fn an_administrator_is_respected() {
-    let Some(array) = OntapEmulator::start(Options::default()) else {
-        return;
-    };
+fn an_administrator_is_respected(array: OntapEmulator) {
     let driver = NetappSr::default();
     let one = [("aggregate", "aggr1"), ("FlexVols", "1")];
     driver.create(&params(&array, &one)).unwrap();
@@ -729,11 +640,7 @@ type Step = fn(&dyn AttachedSr) -> Result<(), Failure>;
 
 /// The filer is cut off before and after each change of each operation, for good; whoever comes then finds the state before
 /// or the one after, and can go on.
-#[test]
-fn a_crash_leaves_before_or_after() {
-    let Some(array) = OntapEmulator::start(Options::default()) else {
-        return;
-    };
+fn a_crash_leaves_before_or_after(array: OntapEmulator) {
     let first = NetappSr::default();
     first.create(&params(&array, THIN)).unwrap();
     add_strangers(&array);

@@ -23,7 +23,7 @@ pub(crate) use super::netapp_config::OTHER_CONFIG_KEYS;
 static INFO: DriverInfo = DriverInfo {
     sr_type: "netapp",
     name_label: "NetApp",
-    name_description: "SR plugin which manages LUNs of a NetApp filer (ONTAP 9.11.1 and later), with its own snapshots and clones",
+    name_description: "SR plugin which manages LUNs of a NetApp filer (clustered ONTAP 9.1 and later), with its own snapshots and clones",
     capabilities: &[
         "SR_PROBE",
         "SR_UPDATE",
@@ -65,6 +65,10 @@ static INFO: DriverInfo = DriverInfo {
         (
             "chappassword",
             "The password to be used during CHAP authentication (optional)",
+        ),
+        (
+            "api",
+            "rest or zapi, the filer's interface (optional, default by its version)",
         ),
         ("svm", "the SVM (optional where there is only one)"),
         (

@@ -9,7 +9,7 @@ use xenapi::Failure;
 use super::SrParams;
 use crate::Secret;
 use crate::array::ontap::{
-    Client, DEFAULT_MULTIPLIER, Filer, FilerTrust, MAX_FLEXVOLS, Place, VolumesOptions,
+    Api, DEFAULT_MULTIPLIER, Filer, FilerTrust, MAX_FLEXVOLS, Place, VolumesOptions,
 };
 use crate::array::{ArrayError, Fault};
 use crate::medium::iscsi::Credentials;
@@ -31,6 +31,7 @@ pub struct NetappConfig {
     password: Secret,
     port: u16,
     trust: Option<FilerTrust>,
+    api: Api,
     svm: Option<String>,
     initiator: Option<String>,
     credentials: Option<Credentials>,
@@ -100,6 +101,7 @@ impl NetappConfig {
             password: needed("password", Fault::NetappPassword)?.into(),
             port: port(get("controlport").or(get("port")), default_port)?,
             trust: trust(uses_tls, &get)?,
+            api: api(get("api"))?,
             svm: get("svm").map(str::to_owned),
             initiator: get("localIQN").map(initiator).transpose()?,
             credentials: credentials(get("chapuser"), get("chappassword"))?,
@@ -154,7 +156,7 @@ impl NetappConfig {
             tls,
             authorization: Secret::new(format!("Basic {account}")),
         };
-        Filer::open(Client::new(place), self.svm.as_deref())
+        Filer::open(place, self.api, self.svm.as_deref())
     }
 }
 
@@ -175,6 +177,20 @@ fn trust<'a>(
             (None, None) => FilerTrust::Anything,
         },
     ))
+}
+
+/// The interface; none is named where the filer's version is to decide.
+fn api(text: Option<&str>) -> Result<Api, Failure> {
+    match text.map(str::to_ascii_lowercase).as_deref() {
+        None => Ok(Api::Either),
+        Some("rest") => Ok(Api::Rest),
+        Some("zapi") => Ok(Api::Zapi),
+        Some(text) => Err(senseless(
+            "api",
+            text,
+            "rest or zapi, or leave it out to have the filer's version decide",
+        )),
+    }
 }
 
 /// A name of an initiator. It becomes part of paths and queries, in which other characters have a meaning.
@@ -276,6 +292,8 @@ mod tests {
             (&[("controlport", "0")], Some(142)),
             (&[("port", "8443"), ("usehttps", "true")], None),
             (&[("usehttps", "maybe")], Some(1)),
+            (&[("api", "ZAPI")], None),
+            (&[("api", "soap")], Some(1)),
             (&[("localIQN", "iqn.2026-11.org.example:a")], None),
             (&[("localIQN", "iqn.*|!b")], Some(1)),
             (&[("localIQN", "iqn.a/../b?c")], Some(1)),

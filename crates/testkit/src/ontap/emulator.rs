@@ -25,6 +25,9 @@ const ADDRESS_TRIES: usize = 50;
 /// The path of the older API.
 const ZAPI_PATH: &str = "/servlets/netapp.servlets.admin.XMLrequest_filer";
 
+/// The first version with the newer API.
+const FIRST_WITH_REST: [u32; 3] = [9, 6, 0];
+
 /// What the array is to be like.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -240,17 +243,22 @@ struct Front {
 
 impl Front {
     fn answer(&self, request: &Request) -> Option<Response> {
-        let trouble = self.faults.meet(request);
+        let zapi = (request.path == ZAPI_PATH).then(|| zapi::called(request).unwrap_or_default());
+        let trouble = match &zapi {
+            None => self.faults.meet(request),
+            Some(call) => self.faults.meet(&as_request(call)),
+        };
+        let refused = |status, code, text: &str| match zapi {
+            None => refused(status, code, text),
+            Some(_) => zapi::refused(code, text),
+        };
         let mut job = (None, false);
         match &trouble {
             Some(Trouble::CutBefore) => return None,
             Some(Trouble::Unauthorized) => return Some(unauthorized()),
             Some(Trouble::Busy) => {
-                return Some(refused(
-                    500,
-                    8,
-                    "Device busy. Try the operation again later.",
-                ));
+                let text = "Device busy. Try the operation again later.";
+                return Some(refused(500, if zapi.is_some() { 13_001 } else { 8 }, text));
             }
             Some(Trouble::Refused(status, code, text)) => {
                 return Some(refused(*status, *code, text));
@@ -265,8 +273,10 @@ impl Front {
         let svm = login.svm.as_deref();
         let response = self.shared.change(|cluster| {
             cluster.tick();
-            if request.path == ZAPI_PATH {
+            if zapi.is_some() {
                 zapi::handle(cluster, request, svm)
+            } else if cluster.version < FIRST_WITH_REST {
+                refused(404, 3, "API not found")
             } else {
                 rest::handle(cluster, request, svm, job)
             }
@@ -282,6 +292,16 @@ impl Front {
         self.logins
             .iter()
             .find(|login| login.user == user && login.password == password)
+    }
+}
+
+/// A call of the older API, which has one path and one method, as faults and the list of calls name it: `GET` where it only asks.
+fn as_request(call: &str) -> Request {
+    let asks = call.ends_with("-get-iter") || call.contains("-get-") || call.starts_with("system-");
+    Request {
+        method: if asks { "GET" } else { "POST" }.to_owned(),
+        path: format!("{ZAPI_PATH}/{call}"),
+        ..Request::default()
     }
 }
 

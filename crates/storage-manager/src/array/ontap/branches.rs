@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::error::RestError;
+use super::error::FilerError;
 use super::flexvols::FlexVol;
-use super::layout::{VdiMark, lun_in_snapshot};
+use super::layout::VdiMark;
 use super::luns::{Content as LunContent, FilerLun, NewLun};
 use super::volumes::{OntapVolumes, lock};
 use crate::sr::SnapshotKind;
@@ -23,36 +23,34 @@ impl OntapVolumes {
         new: Uuid,
         kind: SnapshotKind,
         snapshot: Option<&str>,
-    ) -> Result<FilerLun, RestError> {
+    ) -> Result<FilerLun, FilerError> {
         let mark = VdiMark {
             hint: source.mark.hint.clone(),
             is_snapshot: kind == SnapshotKind::Snapshot,
             labels: None,
         };
-        let live = source.path();
-        let in_snapshot = snapshot.map(|name| lun_in_snapshot(&source.flexvol, name, source.vdi));
-        let clone = |path: &str| {
+        let clone = |snapshot: Option<&str>| {
             let lun = NewLun {
                 flexvol: &source.flexvol,
                 vdi: new,
                 is_reserved: flexvol.is_guaranteed && kind == SnapshotKind::Clone,
                 mark: &mark,
-                content: LunContent::CloneOf(path),
+                content: LunContent::CloneOf(source.vdi, snapshot),
             };
             self.filer.create_lun(self.sr, &lun)
         };
-        let made = match &in_snapshot {
-            None => clone(&live)?,
-            Some(path) => match clone(path) {
+        let made = match snapshot {
+            None => clone(None)?,
+            Some(name) => match clone(Some(name)) {
                 // Somebody deleted the snapshot meanwhile: its time is over, and a new one begins.
-                Err(error) if error.is_missing() && !self.has_snapshot(flexvol, snapshot)? => {
-                    self.ensure_snapshot(flexvol, snapshot.unwrap_or_default())?;
-                    clone(path)?
+                Err(error) if error.is_missing() && !self.filer.has_snapshot(flexvol, name)? => {
+                    self.ensure_snapshot(flexvol, name)?;
+                    clone(Some(name))?
                 }
                 // Younger than the snapshot: it has no time but now.
                 Err(error) if error.is_missing() => {
                     tracing::info!(vdi.uuid = %source.vdi, "a VDI is younger than the snapshot that its epochhint stands for, and is snapshotted as it is now");
-                    clone(&live)?
+                    clone(None)?
                 }
                 made => made?,
             },
@@ -64,11 +62,7 @@ impl OntapVolumes {
         Ok(FilerLun { mark, ..made })
     }
 
-    fn has_snapshot(&self, flexvol: &FlexVol, name: Option<&str>) -> Result<bool, RestError> {
-        name.map_or(Ok(true), |name| self.filer.has_snapshot(flexvol, name))
-    }
-
-    pub(super) fn ensure_snapshot(&self, flexvol: &FlexVol, name: &str) -> Result<(), RestError> {
+    pub(super) fn ensure_snapshot(&self, flexvol: &FlexVol, name: &str) -> Result<(), FilerError> {
         match self.filer.ensure_snapshot(flexvol, name) {
             Err(error) if error.is_snapshot_limit() => {
                 self.filer.collect_snapshots(flexvol, true)?;

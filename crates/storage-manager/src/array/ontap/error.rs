@@ -1,4 +1,4 @@
-//! Why the REST interface did not do as it was asked. Source of the codes: reference arrays 3.1 and 3.4.
+//! Why a filer did not do as it was asked. Source of the codes: reference arrays 3.1, 3.4 and 4.4.
 
 use super::http::HttpError;
 use crate::array::{ArrayError, Fault};
@@ -14,9 +14,9 @@ pub enum JobState {
     Running,
 }
 
-/// Why the REST interface did not do as it was asked.
+/// Why a filer did not do as it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum RestError {
+pub enum FilerError {
     /// No answer.
     #[error("{what}")]
     Http {
@@ -38,6 +38,36 @@ pub enum RestError {
         /// The filer's words.
         message: String,
     },
+    /// A refusal by ZAPI.
+    #[error("{what}: the filer answers with error {number}: {reason}")]
+    Zapi {
+        /// The call.
+        what: String,
+        /// The number; 0 when there is none.
+        number: u32,
+        /// The filer's words.
+        reason: String,
+    },
+    /// ZAPI did not answer, something else did.
+    #[error("{what}: the filer answers with status {status}")]
+    Status {
+        /// The call.
+        what: String,
+        /// The status of HTTP.
+        status: u16,
+    },
+    /// A LUN that cannot become as large.
+    #[error(
+        "LUN {path} can grow to {most} bytes, not to {asked}: its geometry was fixed when it was made; make a VDI of {asked} bytes and copy into it"
+    )]
+    Geometry {
+        /// Its path.
+        path: String,
+        /// Bytes that were asked for.
+        asked: u64,
+        /// The most that it can have.
+        most: u64,
+    },
     /// A change became a job that did not succeed.
     #[error("{what}: the job of the filer {} (code {code:?}): {message}", words(*state))]
     Job {
@@ -52,7 +82,7 @@ pub enum RestError {
     },
     /// An answer that is none.
     #[error(
-        "{what}: the answer of the filer is no JSON; see that target and port are those of its management interface"
+        "{what}: the answer of the filer cannot be read; see that target and port are those of its management interface"
     )]
     Malformed {
         /// The call.
@@ -85,7 +115,7 @@ pub enum RestError {
 
     /// A list that goes on at another place.
     #[error(
-        "{path}: the answer of the filer goes on at an address outside of its REST interface; see that target is the filer itself"
+        "{path}: the answer of the filer goes on at an address outside of its interface; see that target is the filer itself"
     )]
     Elsewhere {
         /// The collection.
@@ -102,6 +132,16 @@ pub enum RestError {
     /// What was made is not to be found.
     #[error("the filer says that it is made, and does not show it")]
     NotThere,
+}
+
+/// Most characters of what the filer says of a failure.
+const MAX_WORDS: usize = 500;
+
+/// The filer's words as they come into errors and logs: one line, not too long.
+pub fn plain_words(message: Option<&str>) -> String {
+    let characters = message.unwrap_or_default().chars().take(MAX_WORDS);
+    let plain = characters.map(|it| if it.is_control() { ' ' } else { it });
+    plain.collect()
 }
 
 fn words(state: JobState) -> &'static str {
@@ -124,6 +164,12 @@ const MISSING: [&str; 11] = [
     "5374027", "5374741",
 ];
 
+/// The same for ZAPI: entry, FlexVol, igroup, initiator in it, LUN, map, clone. Source: reference arrays 4.4, NetApp's SDK.
+const ZAPI_DUPLICATES: [u32; 7] = [13_130, 17, 9_004, 9_008, 9_012, 9_023, 14_952];
+
+/// The same for ZAPI: entry, FlexVol (two numbers), igroup, map, LUN.
+const ZAPI_MISSING: [u32; 6] = [15_661, 13_040, 9_036, 9_003, 9_016, 9_017];
+
 /// Parts of texts that tell of a lack of space, whatever the code.
 const NO_SPACE: [&str; 6] = [
     "no space left",
@@ -134,11 +180,11 @@ const NO_SPACE: [&str; 6] = [
     "does not have enough",
 ];
 
-impl RestError {
+impl FilerError {
     /// The code of a refusal; empty when there is none.
     pub fn code(&self) -> &str {
         match self {
-            RestError::Refused { code, .. } | RestError::Job { code, .. } => code,
+            FilerError::Refused { code, .. } | FilerError::Job { code, .. } => code,
             _ => "",
         }
     }
@@ -146,7 +192,11 @@ impl RestError {
     /// The failure without a secret that the filer may have repeated.
     #[must_use]
     pub fn without(mut self, secret: &str) -> Self {
-        if let RestError::Refused { message, .. } | RestError::Job { message, .. } = &mut self
+        if let FilerError::Refused { message, .. }
+        | FilerError::Job { message, .. }
+        | FilerError::Zapi {
+            reason: message, ..
+        } = &mut self
             && !secret.is_empty()
         {
             *message = message.replace(secret, "(secret)");
@@ -156,20 +206,31 @@ impl RestError {
 
     fn message(&self) -> &str {
         match self {
-            RestError::Refused { message, .. } | RestError::Job { message, .. } => message,
+            FilerError::Refused { message, .. } | FilerError::Job { message, .. } => message,
+            FilerError::Zapi { reason, .. } => reason,
             _ => "",
+        }
+    }
+
+    /// The number of a refusal by ZAPI.
+    pub fn zapi_number(&self) -> Option<u32> {
+        match self {
+            FilerError::Zapi { number, .. } => Some(*number),
+            _ => None,
         }
     }
 
     /// True when a change may have been carried out although nobody says so.
     pub fn is_lost(&self) -> bool {
         match self {
-            RestError::Http { source, .. } => {
+            FilerError::Http { source, .. } => {
                 matches!(source, HttpError::Lost { .. } | HttpError::Connect { .. })
             }
-            RestError::Refused { status, .. } => matches!(status, 502..=504),
-            RestError::Job { state, .. } => *state != JobState::Failed,
-            RestError::Malformed { .. } => true,
+            FilerError::Refused { status, .. } | FilerError::Status { status, .. } => {
+                matches!(status, 502..=504)
+            }
+            FilerError::Job { state, .. } => *state != JobState::Failed,
+            FilerError::Malformed { .. } => true,
             _ => false,
         }
     }
@@ -177,8 +238,10 @@ impl RestError {
     /// True when the filer asks to come back later.
     pub fn is_busy(&self) -> bool {
         let message = self.message().to_ascii_lowercase();
-        matches!(self, RestError::Refused { status: 429, .. })
-            || self.code() == "7018877"
+        matches!(
+            self,
+            FilerError::Refused { status: 429, .. } | FilerError::Status { status: 429, .. }
+        ) || self.code() == "7018877"
             || message.contains("device busy")
             || message.contains("try again")
     }
@@ -186,11 +249,26 @@ impl RestError {
     /// True when what was to be made is there.
     pub fn is_duplicate(&self) -> bool {
         DUPLICATES.contains(&self.code())
+            || self
+                .zapi_number()
+                .is_some_and(|it| ZAPI_DUPLICATES.contains(&it))
     }
 
     /// True when what is meant is not there.
     pub fn is_missing(&self) -> bool {
-        MISSING.contains(&self.code()) || matches!(self, RestError::Refused { status: 404, .. })
+        MISSING.contains(&self.code())
+            || self
+                .zapi_number()
+                .is_some_and(|it| ZAPI_MISSING.contains(&it))
+            || matches!(self, FilerError::Refused { status: 404, .. })
+    }
+
+    /// True when what answers does not speak ZAPI.
+    pub fn has_no_zapi(&self) -> bool {
+        matches!(
+            self,
+            FilerError::Malformed { .. } | FilerError::Status { status: 404, .. }
+        )
     }
 
     /// True when the account may not do that.
@@ -200,7 +278,12 @@ impl RestError {
 
     /// True when a FlexVol can have no more snapshots.
     pub fn is_snapshot_limit(&self) -> bool {
-        self.code() == "525062"
+        self.code() == "525062" || self.zapi_number() == Some(13_023)
+    }
+
+    /// True when a LUN was to be larger than the filer's are.
+    pub fn is_too_large(&self) -> bool {
+        self.code() == "5374125" || self.zapi_number() == Some(9_034)
     }
 
     /// True when there is no room.
@@ -217,24 +300,34 @@ impl RestError {
     /// The number that the failure has whatever was attempted, if it has one.
     fn fault(&self) -> Option<Fault> {
         match self {
-            RestError::Http { source, .. } => Some(match source {
+            FilerError::Http { source, .. } => Some(match source {
                 HttpError::Name { .. } => Fault::Name,
                 _ => Fault::NetappUnreachable,
             }),
-            RestError::Malformed { .. } => Some(Fault::NetappUnreachable),
-            RestError::Refused { status: 401, .. } => Some(Fault::NetappLogin),
-            RestError::Refused { code, status, .. }
+            FilerError::Malformed { .. } => Some(Fault::NetappUnreachable),
+            FilerError::Status { status, .. } => Some(match status {
+                401 => Fault::NetappLogin,
+                403 => Fault::NetappPrivilege,
+                _ => Fault::NetappUnreachable,
+            }),
+            FilerError::Zapi { number: 13_002, .. } => Some(Fault::NetappLogin),
+            FilerError::Zapi { number: 13_003, .. } => Some(Fault::NetappPrivilege),
+            FilerError::Zapi { number: 13_023, .. } => Some(Fault::NetappSnapshots),
+            FilerError::Refused { status: 401, .. } => Some(Fault::NetappLogin),
+            FilerError::Refused { code, status, .. }
                 if *status == 403 || code == "6" || code == "6691623" =>
             {
                 Some(Fault::NetappPrivilege)
             }
-            RestError::Refused { code, .. } | RestError::Job { code, .. } => match code.as_str() {
-                "6" | "6691623" => Some(Fault::NetappPrivilege),
-                "525062" => Some(Fault::NetappSnapshots),
-                "524479" => Some(Fault::NetappSnapshotSpace),
-                "5374078" | "5374893" | "1115127" => Some(Fault::NetappIscsi),
-                _ => None,
-            },
+            FilerError::Refused { code, .. } | FilerError::Job { code, .. } => {
+                match code.as_str() {
+                    "6" | "6691623" => Some(Fault::NetappPrivilege),
+                    "525062" => Some(Fault::NetappSnapshots),
+                    "524479" => Some(Fault::NetappSnapshotSpace),
+                    "5374078" | "5374893" | "1115127" => Some(Fault::NetappIscsi),
+                    _ => None,
+                }
+            }
             _ => None,
         }
     }

@@ -1,14 +1,13 @@
 //! The FlexVols of SRs.
 
-use http::Method;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::error::RestError;
+use super::error::FilerError;
 use super::filer::Filer;
-use super::json::{id, number, text};
 use super::layout::{FLEXVOL_PREFIX, SrMark, flexvol_name, flexvol_stem, parse_flexvol};
+use super::retry::{repeated, until};
 use super::space::LEAST_FLEXVOL;
+use super::transport::{FlexVolId, FlexVolRecord, NewFlexVol};
 
 /// A FlexVol of ours.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,68 +24,59 @@ pub struct FlexVol {
     pub is_online: bool,
     /// Bytes.
     pub size: u64,
-    /// Bytes that are free in it.
-    pub available: u64,
     /// Bytes that are used in it.
     pub used: u64,
     /// True when its space is reserved in the aggregate.
     pub is_guaranteed: bool,
-    /// The aggregate.
-    pub aggregate: String,
     /// Its comment.
     pub comment: String,
 }
 
-/// What is asked for.
-const FIELDS: &str =
-    "name,uuid,state,comment,space.size,space.available,space.used,guarantee.type,aggregates.name";
-
 impl FlexVol {
-    fn parse(record: &Value) -> Option<FlexVol> {
-        let name = text(record, "name")?;
-        let (sr, index) = parse_flexvol(name)?;
-        let aggregate = super::json::list(record, "aggregates").first();
-        let aggregate = aggregate.and_then(|it| text(it, "name"));
+    /// None for one that is not ours.
+    fn of(record: FlexVolRecord) -> Option<FlexVol> {
+        let (sr, index) = parse_flexvol(&record.name)?;
         Some(FlexVol {
-            uuid: id(record, "uuid")?.to_owned(),
-            name: name.to_owned(),
+            uuid: record.uuid,
+            name: record.name,
             sr,
             index,
-            is_online: text(record, "state").is_none_or(|state| state == "online"),
-            size: number(record, "space.size").unwrap_or(0),
-            available: number(record, "space.available").unwrap_or(0),
-            used: number(record, "space.used").unwrap_or(0),
-            is_guaranteed: text(record, "guarantee.type") != Some("none"),
-            aggregate: aggregate.unwrap_or_default().to_owned(),
-            comment: text(record, "comment").unwrap_or_default().to_owned(),
+            is_online: record.is_online,
+            size: record.size,
+            used: record.used,
+            is_guaranteed: record.is_guaranteed,
+            comment: record.comment,
         })
+    }
+
+    /// What the filer knows it by.
+    pub fn id(&self) -> FlexVolId<'_> {
+        FlexVolId {
+            name: &self.name,
+            uuid: &self.uuid,
+        }
     }
 }
 
 impl Filer {
     /// The FlexVols of an SR, in the order of their numbers.
-    pub fn flexvols(&self, sr: Uuid) -> Result<Vec<FlexVol>, RestError> {
+    pub fn flexvols(&self, sr: Uuid) -> Result<Vec<FlexVol>, FilerError> {
         self.flexvols_named(&format!("{}*", flexvol_stem(sr)))
     }
 
     /// The FlexVols of all SRs.
-    pub fn all_flexvols(&self) -> Result<Vec<FlexVol>, RestError> {
+    pub fn all_flexvols(&self) -> Result<Vec<FlexVol>, FilerError> {
         self.flexvols_named(&format!("{FLEXVOL_PREFIX}*"))
     }
 
-    fn flexvols_named(&self, pattern: &str) -> Result<Vec<FlexVol>, RestError> {
-        let query = [
-            ("svm.name", self.svm.name.as_str()),
-            ("name", pattern),
-            ("fields", FIELDS),
-        ];
-        let records = self.client.records("/storage/volumes", &query)?;
-        let mut found: Vec<FlexVol> = records.iter().filter_map(FlexVol::parse).collect();
+    fn flexvols_named(&self, pattern: &str) -> Result<Vec<FlexVol>, FilerError> {
+        let records = self.calls.flexvols(&self.svm, pattern)?;
+        let mut found: Vec<FlexVol> = records.into_iter().filter_map(FlexVol::of).collect();
         found.sort_by_key(|flexvol| (flexvol.sr, flexvol.index));
         Ok(found)
     }
 
-    fn flexvol(&self, name: &str) -> Result<Option<FlexVol>, RestError> {
+    fn flexvol(&self, name: &str) -> Result<Option<FlexVol>, FilerError> {
         Ok(self.flexvols_named(name)?.pop())
     }
 
@@ -96,51 +86,44 @@ impl Filer {
         sr: Uuid,
         index: u32,
         mark: &SrMark,
-    ) -> Result<FlexVol, RestError> {
+    ) -> Result<FlexVol, FilerError> {
         let name = flexvol_name(sr, index);
-        let mut body = json!({
-            "svm": {"name": self.svm.name},
-            "name": name,
-            "aggregates": [{"name": mark.aggregate}],
-            "style": "flexvol",
-            "size": LEAST_FLEXVOL,
-            "guarantee": {"type": if mark.is_thin { "none" } else { "volume" }},
-            "snapshot_policy": {"name": "none"},
-            "space": {"snapshot": {"reserve_percent": 0}},
-            "comment": mark.to_comment(),
-        });
-        if mark.is_deduplicated {
-            body["efficiency"] = json!({"dedupe": "background"});
-        }
-        self.client.until(
+        let comment = mark.to_comment();
+        let new = NewFlexVol {
+            name: &name,
+            aggregate: &mark.aggregate,
+            size: LEAST_FLEXVOL,
+            is_guaranteed: !mark.is_thin,
+            is_deduplicated: mark.is_deduplicated,
+            comment: &comment,
+        };
+        let made = until(
             || self.flexvol(&name),
-            || {
-                self.client
-                    .change(Method::POST, "/storage/volumes", &[], Some(&body))
-            },
-        )
+            || self.calls.create_flexvol(&self.svm, &new),
+        )?;
+        if mark.is_deduplicated {
+            repeated(|| self.calls.deduplicate_flexvol(&self.svm, &name))?;
+        }
+        Ok(made)
     }
 
     /// Gives a FlexVol a size.
-    pub fn resize_flexvol(&self, flexvol: &FlexVol, size: u64) -> Result<(), RestError> {
-        self.change_flexvol(flexvol, &json!({"size": size}))
+    pub fn resize_flexvol(&self, flexvol: &FlexVol, size: u64) -> Result<(), FilerError> {
+        repeated(|| self.calls.resize_flexvol(&self.svm, flexvol.id(), size))
     }
 
     /// Gives a FlexVol a comment.
-    pub fn comment_flexvol(&self, flexvol: &FlexVol, mark: &SrMark) -> Result<(), RestError> {
-        self.change_flexvol(flexvol, &json!({"comment": mark.to_comment()}))
-    }
-
-    fn change_flexvol(&self, flexvol: &FlexVol, body: &Value) -> Result<(), RestError> {
-        let path = format!("/storage/volumes/{}", flexvol.uuid);
-        self.client
-            .repeatable(Method::PATCH, &path, &[], Some(body))
+    pub fn comment_flexvol(&self, flexvol: &FlexVol, mark: &SrMark) -> Result<(), FilerError> {
+        let comment = mark.to_comment();
+        repeated(|| {
+            self.calls
+                .comment_flexvol(&self.svm, flexvol.id(), &comment)
+        })
     }
 
     /// Deletes a FlexVol; one that is gone is no error.
-    pub fn delete_flexvol(&self, flexvol: &FlexVol) -> Result<(), RestError> {
-        let path = format!("/storage/volumes/{}", flexvol.uuid);
-        match self.client.repeatable(Method::DELETE, &path, &[], None) {
+    pub fn delete_flexvol(&self, flexvol: &FlexVol) -> Result<(), FilerError> {
+        match repeated(|| self.calls.delete_flexvol(&self.svm, flexvol.id())) {
             Err(error) if error.is_missing() => Ok(()),
             ended => ended,
         }

@@ -23,7 +23,10 @@ use crate::medium::iscsi::resolve;
 /// Longest wait for a connection and its handshake, for each address.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Longest wait for the whole answer; the filer itself is asked to answer within [`super::client::RETURN_TIMEOUT_S`].
+/// How long the filer may work on a change by REST before it answers with a job instead, in seconds.
+pub const RETURN_TIMEOUT_S: u64 = 15;
+
+/// Longest wait for the whole answer; by REST the filer itself is asked to answer within [`RETURN_TIMEOUT_S`].
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Most bytes of an answer.
@@ -85,6 +88,24 @@ pub enum HttpError {
     },
 }
 
+/// What bodies are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// Of REST.
+    Json,
+    /// Of ZAPI.
+    Xml,
+}
+
+impl Media {
+    fn name(self) -> &'static str {
+        match self {
+            Media::Json => "application/json",
+            Media::Xml => "text/xml",
+        }
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -99,11 +120,17 @@ trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Place {
+    /// Name and port.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     /// Sends a request and waits for its answer.
     pub fn exchange(
         &self,
         method: &Method,
         target: &str,
+        media: Media,
         body: Option<Vec<u8>>,
     ) -> Result<Answer, HttpError> {
         let address = format!("{}:{}", self.host, self.port);
@@ -116,9 +143,9 @@ impl Place {
             .uri(target)
             .header("host", &address)
             .header("authorization", self.authorization.expose())
-            .header("accept", "application/json");
+            .header("accept", media.name());
         if body.is_some() {
-            request = request.header("content-type", "application/json");
+            request = request.header("content-type", media.name());
         }
         let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())));
         let request = request.map_err(|source| HttpError::Request {

@@ -69,11 +69,6 @@ pub fn lun_path(flexvol: &str, vdi: Uuid) -> String {
     format!("/vol/{flexvol}/{}", lun_name(vdi))
 }
 
-/// The path of a LUN in a snapshot of its FlexVol.
-pub fn lun_in_snapshot(flexvol: &str, snapshot: &str, vdi: Uuid) -> String {
-    format!("/vol/{flexvol}/.snapshot/{snapshot}/{}", lun_name(vdi))
-}
-
 /// The FlexVol and the VDI that the path of a LUN tells; none for a LUN that is not ours.
 pub fn parse_lun(path: &str) -> Option<(&str, Uuid)> {
     let (flexvol, name) = path.strip_prefix("/vol/")?.split_once('/')?;

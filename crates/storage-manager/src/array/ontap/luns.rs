@@ -1,13 +1,12 @@
 //! The LUNs of an SR.
 
-use http::Method;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::error::RestError;
+use super::error::FilerError;
 use super::filer::Filer;
-use super::json::{flag, id, number, text};
 use super::layout::{VdiMark, flexvol_stem, lun_name, lun_path, parse_flexvol, parse_lun};
+use super::retry::{repeated, until};
+use super::transport::{LunId, LunRecord, NewContent, NewLunRecord};
 use crate::array::ArrayVolume;
 use crate::layout::lun_per_vdi::SCSI_ID;
 
@@ -32,37 +31,41 @@ pub struct FilerLun {
     pub damage: Option<String>,
 }
 
-/// What is asked for.
-const FIELDS: &str = "name,uuid,serial_number,comment,enabled,space.size,space.used,status.state,status.container_state";
-
 /// The operating system that LUNs are laid out for: what alignment and error codes it gets. Whoever uses a VDI sees plain blocks.
-const OS_TYPE: &str = "linux";
+pub const OS_TYPE: &str = "linux";
 
 impl FilerLun {
-    fn parse(record: &Value) -> Option<FilerLun> {
-        let path = text(record, "name")?;
-        let (flexvol, vdi) = parse_lun(path)?;
-        let is = |field: &str, wanted: &str| text(record, field).is_none_or(|it| it == wanted);
-        let (size, serial) = (number(record, "space.size"), text(record, "serial_number"));
-        let serial = serial.unwrap_or_default();
-        let damage = if size.is_none() || serial.is_empty() {
+    /// None for one that is not ours.
+    fn of(record: LunRecord) -> Option<FilerLun> {
+        let (flexvol, vdi) = parse_lun(&record.path)?;
+        let damage = if record.size.is_none() || record.serial.is_empty() {
             Some("the filer does not tell its size and serial number")
-        } else if flag(record, "enabled") == Some(false) || !is("status.state", "online") {
+        } else if !record.is_online {
             Some("the LUN is offline; bring it online on the filer")
-        } else if !is("status.container_state", "online") {
+        } else if !record.is_flexvol_online {
             Some("the FlexVol of the LUN is offline; bring it online on the filer")
         } else {
             None
         };
         Some(FilerLun {
-            uuid: id(record, "uuid")?.to_owned(),
+            uuid: record.uuid?,
             flexvol: flexvol.to_owned(),
             vdi,
-            size: size.unwrap_or(0),
-            used: number(record, "space.used").unwrap_or(0),
-            serial: serial.to_owned(),
-            mark: VdiMark::parse(vdi, text(record, "comment").unwrap_or_default()),
+            size: record.size.unwrap_or(0),
+            used: record.used,
+            serial: record.serial,
+            mark: VdiMark::parse(vdi, &record.comment),
             damage: damage.map(str::to_owned),
+        })
+    }
+
+    /// Has the filer's calls know it.
+    fn with_id<T>(&self, call: impl FnOnce(LunId<'_>) -> T) -> T {
+        let name = lun_name(self.vdi);
+        call(LunId {
+            flexvol: &self.flexvol,
+            name: &name,
+            uuid: &self.uuid,
         })
     }
 
@@ -102,21 +105,22 @@ pub struct NewLun<'a> {
     pub is_reserved: bool,
     /// What its comment is to say.
     pub mark: &'a VdiMark,
-    /// Bytes, or the path of the LUN that it is to be a clone of.
+    /// What it holds.
     pub content: Content<'a>,
 }
 
 /// What a new LUN holds.
+#[derive(Clone, Copy)]
 pub enum Content<'a> {
     /// So many zeros.
     Zeros(u64),
-    /// What another has now, or had when a snapshot was made.
-    CloneOf(&'a str),
+    /// What the LUN of another VDI in its FlexVol has now, or had when the snapshot of that name was made.
+    CloneOf(Uuid, Option<&'a str>),
 }
 
 impl Filer {
     /// All LUNs of an SR. What bears another name than ours is left out.
-    pub fn luns(&self, sr: Uuid) -> Result<Vec<FilerLun>, RestError> {
+    pub fn luns(&self, sr: Uuid) -> Result<Vec<FilerLun>, FilerError> {
         self.luns_named(sr, &format!("/vol/{}*", flexvol_stem(sr)))
     }
 
@@ -124,12 +128,12 @@ impl Filer {
     ///
     /// # Errors
     /// When there are two: nobody knows which one it is.
-    pub fn lun(&self, sr: Uuid, vdi: Uuid) -> Result<Option<FilerLun>, RestError> {
+    pub fn lun(&self, sr: Uuid, vdi: Uuid) -> Result<Option<FilerLun>, FilerError> {
         let pattern = format!("/vol/{}*/{}", flexvol_stem(sr), lun_name(vdi));
         let mut found = self.luns_named(sr, &pattern)?;
         let last = found.pop();
         match (found.pop(), last) {
-            (Some(one), Some(other)) => Err(RestError::Twins {
+            (Some(one), Some(other)) => Err(FilerError::Twins {
                 one: one.path(),
                 other: other.path(),
             }),
@@ -137,23 +141,18 @@ impl Filer {
         }
     }
 
-    fn luns_named(&self, sr: Uuid, pattern: &str) -> Result<Vec<FilerLun>, RestError> {
-        let query = [
-            ("svm.name", self.svm.name.as_str()),
-            ("name", pattern),
-            ("fields", FIELDS),
-        ];
-        let records = self.client.records("/storage/luns", &query)?;
+    fn luns_named(&self, sr: Uuid, pattern: &str) -> Result<Vec<FilerLun>, FilerError> {
+        let records = self.calls.luns(&self.svm, pattern)?;
         // A FlexVol that was copied under a name like ours is none of ours.
         let is_own = |flexvol: &str| parse_flexvol(flexvol).is_some_and(|(of, _)| of == sr);
         let mut luns = Vec::new();
-        for record in &records {
-            let path = text(record, "name").and_then(parse_lun);
+        for record in records {
+            let path = parse_lun(&record.path);
             if !path.is_some_and(|(flexvol, _)| is_own(flexvol)) {
                 continue;
             }
             // One that is left out would count as gone.
-            luns.push(FilerLun::parse(record).ok_or(RestError::Incomplete {
+            luns.push(FilerLun::of(record).ok_or(FilerError::Incomplete {
                 what: "list the LUNs of the SR",
                 field: "uuid",
             })?);
@@ -162,75 +161,59 @@ impl Filer {
     }
 
     /// True when a FlexVol holds a LUN, ours or another's.
-    pub fn has_luns(&self, flexvol: &str) -> Result<Option<String>, RestError> {
+    pub fn has_luns(&self, flexvol: &str) -> Result<Option<String>, FilerError> {
         let pattern = format!("/vol/{flexvol}/*");
-        let query = [
-            ("svm.name", self.svm.name.as_str()),
-            ("name", pattern.as_str()),
-            ("fields", "name"),
-        ];
-        let found = self.client.record("/storage/luns", &query)?;
-        Ok(found.and_then(|it| text(&it, "name").map(str::to_owned)))
+        let found = self.calls.luns(&self.svm, &pattern)?;
+        Ok(found.into_iter().next().map(|it| it.path))
     }
 
     /// Makes a LUN; one that is there already is answered as it is.
-    pub fn create_lun(&self, sr: Uuid, new: &NewLun<'_>) -> Result<FilerLun, RestError> {
-        let mut body = json!({
-            "svm": {"name": self.svm.name},
-            "name": lun_path(new.flexvol, new.vdi),
-            "comment": new.mark.to_comment(),
-            "space": {
-                "guarantee": {"requested": new.is_reserved},
-                "scsi_thin_provisioning_support_enabled": true,
-            },
-        });
-        match new.content {
-            Content::Zeros(size) => {
-                body["os_type"] = json!(OS_TYPE);
-                body["space"]["size"] = json!(size);
+    pub fn create_lun(&self, sr: Uuid, new: &NewLun<'_>) -> Result<FilerLun, FilerError> {
+        let (name, comment) = (lun_name(new.vdi), new.mark.to_comment());
+        let source;
+        let content = match new.content {
+            Content::Zeros(size) => NewContent::Zeros(size),
+            Content::CloneOf(vdi, snapshot) => {
+                source = lun_name(vdi);
+                NewContent::CloneOf(&source, snapshot)
             }
-            Content::CloneOf(path) => body["clone"] = json!({"source": {"name": path}}),
-        }
-        self.client.until(
+        };
+        let record = NewLunRecord {
+            flexvol: new.flexvol,
+            name: &name,
+            is_reserved: new.is_reserved,
+            comment: &comment,
+            content,
+        };
+        until(
             || self.lun(sr, new.vdi),
-            || {
-                self.client
-                    .change(Method::POST, "/storage/luns", &[], Some(&body))
-            },
+            || self.calls.create_lun(&self.svm, &record),
         )
     }
 
-    /// Gives a LUN the content of another, which lies in the same FlexVol. It keeps its uuid, its serial number and its maps.
-    pub fn overwrite_lun(&self, lun: &FilerLun, source: &FilerLun) -> Result<(), RestError> {
-        let body = json!({"clone": {"source": {"name": source.path()}}});
-        self.change_lun(lun, &body)
+    /// Gives a LUN the content of another, which lies in the same FlexVol. It keeps its serial number and its maps.
+    pub fn overwrite_lun(&self, lun: &FilerLun, source: &FilerLun) -> Result<(), FilerError> {
+        repeated(|| {
+            source.with_id(|source| {
+                lun.with_id(|lun| self.calls.overwrite_lun(&self.svm, lun, source))
+            })
+        })
     }
 
-    /// Gives a LUN a size.
-    pub fn resize_lun(&self, lun: &FilerLun, size: u64) -> Result<(), RestError> {
-        let changed = self.change_lun(lun, &json!({"space": {"size": size}}));
-        match changed {
-            // It has this size: an earlier try was carried out.
-            Err(error) if error.code() == "1254226" => Ok(()),
-            changed => changed,
-        }
+    /// Gives a LUN a larger size.
+    pub fn resize_lun(&self, lun: &FilerLun, size: u64) -> Result<(), FilerError> {
+        repeated(|| lun.with_id(|lun| self.calls.resize_lun(&self.svm, lun, size)))
     }
 
     /// Gives a LUN a comment.
-    pub fn comment_lun(&self, lun: &FilerLun, mark: &VdiMark) -> Result<(), RestError> {
-        self.change_lun(lun, &json!({"comment": mark.to_comment()}))
-    }
-
-    fn change_lun(&self, lun: &FilerLun, body: &Value) -> Result<(), RestError> {
-        let path = format!("/storage/luns/{}", lun.uuid);
-        self.client
-            .repeatable(Method::PATCH, &path, &[], Some(body))
+    pub fn comment_lun(&self, lun: &FilerLun, mark: &VdiMark) -> Result<(), FilerError> {
+        let comment = mark.to_comment();
+        repeated(|| lun.with_id(|lun| self.calls.comment_lun(&self.svm, lun, &comment)))
     }
 
     /// Deletes a LUN; one that is gone is no error, one that is mapped is not deleted.
-    pub fn delete_lun(&self, lun: &FilerLun) -> Result<(), RestError> {
-        let path = format!("/storage/luns/{}", lun.uuid);
-        match self.client.repeatable(Method::DELETE, &path, &[], None) {
+    pub fn delete_lun(&self, lun: &FilerLun) -> Result<(), FilerError> {
+        match repeated(|| lun.with_id(|lun| self.calls.delete_lun(&self.svm, lun))) {
             Err(error) if error.is_missing() => Ok(()),
             ended => ended,
         }

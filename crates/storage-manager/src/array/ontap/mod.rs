@@ -1,7 +1,7 @@
-//! NetApp ONTAP over its REST interface: an SR is a set of FlexVols, a VDI a LUN in one of them.
+//! NetApp ONTAP: an SR is a set of FlexVols, a VDI a LUN in one of them.
 //!
-//! `http` carries one exchange, `client` is the REST interface with its jobs, `json` and `error` read its answers; `layout` and
-//! `space` are pure: names, comments, sizes. `filer` is what an SR needs to know of the cluster, `flexvols`, `luns`, `snapshots`
+//! `transport` says what a filer is asked for; `rest` and `zapi` are the two interfaces that ask it, over `http`, which carries one
+//! exchange. What is above knows neither: `retry` and `error` are of both. `layout` and `space` are pure: names, comments, sizes. `filer` is what an SR needs to know of the cluster, `flexvols`, `luns`, `snapshots`
 //! and `access` are one kind of object each, `sr_volumes` puts an SR on the filer and takes it away, and `volumes` is the
 //! [`VolumeArray`](super::VolumeArray), with `placement` (which FlexVol, how large) and `branches` (snapshots, clones) beside it.
 //!
@@ -16,26 +16,28 @@
 
 mod access;
 mod branches;
-mod client;
 mod error;
 mod filer;
 mod flexvols;
 mod http;
-mod json;
 mod layout;
 mod luns;
 mod placement;
+mod rest;
+mod retry;
 mod snapshots;
 mod space;
 mod sr_volumes;
 mod tls;
+mod transport;
 mod volumes;
+mod zapi;
 
-pub use client::Client;
-pub use filer::{Aggregate, Filer};
+pub use filer::{Api, Filer};
 pub use http::Place;
 pub use layout::{MAX_FLEXVOLS, SrMark};
 pub use space::DEFAULT_MULTIPLIER;
 pub use sr_volumes::{FoundSr, NewSr, create_sr, delete_sr, find_srs};
 pub use tls::FilerTrust;
+pub use transport::Aggregate;
 pub use volumes::{OntapVolumes, VolumesOptions};

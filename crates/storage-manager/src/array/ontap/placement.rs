@@ -1,6 +1,6 @@
 //! Room for LUNs: which FlexVol one goes to, how large FlexVols are, how much is used.
 
-use super::error::RestError;
+use super::error::FilerError;
 use super::flexvols::FlexVol;
 use super::layout::{VdiMark, hint_digest, parse_flexvol};
 use super::luns::{Content as LunContent, FilerLun, NewLun};
@@ -30,11 +30,11 @@ impl OntapVolumes {
     }
 
     /// Grows a FlexVol for what is to come into it, or gives it just the size that it needs where that is enforced.
-    pub(super) fn fit(&self, flexvol: &FlexVol, content: Content) -> Result<(), RestError> {
+    pub(super) fn fit(&self, flexvol: &FlexVol, content: Content) -> Result<(), FilerError> {
         let needed = self.needed(content);
         if flexvol.size == 0 {
             // Resized on a guess it could lose what it has.
-            return Err(RestError::Incomplete {
+            return Err(FilerError::Incomplete {
                 what: "ask for the size of a FlexVol",
                 field: "space.size",
             });
@@ -140,7 +140,7 @@ impl OntapVolumes {
         }
         let action = "make a LUN";
         Err(match failure {
-            Some(error) if error.code() == "5374125" => ArrayError::Size {
+            Some(error) if error.is_too_large() => ArrayError::Size {
                 asked: size,
                 least: SIZE_UNIT,
                 most: size - 1,

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use super::error::RestError;
+use super::error::FilerError;
 use super::filer::Filer;
 use super::flexvols::FlexVol;
 use super::layout::SrMark;
@@ -81,7 +81,7 @@ pub fn create_sr(filer: &Filer, new: &NewSr) -> Result<(), ArrayError> {
 }
 
 /// The failure of a FlexVol that could not be made, by the filer's words where codes say little.
-fn refused(filer: &Filer, error: RestError, new: &NewSr) -> ArrayError {
+fn refused(filer: &Filer, error: FilerError, new: &NewSr) -> ArrayError {
     let text = error.chain_text();
     let lower = text.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));

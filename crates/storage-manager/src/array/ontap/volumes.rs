@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::access::LunMap;
 use super::filer::{Filer, IscsiTarget};
 use super::flexvols::FlexVol;
 use super::layout::{SrMark, VdiMark, flexvol_name, igroup_name, parse_flexvol, snapshot_name};
 use super::luns::FilerLun;
+use super::transport::LunMap;
 use crate::array::{ArrayError, ArrayListing, ArrayVolume, Exposure, Fault, VolumeArray};
 use crate::medium::iscsi::Credentials;
 use crate::sr::{
@@ -393,19 +393,25 @@ impl VolumeArray for OntapVolumes {
         let flexvols = self.flexvols()?;
         let flexvol = flexvols.iter().find(|it| it.name == lun.flexvol);
         let contents = self.contents(&self.luns()?);
+        let mut room = None;
         if let Some(flexvol) = flexvol {
-            let content = contents.get(flexvol.index as usize).copied();
-            let mut after = content.unwrap_or_default();
+            let before = contents.get(flexvol.index as usize).copied();
+            let before = before.unwrap_or_default();
+            let mut after = before;
             match lun.mark.is_snapshot {
                 true => after.snapshots = after.snapshots.saturating_add(size - lun.size),
                 false => after.volumes = after.volumes.saturating_add(size - lun.size),
             }
             self.fit(flexvol, after)
                 .map_err(self.filer.failed("grow a FlexVol"))?;
+            room = Some((before, after));
         }
-        self.filer
-            .resize_lun(&lun, size)
-            .map_err(self.filer.failed("grow a LUN"))?;
+        if let Err(error) = self.filer.resize_lun(&lun, size) {
+            if let Some((before, after)) = room {
+                self.shrink(&lun.flexvol, after, before);
+            }
+            return Err(error.of(&self.filer.name(), "grow a LUN"));
+        }
         Ok(self.get(vdi)?.volume())
     }
 

@@ -172,6 +172,8 @@ pub struct Limits {
     pub volumes: usize,
     /// Bytes of a LUN.
     pub lun_size: u64,
+    /// Bytes to which a LUN can grow, as before 9.5.
+    pub lun_geometry: u64,
 }
 
 /// How it behaves where versions and machines differ.
@@ -214,6 +216,7 @@ impl Cluster {
                 luns_per_volume: 1024,
                 volumes: 1000,
                 lun_size: 16 << 40,
+                lun_geometry: u64::MAX,
             },
             behaviour: Behaviour {
                 lun_create_is_async: false,

@@ -50,7 +50,10 @@ impl Element {
                 }
                 Event::Empty(start) => Some(Self::begun(&start)),
                 Event::Text(text) => {
-                    open.last_mut()?.text.push_str(&text.into_inner());
+                    // Around the document there are line ends.
+                    if let Some(element) = open.last_mut() {
+                        element.text.push_str(&text.into_inner());
+                    }
                     None
                 }
                 Event::GeneralRef(reference) => {

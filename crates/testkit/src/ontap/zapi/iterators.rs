@@ -45,7 +45,9 @@ fn records(cluster: &Cluster, svm: Option<&str>, name: &str) -> Option<Vec<Eleme
     let igroups = || cluster.igroups.iter().filter(|igroup| is_seen(&igroup.svm));
     let found = match name {
         "system-node-get-iter" => vec![node(cluster)],
-        "vserver-get-iter" => vservers(cluster).into_iter().collect(),
+        "vserver-get-iter" => vservers(cluster, svm),
+        // What a cluster shows to nobody but its own administrators.
+        "aggr-get-iter" if svm.is_some() => return None,
         "aggr-get-iter" => cluster
             .aggregates
             .iter()
@@ -116,18 +118,43 @@ fn node(cluster: &Cluster) -> Element {
     )
 }
 
-fn vservers(cluster: &Cluster) -> Vec<Element> {
-    let admin = (cluster.name.clone(), "admin");
-    let node = (cluster.node.clone(), "node");
-    let data = cluster.svms.iter().map(|svm| (svm.name.clone(), "data"));
-    let all = [admin, node].into_iter().chain(data);
-    all.map(|(name, kind)| {
-        leaves(
-            "vserver-info",
-            &[("vserver-name", name), ("vserver-type", kind.to_owned())],
-        )
-    })
-    .collect()
+fn vservers(cluster: &Cluster, scope: Option<&str>) -> Vec<Element> {
+    let others = [(&cluster.name, "admin"), (&cluster.node, "node")];
+    let others = others.into_iter().filter(|_| scope.is_none());
+    let others = others.map(|(name, kind)| {
+        let pairs = [
+            ("vserver-name", name.clone()),
+            ("vserver-type", kind.to_owned()),
+        ];
+        leaves("vserver-info", &pairs)
+    });
+    let data = cluster.svms.iter();
+    let data = data.filter(|svm| scope.is_none_or(|scope| scope == svm.name));
+    let data = data.map(|svm| {
+        let pairs = [
+            ("vserver-name", svm.name.clone()),
+            ("vserver-type", "data".to_owned()),
+            ("uuid", svm.uuid.to_string()),
+            ("state", svm.state.clone()),
+        ];
+        let mut record = leaves("vserver-info", &pairs);
+        let own = svm.aggregates.iter().map(|name| {
+            let free = cluster.aggregate(name).map_or(0, |aggregate| {
+                aggregate.size.saturating_sub(cluster.aggregate_used(name))
+            });
+            let pairs = [
+                ("aggr-name", name.clone()),
+                ("aggr-availsize", free.to_string()),
+            ];
+            leaves("vserver-aggr-info", &pairs)
+        });
+        let own = own.collect();
+        record
+            .children
+            .push(Element::new("vserver-aggr-info-list", own));
+        record
+    });
+    others.chain(data).collect()
 }
 
 fn aggregate(cluster: &Cluster, aggregate: &Aggregate) -> Element {
@@ -315,6 +342,7 @@ fn map(cluster: &Cluster, map: &LunMap) -> Option<Element> {
         ("initiator-group", igroup.name.clone()),
         ("lun-id", map.number.to_string()),
         ("lun-uuid", lun.uuid.to_string()),
+        ("initiator-group-uuid", igroup.uuid.to_string()),
     ];
     Some(leaves("lun-map-info", &pairs))
 }
@@ -387,6 +415,7 @@ fn snapshots(cluster: &Cluster) -> Vec<Element> {
             ("name", snapshot.name.clone()),
             ("volume", volume.name.clone()),
             ("vserver", volume.svm.clone()),
+            ("comment", snapshot.comment.clone()),
             ("busy", (!snapshot.owners.is_empty()).to_string()),
             ("snapshot-instance-uuid", snapshot.uuid.to_string()),
         ];

@@ -8,6 +8,9 @@ use crate::ontap::state::cluster::Cluster;
 use crate::ontap::state::igroups::Igroup;
 use crate::ontap::state::luns::{CloneSource, LunRequest};
 
+/// Bytes to which sizes are rounded unless a call says otherwise.
+const CYLINDER: u64 = 512 * 63 * 255;
+
 /// Answers a call within an SVM.
 pub fn answer(cluster: &mut Cluster, svm: &str, call: &Element) -> Answered {
     match call.name.as_str() {
@@ -22,10 +25,12 @@ pub fn answer(cluster: &mut Cluster, svm: &str, call: &Element) -> Answered {
         "lun-resize" => {
             let uuid = lun(cluster, svm, call, "path")?;
             let size = amount(call, "size")?;
-            let path = call.value("path").map(str::to_owned);
+            if size > cluster.limits.lun_geometry {
+                let text = "The new size exceeds the geometry of the LUN.";
+                return Err((13_001, text.to_owned()));
+            }
             let asked = LunRequest {
                 size: Some(size),
-                path,
                 ..LunRequest::default()
             };
             cluster.change_lun(uuid, asked).map_err(number)?;
@@ -97,24 +102,15 @@ fn answer_of_others(cluster: &mut Cluster, svm: &str, call: &Element) -> Answere
                 .map_err(number)?;
             Ok(vec![])
         }
-        "iscsi-initiator-get-auth" => {
-            let initiator = required(call, "initiator")?;
-            let found = cluster.credentials_of(svm, initiator);
-            let found =
-                found.ok_or((13_112, format!("There are no credentials for {initiator}.")))?;
-            Ok(vec![
-                Element::leaf("initiator", &found.initiator),
-                Element::leaf("auth-type", "CHAP"),
-            ])
-        }
         "clone-create" => clone(cluster, svm, call),
         "snapshot-create" => {
+            let comment = call.value("comment").unwrap_or_default();
             let volume = cluster
                 .volume_named(svm, required(call, "volume")?)
                 .map_err(number)?
                 .uuid;
             cluster
-                .create_snapshot(volume, required(call, "snapshot")?, "")
+                .create_snapshot(volume, required(call, "snapshot")?, comment)
                 .map_err(number)?;
             Ok(vec![])
         }
@@ -135,17 +131,20 @@ fn answer_of_others(cluster: &mut Cluster, svm: &str, call: &Element) -> Answere
     }
 }
 
-fn required<'a>(call: &'a Element, name: &str) -> Result<&'a str, Refusal> {
+/// The text of a parameter that must be there.
+pub fn required<'a>(call: &'a Element, name: &str) -> Result<&'a str, Refusal> {
     let value = call.value(name).filter(|value| !value.is_empty());
     value.ok_or_else(|| (13_115, format!("Invalid input: {name} is missing.")))
 }
 
-fn flag(call: &Element, name: &str) -> bool {
+/// A truth value; false where there is none.
+pub fn flag(call: &Element, name: &str) -> bool {
     call.value(name)
         .is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-fn amount(call: &Element, name: &str) -> Result<u64, Refusal> {
+/// A number that must be there.
+pub fn amount(call: &Element, name: &str) -> Result<u64, Refusal> {
     let value = required(call, name)?;
     value.parse().map_err(|_| {
         (
@@ -169,7 +168,11 @@ fn igroup(cluster: &Cluster, svm: &str, call: &Element) -> Result<Uuid, Refusal>
 }
 
 fn create(cluster: &mut Cluster, svm: &str, call: &Element) -> Answered {
-    let size = amount(call, "size")?;
+    let mut size = amount(call, "size")?;
+    if !flag(call, "use-exact-size") {
+        // To whole cylinders, as before there was that flag.
+        size = size.next_multiple_of(CYLINDER);
+    }
     let asked = LunRequest {
         svm: Some(svm.to_owned()),
         path: Some(required(call, "path")?.to_owned()),
@@ -203,12 +206,24 @@ fn clone(cluster: &mut Cluster, svm: &str, call: &Element) -> Answered {
         Some(snapshot) => format!("/vol/{volume}/.snapshot/{snapshot}/{source}"),
         None => format!("/vol/{volume}/{source}"),
     };
+    let path = format!(
+        "/vol/{volume}/{}",
+        inside(required(call, "destination-path")?)
+    );
+    if flag(call, "destination-exists")
+        && let Ok(there) = cluster.lun_at(svm, &path)
+    {
+        let uuid = there.uuid;
+        let asked = LunRequest {
+            source: Some(CloneSource::Path(source)),
+            ..LunRequest::default()
+        };
+        cluster.change_lun(uuid, asked).map_err(number)?;
+        return Ok(vec![]);
+    }
     let asked = LunRequest {
         svm: Some(svm.to_owned()),
-        path: Some(format!(
-            "/vol/{volume}/{}",
-            inside(required(call, "destination-path")?)
-        )),
+        path: Some(path),
         reserve: call
             .child("space-reserve")
             .map(|_| flag(call, "space-reserve")),
@@ -262,6 +277,9 @@ fn geometry(cluster: &Cluster, svm: &str, call: &Element) -> Answered {
         Element::leaf("sectors-per-track", 63),
         Element::leaf("tracks-per-cylinder", 255),
         Element::leaf("cylinders", size / (512 * 63 * 255)),
-        Element::leaf("max-resize-size", cluster.limits.lun_size),
+        Element::leaf(
+            "max-resize-size",
+            cluster.limits.lun_size.min(cluster.limits.lun_geometry),
+        ),
     ])
 }

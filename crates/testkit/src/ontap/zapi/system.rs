@@ -1,7 +1,7 @@
 //! The envelope of ZAPI, and calls about the system.
 
 use super::element::Element;
-use super::{iterators, luns};
+use super::{iscsi, iterators, luns, volumes};
 use crate::ontap::http::{Request, Response};
 use crate::ontap::state::cluster::Cluster;
 use crate::ontap::state::error::ApiError;
@@ -13,7 +13,23 @@ pub type Answered = Result<Vec<Element>, Refusal>;
 
 /// Answers a request whose login is good; `scope` is the SVM to which the login is confined.
 pub fn handle(cluster: &mut Cluster, request: &Request, scope: Option<&str>) -> Response {
-    let results = match answer(cluster, request, scope) {
+    let (major, minor) = interface(cluster);
+    print(answer(cluster, request, scope), major, minor)
+}
+
+/// The refusal of whatever was called.
+pub fn refused(number: u32, reason: &str) -> Response {
+    print(Err((number, reason.to_owned())), 1, 0)
+}
+
+/// The name of what a request calls; none when it is no ZAPI document.
+pub fn called(request: &Request) -> Option<String> {
+    let netapp = Element::parse(&request.body).filter(|root| root.name == "netapp")?;
+    netapp.children.first().map(|call| call.name.clone())
+}
+
+fn print(answered: Answered, major: u32, minor: u32) -> Response {
+    let results = match answered {
         Ok(children) => {
             let mut results = Element::new("results", children);
             results
@@ -30,7 +46,6 @@ pub fn handle(cluster: &mut Cluster, request: &Request, scope: Option<&str>) -> 
             ..Element::new("results", Vec::new())
         },
     };
-    let (major, minor) = interface(cluster);
     let mut netapp = Element::new("netapp", vec![results]);
     netapp.attributes = vec![
         ("version".to_owned(), format!("{major}.{minor}")),
@@ -44,20 +59,27 @@ pub fn handle(cluster: &mut Cluster, request: &Request, scope: Option<&str>) -> 
     Response::xml(text)
 }
 
-/// The number of ZAPI for an error of the state.
+/// The number of ZAPI for an error of the state. Source of those from 9000 on: `netapp_errno.h` of NetApp's SDK.
 pub fn number(error: ApiError) -> Refusal {
     let number = match error.code {
         2_621_462 => 15_698,
         917_927 => 13_040,
         5_374_866 => 13_042,
-        5_374_242 | 1_254_196 => 9_017,
-        1_254_207 => 9_013,
+        917_536 => 17,
+        5_374_242 | 1_254_196 => 9_012,
+        1_254_197 => 9_013,
+        1_254_207 => 9_023,
+        1_254_226 => 9_042,
+        5_374_125 => 9_034,
+        5_374_124 => 9_041,
+        5_374_145 => 13_112,
+        6 => 13_003,
         5_374_922 => 9_016,
         5_374_023 => 9_004,
         5_374_852 | 5_374_878 => 9_003,
-        5_374_035 => 9_007,
+        5_374_035 => 9_008,
         13_565_952 => 14_956,
-        525_059 => 13_130,
+        525_059 | 5_374_142 => 13_130,
         525_062 => 13_023,
         1_638_543 => 13_024,
         4 | 5_374_875 | 1_638_600 => 15_661,
@@ -91,9 +113,11 @@ fn answer(cluster: &mut Cluster, request: &Request, scope: Option<&str>) -> Answ
         | "qos-policy-group-delete-iter"
         | "qos-adaptive-policy-group-delete-iter" => Ok(vec![]),
         "clone-split-status" => Ok(vec![]),
-        name if name.ends_with("-iter") => iterators::answer(cluster, svm, call),
+        name if name.ends_with("-get-iter") => iterators::answer(cluster, svm, call),
         _ => match svm {
-            Some(svm) => luns::answer(cluster, svm, call),
+            Some(svm) => volumes::answer(cluster, svm, call)
+                .or_else(|| iscsi::answer(cluster, svm, call))
+                .unwrap_or_else(|| luns::answer(cluster, svm, call)),
             None => Err(unknown(&call.name)),
         },
     }

@@ -71,7 +71,7 @@ fn a_list_is_whole_or_none() {
     let (found, _) = asked(&[(200, &many)], |client| {
         client.records("/storage/luns", &[])
     });
-    assert!(matches!(found, Err(RestError::TooMany { .. })));
+    assert!(matches!(found, Err(FilerError::TooMany { .. })));
 }
 
 /// What is no uuid becomes no part of a path.
@@ -82,7 +82,7 @@ fn a_job_has_a_uuid() {
         client.change(Method::POST, "/storage/luns", &[], None)
     });
     assert!(
-        matches!(ended, Err(RestError::Malformed { .. })),
+        matches!(ended, Err(FilerError::Malformed { .. })),
         "{ended:?}"
     );
     assert_eq!(questions.len(), 1);

@@ -1,37 +1,19 @@
 //! The REST interface of ONTAP: questions, changes, jobs. Source: reference arrays 3.1.
 //!
-//! A question is asked again when its answer was lost. A change is sent once; who wants it repeated looks first whether it was
-//! carried out: [`Client::until`].
+//! A question is asked again when its answer was lost, a change is sent once.
 
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::error::{JobState, RestError};
-use super::http::Place;
+use super::super::error::{FilerError, JobState, plain_words};
+use super::super::http::{Media, Place, RETURN_TIMEOUT_S};
+use super::super::retry::{CHANGE_PATIENCE, repeated};
 use super::json::{id, number, text};
-
-/// How long the filer may work on a change before it answers with a job instead, in seconds.
-pub const RETURN_TIMEOUT_S: u64 = 15;
-
-/// How often a question is asked, or a change that says that it can be repeated is tried.
-const TRIES: usize = 4;
-
-/// After this long nothing is asked or tried once more.
-const REPEAT_PATIENCE: Duration = Duration::from_secs(15);
-
-/// Pause before the first repetition; it doubles each time.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// Longest time for a change with its job and its repetitions.
-pub const CHANGE_PATIENCE: Duration = Duration::from_secs(40);
 
 /// Pauses between two looks at a job: the first, and the longest.
 const JOB_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-
-/// Most characters of what the filer says of a failure.
-const MAX_WORDS: usize = 500;
 
 /// Records of a page.
 const PAGE: usize = 500;
@@ -61,12 +43,17 @@ impl Client {
     }
 
     /// Where the filer is.
-    pub fn address(&self) -> String {
-        format!("{}:{}", self.place.host, self.place.port)
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The same filer, by another interface.
+    pub fn into_place(self) -> Place {
+        self.place
     }
 
     /// Asks for one object.
-    pub fn get(&self, path: &str, query: Query<'_>) -> Result<Value, RestError> {
+    pub fn get(&self, path: &str, query: Query<'_>) -> Result<Value, FilerError> {
         let target = target(path, query);
         self.ask(&target)
     }
@@ -75,7 +62,7 @@ impl Client {
     ///
     /// # Errors
     /// Also for an answer without records, or that goes on where it cannot be followed: what is not listed counts as gone.
-    pub fn records(&self, path: &str, query: Query<'_>) -> Result<Vec<Value>, RestError> {
+    pub fn records(&self, path: &str, query: Query<'_>) -> Result<Vec<Value>, FilerError> {
         let page = PAGE.to_string();
         let mut query = query.to_vec();
         query.push(("max_records", &page));
@@ -86,7 +73,7 @@ impl Client {
             let mut answer = self.ask(&target)?;
             let found = answer.get_mut("records").map(Value::take);
             let Some(Value::Array(found)) = found else {
-                return Err(RestError::Incomplete {
+                return Err(FilerError::Incomplete {
                     what: "list what there is",
                     field: "records",
                 });
@@ -102,38 +89,38 @@ impl Client {
                 _ if records.len() >= MAX_RECORDS => break,
                 Some(next) if next.starts_with("/api/") => target = next.to_owned(),
                 _ => {
-                    return Err(RestError::Elsewhere {
+                    return Err(FilerError::Elsewhere {
                         path: path.to_owned(),
                     });
                 }
             }
             if begun.elapsed() >= PAGES_PATIENCE {
                 let path = path.to_owned();
-                return Err(RestError::Endless { path });
+                return Err(FilerError::Endless { path });
             }
         }
-        Err(RestError::TooMany {
+        Err(FilerError::TooMany {
             path: path.to_owned(),
             limit: MAX_RECORDS,
         })
     }
 
     /// Asks for the only record of a collection that a query fits.
-    pub fn record(&self, path: &str, query: Query<'_>) -> Result<Option<Value>, RestError> {
+    pub fn record(&self, path: &str, query: Query<'_>) -> Result<Option<Value>, FilerError> {
         Ok(self.records(path, query)?.into_iter().next())
     }
 
     /// Sends a change and waits for its job, if it becomes one.
     ///
     /// # Errors
-    /// `RestError::is_lost` when it may have been carried out.
+    /// `FilerError::is_lost` when it may have been carried out.
     pub fn change(
         &self,
         method: Method,
         path: &str,
         query: Query<'_>,
         body: Option<&Value>,
-    ) -> Result<(), RestError> {
+    ) -> Result<(), FilerError> {
         let timeout = RETURN_TIMEOUT_S.to_string();
         let mut query = query.to_vec();
         query.push(("return_timeout", &timeout));
@@ -143,67 +130,20 @@ impl Client {
         match (text(&answer, "job.uuid"), id(&answer, "job.uuid")) {
             (_, Some(job)) => self.follow(job, &what),
             (None, _) => Ok(()),
-            (Some(_), None) => Err(RestError::Malformed { what }),
-        }
-    }
-
-    /// Sends a change that may be carried out twice, again if its answer was lost or the filer was busy.
-    pub fn repeatable(
-        &self,
-        method: Method,
-        path: &str,
-        query: Query<'_>,
-        body: Option<&Value>,
-    ) -> Result<(), RestError> {
-        self.again(
-            || self.change(method.clone(), path, query, body),
-            |error| error.is_lost() || error.is_busy(),
-        )
-    }
-
-    /// Sends a change until `look` finds what it makes. What is there already is not made again.
-    pub fn until<T>(
-        &self,
-        mut look: impl FnMut() -> Result<Option<T>, RestError>,
-        mut change: impl FnMut() -> Result<(), RestError>,
-    ) -> Result<T, RestError> {
-        let begun = Instant::now();
-        let (mut pause, mut tries, mut failure) = (PAUSE, 0, None);
-        loop {
-            if let Some(found) = look()? {
-                return Ok(found);
-            }
-            if tries >= TRIES || begun.elapsed() >= CHANGE_PATIENCE {
-                return Err(failure.unwrap_or(RestError::NotThere));
-            }
-            tries += 1;
-            match change() {
-                Ok(()) => failure = None,
-                Err(error) if error.is_lost() || error.is_busy() || error.is_duplicate() => {
-                    let text = error.chain_text();
-                    tracing::info!(
-                        error = text,
-                        "a change on a filer is looked for and tried again"
-                    );
-                    failure = Some(error);
-                    std::thread::sleep(pause);
-                    pause *= 2;
-                }
-                Err(error) => return Err(error),
-            }
+            (Some(_), None) => Err(FilerError::Malformed { what }),
         }
     }
 
     /// Waits for the end of a job.
-    fn follow(&self, job: &str, what: &str) -> Result<(), RestError> {
+    fn follow(&self, job: &str, what: &str) -> Result<(), FilerError> {
         let begun = Instant::now();
         let mut pause = JOB_PAUSES.0;
         let path = format!("/cluster/jobs/{job}");
-        let failed = |state, code: Option<&str>, message: Option<&str>| RestError::Job {
+        let failed = |state, code: Option<&str>, message: Option<&str>| FilerError::Job {
             what: what.to_owned(),
             state,
             code: code.unwrap_or_default().to_owned(),
-            message: words(message),
+            message: plain_words(message),
         };
         loop {
             let fields = [("fields", "state,message,code,error")];
@@ -233,30 +173,8 @@ impl Client {
         }
     }
 
-    fn ask(&self, target: &str) -> Result<Value, RestError> {
-        self.again(
-            || self.send(&Method::GET, target, None),
-            |error| error.is_lost() || error.is_busy(),
-        )
-    }
-
-    fn again<T>(
-        &self,
-        mut attempt: impl FnMut() -> Result<T, RestError>,
-        may_repeat: impl Fn(&RestError) -> bool,
-    ) -> Result<T, RestError> {
-        let (begun, mut pause) = (Instant::now(), PAUSE);
-        for _ in 1..TRIES {
-            match attempt() {
-                Err(error) if may_repeat(&error) && begun.elapsed() < REPEAT_PATIENCE => {
-                    tracing::debug!(error = error.chain_text(), "a call of a filer is repeated");
-                    std::thread::sleep(pause);
-                    pause *= 2;
-                }
-                result => return result,
-            }
-        }
-        attempt()
+    fn ask(&self, target: &str) -> Result<Value, FilerError> {
+        repeated(|| self.send(&Method::GET, target, None))
     }
 
     fn send(
@@ -264,14 +182,14 @@ impl Client {
         method: &Method,
         target: &str,
         body: Option<&Value>,
-    ) -> Result<Value, RestError> {
+    ) -> Result<Value, FilerError> {
         let what = || {
             let path = target.split('?').next().unwrap_or(target);
             format!("{method} {path}")
         };
         let body = body.map(|body| body.to_string().into_bytes());
-        let answer = self.place.exchange(method, target, body);
-        let answer = answer.map_err(|source| RestError::Http {
+        let answer = self.place.exchange(method, target, Media::Json, body);
+        let answer = answer.map_err(|source| FilerError::Http {
             what: what(),
             source,
         })?;
@@ -284,7 +202,7 @@ impl Client {
             return match parsed {
                 Some(parsed) => Ok(parsed),
                 // Carried out for certain, or at least not for certain not.
-                None => Err(RestError::Malformed { what: what() }),
+                None => Err(FilerError::Malformed { what: what() }),
             };
         }
         let parsed = parsed.unwrap_or_default();
@@ -293,22 +211,15 @@ impl Client {
 }
 
 /// What an answer says that is none of success.
-fn refusal(what: String, status: StatusCode, answer: &Value) -> RestError {
+fn refusal(what: String, status: StatusCode, answer: &Value) -> FilerError {
     let number = number(answer, "error.code").map(|code| code.to_string());
     let code = text(answer, "error.code").map(str::to_owned).or(number);
-    RestError::Refused {
+    FilerError::Refused {
         what,
         status: status.as_u16(),
         code: code.unwrap_or_default(),
-        message: words(text(answer, "error.message")),
+        message: plain_words(text(answer, "error.message")),
     }
-}
-
-/// The filer's words as they come into errors and logs: one line, not too long.
-fn words(message: Option<&str>) -> String {
-    let characters = message.unwrap_or_default().chars().take(MAX_WORDS);
-    let plain = characters.map(|it| if it.is_control() { ' ' } else { it });
-    plain.collect()
 }
 
 /// The target of a request: path below `/api` and encoded query.
