@@ -361,6 +361,18 @@ fn a_revert_leaves_snapshots_of_others() {
         .fail(place.unwrap() + 1, "% Error - out of order");
     volumes.revert(vdi(1), vdi(2)).unwrap_err();
     assert!(!world.emulator.calm(), "it has struck");
+    assert_eq!((names(), world.description(1)), (now, text.clone()));
+    // A client dies before it tells the group to, and somebody makes one before the next client looks.
+    let note = VdiNote::parse(&text, &name(1)).unwrap();
+    let state = State::Revert {
+        before: super::names::sum_of_all(names().iter()),
+        pages: note.pages,
+    };
+    let reverting = VdiNote { state, ..note }.to_text(&name(1));
+    world.group.describe(&name(1), &reverting).unwrap();
+    world.group.snapshot(&name(1), "after a death").unwrap();
+    let now = names();
+    world.listed();
     assert_eq!((names(), world.description(1)), (now, text));
     drop(sessions);
 }

@@ -5,15 +5,16 @@
 //!     -> STATE-live, PAGES
 //! ```
 //!
-//! The group keeps what the volume had in a snapshot of its own, without any mark. It is the one that was not there before, and nothing that was
-//! there before is ever deleted. What a crash leaves in each gap: before `restore` the names still have the noted sum, and the VDI has
-//! what it had; after it there is one name more, which goes then. Where somebody else made or deleted snapshots meanwhile the sum fits no
-//! more: then none is deleted, and the log says so. Tests: `tests/equal/crash.rs`, `attack_tests`.
+//! The group keeps what the volume had in a snapshot of its own, without any mark. It is deleted when it is known: the one that was not there
+//! before a command that the group says it has carried out. Where that is not known none is deleted, and the log says so: when somebody else
+//! made or deleted snapshots in the same moment, when an answer was lost, and after a crash, except where the size tells that the restore took
+//! place. What a crash leaves in each gap: before `restore` the VDI as it was, after it the VDI as the snapshot was and that one snapshot more.
+//! Tests: `tests/equal/crash.rs`, `attack_tests`.
 
 use uuid::Uuid;
 
 use super::description::{State, VdiNote};
-use super::error::absent;
+use super::error::{CliError, absent};
 use super::group::Object;
 use super::names;
 use super::volumes::{EqualVolumes, Found, lock};
@@ -63,56 +64,63 @@ impl EqualVolumes {
         };
         let note = found.note;
         self.describe(name, VdiNote { state, ..note })?;
-        let mut is_second = false;
-        loop {
-            let restored = self.group.restore(name, &source.name);
-            let is_lost = restored.as_ref().is_err_and(|it| it.is_lost_session());
-            let is_refused = restored.as_ref().is_err_and(|it| it.refusal().is_some());
-            if restored.is_err() && !is_lost && !is_refused {
-                // It may still be under way.
-                return restored.map_err(failed);
+        let mut restored = self.group.restore(name, &source.name);
+        let mut known = before;
+        if restored.as_ref().is_err_and(CliError::is_lost_session) {
+            // It may have been carried out, and may be again.
+            let now = self.snapshots_now(name)?;
+            if now.len() > known.len() {
+                note_unknown(name);
             }
-            let mut made = self.snapshots_now(name)?;
-            made.retain(|own| !before.contains(own));
-            match restored {
-                Err(_) if is_lost && made.is_empty() && !is_second => is_second = true,
-                // A first try whose answer was lost was not carried out: else there was a new one.
-                Err(error) if is_refused || made.is_empty() => {
-                    self.describe(name, note)?;
-                    return Err(failed(error));
-                }
-                _ => return self.end_restore(found, pages, &made),
+            known = now;
+            restored = self.group.restore(name, &source.name);
+        }
+        match restored {
+            Ok(()) => {
+                let mut made = self.snapshots_now(name)?;
+                made.retain(|own| !known.contains(own));
+                self.end_restore(found, pages, &made)
             }
+            Err(error) if error.refusal().is_some() => {
+                self.settle_restore(&self.need(note.uuid)?)?;
+                Err(failed(error))
+            }
+            // It may still be under way.
+            Err(error) => Err(failed(error)),
         }
     }
 
-    /// Finds out what became of a restore that was cut off, and removes what it left. The claim of the VDI is held.
+    /// Finds out what became of a restore that was cut off, as far as the size tells. The claim of the VDI is held.
     pub(super) fn settle_restore(&self, found: &Found) -> Result<(), ArrayError> {
         let State::Revert { before, pages } = found.note.state else {
             return Ok(());
         };
+        let had = found.note.pages;
+        let shows = |pages: u64| found.shelf.size.pages(pages) == pages;
         let now = self.snapshots_now(&found.name)?;
-        if names::sum_of_all(now.iter()) == before {
-            return self.describe(&found.name, live(found.note, found.note.pages));
-        }
-        let mut made = now.clone();
-        made.retain(|own| names::sum_of_all(now.iter().filter(|it| *it != own)) == before);
-        if made.is_empty() && found.shelf.size.pages(pages) != pages {
-            // Others changed its snapshots, and it has its old size still.
-            return self.describe(&found.name, live(found.note, found.note.pages));
-        }
-        self.end_restore(found, pages, &made)
+        let is_as_before = names::sum_of_all(now.iter()) == before;
+        let pages = match (shows(pages), shows(had)) {
+            (true, false) if !is_as_before => {
+                let mut made = now.clone();
+                made.retain(|own| names::sum_of_all(now.iter().filter(|it| *it != own)) == before);
+                return self.end_restore(found, pages, &made);
+            }
+            // The group's own snapshot is deleted already.
+            (true, false) => pages,
+            (true, true) if !is_as_before => {
+                note_unknown(&found.name);
+                pages
+            }
+            _ => had,
+        };
+        self.describe(&found.name, live(found.note, pages))
     }
 
     /// Removes the group's own snapshot, if it is known which one that is, and notes the size.
     fn end_restore(&self, found: &Found, pages: u64, made: &[String]) -> Result<(), ArrayError> {
         match made {
             [own] => self.remove_unmarked(found, own)?,
-            _ => tracing::warn!(
-                volume = found.name,
-                candidates = made.len(),
-                "the group's own snapshot of what a volume had before a revert is not told from others, and stays; delete it on the group"
-            ),
+            _ => note_unknown(&found.name),
         }
         self.describe(&found.name, live(found.note, pages))
     }
@@ -165,6 +173,13 @@ impl EqualVolumes {
             _ => Ok(found),
         }
     }
+}
+
+fn note_unknown(volume: &str) {
+    tracing::warn!(
+        volume,
+        "the group's own snapshot of what a volume had before a revert is not told from those of others, and stays if it is there; delete it on the group"
+    );
 }
 
 fn live(note: VdiNote, pages: u64) -> VdiNote {
