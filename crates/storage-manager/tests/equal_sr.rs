@@ -491,6 +491,10 @@ fn names_are_kept_on_the_group() {
         let volume = &state.group.volumes[&management];
         !volume.online && volume.records.is_empty()
     };
+    let await_hidden = || {
+        let hidden = || is_hidden().then_some(());
+        testkit::wait::until("the names are concealed", Duration::from_secs(60), hidden);
+    };
     // A group gives pages as their last owner left them.
     let driver = EqualSr::default();
     let one = attached(&driver, &group, 1, &[("allocation", "thin")]);
@@ -516,7 +520,7 @@ fn names_are_kept_on_the_group() {
         .unwrap();
     one.write_vdi_labels(&[named(1, "root disk", None)])
         .unwrap();
-    assert!(is_hidden());
+    await_hidden();
     let expected = KeptLabels {
         sr: Some(names),
         vdis: vec![named(1, "root disk", None), named(2, "before", Some(1))],
@@ -529,15 +533,17 @@ fn names_are_kept_on_the_group() {
     one.write_vdi_labels(&[named(1, "root disk", None)])
         .unwrap();
     one.detach().unwrap();
+    assert!(is_hidden());
     let again = EqualSr::default()
         .attach(&params(&group, sr(1), &[]))
         .unwrap();
     assert_eq!(again.labels().unwrap(), expected);
-    assert!(is_hidden());
     again.detach().unwrap();
+    assert!(is_hidden());
     // What a crash leaves in sight goes with the next attach.
     let dies = ArrayClient::new(&group, sr(1), Allocation::Thin);
-    dies.dies_after(5);
+    // The answer to the command that shows it is not heard.
+    dies.dies_after(4);
     dies.volumes.labels().unwrap_err();
     assert!(!is_hidden());
     drop(dies);

@@ -77,7 +77,7 @@ impl EqualVolumes {
             );
         }
         let management = names::management(self.options.sr);
-        note_failure(&management, self.conceal_management_volume());
+        note_failure(&management, self.management.conceal_leftover());
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! EqualLogic groups: a command line over SSH, a volume with an iSCSI target of its own for each VDI.
 //!
 //! ```text
-//! volume_array, volumes, survey, branch, growth, revert, sight, leftovers, labels     what VolumeArray asks for, in the order that a crash forgives
+//! volume_array, volumes, survey, branch, growth, revert, sight, leftovers, labels, management     what VolumeArray asks for, in the order that a crash forgives
 //! group       one function for each command, with what it answers
 //! sessions    few sessions, shared; one command at a time in each
 //! ssh         a session: login, host key, prompt, deadlines
@@ -18,6 +18,7 @@ mod group;
 mod growth;
 mod labels;
 mod leftovers;
+mod management;
 mod names;
 mod revert;
 mod screen;

@@ -5,9 +5,10 @@ use uuid::Uuid;
 use super::claims::{self, Claim};
 use super::description::VdiNote;
 use super::error::{CliError, absent};
+use super::group::Group;
 use super::names;
 use super::size::PAGE;
-use super::volumes::{EqualVolumes, Found, lock};
+use super::volumes::{EqualOptions, EqualVolumes, Found, lock};
 use super::zeros;
 use crate::array::{ArrayError, Exposure, VolumeArray};
 
@@ -43,35 +44,21 @@ impl EqualVolumes {
 
     pub(super) fn show_to(&self, found: &Found, initiator: &str) -> Result<Exposure, ArrayError> {
         let action = "let an initiator see a volume";
-        let user = self.options.credentials.as_ref().map(|it| it.user.as_str());
+        let user = self.options.chap_user();
         let allow = || -> Result<(), CliError> {
             let _family = self.claim_family(found)?;
-            let records = self.group.access(found.family())?;
-            let records = records.iter().filter(|record| record.is_of(initiator));
-            let (current, old): (Vec<_>, Vec<_>) =
-                records.partition(|record| record.chap_user.as_deref() == user);
-            if current.is_empty() {
-                self.group.allow(found.family(), initiator, user)?;
-            }
-            // One with another account, or with none, would let in who does not know this one.
-            for record in old {
-                absent(self.group.disallow(found.family(), record.id))?;
-            }
+            let_in(&self.group, found.family(), initiator, user)?;
             if !found.shelf.is_online {
                 self.group.set_online(found.object(), true)?;
             }
             Ok(())
         };
         allow().map_err(|error| self.failed(action, error))?;
-        Ok(Exposure {
-            target: found.shelf.target.clone(),
-            portals: vec![self.options.portal.clone()],
-            lun: LUN,
-            scsi_id: None,
-            serial: None,
-            credentials: self.options.credentials.clone(),
-            limit: Some(found.pages() * PAGE),
-        })
+        Ok(exposure(
+            &self.options,
+            &found.shelf.target,
+            found.pages() * PAGE,
+        ))
     }
 
     /// The right to change the access records of a volume, which are those of its snapshots too.
@@ -116,11 +103,50 @@ impl EqualVolumes {
         if self.is_shared(found) {
             return Ok(());
         }
-        for record in self.group.access(found.family())? {
-            if record.is_of(initiator) {
-                absent(self.group.disallow(found.family(), record.id))?;
-            }
+        shut_out(&self.group, found.family(), initiator)
+    }
+}
+
+/// Lets an initiator log in to a volume and its snapshots, with this account of iSCSI and no other.
+pub(super) fn let_in(
+    group: &Group,
+    volume: &str,
+    initiator: &str,
+    user: Option<&str>,
+) -> Result<(), CliError> {
+    let records = group.access(volume)?;
+    let records = records.iter().filter(|record| record.is_of(initiator));
+    let (current, old): (Vec<_>, Vec<_>) =
+        records.partition(|record| record.chap_user.as_deref() == user);
+    if current.is_empty() {
+        group.allow(volume, initiator, user)?;
+    }
+    // One with another account, or with none, would let in who does not know this one.
+    for record in old {
+        absent(group.disallow(volume, record.id))?;
+    }
+    Ok(())
+}
+
+/// Takes back what lets an initiator log in.
+pub(super) fn shut_out(group: &Group, volume: &str, initiator: &str) -> Result<(), CliError> {
+    for record in group.access(volume)? {
+        if record.is_of(initiator) {
+            absent(group.disallow(volume, record.id))?;
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// Where the bytes of a volume are.
+pub(super) fn exposure(options: &EqualOptions, target: &str, limit: u64) -> Exposure {
+    Exposure {
+        target: target.to_owned(),
+        portals: vec![options.portal.clone()],
+        lun: LUN,
+        scsi_id: None,
+        serial: None,
+        credentials: options.credentials.clone(),
+        limit: Some(limit),
     }
 }

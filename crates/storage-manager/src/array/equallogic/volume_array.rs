@@ -241,6 +241,7 @@ impl VolumeArray for EqualVolumes {
     }
 
     fn release(&self) {
+        self.management.release();
         self.group.release();
     }
 }

@@ -22,6 +22,7 @@ use super::claims::{Claim, Claims};
 use super::description::{Allocation, State, VdiNote};
 use super::error::{CliError, Refusal, absent};
 use super::group::{Group, Object, Shelf};
+use super::management::ManagementVolume;
 use super::names;
 use super::size::PAGE;
 use crate::array::{ArrayError, ArrayVolume, DataPath, Fault, VolumeArray};
@@ -45,6 +46,13 @@ pub struct EqualOptions {
     pub initiator: String,
 }
 
+impl EqualOptions {
+    /// The account of iSCSI that access records ask for.
+    pub(super) fn chap_user(&self) -> Option<&str> {
+        self.credentials.as_ref().map(|it| it.user.as_str())
+    }
+}
+
 /// See the module.
 pub struct EqualVolumes {
     pub(super) group: Group,
@@ -59,6 +67,7 @@ pub struct EqualVolumes {
     pub(super) exposed: Mutex<HashSet<Uuid>>,
     /// What the management volume keeps of names; none before it was read, and after a failure.
     pub(super) labels: Mutex<Option<LabelRecord>>,
+    pub(super) management: Arc<ManagementVolume>,
 }
 
 impl std::fmt::Debug for EqualVolumes {
@@ -148,6 +157,7 @@ impl Found {
 impl EqualVolumes {
     /// Talks to a group about an SR that is on it.
     pub fn new(group: Group, options: EqualOptions, data: Arc<dyn DataPath>) -> Self {
+        let management = ManagementVolume::new(group.clone(), options.clone(), Arc::clone(&data));
         EqualVolumes {
             group,
             options,
@@ -157,6 +167,7 @@ impl EqualVolumes {
             bases: Mutex::default(),
             exposed: Mutex::default(),
             labels: Mutex::default(),
+            management: Arc::new(management),
         }
     }
 
