@@ -38,6 +38,8 @@ const DEBIAN: &[(&str, &str)] = &[
 
 /// Where the Python clients live, below the workspace's root.
 const VENV: &str = "target/test-tools/venv";
+/// Where Keystone lives, apart from its clients, whose libraries it wants in other versions.
+const KEYSTONE: &str = "target/test-tools/keystone";
 /// Where the Node client lives, below the workspace's root.
 const NODE: &str = "target/test-tools/node";
 /// Where the packages of the guest are unpacked, below the workspace's root.
@@ -68,7 +70,8 @@ const GUEST_PACKAGES: &[&str] = &[
 /// Installs what is missing.
 pub fn run(root: &Path) -> anyhow::Result<()> {
     debian()?;
-    python(root)?;
+    python(root, VENV, "tests/clients/requirements.txt")?;
+    python(root, KEYSTONE, "tests/clients/keystone.txt")?;
     node(root)?;
     guest(root)
 }
@@ -77,6 +80,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
 pub fn environment(root: &Path) -> anyhow::Result<Vec<(&'static str, OsString)>> {
     let mut variables = vec![
         ("XENSM_TEST_VENV", root.join(VENV).into_os_string()),
+        ("XENSM_TEST_KEYSTONE", root.join(KEYSTONE).into_os_string()),
         ("XENSM_TEST_NODE", root.join(NODE).into_os_string()),
         ("XENSM_TEST_GUEST", root.join(GUEST).into_os_string()),
     ];
@@ -230,13 +234,13 @@ fn keep_services_from_starting() -> anyhow::Result<()> {
     checked(Command::new("chmod").arg("755").arg(policy))
 }
 
-fn python(root: &Path) -> anyhow::Result<()> {
-    let requirements = root.join("tests/clients/requirements.txt");
-    let venv = root.join(VENV);
+fn python(root: &Path, venv: &str, list: &str) -> anyhow::Result<()> {
+    let requirements = root.join(list);
+    let venv = root.join(venv);
     if is_current(&venv, &requirements)? {
         return Ok(());
     }
-    println!("installing the Python clients (tests/clients/requirements.txt)");
+    println!("installing Python packages ({list})");
     checked(
         Command::new("python3")
             .args(["-m", "venv", "--clear"])

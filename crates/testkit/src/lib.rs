@@ -5,6 +5,7 @@ pub mod equallogic;
 pub mod guest;
 pub mod installation;
 pub mod iscsi_target;
+pub mod keystone;
 pub mod lvm_tools;
 pub mod nfs_server;
 pub mod ontap;

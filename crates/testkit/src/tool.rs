@@ -39,6 +39,17 @@ pub fn python_package(name: &str) -> Option<PathBuf> {
     found.or_else(|| missing(name, "cargo xtask setup"))
 }
 
+/// The interpreter of the Python environment that has Keystone.
+///
+/// # Panics
+/// As [`program`].
+pub fn keystone_python() -> Option<PathBuf> {
+    let venv = std::env::var_os("XENSM_TEST_KEYSTONE")
+        .map_or_else(|| tools().join("keystone"), PathBuf::from);
+    let found = Some(venv.join("bin/python")).filter(|program| program.is_file());
+    found.or_else(|| missing("Keystone", "cargo xtask setup"))
+}
+
 /// The directory in which the Node client was installed.
 ///
 /// # Panics

@@ -41,6 +41,29 @@ pub struct Config {
     pub limits: Limits,
     /// Lifetime of a token, in seconds.
     pub token_lifetime_s: u64,
+    /// The Keystone whose tokens are taken; none for the built-in identity.
+    pub keystone: Option<KeystoneConfig>,
+    /// Where the audit log is written; none for no audit log.
+    pub audit_dir: Option<PathBuf>,
+}
+
+/// How to reach a Keystone, and as whom.
+#[derive(Clone, Debug)]
+pub struct KeystoneConfig {
+    /// Its public base with the version: `https://keystone.example.org:5000/v3`.
+    pub url: String,
+    /// The user as whom it is asked about tokens.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+    /// The project in which it may ask.
+    pub project: String,
+    /// The name of the domain of both.
+    pub domain: String,
+    /// How the server of an `https` URL is known; `NotNeeded`: by the system's authorities.
+    pub trust: Trust,
+    /// Roles whose bearers are services: their token in `X-Service-Token` lets a user's token be late.
+    pub service_roles: Vec<String>,
 }
 
 /// The key that protects secrets and tokens; never shown.

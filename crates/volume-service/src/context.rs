@@ -92,6 +92,8 @@ pub struct RequestContext {
     pub project_id: String,
     /// Role names: `admin`, `member`, `reader`.
     pub roles: Vec<String>,
+    /// True when a service vouches for the request with a token of its own.
+    pub is_service: bool,
 }
 
 impl RequestContext {
@@ -102,6 +104,7 @@ impl RequestContext {
             user_id: "operator".to_owned(),
             project_id: String::new(),
             roles: vec!["admin".to_owned(), "member".to_owned(), "reader".to_owned()],
+            is_service: false,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::config::{CommonFlags, ServeFlags, Severity};
 use crate::failure::{Exit, Failure, Result};
 use crate::serve::Roles;
 use crate::ui::Format;
-use crate::{attach, chain, config, demo, serve, sm, ui, vdi};
+use crate::{attach, audit, chain, config, demo, identity, serve, sm, ui, vdi};
 
 /// Block storage as a service for Xen pools.
 #[derive(Parser)]
@@ -74,6 +74,15 @@ enum XensmCommand {
     Vdi(vdi::VdiArguments),
     /// Chains of images: what waits to be merged and why, checks, pause and resume.
     Chain(ChainArguments),
+    /// Users, projects, roles, tokens and keys of the built-in identity; works while nothing runs and nobody can log in.
+    #[command(after_help = "Examples:
+  xensm identity user password admin
+  xensm identity project create lab
+  xensm identity user create alice --project lab --role member
+  xensm identity role assignments --format json")]
+    Identity(IdentityArguments),
+    /// Who changed what, and whether the record of it is whole.
+    Audit(AuditArguments),
     /// Prints an example configuration or judges one.
     Config {
         #[command(subcommand)]
@@ -88,6 +97,24 @@ struct ChainArguments {
     format: Format,
     #[command(subcommand)]
     command: chain::ChainCommand,
+}
+
+#[derive(clap::Args)]
+struct AuditArguments {
+    /// How results are written.
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    format: Format,
+    #[command(subcommand)]
+    command: audit::AuditCommand,
+}
+
+#[derive(clap::Args)]
+struct IdentityArguments {
+    /// How results are written.
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    format: Format,
+    #[command(subcommand)]
+    command: identity::IdentityCommand,
 }
 
 #[derive(Subcommand)]
@@ -150,6 +177,10 @@ pub fn run_xensm() -> ExitCode {
         XensmCommand::Detach(arguments) => attach::detach(&common, &arguments),
         XensmCommand::Vdi(arguments) => vdi::run(&common, &arguments),
         XensmCommand::Chain(arguments) => chain::run(&common, arguments.command, arguments.format),
+        XensmCommand::Identity(arguments) => {
+            identity::run(&common, arguments.command, arguments.format)
+        }
+        XensmCommand::Audit(arguments) => audit::run(&common, arguments.command, arguments.format),
         XensmCommand::Config { command } => run_config(command),
     })
 }

@@ -3,6 +3,7 @@
 
 pub mod api_client;
 pub mod attach;
+pub mod audit;
 pub mod chain;
 pub mod cli;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod data_dir;
 pub mod demo;
 pub mod failure;
 pub mod http_server;
+pub mod identity;
 pub mod logging;
 pub mod pool_client;
 pub mod serve;

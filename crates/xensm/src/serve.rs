@@ -203,18 +203,24 @@ async fn start_service(file: &File, roles: &Roles, running: &mut Running) -> Res
         Some(listeners) => Some(listeners.endpoints(file)?),
         None => None,
     };
-    let service = Service::open(
-        Context::real(),
-        service_config(file, &data_dir, bound.clone())?,
-    )
-    .await?;
+    let mut config = service_config(file, &data_dir, bound.clone())?;
+    config.audit_dir = Some(data_dir.file("audit"));
+    let service = Service::open(Context::real(), config).await?;
     if roles.has_api {
         let is_embedded = roles.has_storage_manager && service.config.zones.iter().any(is_embedded);
-        // Before the first user: a start that was cut off in between is a first start again.
-        if is_embedded && !identity::has_users(&service).await? {
-            default_flavor(&service, &data_dir).await?;
+        if service.config.keystone.is_some() {
+            // Nobody is made here: users are Keystone's. An install without any flavor is a first start.
+            let none = flavors::list(&service, &RequestContext::operator()).await?;
+            if is_embedded && none.is_empty() {
+                default_flavor(&service, &data_dir).await?;
+            }
+        } else {
+            // Before the first user: a start that was cut off in between is a first start again.
+            if is_embedded && !identity::has_users(&service).await? {
+                default_flavor(&service, &data_dir).await?;
+            }
+            running.is_first_start = first_start(&service, file, &data_dir).await?;
         }
-        running.is_first_start = first_start(&service, file, &data_dir).await?;
     }
     if let (Some(listeners), Some(endpoints)) = (listeners, bound) {
         let tls = match (&file.tls.cert_file, &file.tls.key_file) {

@@ -1,6 +1,8 @@
 //! The service's configuration, made of what the operator said and what the data directory holds.
 
-use volume_service::config::{Endpoints, Limits, MasterKey, PoolConfig, Secret, Trust, ZoneConfig};
+use volume_service::config::{
+    Endpoints, KeystoneConfig, Limits, MasterKey, PoolConfig, Secret, Trust, ZoneConfig,
+};
 
 use crate::config::{File, Pool};
 use crate::credentials::{self, Secrets};
@@ -49,7 +51,40 @@ pub fn service_config(
             worker_concurrency: limits.worker_concurrency,
         },
         token_lifetime_s: file.identity.token_lifetime_s,
+        keystone: keystone(file)?,
+        audit_dir: None,
     })
+}
+
+fn keystone(file: &File) -> Result<Option<KeystoneConfig>> {
+    let identity = &file.identity;
+    let Some(url) = &identity.keystone_url else {
+        return Ok(None);
+    };
+    let path = identity.password_file.as_ref().ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            "identity.keystone_url needs identity.password_file",
+        )
+    })?;
+    let password = std::fs::read_to_string(path).map_err(|cause| {
+        Failure::failed(
+            format!("read the password for Keystone in {}", path.display()),
+            &cause,
+        )
+    })?;
+    Ok(Some(KeystoneConfig {
+        url: url.trim_end_matches('/').to_owned(),
+        username: identity.username.clone(),
+        password: Secret::new(password.lines().next().unwrap_or_default()),
+        project: identity.project.clone(),
+        domain: identity.domain.clone(),
+        trust: identity
+            .ca_file
+            .clone()
+            .map_or(Trust::NotNeeded, Trust::CaFile),
+        service_roles: identity.service_roles.clone(),
+    }))
 }
 
 fn master_key(file: &File, data_dir: &DataDir) -> Result<[u8; 32]> {

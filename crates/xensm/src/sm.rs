@@ -173,7 +173,8 @@ pub async fn backends_of(common: &CommonFlags, flavor: &str) -> Result<Vec<(i64,
         .collect())
 }
 
-async fn open_service(common: &CommonFlags) -> Result<Service> {
+/// Opens the service on the database of this machine, as the operator.
+pub async fn open_service(common: &CommonFlags) -> Result<Service> {
     let file = config::load(common, &ServeFlags::default())?;
     let data_dir = DataDir::new(&file.data_dir)?;
     if file.database.url.is_none() && !data_dir.file("xensm.db").exists() {

@@ -290,6 +290,8 @@ fn config(database: &std::path::Path) -> Config {
             ..Limits::default()
         },
         token_lifetime_s: 3600,
+        keystone: None,
+        audit_dir: None,
     }
 }
 

@@ -11,13 +11,14 @@ use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::{ec2, identity, metrics, openstack};
 use crate::app::{self, Service};
+use crate::audit::{Event, Witness};
 use crate::context::{Context, RequestContext};
 
 /// How long a client waits for an answer: longer than the longest wait of a use case (`attachments::WAIT`), whose own
@@ -170,6 +171,9 @@ async fn serve(State(frame): State<Arc<Frame>>, mut request: Request) -> Respons
     let method = request.method().clone();
     let span = tracing::info_span!("request", request.id = id.as_str(), api);
     request.extensions_mut().insert(id.clone());
+    let witness = Witness::default();
+    request.extensions_mut().insert(witness.clone());
+    let path = request.uri().path().to_owned();
     let mut response = answer(&frame, &id, request).instrument(span.clone()).await;
 
     let route = response
@@ -188,6 +192,7 @@ async fn serve(State(frame): State<Arc<Frame>>, mut request: Request) -> Respons
         elapsed_ms = elapsed.as_secs_f64() * 1e3,
         "request served"
     );
+    note(&frame, &witness, &id, &method, (route, path), status);
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         let headers = response.headers_mut();
         headers.insert("x-openstack-request-id", value.clone());
@@ -196,6 +201,37 @@ async fn serve(State(frame): State<Arc<Frame>>, mut request: Request) -> Respons
         }
     }
     response
+}
+
+/// Writes a request that changes something into the audit log, whatever came of it.
+fn note(
+    frame: &Frame,
+    witness: &Witness,
+    id: &RequestId,
+    method: &Method,
+    (route, path): (String, String),
+    status: u16,
+) {
+    let Some(audit) = &frame.service.audit else {
+        return;
+    };
+    // EC2's actions say in their names what they do, and not in the method.
+    let action = witness.action();
+    let changes = match &action {
+        Some(action) => !action.starts_with("Describe"),
+        None => ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method),
+    };
+    if changes {
+        audit.note(Event::Request {
+            api: frame.api.as_str(),
+            request_id: id.as_str().to_owned(),
+            method: action.unwrap_or_else(|| method.to_string()),
+            route,
+            path,
+            status,
+            who: witness.who(),
+        });
+    }
 }
 
 async fn answer(frame: &Frame, id: &RequestId, request: Request) -> Response {

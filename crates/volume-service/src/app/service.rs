@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::audit::AuditLog;
 use crate::auth::Authenticator;
+use crate::auth::keystone::Keystone;
+use crate::auth::token_source::TokenSource;
 use crate::auth::vault::Vault;
 use crate::config::Config;
 use crate::context::Context;
@@ -25,6 +28,10 @@ pub struct Service {
     pub vault: Vault,
     /// Passwords and tokens.
     pub(crate) authenticator: Arc<Authenticator>,
+    /// Writes down who changed what; none when that is not wanted.
+    pub(crate) audit: Option<Arc<AuditLog>>,
+    /// Says what a token is worth; none for the built-in identity.
+    pub(crate) token_source: Option<Arc<dyn TokenSource>>,
 }
 
 impl Service {
@@ -47,7 +54,17 @@ impl Service {
             }
         }
         let authenticator = Authenticator::new(&context, &config.master_key);
+        let token_source: Option<Arc<dyn TokenSource>> = match &config.keystone {
+            Some(keystone) => Some(Arc::new(Keystone::new(context.clone(), keystone.clone())?)),
+            None => None,
+        };
+        let audit = match &config.audit_dir {
+            Some(directory) => Some(Arc::new(AuditLog::open(context.clone(), directory)?)),
+            None => None,
+        };
         Ok(Service {
+            audit,
+            token_source,
             context,
             config: Arc::new(config),
             database,

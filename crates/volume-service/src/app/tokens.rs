@@ -3,6 +3,7 @@
 use super::Service;
 use super::identity::{Credentials, Project, Scope, Token, User, implied};
 use crate::auth::token::{Claims, audit_text, id_bytes, id_text};
+use crate::auth::token_source::Lateness;
 use crate::config::Secret;
 use crate::context::RequestContext;
 use crate::db::credentials::ApplicationCredential;
@@ -37,6 +38,59 @@ pub async fn authenticate(
         } => by_application_credential(service, id_or_name, user, secret).await?,
         Credentials::Token(token) => by_token(service, token).await?,
     };
+    issue(service, proved, scope).await
+}
+
+/// Issues a token to whoever signed with this user's EC2 key of this project.
+pub async fn issue_for_key(service: &Service, user_id: &str, project_id: &str) -> Result<Token> {
+    let wanted = user_id.to_owned();
+    let found = service
+        .database
+        .read(move |tx| identity::find_login(tx, &wanted))
+        .await?;
+    let login = found.filter(|login| login.is_enabled).ok_or_else(refused)?;
+    let proved = Proved {
+        user: login.user,
+        methods: vec!["ec2credential"],
+        credential: None,
+        expires_at_us: None,
+    };
+    issue(service, proved, Scope::Project(project_id.to_owned())).await
+}
+
+/// Issues a token as a user without its password: for the operator at the machine, who can read the key that signs tokens.
+pub async fn issue_for_user(
+    service: &Service,
+    request: &RequestContext,
+    user_id: &str,
+    project_id: &str,
+) -> Result<Token> {
+    if request.user_id != RequestContext::operator().user_id {
+        return Err(super::identity::forbidden("identity:issue_token_for_user"));
+    }
+    let wanted = user_id.to_owned();
+    let found = service
+        .database
+        .read(move |tx| identity::find_login(tx, &wanted))
+        .await?;
+    let login = found.filter(|login| login.is_enabled).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Conflict,
+            Subject::Identity,
+            "The user is disabled or not there.",
+        )
+        .on(user_id)
+    })?;
+    let proved = Proved {
+        user: login.user,
+        methods: vec!["token"],
+        credential: None,
+        expires_at_us: None,
+    };
+    issue(service, proved, Scope::Project(project_id.to_owned())).await
+}
+
+async fn issue(service: &Service, proved: Proved, scope: Scope) -> Result<Token> {
     let now_us = service.context.now_us();
     let lifetime_us = i64::try_from(service.config.token_lifetime_s)
         .unwrap_or(i64::MAX)
@@ -80,6 +134,7 @@ pub async fn authenticate(
             .iter()
             .map(|method| (*method).to_owned())
             .collect(),
+        application_credential_id: proved.credential.map(|credential| credential.id),
         issued_at_us: now_us,
         expires_at_us,
     })
@@ -88,15 +143,16 @@ pub async fn authenticate(
 async fn by_password(service: &Service, user: String, password: Secret) -> Result<Proved> {
     let found = service
         .database
-        .read(move |tx| identity::find_user(tx, &user))
+        .read(move |tx| identity::find_login(tx, &user))
         .await?;
-    let hash = found.as_ref().map(|(_, hash)| hash.as_str());
+    let hash = found.as_ref().map(|login| login.password_hash.as_str());
     let now_us = service.context.now_us();
     let passwords = &service.authenticator.passwords;
     let is_right = passwords.verify(&password, hash, now_us).await?;
     match found {
-        Some((user, _)) if is_right => Ok(Proved {
-            user,
+        // Asked after the password, so that time tells nobody which users there are.
+        Some(login) if is_right && login.is_enabled => Ok(Proved {
+            user: login.user,
             methods: vec!["password"],
             credential: None,
             expires_at_us: None,
@@ -116,18 +172,20 @@ async fn by_application_credential(
         .read(move |tx| {
             let credential = match &user {
                 None => credentials::find_application_credential(tx, &id_or_name)?,
-                Some(user) => match identity::find_user(tx, user)? {
+                Some(user) => match identity::find_login(tx, user)? {
                     None => None,
-                    Some((user, _)) => {
-                        credentials::find_application_credential_by_name(tx, &user.id, &id_or_name)?
-                    }
+                    Some(login) => credentials::find_application_credential_by_name(
+                        tx,
+                        &login.user.id,
+                        &id_or_name,
+                    )?,
                 },
             };
             let Some(credential) = credential else {
                 return Ok(None);
             };
-            let user = identity::find_user(tx, &credential.user_id)?;
-            Ok(user.map(|(user, _)| (user, credential)))
+            let login = identity::find_login(tx, &credential.user_id)?;
+            Ok(login.map(|login| (login, credential)))
         })
         .await?;
     let now_us = service.context.now_us();
@@ -137,11 +195,13 @@ async fn by_application_credential(
     let passwords = &service.authenticator.passwords;
     let is_right = passwords.verify(&secret, hash, now_us).await?;
     match found {
-        Some((user, credential))
-            if is_right && credential.expires_at_us.is_none_or(|at| at > now_us) =>
+        Some((login, credential))
+            if is_right
+                && login.is_enabled
+                && credential.expires_at_us.is_none_or(|at| at > now_us) =>
         {
             Ok(Proved {
-                user,
+                user: login.user,
                 methods: vec!["application_credential"],
                 credential: Some(credential),
                 expires_at_us: None,
@@ -177,7 +237,8 @@ async fn by_token(service: &Service, text: Secret) -> Result<Proved> {
     })
 }
 
-/// The project and the roles in it.
+/// The project and the roles in it. A default project that is not there any more, or not for this user, leaves the token
+/// without one, as Keystone does.
 fn scoped(
     tx: &mut Transaction<'_>,
     proved: &mut Option<Proved>,
@@ -190,12 +251,32 @@ fn scoped(
         (None, Scope::Default) => who.user.default_project_id.clone(),
         (None, Scope::Unscoped) => None,
     };
-    let project = match &wanted {
+    let is_default = who.credential.is_none() && matches!(scope, Scope::Default);
+    let found = match &wanted {
         None => None,
-        Some(wanted) => Some(identity::find_project(tx, wanted)?.ok_or_else(refused)?),
+        Some(wanted) => match in_project(tx, who, wanted, scope) {
+            Ok(found) => Some(found),
+            Err(error) if is_default && error.kind == ErrorKind::Unauthenticated => None,
+            Err(error) => return Err(error),
+        },
     };
-    if let (Some(credential), Scope::Project(asked), Some(project)) =
-        (&who.credential, scope, &project)
+    let (project, roles) = found.unzip();
+    let who = proved.take().ok_or_else(refused)?;
+    Ok((project, roles.unwrap_or_default(), who))
+}
+
+fn in_project(
+    tx: &mut Transaction<'_>,
+    who: &Proved,
+    wanted: &str,
+    scope: &Scope,
+) -> Result<(Project, Vec<String>)> {
+    let target = identity::find_target(tx, wanted)?.ok_or_else(refused)?;
+    if !target.is_enabled {
+        return Err(refused().detail("the project is disabled"));
+    }
+    let project = target.project;
+    if let (Some(credential), Scope::Project(asked)) = (&who.credential, scope)
         && (asked != &project.id && asked != &project.name)
     {
         return Err(refused().detail(format!(
@@ -203,19 +284,12 @@ fn scoped(
             credential.id
         )));
     }
-    let roles = match &project {
-        None => Vec::new(),
-        Some(project) => {
-            let held = identity::roles(tx, &who.user.id, &project.id)?;
-            let roles = bounded(&implied(&held), who.credential.as_ref());
-            if roles.is_empty() {
-                return Err(refused().detail("the user has no role in the project"));
-            }
-            roles
-        }
-    };
-    let who = proved.take().ok_or_else(refused)?;
-    Ok((project, roles, who))
+    let held = identity::roles(tx, &who.user.id, &project.id)?;
+    let roles = bounded(&implied(&held), who.credential.as_ref());
+    if roles.is_empty() {
+        return Err(refused().detail("the user has no role in the project"));
+    }
+    Ok((project, roles))
 }
 
 /// The roles that both the user and the application credential have.
@@ -230,49 +304,91 @@ fn bounded(held: &[String], credential: Option<&ApplicationCredential>) -> Vec<S
 ///
 /// What the database said is remembered for a few seconds; signature and expiry are checked each time.
 pub async fn validate(service: &Service, token: &Secret) -> Result<Token> {
+    match &service.token_source {
+        Some(source) => source.validate(token, Lateness::Refused).await,
+        None => checked(service, token, 0).await,
+    }
+}
+
+/// As [`validate`], for a service that finishes what a user began: a token that expired less than two days ago will do.
+pub async fn validate_expired(service: &Service, token: &Secret) -> Result<Token> {
+    match &service.token_source {
+        Some(source) => source.validate(token, Lateness::Allowed).await,
+        None => checked(service, token, EXPIRED_WINDOW_US).await,
+    }
+}
+
+/// True when these are the roles of a service, which speaks for users.
+pub fn is_service(service: &Service, roles: &[String]) -> bool {
+    match &service.token_source {
+        Some(source) => roles
+            .iter()
+            .any(|role| source.service_roles().contains(role)),
+        None => roles
+            .iter()
+            .any(|role| role == super::identity::SERVICE_ROLE),
+    }
+}
+
+/// How long after its end a service may still show a user's token; Keystone's `allow_expired_window`.
+const EXPIRED_WINDOW_US: i64 = 48 * 3600 * 1_000_000;
+
+async fn checked(service: &Service, token: &Secret, late_us: i64) -> Result<Token> {
     let authenticator = &service.authenticator;
     let claims = authenticator.tokens.read(token).ok_or_else(refused)?;
     let now_us = service.context.now_us();
-    if claims.expires_at_us <= now_us {
+    if claims.expires_at_us.saturating_add(late_us) <= now_us {
         return Err(refused().detail("the token has expired"));
     }
     let audit_id = audit_text(claims.audit_id);
     if let Some(known) = authenticator.validated.get(&audit_id, now_us) {
         return Ok(known);
     }
+    let changes = authenticator.validated.changes();
     let valid = service
         .database
-        .read(move |tx| looked_up(tx, &claims))
+        .read(move |tx| looked_up(tx, &claims, now_us))
         .await?;
-    authenticator
-        .validated
-        .insert(audit_id, valid.clone(), now_us);
+    // What was read before a change in this process must not be remembered after it.
+    if authenticator.validated.changes() == changes {
+        authenticator
+            .validated
+            .insert(audit_id, valid.clone(), now_us);
+    }
     Ok(valid)
 }
 
-fn looked_up(tx: &mut Transaction<'_>, claims: &Claims) -> Result<Token> {
+fn looked_up(tx: &mut Transaction<'_>, claims: &Claims, now_us: i64) -> Result<Token> {
     let audit_id = audit_text(claims.audit_id);
     if credentials::is_token_revoked(tx, &audit_id)? {
         return Err(refused().detail("the token was revoked"));
     }
-    let (user, _) = identity::find_user(tx, &id_text(claims.user))?.ok_or_else(refused)?;
+    let login = identity::find_login(tx, &id_text(claims.user))?.ok_or_else(refused)?;
+    if !login.is_enabled || claims.issued_at_us <= login.tokens_after_us {
+        return Err(refused().detail("the user is disabled, or its tokens were ended"));
+    }
+    let user = login.user;
     let credential = match claims.application_credential {
         None => None,
         Some(id) => {
             let found = credentials::find_application_credential(tx, &id_text(id))?;
+            let found = found.filter(|found| found.expires_at_us.is_none_or(|at| at > now_us));
             Some(found.ok_or_else(|| refused().detail("the application credential is gone"))?)
         }
     };
     let mut project = None;
     let mut roles = Vec::new();
     if let Some(id) = claims.project {
-        let found = identity::find_project(tx, &id_text(id))?.ok_or_else(refused)?;
-        let held = identity::roles(tx, &user.id, &found.id)?;
+        let found = identity::find_target(tx, &id_text(id))?.ok_or_else(refused)?;
+        if !found.is_enabled || claims.issued_at_us <= found.tokens_after_us {
+            return Err(refused().detail("the project is disabled, or its tokens were ended"));
+        }
+        let held = identity::roles(tx, &user.id, &found.project.id)?;
         roles = bounded(&implied(&held), credential.as_ref());
         if roles.is_empty() {
             return Err(refused().detail("the user has no role in the project any more"));
         }
-        project = Some(found);
+        project = Some(found.project);
     }
     Ok(Token {
         text: None,
@@ -285,6 +401,7 @@ fn looked_up(tx: &mut Transaction<'_>, claims: &Claims) -> Result<Token> {
             .iter()
             .map(|method| (*method).to_owned())
             .collect(),
+        application_credential_id: credential.map(|credential| credential.id),
         issued_at_us: claims.issued_at_us,
         expires_at_us: claims.expires_at_us,
     })

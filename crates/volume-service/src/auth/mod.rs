@@ -1,9 +1,12 @@
 //! Secrets at rest, passwords, tokens, and the caches that keep them cheap.
 
+pub(crate) mod http_client;
+pub mod keystone;
 pub mod password;
 mod recent;
 pub mod rule;
 pub mod token;
+pub mod token_source;
 pub mod vault;
 
 use crate::config::MasterKey;

@@ -75,8 +75,8 @@ impl Passwords {
             .await
     }
 
-    /// True when the password is the one that was hashed; an absent hash costs the time of a chosen password's and is never
-    /// matched.
+    /// True when the password is the one that was hashed. An absent hash, and a wrong guess at a quick one, cost the time of a
+    /// chosen password's, so that time does not tell which users there are.
     ///
     /// # Errors
     /// `Busy` when too many wait to be verified.
@@ -93,11 +93,11 @@ impl Passwords {
         if stored.is_some() && self.verified.get(&remembered, now_us).is_some() {
             return Ok(true);
         }
-        let parsed = stored.and_then(Stored::parse);
-        if let Some(stored) = &parsed
-            && stored.iterations.get() <= QUICK_MAX
+        let mut parsed = stored.and_then(Stored::parse);
+        if let Some(quick) = parsed.take_if(|stored| stored.iterations.get() <= QUICK_MAX)
+            && quick.is_of(password)
         {
-            return Ok(stored.is_of(password));
+            return Ok(true);
         }
         let password = password.clone();
         let is_right = self

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Remembers values for a fixed time; when full, what is stale goes, and if nothing is, everything.
@@ -9,6 +10,7 @@ pub(crate) struct Recent<K, V> {
     most: usize,
     lifetime_us: i64,
     entries: Mutex<HashMap<K, (i64, V)>>,
+    changes: AtomicU64,
 }
 
 impl<K: Eq + Hash, V: Clone> Recent<K, V> {
@@ -17,6 +19,7 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
             most,
             lifetime_us,
             entries: Mutex::new(HashMap::new()),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -39,7 +42,19 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     }
 
     pub(crate) fn remove(&self, key: &K) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
         self.lock().remove(key);
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.lock().clear();
+    }
+
+    /// How often something was forgotten on purpose: what was looked up before such a moment is not to be remembered.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, (i64, V)>> {

@@ -16,7 +16,12 @@ const BODY: usize = 82;
 const WHOLE: usize = BODY + 32;
 
 /// The ways to have proved who one is, by their bit.
-const METHODS: [(u8, &str); 3] = [(1, "password"), (2, "application_credential"), (4, "token")];
+const METHODS: [(u8, &str); 4] = [
+    (1, "password"),
+    (2, "application_credential"),
+    (4, "token"),
+    (8, "ec2credential"),
+];
 
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +34,7 @@ pub struct Claims {
     pub project: Option<[u8; 16]>,
     /// The application credential that it was issued for.
     pub application_credential: Option<[u8; 16]>,
-    /// `password`, `application_credential`, `token`.
+    /// `password`, `application_credential`, `token`, `ec2credential`.
     pub methods: Vec<&'static str>,
     /// Microseconds since 1970.
     pub issued_at_us: i64,

@@ -20,6 +20,10 @@ pub struct ApplicationCredential {
     pub secret_hash: String,
     /// Microseconds since 1970; none for never.
     pub expires_at_us: Option<i64>,
+    /// A sentence for people.
+    pub description: String,
+    /// True when its tokens may make and delete application credentials.
+    pub is_unrestricted: bool,
 }
 
 /// An EC2 key's row.
@@ -35,8 +39,11 @@ pub struct Ec2Key {
     pub sealed_secret: Vec<u8>,
 }
 
-const APPLICATION_CREDENTIAL: &str =
-    "id, name, user_id, project_id, roles, secret_hash, expires_at_us";
+const APPLICATION_CREDENTIAL: &str = "SELECT c.id, c.name, c.user_id, c.project_id, c.roles, c.secret_hash, c.expires_at_us, \
+     COALESCE(t.description, ''), COALESCE(t.unrestricted, 0) \
+     FROM application_credentials c LEFT JOIN app_credential_traits t ON t.id = c.id";
+/// Most application credentials, and most EC2 keys, of one user.
+pub const PER_USER_MAX: i64 = 1000;
 
 /// Adds an application credential; false, with nothing changed, when the user has one of that name.
 pub fn insert_application_credential(
@@ -58,6 +65,16 @@ pub fn insert_application_credential(
             now_us.into(),
         ],
     )?;
+    if added == 1 {
+        tx.execute(
+            "INSERT INTO app_credential_traits (id, description, unrestricted) VALUES (?1, ?2, ?3)",
+            &[
+                credential.id.as_str().into(),
+                credential.description.as_str().into(),
+                credential.is_unrestricted.into(),
+            ],
+        )?;
+    }
     Ok(added == 1)
 }
 
@@ -67,7 +84,7 @@ pub fn find_application_credential(
     id: &str,
 ) -> Result<Option<ApplicationCredential>> {
     tx.query_first(
-        &format!("SELECT {APPLICATION_CREDENTIAL} FROM application_credentials WHERE id = ?1"),
+        &format!("{APPLICATION_CREDENTIAL} WHERE c.id = ?1"),
         &[id.into()],
         application_credential,
     )
@@ -80,10 +97,58 @@ pub fn find_application_credential_by_name(
     name: &str,
 ) -> Result<Option<ApplicationCredential>> {
     tx.query_first(
-        &format!("SELECT {APPLICATION_CREDENTIAL} FROM application_credentials WHERE user_id = ?1 AND name = ?2"),
+        &format!("{APPLICATION_CREDENTIAL} WHERE c.user_id = ?1 AND c.name = ?2"),
         &[user_id.into(), name.into()],
         application_credential,
     )
+}
+
+/// A user's application credentials, by name.
+pub fn application_credentials_of(
+    tx: &mut Transaction<'_>,
+    user_id: &str,
+) -> Result<Vec<ApplicationCredential>> {
+    tx.query(
+        &format!("{APPLICATION_CREDENTIAL} WHERE c.user_id = ?1 ORDER BY c.name, c.id LIMIT ?2"),
+        &[user_id.into(), PER_USER_MAX.into()],
+        application_credential,
+    )
+}
+
+/// How many application credentials a user has.
+pub fn count_application_credentials(tx: &mut Transaction<'_>, user_id: &str) -> Result<i64> {
+    let count = tx.query_first(
+        "SELECT COUNT(*) FROM application_credentials WHERE user_id = ?1",
+        &[user_id.into()],
+        |row| row.int(0),
+    )?;
+    Ok(count.unwrap_or_default())
+}
+
+/// Removes a user's application credential; false when there is none.
+pub fn remove_application_credential(
+    tx: &mut Transaction<'_>,
+    user_id: &str,
+    id: &str,
+) -> Result<bool> {
+    let removed = tx.execute(
+        "DELETE FROM application_credentials WHERE user_id = ?1 AND id = ?2",
+        &[user_id.into(), id.into()],
+    )?;
+    Ok(removed == 1)
+}
+
+/// Removes the application credentials of a user in a project.
+pub fn remove_application_credentials_in(
+    tx: &mut Transaction<'_>,
+    user_id: &str,
+    project_id: &str,
+) -> Result<()> {
+    tx.execute(
+        "DELETE FROM application_credentials WHERE user_id = ?1 AND project_id = ?2",
+        &[user_id.into(), project_id.into()],
+    )?;
+    Ok(())
 }
 
 /// Adds an EC2 key.
@@ -106,15 +171,45 @@ pub fn find_ec2_key(tx: &mut Transaction<'_>, access_key: &str) -> Result<Option
     tx.query_first(
         "SELECT access_key, user_id, project_id, sealed_secret FROM ec2_keys WHERE access_key = ?1",
         &[access_key.into()],
-        |row| {
-            Ok(Ec2Key {
-                access_key: row.text(0)?,
-                user_id: row.text(1)?,
-                project_id: row.text(2)?,
-                sealed_secret: row.bytes(3)?,
-            })
-        },
+        ec2_key,
     )
+}
+
+/// The EC2 keys of a user, by access key.
+pub fn ec2_keys_of(tx: &mut Transaction<'_>, user_id: &str) -> Result<Vec<Ec2Key>> {
+    tx.query(
+        "SELECT access_key, user_id, project_id, sealed_secret FROM ec2_keys WHERE user_id = ?1 ORDER BY access_key LIMIT ?2",
+        &[user_id.into(), PER_USER_MAX.into()],
+        ec2_key,
+    )
+}
+
+/// How many EC2 keys a user has.
+pub fn count_ec2_keys(tx: &mut Transaction<'_>, user_id: &str) -> Result<i64> {
+    let count = tx.query_first(
+        "SELECT COUNT(*) FROM ec2_keys WHERE user_id = ?1",
+        &[user_id.into()],
+        |row| row.int(0),
+    )?;
+    Ok(count.unwrap_or_default())
+}
+
+/// Removes a user's EC2 key; false when there is none.
+pub fn remove_ec2_key(tx: &mut Transaction<'_>, user_id: &str, access_key: &str) -> Result<bool> {
+    let removed = tx.execute(
+        "DELETE FROM ec2_keys WHERE user_id = ?1 AND access_key = ?2",
+        &[user_id.into(), access_key.into()],
+    )?;
+    Ok(removed == 1)
+}
+
+fn ec2_key(row: &Row<'_>) -> Result<Ec2Key> {
+    Ok(Ec2Key {
+        access_key: row.text(0)?,
+        user_id: row.text(1)?,
+        project_id: row.text(2)?,
+        sealed_secret: row.bytes(3)?,
+    })
 }
 
 /// Revokes a token until it would have expired, and forgets those that have.
@@ -151,8 +246,15 @@ fn application_credential(row: &Row<'_>) -> Result<ApplicationCredential> {
         name: row.text(1)?,
         user_id: row.text(2)?,
         project_id: row.text(3)?,
-        roles: row.text(4)?.split(',').map(str::to_owned).collect(),
+        roles: row
+            .text(4)?
+            .split(',')
+            .filter(|role| !role.is_empty())
+            .map(str::to_owned)
+            .collect(),
         secret_hash: row.text(5)?,
         expires_at_us: row.opt_int(6)?,
+        description: row.text(7)?,
+        is_unrestricted: row.int(8)? != 0,
     })
 }

@@ -5,7 +5,6 @@ use crate::app::identity::{Project, User};
 use crate::error::Result;
 
 const PROJECT: &str = "id, name, description";
-const USER: &str = "id, name, default_project_id, password_hash";
 
 /// Adds a project; false, with nothing changed, when the name exists.
 pub fn insert_project(tx: &mut Transaction<'_>, project: &Project, now_us: i64) -> Result<bool> {
@@ -73,18 +72,65 @@ pub fn find_project(tx: &mut Transaction<'_>, id_or_name: &str) -> Result<Option
     )
 }
 
-/// A user by id or, when there is no such id, by name; with the password's hash.
-pub fn find_user(tx: &mut Transaction<'_>, id_or_name: &str) -> Result<Option<(User, String)>> {
+/// A user as a login sees it.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The user.
+    pub user: User,
+    /// The hash of its password; empty when it has none.
+    pub password_hash: String,
+    /// False while the user may not log in and its tokens are refused.
+    pub is_enabled: bool,
+    /// Tokens that were issued at this time or before are refused.
+    pub tokens_after_us: i64,
+}
+
+/// A project as a token sees it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The project.
+    pub project: Project,
+    /// False while nobody may have a token for it.
+    pub is_enabled: bool,
+    /// Tokens that were issued at this time or before are refused.
+    pub tokens_after_us: i64,
+}
+
+/// A user by id or, when there is no such id, by name; with what a login needs.
+pub fn find_login(tx: &mut Transaction<'_>, id_or_name: &str) -> Result<Option<Login>> {
     tx.query_first(
-        &format!("SELECT {USER} FROM users WHERE id = ?1 OR name = ?1 ORDER BY CASE WHEN id = ?1 THEN 0 ELSE 1 END LIMIT 1"),
+        "SELECT u.id, u.name, u.default_project_id, u.password_hash, COALESCE(t.enabled, 1), COALESCE(t.tokens_after_us, -1) \
+         FROM users u LEFT JOIN user_traits t ON t.user_id = u.id \
+         WHERE u.id = ?1 OR u.name = ?1 ORDER BY CASE WHEN u.id = ?1 THEN 0 ELSE 1 END LIMIT 1",
         &[id_or_name.into()],
         |row| {
-            let user = User {
-                id: row.text(0)?,
-                name: row.text(1)?,
-                default_project_id: row.opt_text(2)?,
-            };
-            Ok((user, row.text(3)?))
+            Ok(Login {
+                user: User {
+                    id: row.text(0)?,
+                    name: row.text(1)?,
+                    default_project_id: row.opt_text(2)?,
+                },
+                password_hash: row.text(3)?,
+                is_enabled: row.int(4)? != 0,
+                tokens_after_us: row.int(5)?,
+            })
+        },
+    )
+}
+
+/// A project by id or, when there is no such id, by name; with what a token needs.
+pub fn find_target(tx: &mut Transaction<'_>, id_or_name: &str) -> Result<Option<Target>> {
+    tx.query_first(
+        "SELECT p.id, p.name, p.description, COALESCE(t.enabled, 1), COALESCE(t.tokens_after_us, -1) \
+         FROM projects p LEFT JOIN project_traits t ON t.project_id = p.id \
+         WHERE p.id = ?1 OR p.name = ?1 ORDER BY CASE WHEN p.id = ?1 THEN 0 ELSE 1 END LIMIT 1",
+        &[id_or_name.into()],
+        |row| {
+            Ok(Target {
+                project: project(row)?,
+                is_enabled: row.int(3)? != 0,
+                tokens_after_us: row.int(4)?,
+            })
         },
     )
 }
@@ -98,12 +144,12 @@ pub fn roles(tx: &mut Transaction<'_>, user_id: &str, project_id: &str) -> Resul
     )
 }
 
-/// The projects that a user has a role in, by name.
+/// The enabled projects that a user has a role in, by name.
 pub fn projects_of(tx: &mut Transaction<'_>, user_id: &str) -> Result<Vec<Project>> {
     tx.query(
         &format!(
             "SELECT {PROJECT} FROM projects WHERE id IN (SELECT project_id FROM role_assignments WHERE user_id = ?1) \
-             ORDER BY name"
+             AND id NOT IN (SELECT project_id FROM project_traits WHERE enabled = 0) ORDER BY name"
         ),
         &[user_id.into()],
         project,

@@ -18,6 +18,7 @@ pub mod adoptions;
 pub mod attachments;
 pub mod backends;
 pub mod credentials;
+pub mod directory;
 pub mod flavor_specs;
 pub mod flavors;
 pub mod identity;

@@ -17,6 +17,7 @@ use super::lease::{LEASE_US, Lease};
 use super::progress::{self, Failure, Next, Surroundings};
 use crate::api::metrics;
 use crate::app::Service;
+use crate::audit::{AuditLog, Event};
 use crate::auth::vault::Vault;
 use crate::context::Context;
 use crate::db::operations::{self, NewOperation, is_lease_lost};
@@ -49,6 +50,7 @@ pub struct Engine {
     /// One lock for each VDI that something is being made from by this process.
     sources: Mutex<HashMap<Uuid, Arc<AsyncMutex<()>>>>,
     checkpoint: Option<Arc<dyn Checkpoint>>,
+    audit: Option<Arc<AuditLog>>,
 }
 
 /// Where a test may stop or fail a worker. Production has none.
@@ -118,6 +120,7 @@ impl Engine {
             held: Mutex::default(),
             sources: Mutex::default(),
             checkpoint: None,
+            audit: service.audit.clone(),
         })
     }
 
@@ -471,6 +474,14 @@ pub(super) async fn drive<D: Definition>(engine: &Arc<Engine>, claimed: Claimed)
     held.is_done = true;
     if let Ended::Finished(state) = ended {
         metrics::global().count_operation(operation.kind.as_str(), state.as_str());
+        if let Some(audit) = &engine.audit {
+            audit.note(Event::Operation {
+                id: operation.id.to_string(),
+                kind: operation.kind.as_str().to_owned(),
+                target: operation.target.clone(),
+                outcome: state.as_str().to_owned(),
+            });
+        }
     }
     log_end(&operation, ended);
     ended

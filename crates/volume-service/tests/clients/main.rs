@@ -60,6 +60,8 @@ impl Servers {
                 ..Limits::default()
             },
             token_lifetime_s: 3600,
+            keystone: None,
+            audit_dir: None,
         };
         let service = Service::open(Context::real(), config).await.unwrap();
         prepare(&service).await;
@@ -328,7 +330,11 @@ async fn the_python_libraries() {
     let Some(python) = tool::python_client("python") else {
         return;
     };
-    for name in ["openstack_requests.py", "ec2_requests.py"] {
+    for name in [
+        "openstack_requests.py",
+        "ec2_requests.py",
+        "identity_commands.py",
+    ] {
         let servers = Servers::start().await;
         let said = run(servers.command(&python).arg(script(name))).await;
         assert!(said.trim_end().ends_with("done"), "{name}: {said}");

@@ -146,6 +146,8 @@ pub fn config(url: &str) -> Config {
         },
         limits: Limits::default(),
         token_lifetime_s: 3600,
+        keystone: None,
+        audit_dir: None,
     }
 }
 
@@ -302,6 +304,7 @@ impl Site {
             user_id: "u".to_owned(),
             project_id: "p".to_owned(),
             roles: vec!["admin".to_owned()],
+            is_service: false,
         }
     }
 

@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use volume_service::app::identity::{
-    Credentials, FirstCredentials, Scope, authenticate, bootstrap, create_application_credential,
-    create_ec2_key, create_project, create_user, ec2_key, projects_of, revoke, validate,
+    Credentials, FirstCredentials, NewApplicationCredential, Scope, Token, authenticate, bootstrap,
+    create_application_credential, create_ec2_key, create_project, create_user, ec2_key,
+    projects_of, revoke, validate,
 };
 use volume_service::config::Secret;
 use volume_service::{ErrorKind, RequestContext};
@@ -30,18 +31,22 @@ fn password(user: &str, password: &str) -> Credentials {
 
 async fn started(bench: &Bench) -> RequestContext {
     assert!(bootstrap(&bench.service, &first()).await.unwrap());
-    let token = authenticate(
-        &bench.service,
-        password("admin", first().password.expose()),
-        Scope::Default,
-    )
-    .await
-    .unwrap();
+    context(log_in(bench, "admin", first().password.expose()).await)
+}
+
+async fn log_in(bench: &Bench, user: &str, secret: &str) -> Token {
+    authenticate(&bench.service, password(user, secret), Scope::Default)
+        .await
+        .unwrap()
+}
+
+fn context(token: Token) -> RequestContext {
     RequestContext {
         request_id: "req-1".to_owned(),
         user_id: token.user.id,
         project_id: token.project.unwrap().id,
         roles: token.roles,
+        is_service: false,
     }
 }
 
@@ -280,20 +285,40 @@ fn a_user_that_loses_its_role_loses_its_tokens() {
 #[test]
 fn an_application_credential_acts_for_its_user_in_its_project() {
     on_each(|bench| async move {
-        let admin = started(&bench).await;
-        let limited = RequestContext {
+        started(&bench).await;
+        let limited = Token {
             roles: vec!["reader".to_owned()],
-            ..admin.clone()
+            ..log_in(&bench, "admin", first().password.expose()).await
         };
         let expires = bench.service.context.now_us() + 60_000_000;
-        let (id, secret) =
-            create_application_credential(&bench.service, &limited, "ci", Some(expires))
+        let wanted = |name: &str, roles: Option<&str>, expires_at_us| NewApplicationCredential {
+            name: name.to_owned(),
+            roles: roles.map(|role| vec![role.to_owned()]),
+            expires_at_us,
+            ..NewApplicationCredential::default()
+        };
+        let (made, secret) = create_application_credential(
+            &bench.service,
+            &limited,
+            wanted("ci", None, Some(expires)),
+        )
+        .await
+        .unwrap();
+        let id = made.id;
+        let error =
+            create_application_credential(&bench.service, &limited, wanted("ci", None, None))
                 .await
-                .unwrap();
-        let error = create_application_credential(&bench.service, &limited, "ci", None)
+                .unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Conflict);
+        let more = wanted("more", Some("admin"), None);
+        let error = create_application_credential(&bench.service, &limited, more)
             .await
             .unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Conflict);
+        assert_eq!(
+            error.kind,
+            ErrorKind::Forbidden,
+            "a role that the token has not"
+        );
         let by_id = Credentials::ApplicationCredential {
             id_or_name: id,
             user: None,

@@ -6,6 +6,7 @@ mod backends;
 mod crash;
 mod database;
 mod identity;
+mod keystone;
 mod measure;
 mod operations;
 mod overview;

@@ -29,6 +29,21 @@ pub struct TestWorld {
     pub now_us: AtomicI64,
 }
 
+/// Microseconds since 1970, by the clock of the machine.
+pub fn now() -> i64 {
+    RealWorld::default().now_us()
+}
+
+impl TestWorld {
+    /// A world at a moment.
+    pub fn at(now_us: i64) -> Self {
+        TestWorld {
+            random: RealWorld::default(),
+            now_us: AtomicI64::new(now_us),
+        }
+    }
+}
+
 impl World for TestWorld {
     fn now_us(&self) -> i64 {
         // Each look is a little later, so that rows made one after another are told apart.
@@ -108,10 +123,7 @@ fn postgresql_url() -> Option<String> {
 }
 
 async fn open(url: String, limits: Limits) -> Bench {
-    let world = std::sync::Arc::new(TestWorld {
-        random: RealWorld::default(),
-        now_us: AtomicI64::new(1_800_000_000_000_000),
-    });
+    let world = std::sync::Arc::new(TestWorld::at(1_800_000_000_000_000));
     let service = Service::open(Context::with(world.clone()), config(&url, limits))
         .await
         .unwrap();
@@ -145,6 +157,8 @@ pub fn config(url: &str, limits: Limits) -> Config {
         },
         limits,
         token_lifetime_s: 3600,
+        keystone: None,
+        audit_dir: None,
     }
 }
 
@@ -155,6 +169,7 @@ pub fn requester(project: &str, role: &str) -> RequestContext {
         user_id: format!("user-of-{project}"),
         project_id: project.to_owned(),
         roles: vec![role.to_owned()],
+        is_service: false,
     }
 }
 

@@ -48,6 +48,7 @@ pub fn check(file: &File) -> Vec<Finding> {
             ));
         }
     }
+    check_keystone(file, &mut findings);
     if let Some(path) = &file.secrets.master_key_file {
         check_secret_file("secrets.master_key_file", path, &mut findings);
     }
@@ -81,6 +82,31 @@ pub fn check(file: &File) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn check_keystone(file: &File, findings: &mut Vec<Finding>) {
+    let identity = &file.identity;
+    let Some(url) = &identity.keystone_url else {
+        return;
+    };
+    let is_loopback = ["http://127.", "http://localhost", "http://[::1]"]
+        .iter()
+        .any(|start| url.starts_with(start));
+    if !url.starts_with("https://") && !is_loopback {
+        findings.push(error(format!(
+            "identity.keystone_url = {url} would send passwords and tokens in clear text over the network: it must begin \
+             with https://"
+        )));
+    }
+    if !url.trim_end_matches('/').ends_with("/v3") {
+        findings.push(error(format!(
+            "identity.keystone_url = {url} must end with /v3"
+        )));
+    }
+    match &identity.password_file {
+        Some(path) => check_secret_file("identity.password_file", path, findings),
+        None => findings.push(error("identity.keystone_url needs identity.password_file")),
+    }
 }
 
 fn check_listeners(file: &File, findings: &mut Vec<Finding>) {

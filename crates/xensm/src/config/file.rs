@@ -163,12 +163,33 @@ pub struct Pool {
 pub struct Identity {
     /// Lifetime of a token in seconds.
     pub token_lifetime_s: u64,
+    /// `https://keystone.example.org:5000/v3`: that Keystone's tokens are taken, and there is no built-in identity.
+    pub keystone_url: Option<String>,
+    /// The user as whom Keystone is asked about tokens.
+    pub username: String,
+    /// File with its password, on one line.
+    pub password_file: Option<PathBuf>,
+    /// The project in which it may ask.
+    pub project: String,
+    /// The name of the domain of both.
+    pub domain: String,
+    /// PEM file with the certificates to trust; absent: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Roles whose bearers are services.
+    pub service_roles: Vec<String>,
 }
 
 impl Default for Identity {
     fn default() -> Self {
         Identity {
             token_lifetime_s: 3600,
+            keystone_url: None,
+            username: "xensm".to_owned(),
+            password_file: None,
+            project: "service".to_owned(),
+            domain: "Default".to_owned(),
+            ca_file: None,
+            service_roles: vec!["service".to_owned()],
         }
     }
 }

@@ -5,6 +5,7 @@ mod filters;
 mod modifications;
 mod page;
 pub(super) mod parameters;
+mod relayed;
 pub(super) mod signature;
 mod signature_v2;
 mod signature_v4;
@@ -31,7 +32,10 @@ use axum::routing::get;
 
 use super::request::{Api, Refusal, RequestId, frame, observed, read_body};
 use crate::app::Service;
+use crate::audit::Witness;
 use crate::context::RequestContext;
+
+pub(super) use relayed::is_signed;
 
 use fault::{Code, Ec2Fault, Result};
 use parameters::Parameters;
@@ -88,16 +92,24 @@ async fn query(State(service): State<Service>, request: Request) -> Response {
 
 async fn answer(service: Service, request: Request, id: &RequestId) -> Result<Xml> {
     let (parts, body) = request.into_parts();
+    let witness = parts
+        .extensions
+        .get::<Witness>()
+        .cloned()
+        .unwrap_or_default();
     let body = read_body(&service, body).await.map_err(Ec2Fault::Refused)?;
     let parameters = Parameters::parse(parts.uri.query().unwrap_or_default(), &body)?;
+    witness.saw_action(parameters.get("Action").unwrap_or_default());
     let request = SignedRequest {
         method: parts.method,
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers,
         body,
+        body_hash: None,
     };
     let mut context = signature::authenticate(&service, &request, &parameters).await?;
+    witness.saw(&context.user_id, &context.project_id);
     id.as_str().clone_into(&mut context.request_id);
     let action = parameters.required("Action")?.to_owned();
     let version = parameters

@@ -28,6 +28,8 @@ pub(super) struct SignedRequest {
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// The SHA-256 of the body, where another service has it and not we.
+    pub(super) body_hash: Option<String>,
 }
 
 impl SignedRequest {

@@ -211,7 +211,10 @@ impl Claim {
             .iter()
             .filter(|(name, _)| !(self.in_query && name == "X-Amz-Signature"))
             .map(|(name, value)| (name.as_str(), value.as_str()));
-        let body_hash = sha256_hex(&request.body);
+        let body_hash = match &request.body_hash {
+            Some(hash) => hash.clone(),
+            None => sha256_hex(&request.body),
+        };
         if let Some(announced) = request.header("x-amz-content-sha256")
             && announced != body_hash
         {

@@ -79,6 +79,11 @@ pub(in crate::api) fn unauthorized() -> Response {
     response
 }
 
+/// What is not served here, and where it is.
+pub(super) fn elsewhere(text: &str) -> Response {
+    body(status_of_refusal(&Refusal::NoRoute), text)
+}
+
 /// A refusal of the frame, in this API's clothes.
 pub(in crate::api) fn refuse(refusal: Refusal) -> Response {
     body(status_of_refusal(&refusal), &refusal.sentence())

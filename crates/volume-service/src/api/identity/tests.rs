@@ -1,5 +1,8 @@
 //! Tokens, catalogue and directory against a real service.
 
+mod credentials;
+mod directory;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -251,4 +254,31 @@ async fn the_directory_shows_ones_own() {
     let key = send(&fixture.identity, Method::POST, &path, &headers, body).await;
     assert_eq!(key.status, 201, "{}", key.text);
     assert!(key.json()["credential"]["access"].is_string());
+}
+
+/// A request with a token and a JSON body (null: none).
+async fn call(
+    fixture: &Fixture,
+    token: &str,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> (u16, Value) {
+    let headers = [("x-auth-token", token)];
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let answer = send(&fixture.identity, method, path, &headers, body).await;
+    (answer.status, answer.json())
+}
+
+/// The id of a user by its own token.
+async fn user_of(fixture: &Fixture, token: &str) -> String {
+    let headers = [("x-auth-token", token), ("x-subject-token", token)];
+    let path = "/v3/auth/tokens";
+    let shown = send(&fixture.identity, Method::GET, path, &headers, "").await;
+    let id = shown.json()["token"]["user"]["id"].clone();
+    id.as_str().expect("a user").to_owned()
 }

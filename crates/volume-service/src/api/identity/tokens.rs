@@ -1,8 +1,8 @@
 //! Tokens: issue, validate, revoke.
 
-use axum::Json;
 use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
@@ -12,10 +12,13 @@ use super::super::openstack::{Fields, JsonBody};
 use super::super::openstack::{token_header, unauthenticated};
 use super::super::request::RequestId;
 use super::super::timestamp;
-use super::catalog::{catalog as service_catalog, stable_id};
+use super::catalog::catalog as service_catalog;
 use super::fault::{IdentityFault, Result};
+use super::query::bad;
+use super::roles::role_id;
 use crate::app::Service;
-use crate::app::identity::{self, Credentials, Scope, Token};
+use crate::app::identity::{self, Credentials, SERVICE_ROLE, Scope, Token};
+use crate::audit::Witness;
 use crate::config::Secret;
 use crate::context::RequestContext;
 use crate::error::{Error, ErrorKind, Subject};
@@ -46,7 +49,11 @@ impl FromRequestParts<Service> for Bearer {
                 .map(|project| project.id.clone())
                 .unwrap_or_default(),
             roles: token.roles.clone(),
+            is_service: false,
         };
+        if let Some(witness) = parts.extensions.get::<Witness>() {
+            witness.saw(&context.user_id, &context.project_id);
+        }
         Ok(Bearer { token, context })
     }
 }
@@ -55,6 +62,7 @@ impl FromRequestParts<Service> for Bearer {
 pub(super) async fn issue(
     State(service): State<Service>,
     RawQuery(query): RawQuery,
+    witness: Option<Extension<Witness>>,
     body: std::result::Result<JsonBody, Fault>,
 ) -> Result<Response> {
     let JsonBody(body) = body?;
@@ -62,6 +70,15 @@ pub(super) async fn issue(
     let credentials = credentials(auth)?;
     let scope = scope(auth)?;
     let token = identity::authenticate(&service, credentials, scope).await?;
+    if let Some(Extension(witness)) = witness {
+        let project = token.project.as_ref().map(|project| project.id.as_str());
+        witness.saw(&token.user.id, project.unwrap_or_default());
+    }
+    issued(&service, &token, query.as_deref())
+}
+
+/// The answer to whoever asked for a token.
+pub(super) fn issued(service: &Service, token: &Token, query: Option<&str>) -> Result<Response> {
     let text = token.text.as_ref().ok_or_else(|| {
         Error::new(
             ErrorKind::Internal,
@@ -78,7 +95,7 @@ pub(super) async fn issue(
         .caused_by(cause)
     })?;
     subject.set_sensitive(true);
-    let view = view(&service, &token, query.as_deref());
+    let view = view(service, token, query);
     let mut response = (success::CREATED, Json(view)).into_response();
     response.headers_mut().insert("x-subject-token", subject);
     vary(&mut response);
@@ -91,10 +108,12 @@ fn vary(response: &mut Response) {
         .insert(header::VARY, HeaderValue::from_static("X-Auth-Token"));
 }
 
-fn secret(fields: Fields<'_>, key: &str) -> Result<Secret> {
+/// A password, secret or token of a body.
+pub(super) fn secret(fields: Fields<'_>, key: &str) -> Result<Secret> {
     match fields.value(key).and_then(Value::as_str) {
         Some(text) if text.len() <= SECRET_MAX_BYTES => Ok(Secret::new(text)),
         Some(_) => Err(unauthenticated().into()),
+        None if fields.value(key).is_some() => Err(bad(key, "is not of type 'string'")),
         None => Err(fields.missing(key).into()),
     }
 }
@@ -195,7 +214,7 @@ fn view(service: &Service, token: &Token, query: Option<&str>) -> Value {
     let roles: Vec<_> = token
         .roles
         .iter()
-        .map(|role| json!({"id": stable_id(&["role", role]), "name": role}))
+        .map(|role| json!({"id": role_id(role), "name": role}))
         .collect();
     let mut view = json!({
         "methods": token.methods,
@@ -209,6 +228,9 @@ fn view(service: &Service, token: &Token, query: Option<&str>) -> Value {
         "issued_at": timestamp::identity(token.issued_at_us),
         "expires_at": timestamp::identity(token.expires_at_us),
     });
+    if let Some(id) = &token.application_credential_id {
+        view["application_credential"] = json!({"id": id});
+    }
     if let Some(project) = &token.project {
         view["project"] = json!({"domain": domain, "id": project.id, "name": project.name});
         view["is_domain"] = json!(false);
@@ -228,6 +250,7 @@ async fn subject(
     service: &Service,
     bearer: &Bearer,
     headers: &HeaderMap,
+    query: Option<&str>,
 ) -> Result<(Secret, Token)> {
     let unknown = || {
         Error::new(
@@ -237,13 +260,25 @@ async fn subject(
         )
     };
     let text = token_header(headers, "x-subject-token").ok_or_else(unknown)?;
-    let token = match identity::validate(service, &text).await {
+    // A service may finish what a user began before its token expired.
+    let is_late = query.is_some_and(|query| {
+        form_urlencoded::parse(query.as_bytes())
+            .any(|(name, value)| name == "allow_expired" && matches!(&*value, "1" | "true"))
+    }) && bearer.context.has_role(SERVICE_ROLE);
+    let found = match is_late {
+        true => identity::validate_expired(service, &text).await,
+        false => identity::validate(service, &text).await,
+    };
+    let token = match found {
         Ok(token) => token,
         Err(error) if error.kind == ErrorKind::Unauthenticated => return Err(unknown().into()),
         Err(error) => return Err(error.into()),
     };
-    if token.user.id != bearer.token.user.id && !bearer.context.is_admin() {
-        return Err(super::directory::forbidden("identity:validate_token").into());
+    let may = token.user.id == bearer.token.user.id
+        || bearer.context.is_admin()
+        || bearer.context.has_role(SERVICE_ROLE);
+    if !may {
+        return Err(identity::forbidden("identity:validate_token").into());
     }
     Ok((text, token))
 }
@@ -255,7 +290,7 @@ pub(super) async fn show(
     bearer: Bearer,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let (_, token) = subject(&service, &bearer, &headers).await?;
+    let (_, token) = subject(&service, &bearer, &headers, query.as_deref()).await?;
     let mut response = Json(view(&service, &token, query.as_deref())).into_response();
     if let Some(text) = headers.get("x-subject-token") {
         let mut text = text.clone();
@@ -272,7 +307,7 @@ pub(super) async fn revoke(
     bearer: Bearer,
     headers: HeaderMap,
 ) -> Result<StatusCode> {
-    let (text, _) = subject(&service, &bearer, &headers).await?;
+    let (text, _) = subject(&service, &bearer, &headers, None).await?;
     identity::revoke(&service, &bearer.context, &text).await?;
     Ok(success::NO_CONTENT)
 }

@@ -206,7 +206,8 @@ CREATE TABLE project_tags (
 ) STRICT;
 CREATE TABLE project_traits (
     project_id TEXT PRIMARY KEY NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
-    enabled INTEGER NOT NULL
+    enabled INTEGER NOT NULL,
+    tokens_after_us INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE project_usage (
     project_id TEXT PRIMARY KEY NOT NULL,
@@ -342,7 +343,9 @@ CREATE TABLE user_traits (
     user_id TEXT PRIMARY KEY NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     email TEXT NOT NULL,
     description TEXT NOT NULL,
-    enabled INTEGER NOT NULL
+    enabled INTEGER NOT NULL,
+    -- Tokens that were issued at this time or before it are refused: the password changed, or the user was disabled.
+    tokens_after_us INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE users (
     id TEXT PRIMARY KEY NOT NULL,
@@ -445,6 +448,7 @@ CREATE INDEX attachments_by_project ON attachments (project_id, created_at_us, i
 CREATE INDEX attachments_by_volume ON attachments (volume_id, created_at_us, id);
 CREATE INDEX backends_by_flavor ON backends (flavor_id, position, id);
 CREATE INDEX backends_by_zone ON backends (zone, id);
+CREATE INDEX ec2_keys_by_user ON ec2_keys (user_id, access_key);
 CREATE INDEX events_by_time ON events (at_us);
 CREATE INDEX flavor_traits_by_qos ON flavor_traits (qos_id) WHERE qos_id IS NOT NULL;
 CREATE INDEX group_snapshots_by_group ON group_snapshots (group_id);
@@ -460,6 +464,7 @@ CREATE INDEX operations_finished ON operations (updated_at_us)
 CREATE UNIQUE INDEX operations_unfinished ON operations (target)
     WHERE state <> 'succeeded' AND state <> 'failed';
 CREATE INDEX revoked_tokens_by_expiry ON revoked_tokens (expires_at_us);
+CREATE INDEX role_assignments_by_project ON role_assignments (project_id, user_id);
 CREATE INDEX snapshot_traits_by_group_snapshot ON snapshot_traits (group_snapshot_id)
     WHERE group_snapshot_id IS NOT NULL;
 CREATE INDEX snapshots_by_backend ON snapshots (backend_id) WHERE backend_id IS NOT NULL;

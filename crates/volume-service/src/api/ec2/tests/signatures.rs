@@ -29,6 +29,7 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Sig
         query: query.to_owned(),
         headers: map,
         body: Bytes::copy_from_slice(body.as_bytes()),
+        body_hash: None,
     }
 }
 

@@ -1,0 +1,63 @@
+//! Signed requests that another service received and asks about, in the JSON of OpenStack's `ec2tokens`.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde_json::Value;
+
+use super::parameters::Parameters;
+use super::signature::{Claim, SignedRequest, canonical_query};
+use crate::config::Secret;
+
+/// Most parameters, and most headers, of such a request.
+const PARTS_MAX: usize = 256;
+
+/// True when the described request is signed with the secret, by version 2 or 4, at a time that is not too far away.
+pub(in crate::api) fn is_signed(described: &Value, secret: &Secret, now_us: i64) -> bool {
+    read(described).is_some_and(|(request, parameters)| {
+        let Ok(claim) = Claim::find(&request, &parameters, now_us) else {
+            return false;
+        };
+        described["access"].as_str() == Some(claim.access_key())
+            && claim.matches(secret, &request, &parameters)
+    })
+}
+
+fn read(described: &Value) -> Option<(SignedRequest, Parameters)> {
+    let text = |key: &str| described[key].as_str();
+    let mut pairs: Vec<(&str, &str)> = Vec::new();
+    if let Some(params) = described["params"].as_object() {
+        for (name, value) in params.iter().take(PARTS_MAX) {
+            pairs.push((name, value.as_str()?));
+        }
+    }
+    let mut headers = HeaderMap::new();
+    if let Some(given) = described["headers"].as_object() {
+        for (name, value) in given.iter().take(PARTS_MAX) {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            headers.insert(name, HeaderValue::from_str(value.as_str()?).ok()?);
+        }
+    }
+    if !headers.contains_key("host") {
+        headers.insert("host", HeaderValue::from_str(text("host")?).ok()?);
+    }
+    let is_version_2 = !headers.contains_key("authorization")
+        && !pairs.iter().any(|(name, _)| name.starts_with("X-Amz-"));
+    if is_version_2 && !pairs.iter().any(|(name, _)| *name == "Signature") {
+        // Who relays a request takes the signature out of its parameters.
+        pairs.push(("Signature", text("signature")?));
+    }
+    let query = canonical_query(pairs.into_iter());
+    let parameters = Parameters::parse(&query, b"").ok()?;
+    let body_hash = text("body_hash")
+        .filter(|hash| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        .map(str::to_owned);
+    let request = SignedRequest {
+        method: Method::from_bytes(text("verb")?.as_bytes()).ok()?,
+        path: text("path")?.to_owned(),
+        query,
+        headers,
+        body: Bytes::new(),
+        body_hash,
+    };
+    Some((request, parameters))
+}

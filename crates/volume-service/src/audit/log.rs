@@ -1,0 +1,324 @@
+//! Writes the lines: a thread with a bounded queue, a flush to stable storage at most every 100 ms.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::record::Event;
+use super::verify::heads;
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result, Subject};
+
+/// Lines that may wait to be written; more are lost, which is written down as soon as there is room.
+const QUEUE_MAX: usize = 8192;
+/// Longest time between a line and its flush to stable storage.
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// Size at which a file ends and the next begins.
+const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// The hash before the first line of a file.
+pub(super) const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The audit log of this process. Dropping it writes and flushes what waits.
+///
+/// # Durability
+/// A line is on stable storage 100 ms after its event at the latest; a crash loses what is younger, and cuts at most the
+/// last line, which `verify` tells.
+pub struct AuditLog {
+    queue: Mutex<Option<SyncSender<(i64, Event)>>>,
+    lost: std::sync::Arc<AtomicU64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    context: Context,
+}
+
+impl AuditLog {
+    /// Begins a file in the directory, which is made.
+    ///
+    /// # Errors
+    /// `Internal` when the directory or the file cannot be made: without its audit log the service does not start.
+    pub fn open(context: Context, directory: &Path) -> Result<Self> {
+        let failed = |cause: std::io::Error| {
+            Error::new(
+                ErrorKind::Internal,
+                Subject::Request,
+                "The audit log cannot be written.",
+            )
+            .detail(format!("open the audit log in {}", directory.display()))
+            .caused_by(cause)
+        };
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        let name = format!("{}-{}", context.now_us(), std::process::id());
+        let mut writer = Writer {
+            directory: directory.to_owned(),
+            name,
+            part: 0,
+            file: None,
+            written: 0,
+            previous: NOTHING.to_owned(),
+            number: 0,
+        };
+        writer.begin(context.now_us()).map_err(failed)?;
+        let (queue, events) = sync_channel(QUEUE_MAX);
+        let lost = std::sync::Arc::new(AtomicU64::new(0));
+        let lost_there = lost.clone();
+        let thread = std::thread::Builder::new()
+            .name("xensm-audit".to_owned())
+            .spawn(move || writer.run(&events, &lost_there))
+            .map_err(failed)?;
+        Ok(AuditLog {
+            queue: Mutex::new(Some(queue)),
+            lost,
+            thread: Mutex::new(Some(thread)),
+            context,
+        })
+    }
+
+    /// Queues a line; never waits.
+    pub fn note(&self, event: Event) {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queue) = queue.as_ref() else { return };
+        if let Err(TrySendError::Full(_)) = queue.try_send((self.context.now_us(), event)) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes and flushes what waits, and ends.
+    pub fn close(&self) {
+        let queue = self
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(queue);
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the audit log's thread panicked");
+        }
+    }
+}
+
+impl Drop for AuditLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+struct Writer {
+    directory: PathBuf,
+    name: String,
+    part: u32,
+    file: Option<BufWriter<File>>,
+    written: u64,
+    previous: String,
+    number: u64,
+}
+
+impl Writer {
+    fn run(mut self, events: &Receiver<(i64, Event)>, lost: &AtomicU64) {
+        let mut dirty_since: Option<Instant> = None;
+        loop {
+            let wait = dirty_since.map_or(Duration::from_secs(3600), |since| {
+                FLUSH_EVERY.saturating_sub(since.elapsed())
+            });
+            let outcome = match events.recv_timeout(wait) {
+                Ok((at_us, event)) => {
+                    dirty_since.get_or_insert_with(Instant::now);
+                    let missing = lost.swap(0, Ordering::Relaxed);
+                    self.write(at_us, event.fields(), missing)
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    dirty_since = None;
+                    self.flush()
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    if let Err(error) = self.flush() {
+                        tracing::error!(%error, "cannot write the end of the audit log");
+                    }
+                    return;
+                }
+            };
+            if let Err(error) = outcome {
+                tracing::error!(%error, directory = %self.directory.display(), "cannot write the audit log");
+            }
+            if dirty_since.is_some_and(|since| since.elapsed() >= FLUSH_EVERY) {
+                dirty_since = None;
+                if let Err(error) = self.flush() {
+                    tracing::error!(%error, "cannot flush the audit log");
+                }
+            }
+        }
+    }
+
+    /// Begins the next file: its first line says how the others in the directory ended, so that one that is cut or taken
+    /// away is missed.
+    fn begin(&mut self, at_us: i64) -> std::io::Result<()> {
+        self.flush()?;
+        self.part += 1;
+        let path = self
+            .directory
+            .join(format!("{}-{}.jsonl", self.name, self.part));
+        let before: Vec<Value> = heads(&self.directory)?
+            .into_iter()
+            .map(|(file, lines, head)| json!({"file": file, "lines": lines, "hash": head}))
+            .collect();
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)?;
+        File::open(&self.directory)?.sync_all()?;
+        self.file = Some(BufWriter::new(file));
+        self.written = 0;
+        self.previous = NOTHING.to_owned();
+        self.number = 0;
+        self.line(at_us, json!({"kind": "begin", "before": before}))?;
+        self.flush()
+    }
+
+    fn write(&mut self, at_us: i64, fields: Value, missing: u64) -> std::io::Result<()> {
+        if self.written >= FILE_MAX_BYTES {
+            self.begin(at_us)?;
+        }
+        if missing > 0 {
+            self.line(at_us, json!({"kind": "lost", "lines": missing}))?;
+        }
+        self.line(at_us, fields)
+    }
+
+    fn line(&mut self, at_us: i64, mut fields: Value) -> std::io::Result<()> {
+        fields["n"] = json!(self.number);
+        fields["at_us"] = json!(at_us);
+        fields["previous"] = json!(self.previous);
+        let text = fields.to_string();
+        let file = self
+            .file
+            .as_mut()
+            .ok_or_else(|| std::io::Error::other("no file is open"))?;
+        file.write_all(text.as_bytes())?;
+        file.write_all(b"\n")?;
+        self.written += text.len() as u64 + 1;
+        self.number += 1;
+        self.previous = hash(text.as_bytes());
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let Some(file) = self.file.as_mut() else {
+            return Ok(());
+        };
+        file.flush()?;
+        file.get_ref().sync_data()
+    }
+}
+
+/// The hash of a line without its end, in hex.
+pub(super) fn hash(line: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, line);
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verify::{Fault, verify};
+    use super::*;
+
+    fn noted(directory: &Path, count: u16) {
+        let log = AuditLog::open(Context::real(), directory).unwrap();
+        for status in 0..count {
+            log.note(Event::Request {
+                api: "volume",
+                request_id: "req-1".to_owned(),
+                method: "POST".to_owned(),
+                route: "/v3/volumes".to_owned(),
+                path: "/v3/volumes".to_owned(),
+                status,
+                who: None,
+            });
+        }
+    }
+
+    fn files(directory: &Path) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn faults(directory: &Path) -> Vec<Fault> {
+        let reports = verify(directory).unwrap();
+        reports
+            .into_iter()
+            .flat_map(|report| report.faults)
+            .collect()
+    }
+
+    #[test]
+    fn what_was_written_is_verified() {
+        let directory = tempfile::tempdir().unwrap();
+        noted(directory.path(), 5);
+        noted(directory.path(), 3);
+        assert_eq!(faults(directory.path()), []);
+        let reports = verify(directory.path()).unwrap();
+        let lines: Vec<u64> = reports.iter().map(|report| report.lines).collect();
+        assert_eq!(lines, [6, 4]);
+    }
+
+    #[test]
+    fn every_change_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        noted(directory.path(), 5);
+        noted(directory.path(), 3);
+        let first = files(directory.path()).remove(0);
+        let good = std::fs::read_to_string(&first).unwrap();
+        let lines: Vec<&str> = good.lines().collect();
+        let joined = |lines: &[&str]| lines.join("\n") + "\n";
+        let changed = [
+            (
+                "a changed line",
+                good.replacen("\"status\":1", "\"status\":9", 1),
+            ),
+            (
+                "the last line changed",
+                good.replacen("\"status\":4", "\"status\":9", 1),
+            ),
+            (
+                "a line taken out",
+                joined(&[&lines[..2], &lines[3..]].concat()),
+            ),
+            (
+                "two lines changed over",
+                joined(&[lines[0], lines[2], lines[1], lines[3]]),
+            ),
+            ("cut at the end", joined(&lines[..3])),
+            ("cut within a line", good[..good.len() - 9].to_owned()),
+            ("everything taken out", String::new()),
+        ];
+        for (what, text) in changed {
+            std::fs::write(&first, text).unwrap();
+            assert_ne!(faults(directory.path()), [], "{what}");
+        }
+        std::fs::write(&first, &good).unwrap();
+        assert_eq!(faults(directory.path()), []);
+        std::fs::remove_file(&first).unwrap();
+        assert_ne!(faults(directory.path()), [], "the file taken away");
+    }
+}

@@ -1,0 +1,112 @@
+"""Commands of the stock `openstack`, in one process because importing it takes a second, against our Identity API."""
+
+import contextlib
+import io
+import json
+import os
+import sys
+
+from openstackclient import shell
+
+
+def run(line, code=0, json_format=False):
+    arguments = line.split(" ")
+    if json_format:
+        arguments += ["-f", "json"]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            ended = shell.OpenStackShell().run(arguments)
+        except SystemExit as exit:
+            ended = exit.code
+    said = out.getvalue() + err.getvalue()
+    if (ended == 0) != (code == 0):
+        sys.exit(f"openstack {line}: {ended}\n{said}")
+    return json.loads(out.getvalue()) if json_format and code == 0 else said
+
+
+def get(line):
+    return run(line, json_format=True)
+
+
+def refused(line):
+    return run(line, code=1)
+
+
+def as_user(name, password, project):
+    os.environ.update(OS_USERNAME=name, OS_PASSWORD=password, OS_PROJECT_NAME=project)
+
+
+PASSWORD = os.environ["OS_PASSWORD"]
+
+# Projects.
+lab = get("project create --description Third --tag red lab")
+assert lab["tags"] == ["red"], lab
+run("project set --description Fourth --tag blue lab")
+assert get("project show lab")["description"] == "Fourth"
+assert {p["Name"] for p in get("project list")} == {"admin", "lab"}
+assert [p["Name"] for p in get("project list --tags blue")] == ["lab"]
+assert [p["Name"] for p in get("project list --my-projects")] == ["admin"]
+assert "lab" in refused("project create lab")
+
+# Users and roles.
+alice = get("user create --project lab --password first-secret --email a@example.org --description A alice")
+assert alice["default_project_id"] == lab["id"], alice
+run("role add --user alice --project lab member")
+assert [r["Name"] for r in get("role list")] == ["admin", "member", "reader", "service"]
+named = get("role assignment list --user alice --names")
+assert (named[0]["Role"], named[0]["Project"]) == ("member", "lab@Default"), named
+assert len(get("role assignment list --project lab --effective --names")) == 2
+assert get("user list --project lab")[0]["Name"] == "alice"
+assert get("user show alice")["email"] == "a@example.org"
+assert len(get("user list")) == 2
+run("role show member")
+run("implied role list")
+assert "403" in refused("role create king")
+assert "409" in refused("user delete admin")
+assert "409" in refused("user set --disable admin")
+
+# What alice does by herself.
+as_user("alice", "first-secret", "lab")
+token = get("token issue")
+assert token["project_id"] == lab["id"]
+run("catalog list")
+run("catalog show block-storage")
+assert "403" in refused("user list")
+assert "403" in refused("role add --user %s --project %s admin" % (alice["id"], lab["id"]))
+made = get("application credential create --role reader --secret own-secret --description D ci")
+assert made["secret"] == "own-secret", made
+assert [c["Name"] for c in get("application credential list")] == ["ci"]
+assert get("application credential show ci")["id"] == made["id"]
+key = get("ec2 credentials create")
+assert get("ec2 credentials list")[0]["Secret"] == key["secret"]
+assert get("ec2 credentials show " + key["access"])["secret"] == key["secret"]
+assert get("credential list")[0]["Type"] == "ec2"
+run("ec2 credentials delete " + key["access"])
+assert get("ec2 credentials list") == []
+run("application credential delete ci")
+run("user password set --original-password first-secret --password second-secret")
+refused("token issue")
+as_user("alice", "second-secret", "lab")
+run("token revoke " + get("token issue")["id"])
+
+# Disabled and removed.
+as_user("admin", PASSWORD, "admin")
+run("user set --disable alice")
+as_user("alice", "second-secret", "lab")
+assert "401" in refused("token issue")
+as_user("admin", PASSWORD, "admin")
+run("user set --enable alice")
+run("role remove --user alice --project lab member")
+assert get("role assignment list --user alice") == []
+run("user delete alice")
+run("project delete lab")
+assert "lab" in refused("project show lab")
+
+# What there is to read.
+assert len(get("service list")) == 4
+assert len(get("endpoint list --service identity")) == 3
+assert get("region list")[0]["Region"] == "RegionOne"
+assert get("domain list")[0]["ID"] == "default"
+assert get("group list") == []
+print("done")
