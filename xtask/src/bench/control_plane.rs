@@ -117,7 +117,7 @@ fn accepted(
 }
 
 /// Sends `count` creates at once; returns how long each took until it was seen available.
-fn burst(endpoint: &Endpoint, count: usize) -> anyhow::Result<Vec<Duration>> {
+pub(super) fn burst(endpoint: &Endpoint, count: usize) -> anyhow::Result<Vec<Duration>> {
     let started = Instant::now();
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..count)

@@ -9,6 +9,7 @@ mod fio;
 mod http;
 mod nbd;
 mod nfs;
+mod pair;
 mod server;
 mod statistics;
 
@@ -32,6 +33,8 @@ pub struct Options {
     /// Seconds of each NBD load.
     #[arg(long, default_value_t = 3)]
     seconds: u32,
+    #[command(flatten)]
+    pair: pair::PairOptions,
 }
 
 /// A part of the benchmarks.
@@ -51,18 +54,27 @@ enum Part {
     Storage,
     /// NBD through an SR of each type beside what lies beneath.
     SrTypes,
+    /// This service beside Cinder; only when it is asked for, with --peer-dir.
+    Pair,
 }
 
 /// Measures and prints.
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let binary = root.join("target/release/xensm");
     let wanted = |part| options.only.is_none_or(|only| only == part);
-    if wanted(Part::ControlPlane) || wanted(Part::Nbd) || wanted(Part::Chains) {
+    let is_pair = options.only == Some(Part::Pair);
+    if is_pair && let Some(binary) = &options.pair.binary {
+        return pair::run(root, binary, &options.pair);
+    }
+    if is_pair || wanted(Part::ControlPlane) || wanted(Part::Nbd) || wanted(Part::Chains) {
         checked(
             Command::new("cargo")
                 .args(["build", "--release", "--package", "xensm", "--bins"])
                 .current_dir(root),
         )?;
+    }
+    if is_pair {
+        return pair::run(root, &binary, &options.pair);
     }
     if wanted(Part::ControlPlane) {
         control_plane::run(&binary, options.creates, options.rows)?;

@@ -36,9 +36,23 @@ pub struct Endpoint {
 impl Server {
     /// Starts it and waits until it is ready.
     pub fn start(binary: &Path, data_dir: &Path) -> anyhow::Result<Self> {
+        Server::start_with(binary, data_dir, None)
+    }
+
+    /// As [`Server::start`], with a configuration file.
+    pub fn start_with(
+        binary: &Path,
+        data_dir: &Path,
+        config: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let started = Instant::now();
         let mut process = Command::new(binary)
             .arg("serve")
+            .args(
+                config
+                    .iter()
+                    .flat_map(|config| [Path::new("--config"), *config]),
+            )
             .arg("--data-dir")
             .arg(data_dir)
             .args([
@@ -74,6 +88,11 @@ impl Server {
             process,
             start_time,
         })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Stops it cleanly.

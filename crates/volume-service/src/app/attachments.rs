@@ -259,7 +259,7 @@ pub async fn of_volumes(
     let volumes = volumes.to_vec();
     service
         .database
-        .read(move |tx| attachments::of_volumes(tx, tenancy.as_deref(), &volumes))
+        .read_one(move |tx| attachments::of_volumes(tx, tenancy.as_deref(), &volumes))
         .await
 }
 
@@ -594,12 +594,12 @@ async fn finished(
     id: OperationId,
     deadline: Instant,
 ) -> Result<Option<Operation>> {
-    let mut changed = service.database.operations_changed();
+    let mut changed = service.database.operations_ended();
     loop {
         changed.borrow_and_update();
         let operation = service
             .database
-            .read(move |tx| operations::find(tx, id))
+            .read_one(move |tx| operations::find(tx, id))
             .await?;
         if operation
             .as_ref()

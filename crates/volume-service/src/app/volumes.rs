@@ -191,7 +191,6 @@ pub async fn create(
             if !volumes::insert(tx, &volume, client.as_ref())? {
                 return made_before(tx, &request.project_id, client.as_ref());
             }
-            quota::check_volume(tx, &volume, &limits)?;
             let operation = NewOperation {
                 id: operation_id,
                 kind: OperationKind::CreateVolume,
@@ -200,7 +199,8 @@ pub async fn create(
                 request_id: request.request_id.clone(),
                 not_before_us: now_us,
             };
-            operations::insert(tx, &operation, now_us)?;
+            operations::add(tx, &operation, now_us)?;
+            quota::check_volume(tx, &volume, &limits)?;
             Ok(volume)
         })
         .await
@@ -303,7 +303,7 @@ pub async fn get(service: &Service, request: &RequestContext, id: VolumeId) -> R
     let tenancy = policy::tenancy(request);
     service
         .database
-        .read(move |tx| visible(tx, &tenancy, id))
+        .read_one(move |tx| visible(tx, &tenancy, id))
         .await
 }
 
@@ -375,9 +375,10 @@ pub async fn list(
         limit: service.page_size(query.limit),
         query,
     };
+    // Not of one state: between the statements a marker or a flavor may go, which is as if it had gone before.
     service
         .database
-        .read(move |tx| {
+        .read_one(move |tx| {
             if let Some(flavor) = decided.query.flavor.clone() {
                 let Some(flavor) = flavors::find(tx, &flavor)? else {
                     return Ok(Page::empty(decided.query.with_total));

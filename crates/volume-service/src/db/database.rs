@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::job::{Access, Queue};
+use super::job::{Access, Queue, Reads};
+use super::signals::Signals;
 use super::{postgresql, sqlite};
 use crate::config::Secret;
 use crate::error::{Error, Result};
@@ -17,11 +18,11 @@ pub struct Database {
     engine: Arc<Engine>,
 }
 
-/// Queues to the threads of one database, and the wake-up signal that they raise.
+/// Queues to the threads of one database, and the wake-up signals that they raise.
 pub(super) struct Engine {
     pub(super) writes: Queue,
     pub(super) reads: Queue,
-    pub(super) changed: Arc<watch::Sender<u64>>,
+    pub(super) signals: Arc<Signals>,
 }
 
 impl Database {
@@ -65,13 +66,34 @@ impl Database {
         T: Send + 'static,
         F: FnMut(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     {
-        self.engine.reads.call(Access::Read, body).await
+        self.engine
+            .reads
+            .call(Access::Read(Reads::Snapshot), body)
+            .await
+    }
+
+    /// Runs a closure that reads, each of its statements in the newest state; it costs less than [`Database::read`]. For closures of
+    /// one statement, or of several that need not agree.
+    pub async fn read_one<T, F>(&self, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        self.engine
+            .reads
+            .call(Access::Read(Reads::Newest), body)
+            .await
     }
 
     /// A value that changes when an operation was added or became due, here or (PostgreSQL: LISTEN; SQLite: data_version)
-    /// in another process. Workers register before they look, and still poll.
-    pub fn operations_changed(&self) -> watch::Receiver<u64> {
-        self.engine.changed.subscribe()
+    /// in another process. Workers register before they look, and still poll: a notification may be lost.
+    pub fn operations_added(&self) -> watch::Receiver<u64> {
+        self.engine.signals.added()
+    }
+
+    /// A value that changes when an operation ended; otherwise as [`Database::operations_added`].
+    pub fn operations_ended(&self) -> watch::Receiver<u64> {
+        self.engine.signals.ended()
     }
 }
 

@@ -7,6 +7,8 @@ use crate::error::{Error, ErrorKind, Subject};
 pub(super) enum Trouble {
     /// Serialization failure or deadlock: the same closure may succeed when run again.
     Contention,
+    /// Somebody else held a lock for longer than was waited for.
+    Locked,
     /// The connection is lost.
     Disconnected,
 }
@@ -44,8 +46,8 @@ pub(super) fn of_sqlite(error: rusqlite::Error) -> Error {
 }
 
 /// An error of PostgreSQL, and whether the closure may be run again.
-pub(super) fn of_postgresql(error: postgres::Error) -> (Error, Option<Trouble>) {
-    use postgres::error::SqlState;
+pub(super) fn of_postgresql(error: tokio_postgres::Error) -> (Error, Option<Trouble>) {
+    use tokio_postgres::error::SqlState;
     let Some(state) = error.code().cloned() else {
         let lost = error.is_closed()
             || std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>());
@@ -71,16 +73,16 @@ pub(super) fn of_postgresql(error: postgres::Error) -> (Error, Option<Trouble>) 
                 Some(Trouble::Contention),
             )
         }
-        s if *s == SqlState::LOCK_NOT_AVAILABLE
-            || *s == SqlState::QUERY_CANCELED
-            || *s == SqlState::TOO_MANY_CONNECTIONS =>
-        {
-            (
-                ErrorKind::Busy,
-                "The database is busy, please try again later.",
-                None,
-            )
-        }
+        s if *s == SqlState::LOCK_NOT_AVAILABLE => (
+            ErrorKind::Busy,
+            "The database is busy, please try again later.",
+            Some(Trouble::Locked),
+        ),
+        s if *s == SqlState::QUERY_CANCELED || *s == SqlState::TOO_MANY_CONNECTIONS => (
+            ErrorKind::Busy,
+            "The database is busy, please try again later.",
+            None,
+        ),
         // Class 23: integrity constraint violation.
         s if s.code().starts_with("23") => (
             ErrorKind::Conflict,

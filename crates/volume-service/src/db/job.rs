@@ -10,15 +10,24 @@ use super::transaction::Transaction;
 use crate::error::{Error, ErrorKind, Result, Subject};
 
 /// Closures that may wait in one queue; callers beyond that wait for a place.
-const QUEUE_MAX: usize = 1024;
+pub(super) const QUEUE_MAX: usize = 1024;
 
 /// What a closure may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// Read only.
-    Read,
+    Read(Reads),
     /// Read and write.
     Write,
+}
+
+/// What a closure that reads sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// One state of the database in all its statements.
+    Snapshot,
+    /// In each statement the newest state; for closures that have only one.
+    Newest,
 }
 
 /// A closure with the place where its result goes.
@@ -44,14 +53,6 @@ impl Queue {
         let (sender, receiver) = sync_channel(QUEUE_MAX);
         let places = Arc::new(Semaphore::new(QUEUE_MAX));
         (Queue { sender, places }, receiver)
-    }
-
-    /// A second way into the same queue.
-    pub(super) fn share(&self) -> Queue {
-        Queue {
-            sender: self.sender.clone(),
-            places: Arc::clone(&self.places),
-        }
     }
 
     /// Queues a closure and waits for its result.
@@ -100,7 +101,8 @@ where
             .unwrap_or_else(|_| Err(panicked()));
         let result = match result {
             Ok(_) if transaction.has_failed() => Err(ignored()),
-            result => result,
+            Ok(result) => transaction.settle().map(|()| result),
+            Err(error) => Err(error),
         };
         let keep = result.is_ok();
         self.result = Some(result);

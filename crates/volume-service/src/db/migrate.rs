@@ -4,6 +4,7 @@
 //! first and contracts in a later release, because one old version may still be running.
 
 use super::failure;
+use super::session::{Session, told};
 use crate::error::{Error, ErrorKind, Result, Subject};
 
 /// Every migration, oldest first; the version of a database is how many it has.
@@ -99,29 +100,38 @@ pub(super) fn sqlite(connection: &mut rusqlite::Connection) -> Result<()> {
 }
 
 /// Brings a PostgreSQL database to the newest version.
-pub(super) fn postgresql(client: &mut postgres::Client) -> Result<()> {
-    let refused = |error| failure::of_postgresql(error).0;
-    let mut transaction = client.transaction().map_err(refused)?;
-    transaction
-        .execute("SELECT pg_advisory_xact_lock($1)", &[&ADVISORY_LOCK])
-        .map_err(refused)?;
-    transaction.batch_execute(VERSION_TABLE).map_err(refused)?;
-    let found: i64 = transaction
-        .query_one(VERSION, &[])
-        .and_then(|row| row.try_get(0))
-        .map_err(refused)?;
+pub(super) fn postgresql(session: &mut Session) -> Result<()> {
+    session.batch("BEGIN").map_err(told)?;
+    let migrated = migrate_postgresql(session);
+    let end = if migrated.is_ok() {
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    };
+    let ended = session.batch(end).map_err(told);
+    migrated.and(ended)
+}
+
+fn migrate_postgresql(session: &Session) -> Result<()> {
+    let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+    session.batch(&lock).map_err(told)?;
+    session.batch(VERSION_TABLE).map_err(told)?;
+    let rows = session.query_once(VERSION).map_err(told)?;
+    let found: i64 = match rows.first() {
+        Some(row) => row.try_get(0).map_err(told)?,
+        None => 0,
+    };
     for (version, migration) in missing(found)? {
-        transaction
-            .batch_execute(&text_for(Dialect::Postgresql, migration))
-            .map_err(refused)?;
-        transaction
-            .execute(
-                "INSERT INTO xensm_schema (version) VALUES ($1)",
-                &[&version],
-            )
-            .map_err(refused)?;
+        session
+            .batch(&text_for(Dialect::Postgresql, migration))
+            .and_then(|()| {
+                session.batch(&format!(
+                    "INSERT INTO xensm_schema (version) VALUES ({version})"
+                ))
+            })
+            .map_err(told)?;
     }
-    transaction.commit().map_err(refused)
+    Ok(())
 }
 
 /// The migrations behind version `found`, with their numbers.

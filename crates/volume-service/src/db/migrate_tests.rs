@@ -41,23 +41,22 @@ fn the_same_holds_on_postgresql() {
         return;
     };
     let url = cluster.create_database().unwrap();
-    let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
-    postgresql(&mut client).unwrap();
-    let mut schema = || -> Vec<String> {
-        client.batch_execute(&newest(Dialect::Postgresql)).unwrap();
-        let rows = client
-            .query(
+    let mut session = Session::connect(&url.parse().unwrap()).unwrap();
+    postgresql(&mut session).unwrap();
+    let schema = |session: &Session| -> Vec<String> {
+        session.batch(&newest(Dialect::Postgresql)).unwrap();
+        let rows = session
+            .query_once(
                 "SELECT relname || relkind::text FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1",
-                &[],
             )
             .unwrap();
         rows.iter().map(|row| row.get(0)).collect()
     };
-    assert_eq!(schema(), schema());
-    client
-        .execute("INSERT INTO xensm_schema (version) VALUES (9999)", &[])
+    assert_eq!(schema(&session), schema(&session));
+    session
+        .batch("INSERT INTO xensm_schema (version) VALUES (9999)")
         .unwrap();
-    let error = postgresql(&mut client).unwrap_err();
+    let error = postgresql(&mut session).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotSupported);
 }
 

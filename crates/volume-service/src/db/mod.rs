@@ -1,8 +1,8 @@
 //! SQL and migrations, one file per table. The only room that holds SQL.
 //!
 //! The same statements run on SQLite and PostgreSQL. Closures are synchronous and run on threads that own a connection; on
-//! SQLite one writer thread commits the closures of concurrent callers together (each in its own savepoint), so that one
-//! flush to stable storage serves many requests. A closure may run more than once and must have no effect but its SQL.
+//! both one writer thread commits the closures of concurrent callers together, so that one flush to stable storage serves many
+//! requests. A closure may run more than once and must have no effect but its SQL.
 //! `docs/internals/database.md` explains the whole.
 
 mod database;
@@ -11,6 +11,8 @@ mod job;
 mod migrate;
 mod postgresql;
 mod select;
+mod session;
+mod signals;
 mod sqlite;
 mod transaction;
 

@@ -55,24 +55,43 @@ pub struct Progress {
 const COLUMNS: &str = "id, kind, target, zone, state, step, step_begun, outputs, attempts, lease_owner, lease_generation, \
                        lease_expires_at_us, not_before_us, failure, request_id, created_at_us, updated_at_us";
 
+const INSERT: &str = "INSERT INTO operations (id, kind, target, zone, state, step, step_begun, outputs, attempts, lease_owner, \
+                      lease_generation, lease_expires_at_us, not_before_us, failure, request_id, created_at_us, updated_at_us) \
+                      VALUES (?1, ?2, ?3, ?4, 'pending', 0, 0, '{}', 0, NULL, 0, NULL, ?5, '', ?6, ?7, ?7) ON CONFLICT DO NOTHING";
+
 /// Adds an operation and wakes the workers; false, with nothing changed, when its target has an unfinished one.
 pub fn insert(tx: &mut Transaction<'_>, new: &NewOperation, now_us: i64) -> Result<bool> {
-    let added = tx.execute(
-        "INSERT INTO operations (id, kind, target, zone, state, step, step_begun, outputs, attempts, lease_owner, \
-         lease_generation, lease_expires_at_us, not_before_us, failure, request_id, created_at_us, updated_at_us) \
-         VALUES (?1, ?2, ?3, ?4, 'pending', 0, 0, '{}', 0, NULL, 0, NULL, ?5, '', ?6, ?7, ?7) ON CONFLICT DO NOTHING",
-        &[
-            new.id.into(),
-            new.kind.as_str().into(),
-            new.target.as_str().into(),
-            new.zone.as_str().into(),
-            new.not_before_us.into(),
-            new.request_id.as_str().into(),
-            now_us.into(),
-        ],
-    )?;
+    let added = tx.execute(INSERT, &new_row(new, now_us))?;
     tx.wake_workers();
     Ok(added == 1)
+}
+
+/// Adds an operation for a target that is new, and so has none, and wakes the workers.
+pub fn add(tx: &mut Transaction<'_>, new: &NewOperation, now_us: i64) -> Result<()> {
+    let (id, target) = (new.id, new.target.clone());
+    tx.post(INSERT, new_row(new, now_us), move || {
+        Error::new(
+            ErrorKind::Internal,
+            Subject::Operation,
+            "An unexpected error has occurred.",
+        )
+        .on(id.to_string())
+        .detail(format!("{target}, which is new, has an operation already"))
+    })?;
+    tx.wake_workers();
+    Ok(())
+}
+
+fn new_row(new: &NewOperation, now_us: i64) -> Vec<Param> {
+    vec![
+        new.id.into(),
+        new.kind.as_str().into(),
+        new.target.as_str().into(),
+        new.zone.as_str().into(),
+        new.not_before_us.into(),
+        new.request_id.as_str().into(),
+        now_us.into(),
+    ]
 }
 
 /// Takes up to `limit` operations of a zone that are due and that nobody holds a good lease on, oldest due first.
@@ -154,17 +173,17 @@ pub fn renew(tx: &mut Transaction<'_>, lease: Lease, expires_at_us: i64) -> Resu
     held(lease, touched)
 }
 
-/// Refuses when the lease is lost: the first line of a transaction that writes other rows for the operation.
+/// Refuses when the lease is lost: the first line of a transaction that writes other rows for the operation. The refusal may come
+/// with a later statement; nothing is kept then.
 ///
 /// On PostgreSQL the row stays locked until the transaction ends, so that no claim slips in between.
 pub fn check_lease(tx: &mut Transaction<'_>, lease: Lease) -> Result<()> {
-    let found = tx.query(
+    tx.post(
         "SELECT lease_generation FROM operations WHERE id = ?1 AND lease_generation = ?2 \
          AND state <> 'succeeded' AND state <> 'failed' /* for update */",
-        &[lease.id.into(), lease.generation.into()],
-        |row| row.int(0),
-    )?;
-    held(lease, found.len() as u64)
+        vec![lease.id.into(), lease.generation.into()],
+        move || lost(lease),
+    )
 }
 
 /// Stores where the operation stands.
@@ -174,10 +193,10 @@ pub fn save_step(
     progress: &Progress,
     now_us: i64,
 ) -> Result<()> {
-    let touched = tx.execute(
+    tx.post(
         "UPDATE operations SET state = ?3, step = ?4, step_begun = ?5, outputs = ?6, attempts = ?7, failure = ?8, \
          updated_at_us = ?9 WHERE id = ?1 AND lease_generation = ?2 AND state <> 'succeeded' AND state <> 'failed'",
-        &[
+        vec![
             lease.id.into(),
             lease.generation.into(),
             progress.state.as_str().into(),
@@ -188,8 +207,8 @@ pub fn save_step(
             progress.failure.as_str().into(),
             now_us.into(),
         ],
-    )?;
-    held(lease, touched)
+        move || lost(lease),
+    )
 }
 
 /// Gives the lease back so that anybody may claim the operation from `not_before_us` on: after a failure that may pass, or when
@@ -200,18 +219,18 @@ pub fn release(
     not_before_us: i64,
     now_us: i64,
 ) -> Result<()> {
-    let touched = tx.execute(
+    tx.post(
         "UPDATE operations SET lease_owner = NULL, lease_expires_at_us = NULL, not_before_us = ?3, \
          state = CASE state WHEN 'running' THEN 'pending' ELSE state END, updated_at_us = ?4 \
          WHERE id = ?1 AND lease_generation = ?2 AND state <> 'succeeded' AND state <> 'failed'",
-        &[
+        vec![
             lease.id.into(),
             lease.generation.into(),
             not_before_us.into(),
             now_us.into(),
         ],
+        move || lost(lease),
     )?;
-    held(lease, touched)?;
     tx.wake_workers();
     Ok(())
 }
@@ -225,19 +244,19 @@ pub fn finish(
     now_us: i64,
 ) -> Result<()> {
     debug_assert!(state.is_finished());
-    let touched = tx.execute(
+    tx.post(
         "UPDATE operations SET state = ?3, failure = ?4, lease_owner = NULL, lease_expires_at_us = NULL, updated_at_us = ?5 \
          WHERE id = ?1 AND lease_generation = ?2 AND state <> 'succeeded' AND state <> 'failed'",
-        &[
+        vec![
             lease.id.into(),
             lease.generation.into(),
             state.as_str().into(),
             failure.into(),
             now_us.into(),
         ],
+        move || lost(lease),
     )?;
-    held(lease, touched)?;
-    tx.wake_workers();
+    tx.wake_waiters();
     Ok(())
 }
 
@@ -278,16 +297,15 @@ pub fn of_targets(
 ) -> Result<Vec<Operation>> {
     let head = format!("SELECT {COLUMNS} FROM operations WHERE target IN");
     let sql = format!(
-        "{} AND kind = ?{} ORDER BY created_at_us, id",
+        "{} AND kind = '{}' ORDER BY created_at_us, id",
         in_list(&head, CHUNK),
-        CHUNK + 1
+        // In the text, so that the index of this kind serves it.
+        kind.as_str()
     );
     let mut found = Vec::new();
     for chunk in targets.chunks(CHUNK) {
         let targets: Vec<&str> = chunk.iter().map(String::as_str).collect();
-        let mut params = padded(&targets);
-        params.push(kind.as_str().into());
-        found.extend(tx.query(&sql, &params, from_row)?);
+        found.extend(tx.query(&sql, &padded(&targets), from_row)?);
     }
     Ok(found)
 }
@@ -328,7 +346,11 @@ fn held(lease: Lease, touched: u64) -> Result<()> {
     if touched == 1 {
         return Ok(());
     }
-    Err(Error::new(
+    Err(lost(lease))
+}
+
+fn lost(lease: Lease) -> Error {
+    Error::new(
         ErrorKind::Conflict,
         Subject::Operation,
         "The operation was taken over by another worker.",
@@ -337,7 +359,7 @@ fn held(lease: Lease, touched: u64) -> Result<()> {
     .detail(format!(
         "operation {} is finished or no longer held under lease generation {}",
         lease.id, lease.generation
-    )))
+    ))
 }
 
 fn from_row(row: &Row<'_>) -> Result<Operation> {

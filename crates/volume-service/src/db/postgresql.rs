@@ -1,75 +1,87 @@
-//! PostgreSQL: threads with one connection each, and one that listens.
+//! PostgreSQL: a thread that writes, two that it gives what stands in the way of others, and threads that read.
 //!
-//! A closure runs again after a serialization failure or deadlock, and after a connection broke before COMMIT was sent. When it
-//! broke at COMMIT the outcome is unknown and the caller is told so.
+//! The writer takes what is queued, runs the closures one behind the other in one transaction and commits once; only then does it
+//! answer. While one group waits for stable storage the next one gathers, so that flush, locks and usage rows are shared.
+//! There is one writer, for two groups that touch the same rows in another order would wait for each other.
+//!
+//! A closure that fails before it wrote takes nothing from the others. When one fails after that, nothing of the group is kept and
+//! all run again, each in a savepoint of its own; when one meets a lock of another process, they run again each in a transaction
+//! of its own, on the threads beside.
 
-use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use postgres::config::{Host, SslMode};
-use postgres::fallible_iterator::FallibleIterator;
-use postgres::{Client, Config, NoTls};
-use tokio::sync::watch;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
 
 use super::database::Engine;
 use super::failure::{self, Trouble};
-use super::job::{Access, Job, Queue};
+use super::job::{Access, Job, QUEUE_MAX, Queue};
 use super::migrate;
+use super::session::{Session, told};
+use super::signals::{self, Signals, Wake};
 use super::sqlite::start;
-use super::transaction::{Session, Transaction};
+use super::transaction::Transaction;
 use crate::error::{Error, ErrorKind, Result, Subject};
 
-/// Threads, and so connections, of one process; a further one listens.
-const CONNECTIONS: usize = 8;
-/// How often a closure is run before its contention is the caller's.
+/// Closures that are committed together at most: each may be a subtransaction, and PostgreSQL keeps 64 of those at hand.
+const GROUP_MAX: usize = 60;
+/// Threads, and so connections, for closures that run alone.
+const BESIDE: usize = 2;
+/// Threads, and so connections, that read.
+const READERS: usize = 4;
+/// How often a closure is run alone before its contention is the caller's.
 const RUNS_MAX: u32 = 6;
 /// Pause before the second run; grows with each.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait for a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// How long the listener waits for a notification before it looks whether it is still wanted.
-const LISTEN_WAIT: Duration = Duration::from_secs(1);
-/// Limits on the server's side: a statement and a wait for a lock end, so that a thread is never lost to them.
-const SESSION: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
-                       SET idle_in_transaction_session_timeout = '60s'; SET default_transaction_isolation = 'read committed'";
-/// What the listener listens to.
-const LISTEN: &str = "LISTEN xensm_operations";
-/// What a transaction that adds an operation ends with.
-const NOTIFY: &str = "NOTIFY xensm_operations";
+/// How a group begins: it waits for another process's lock for a short time only, since all of it waits.
+const BEGIN_GROUP: &str = "BEGIN; SET LOCAL lock_timeout = '250ms'";
+/// How a snapshot begins.
+const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Connects, migrates, and starts the threads.
 pub(super) fn open(url: &str) -> Result<Engine> {
     let config = judge(url)?;
-    let mut client = connect(&config)?;
-    migrate::postgresql(&mut client)?;
+    let mut session = Session::connect(&config)?;
+    migrate::postgresql(&mut session)?;
 
-    let changed = Arc::new(watch::Sender::new(0));
-    let (writes, jobs) = Queue::new();
-    let reads = writes.share();
-    let jobs = Arc::new(Mutex::new(jobs));
-    let mut first = Some(Session::new(client));
-    for _ in 0..CONNECTIONS {
-        let mut server = Server {
-            config: config.clone(),
-            session: first.take(),
-            changed: Arc::clone(&changed),
-        };
-        let jobs = Arc::clone(&jobs);
-        start("xensm-db", move || server.serve(&jobs))?;
+    let signals = Arc::new(Signals::new());
+    let (writes, write_jobs) = Queue::new();
+    let (reads, read_jobs) = Queue::new();
+    let (beside, beside_jobs) = sync_channel(QUEUE_MAX);
+    let server = |session| Server {
+        config: config.clone(),
+        session,
+        signals: Arc::clone(&signals),
+    };
+    let mut writer = server(Some(session));
+    start("xensm-db-writer", move || {
+        writer.serve_writes(&write_jobs, &beside);
+    })?;
+    for (count, name, jobs) in [
+        (BESIDE, "xensm-db-beside", beside_jobs),
+        (READERS, "xensm-db-reader", read_jobs),
+    ] {
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..count {
+            let (mut server, jobs) = (server(None), Arc::clone(&jobs));
+            start(name, move || server.serve_each(&jobs))?;
+        }
     }
-    let signal = Arc::downgrade(&changed);
-    start("xensm-db-listen", move || listen(&config, &signal))?;
+    start("xensm-db-listen", signals::serve(config.clone(), &signals))?;
     Ok(Engine {
         writes,
         reads,
-        changed,
+        signals,
     })
 }
 
 /// Parses the URL and refuses what would need TLS, which is not built.
-fn judge(url: &str) -> Result<Config> {
-    let mut config: Config = url.parse().map_err(|error: postgres::Error| {
+pub(super) fn judge(url: &str) -> Result<Config> {
+    let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
         Error::invalid("The PostgreSQL URL is not understood: expected postgresql://user:password@host:port/database.")
             .caused_by(error)
     })?;
@@ -98,33 +110,17 @@ fn judge(url: &str) -> Result<Config> {
     Ok(config)
 }
 
-fn connect(config: &Config) -> Result<Client> {
-    let mut client = config.connect(NoTls).map_err(|error| {
-        Error::new(
-            ErrorKind::Unavailable,
-            Subject::Database,
-            "The service cannot reach its database.",
-        )
-        .detail("connect to PostgreSQL")
-        .caused_by(error)
-    })?;
-    client
-        .batch_execute(SESSION)
-        .map_err(|error| failure::of_postgresql(error).0)?;
-    Ok(client)
-}
-
 /// A thread's connection, made again when it breaks.
 struct Server {
     config: Config,
     session: Option<Session>,
-    changed: Arc<watch::Sender<u64>>,
+    signals: Arc<Signals>,
 }
 
 /// How one run of a closure ended.
 enum Ran {
     /// Committed, or rolled back because the closure said so.
-    Done,
+    Done(Wake),
     /// Not committed; running it again may help.
     Again(Error),
     /// The connection is lost and nothing was committed.
@@ -133,26 +129,108 @@ enum Ran {
     Unknown(Error),
 }
 
+/// How one run of a group ended.
+enum Together {
+    /// Committed.
+    Done(Wake),
+    /// A closure failed after it wrote, or by a statement: nothing is kept.
+    Failed,
+    /// A lock of somebody else stood in the way, or the connection broke: nothing is kept.
+    Hindered,
+    /// It is not known whether it was committed, or it was not for a reason that lasts.
+    Unknown(String),
+}
+
+/// What keeps the closures of a group apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fence {
+    /// Nothing: none may fail after it wrote.
+    None,
+    /// A savepoint before each.
+    Savepoints,
+}
+
 impl Server {
-    fn serve(&mut self, jobs: &Mutex<Receiver<Box<dyn Job>>>) {
-        loop {
-            let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(mut job) = next else { return };
-            let outcome = self.run(job.as_mut());
-            job.answer(outcome);
+    fn serve_writes(&mut self, jobs: &Receiver<Box<dyn Job>>, beside: &SyncSender<Box<dyn Job>>) {
+        while let Ok(first) = jobs.recv() {
+            let group: Vec<Box<dyn Job>> = std::iter::once(first)
+                .chain(jobs.try_iter().take(GROUP_MAX - 1))
+                .collect();
+            self.write(group, beside);
         }
     }
 
-    fn run(&mut self, job: &mut dyn Job) -> Result<()> {
+    fn serve_each(&mut self, jobs: &Mutex<Receiver<Box<dyn Job>>>) {
+        loop {
+            let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(job) = next else { return };
+            match job.access() {
+                Access::Read(_) => self.read(job),
+                Access::Write => self.write_alone(job),
+            }
+        }
+    }
+
+    fn write(&mut self, mut group: Vec<Box<dyn Job>>, beside: &SyncSender<Box<dyn Job>>) {
+        for fence in [Fence::None, Fence::Savepoints] {
+            match self.write_together(&mut group, fence) {
+                Together::Done(wake) => {
+                    self.signals.raise(wake);
+                    for job in group {
+                        job.answer(Ok(()));
+                    }
+                    return;
+                }
+                Together::Unknown(detail) => {
+                    for job in group {
+                        job.answer(Err(unknown(&detail)));
+                    }
+                    return;
+                }
+                Together::Failed => {}
+                Together::Hindered => break,
+            }
+        }
+        for job in group {
+            // Each of them holds a place of the queue, so that this one is never full; it is closed with the last handle only.
+            if let Err(refused) = beside.try_send(job) {
+                let (std::sync::mpsc::TrySendError::Full(job)
+                | std::sync::mpsc::TrySendError::Disconnected(job)) = refused;
+                self.write_alone(job);
+            }
+        }
+    }
+
+    fn write_together(&mut self, group: &mut [Box<dyn Job>], fence: Fence) -> Together {
+        let Ok(session) = connected(&self.config, &mut self.session) else {
+            return Together::Hindered;
+        };
+        let ended = run_group(session, group, fence);
+        let is_lost = matches!(ended, Together::Hindered | Together::Unknown(_));
+        if is_lost || session.is_closed() {
+            // What a transaction that could not be ended holds goes with its connection.
+            if session.is_closed() || session.batch("ROLLBACK").is_err() {
+                self.session = None;
+            }
+        }
+        ended
+    }
+
+    fn write_alone(&mut self, mut job: Box<dyn Job>) {
+        let outcome = self.run_alone(job.as_mut());
+        if let Ok(wake) = outcome {
+            self.signals.raise(wake);
+        }
+        job.answer(outcome.map(drop));
+    }
+
+    fn run_alone(&mut self, job: &mut dyn Job) -> Result<Wake> {
         let mut runs = 0;
         loop {
-            let session = match &mut self.session {
-                Some(session) if !session.client.is_closed() => session,
-                slot => slot.insert(Session::new(connect(&self.config)?)),
-            };
+            let session = connected(&self.config, &mut self.session)?;
             runs += 1;
-            let error = match run_once(session, job, &self.changed) {
-                Ran::Done => return Ok(()),
+            let error = match run_once(session, job) {
+                Ran::Done(wake) => return Ok(wake),
                 Ran::Again(error) => error,
                 Ran::Lost(error) => {
                     self.session = None;
@@ -169,61 +247,164 @@ impl Server {
             std::thread::sleep(PAUSE * runs);
         }
     }
+
+    /// Runs a closure that reads. The caller has its answer before the snapshot is given back.
+    fn read(&mut self, mut job: Box<dyn Job>) {
+        let mut runs = 0;
+        let outcome = loop {
+            let session = match connected(&self.config, &mut self.session) {
+                Ok(session) => session,
+                Err(error) => break Err(error),
+            };
+            runs += 1;
+            let begin = matches!(job.access(), Access::Read(super::job::Reads::Snapshot))
+                .then_some(BEGIN_READ);
+            let mut transaction = Transaction::on_postgresql(session, begin);
+            job.run(&mut transaction);
+            let (trouble, has_begun) = (
+                transaction.trouble(),
+                begin.is_some() && transaction.has_begun(),
+            );
+            let error = match trouble {
+                Some(Trouble::Disconnected) => {
+                    self.session = None;
+                    busy("the connection broke")
+                }
+                trouble => {
+                    if trouble != Some(Trouble::Contention) || runs == RUNS_MAX {
+                        job.answer(Ok(()));
+                        self.end_read(has_begun);
+                        return;
+                    }
+                    self.end_read(has_begun);
+                    busy("serialization failure or deadlock, too often")
+                }
+            };
+            if runs == RUNS_MAX {
+                break Err(error);
+            }
+            std::thread::sleep(PAUSE * runs);
+        };
+        job.answer(outcome);
+    }
+
+    fn end_read(&mut self, has_begun: bool) {
+        if let Some(session) = &self.session
+            && has_begun
+            && let Err(error) = session.batch("ROLLBACK")
+        {
+            tracing::warn!(%error, "PostgreSQL did not answer a rollback");
+            self.session = None;
+        }
+    }
 }
 
-fn run_once(session: &mut Session, job: &mut dyn Job, changed: &watch::Sender<u64>) -> Ran {
-    let begin = match job.access() {
-        Access::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        Access::Write => "BEGIN",
-    };
-    if let Err(error) = session.client.batch_execute(begin) {
-        return Ran::Lost(failure::of_postgresql(error).0);
+/// The thread's connection, made when there is none.
+fn connected<'a>(config: &Config, slot: &'a mut Option<Session>) -> Result<&'a mut Session> {
+    if slot.as_ref().is_none_or(Session::is_closed) {
+        *slot = Some(Session::connect(config)?);
     }
-    let mut transaction = Transaction::on_postgresql(session);
+    slot.as_mut()
+        .ok_or_else(|| busy("the connection is not there"))
+}
+
+fn run_group(session: &mut Session, group: &mut [Box<dyn Job>], fence: Fence) -> Together {
+    if session.batch(BEGIN_GROUP).is_err() {
+        return Together::Hindered;
+    }
+    let mut wake = Wake::default();
+    let is_alone = group.len() == 1;
+    for (place, job) in group.iter_mut().enumerate() {
+        if fence == Fence::Savepoints {
+            let next = if place == 0 {
+                "SAVEPOINT one"
+            } else {
+                "RELEASE one; SAVEPOINT one"
+            };
+            if session.batch(next).is_err() {
+                return Together::Hindered;
+            }
+        }
+        let mut transaction = Transaction::on_postgresql(session, None);
+        let keep = job.run(&mut transaction);
+        let (trouble, is_torn, asked) = (
+            transaction.trouble(),
+            transaction.has_failed() || (!keep && transaction.has_written()),
+            transaction.wake(),
+        );
+        if trouble.is_some() {
+            return Together::Hindered;
+        }
+        if keep {
+            wake = wake.and(asked);
+        } else if is_torn {
+            match fence {
+                // Its own result stands: there was nobody else whose changes are lost with its.
+                Fence::None if is_alone => {
+                    return match session.batch("ROLLBACK") {
+                        Ok(()) => Together::Done(wake),
+                        Err(_) => Together::Hindered,
+                    };
+                }
+                Fence::None => {
+                    return match session.batch("ROLLBACK") {
+                        Ok(()) => Together::Failed,
+                        Err(_) => Together::Hindered,
+                    };
+                }
+                Fence::Savepoints => {
+                    if session.batch("ROLLBACK TO one").is_err() {
+                        return Together::Hindered;
+                    }
+                }
+            }
+        }
+    }
+    match session.batch("COMMIT") {
+        Ok(()) => Together::Done(wake),
+        Err(error) => match failure::of_postgresql(error) {
+            (_, Some(Trouble::Contention | Trouble::Locked)) => Together::Hindered,
+            (error, _) => Together::Unknown(error.to_string()),
+        },
+    }
+}
+
+fn run_once(session: &mut Session, job: &mut dyn Job) -> Ran {
+    if let Err(error) = session.batch("BEGIN") {
+        return Ran::Lost(told(error));
+    }
+    let mut transaction = Transaction::on_postgresql(session, None);
     let keep = job.run(&mut transaction);
-    let wake = keep && transaction.wants_wake();
+    let wake = transaction.wake();
     match transaction.trouble() {
         Some(Trouble::Disconnected) => return Ran::Lost(busy("the connection broke")),
         Some(Trouble::Contention) => {
-            return match session.client.batch_execute("ROLLBACK") {
+            return match session.batch("ROLLBACK") {
                 Ok(()) => Ran::Again(busy("serialization failure or deadlock, too often")),
-                Err(error) => Ran::Lost(failure::of_postgresql(error).0),
+                Err(error) => Ran::Lost(told(error)),
             };
         }
-        None => {}
+        Some(Trouble::Locked) | None => {}
     }
-    if !keep || job.access() == Access::Read {
-        return match session.client.batch_execute("ROLLBACK") {
-            Ok(()) => Ran::Done,
+    if !keep {
+        return match session.batch("ROLLBACK") {
+            Ok(()) => Ran::Done(Wake::default()),
             // The closure's own result stands: nothing was to be kept.
             Err(error) => {
                 tracing::warn!(%error, "PostgreSQL did not answer a rollback");
-                Ran::Done
+                Ran::Done(Wake::default())
             }
         };
     }
-    if wake && let Err(error) = session.client.batch_execute(NOTIFY) {
-        return Ran::Lost(failure::of_postgresql(error).0);
-    }
-    match session.client.batch_execute("COMMIT") {
-        Ok(()) => {
-            if wake {
-                changed.send_modify(|version| *version += 1);
+    match session.batch("COMMIT") {
+        Ok(()) => Ran::Done(wake),
+        Err(error) => match failure::of_postgresql(error) {
+            (_, Some(Trouble::Contention)) => {
+                Ran::Again(busy("serialization failure at commit, too often"))
             }
-            Ran::Done
-        }
-        Err(error) => {
-            match failure::of_postgresql(error) {
-                (_, Some(Trouble::Contention)) => {
-                    Ran::Again(busy("serialization failure at commit, too often"))
-                }
-                (error, Some(Trouble::Disconnected)) => Ran::Unknown(error.detail(
-                    "the connection broke during COMMIT: the change may or may not be stored",
-                )),
-                // Refused by the server: it rolled back.
-                (error, None) => Ran::Unknown(error),
-            }
-        }
+            // Lost in the middle of it, or refused by the server, which rolled back.
+            (error, _) => Ran::Unknown(unknown(&error.to_string())),
+        },
     }
 }
 
@@ -236,47 +417,13 @@ fn busy(detail: &str) -> Error {
     .detail(detail)
 }
 
-/// Waits for notifications of other processes until the last handle is gone; after a break it connects again and wakes the
-/// workers, since a notification may have been missed.
-fn listen(config: &Config, changed: &Weak<watch::Sender<u64>>) {
-    loop {
-        match connect(config).and_then(|mut client| {
-            client
-                .batch_execute(LISTEN)
-                .map_err(|error| failure::of_postgresql(error).0)?;
-            Ok(client)
-        }) {
-            Ok(mut client) => {
-                while let Some(signal) = changed.upgrade() {
-                    signal.send_modify(|version| *version += 1);
-                    drop(signal);
-                    if !wait_for_notification(&mut client, changed) {
-                        break;
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%error, "cannot listen for operations of other processes"),
-        }
-        if changed.strong_count() == 0 {
-            return;
-        }
-        std::thread::sleep(LISTEN_WAIT);
-    }
-}
-
-/// True once notified; false when the connection is lost or nobody wants to know any more.
-fn wait_for_notification(client: &mut Client, changed: &Weak<watch::Sender<u64>>) -> bool {
-    while changed.strong_count() > 0 {
-        let next = client.notifications().timeout_iter(LISTEN_WAIT).next();
-        match next {
-            Ok(Some(_)) => return true,
-            Ok(None) if client.is_closed() => return false,
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(%error, "lost the connection that listens for operations");
-                return false;
-            }
-        }
-    }
-    false
+fn unknown(detail: &str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        Subject::Database,
+        "The service cannot reach its database.",
+    )
+    .detail(format!(
+        "PostgreSQL did not answer COMMIT, the change may or may not be stored: {detail}"
+    ))
 }

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::watch;
 
 use super::database::Engine;
-use super::job::{Job, Queue};
+use super::job::{Access, Job, Queue, Reads};
+use super::signals::{Signals, Wake};
 use super::transaction::Transaction;
 use super::{failure, migrate};
 use crate::error::{Error, ErrorKind, Result, Subject};
@@ -46,12 +46,12 @@ pub(super) fn open(path: &Path) -> Result<Engine> {
     enter_wal(&connection)?;
     migrate::sqlite(&mut connection)?;
 
-    let changed = Arc::new(watch::Sender::new(0));
+    let signals = Arc::new(Signals::new());
     let (writes, write_jobs) = Queue::new();
     let (reads, read_jobs) = Queue::new();
-    let signal = Arc::clone(&changed);
+    let raised = Arc::clone(&signals);
     start("xensm-db-writer", move || {
-        serve_writes(&connection, &write_jobs, &signal);
+        serve_writes(&connection, &write_jobs, &raised);
     })?;
     let read_jobs = Arc::new(Mutex::new(read_jobs));
     for _ in 0..READERS {
@@ -66,7 +66,7 @@ pub(super) fn open(path: &Path) -> Result<Engine> {
     Ok(Engine {
         writes,
         reads,
-        changed,
+        signals,
     })
 }
 
@@ -153,11 +153,7 @@ pub(super) fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<
         })
 }
 
-fn serve_writes(
-    connection: &Connection,
-    jobs: &Receiver<Box<dyn Job>>,
-    changed: &watch::Sender<u64>,
-) {
+fn serve_writes(connection: &Connection, jobs: &Receiver<Box<dyn Job>>, signals: &Signals) {
     let mut seen = data_version(connection);
     loop {
         match jobs.recv_timeout(POLL) {
@@ -165,9 +161,7 @@ fn serve_writes(
                 let group = std::iter::once(first)
                     .chain(jobs.try_iter().take(GROUP_MAX - 1))
                     .collect();
-                if run_group(connection, group) {
-                    changed.send_modify(|version| *version += 1);
-                }
+                signals.raise(run_group(connection, group));
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -176,7 +170,7 @@ fn serve_writes(
         let now = data_version(connection);
         if now != seen {
             seen = now;
-            changed.send_modify(|version| *version += 1);
+            signals.raise_here(Wake::ALL);
         }
     }
 }
@@ -189,33 +183,33 @@ fn data_version(connection: &Connection) -> Option<i64> {
         .ok()
 }
 
-/// Runs and commits a group; true when a committed closure asked for workers.
-fn run_group(connection: &Connection, group: Vec<Box<dyn Job>>) -> bool {
+/// Runs and commits a group; returns what its committed closures want to be known.
+fn run_group(connection: &Connection, group: Vec<Box<dyn Job>>) -> Wake {
     if let Err(error) = run(connection, "BEGIN IMMEDIATE") {
         refuse(group, &error);
-        return false;
+        return Wake::default();
     }
-    let mut wake = false;
+    let mut wake = Wake::default();
     let mut answered = Vec::with_capacity(group.len());
     let mut jobs = group.into_iter();
     for mut job in jobs.by_ref() {
         let step = run_one(connection, job.as_mut());
         answered.push(job);
         match step {
-            Ok(asked) => wake |= asked,
+            Ok(asked) => wake = wake.and(asked),
             Err(error) => {
                 // The savepoint is broken (no space, I/O error): nothing of this group can be kept.
                 let _ = run(connection, "ROLLBACK");
                 answered.extend(jobs);
                 refuse(answered, &error);
-                return false;
+                return Wake::default();
             }
         }
     }
     if let Err(error) = run(connection, "COMMIT") {
         let _ = run(connection, "ROLLBACK");
         refuse(answered, &error);
-        return false;
+        return Wake::default();
     }
     for job in answered {
         job.answer(Ok(()));
@@ -223,17 +217,17 @@ fn run_group(connection: &Connection, group: Vec<Box<dyn Job>>) -> bool {
     wake
 }
 
-/// Runs one closure in its savepoint; true when it is kept and asks for workers.
-fn run_one(connection: &Connection, job: &mut dyn Job) -> rusqlite::Result<bool> {
+/// Runs one closure in its savepoint; returns what it wants to be known, if it is kept.
+fn run_one(connection: &Connection, job: &mut dyn Job) -> rusqlite::Result<Wake> {
     run(connection, "SAVEPOINT one")?;
     let mut transaction = Transaction::on_sqlite(connection);
     let keep = job.run(&mut transaction);
-    let wake = transaction.wants_wake();
+    let wake = transaction.wake();
     if !keep {
         run(connection, "ROLLBACK TO one")?;
     }
     run(connection, "RELEASE one")?;
-    Ok(keep && wake)
+    Ok(if keep { wake } else { Wake::default() })
 }
 
 fn run(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
@@ -267,6 +261,11 @@ fn serve_reads(connection: &Connection, jobs: &Mutex<Receiver<Box<dyn Job>>>) {
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut job) = next else { return };
+        if job.access() == Access::Read(Reads::Newest) {
+            job.run(&mut Transaction::on_sqlite(connection));
+            job.answer(Ok(()));
+            continue;
+        }
         let outcome = run(connection, "BEGIN").map_err(failure::of_sqlite);
         if outcome.is_ok() {
             job.run(&mut Transaction::on_sqlite(connection));

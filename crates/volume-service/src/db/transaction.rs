@@ -1,19 +1,25 @@
 //! Statements and rows, the same for both databases.
 
-use std::collections::HashMap;
-
-use postgres::types::{IsNull, ToSql, Type, private::BytesMut};
+use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut};
 
 use super::failure::{self, Trouble};
+use super::session::{Answer, Exchanged, Posted, Session};
+use super::signals::Wake;
 use crate::error::{Error, ErrorKind, Result, Subject};
 
-/// Prepared statements kept per PostgreSQL connection; when full, all are forgotten and made again as needed.
-const STATEMENTS_MAX: usize = 256;
+/// Statements that are sent ahead of another one at most.
+const POSTED_MAX: usize = 64;
 
-/// A transaction (on SQLite: a savepoint in the writer's transaction).
+/// A transaction, or a closure's part of one that several share.
 pub struct Transaction<'a> {
     connection: Connection<'a>,
-    wake: bool,
+    /// What has to be sent ahead of the first statement.
+    begin: Option<&'static str>,
+    /// What is sent ahead of the next statement.
+    posted: Vec<Posted>,
+    has_begun: bool,
+    has_written: bool,
+    wake: Wake,
     trouble: Option<Trouble>,
     has_failed: bool,
 }
@@ -21,12 +27,6 @@ pub struct Transaction<'a> {
 enum Connection<'a> {
     Sqlite(&'a rusqlite::Connection),
     Postgresql(&'a mut Session),
-}
-
-/// A connection to PostgreSQL with its prepared statements.
-pub(super) struct Session {
-    pub(super) client: postgres::Client,
-    statements: HashMap<String, postgres::Statement>,
 }
 
 /// A value bound to `?1`, `?2`, ... in a statement.
@@ -44,18 +44,22 @@ pub enum Param {
 
 impl<'a> Transaction<'a> {
     pub(super) fn on_sqlite(connection: &'a rusqlite::Connection) -> Self {
-        Transaction {
-            connection: Connection::Sqlite(connection),
-            wake: false,
-            trouble: None,
-            has_failed: false,
-        }
+        Transaction::on(Connection::Sqlite(connection), None)
     }
 
-    pub(super) fn on_postgresql(session: &'a mut Session) -> Self {
+    /// `begin` is sent with the first statement.
+    pub(super) fn on_postgresql(session: &'a mut Session, begin: Option<&'static str>) -> Self {
+        Transaction::on(Connection::Postgresql(session), begin)
+    }
+
+    fn on(connection: Connection<'a>, begin: Option<&'static str>) -> Self {
         Transaction {
-            connection: Connection::Postgresql(session),
-            wake: false,
+            connection,
+            begin,
+            posted: Vec::new(),
+            has_begun: false,
+            has_written: false,
+            wake: Wake::default(),
             trouble: None,
             has_failed: false,
         }
@@ -68,16 +72,74 @@ impl<'a> Transaction<'a> {
     /// says: PostgreSQL would not go on with it.
     pub fn execute(&mut self, sql: &'static str, params: &[Param]) -> Result<u64> {
         let result = match &mut self.connection {
-            Connection::Sqlite(connection) => connection
-                .prepare_cached(sql)
-                .and_then(|mut statement| statement.execute(rusqlite::params_from_iter(params)))
-                .map(|count| count as u64)
-                .map_err(failure::of_sqlite),
-            Connection::Postgresql(session) => session
-                .prepare(sql)
-                .and_then(|statement| session.client.execute(&statement, &borrowed(params)))
-                .map_err(|error| noted(error, &mut self.trouble)),
+            Connection::Sqlite(connection) => execute_sqlite(connection, sql, params),
+            Connection::Postgresql(session) => match session.prepare(sql) {
+                Ok(statement) => {
+                    let (begin, posted) = (self.begin.take(), std::mem::take(&mut self.posted));
+                    let exchanged = session.execute(begin, &posted, &statement, params);
+                    self.has_begun = true;
+                    judged(exchanged, posted, &mut self.has_written, &mut self.trouble)
+                }
+                Err(error) => Err(noted(error, &mut self.trouble)),
+            },
         };
+        self.has_written |= !matches!(result, Ok(0));
+        self.has_failed |= result.is_err();
+        result
+    }
+
+    /// Runs a statement that must touch one row. PostgreSQL is not waited for: it gets the statement together with the next one
+    /// of this transaction, whose result is then the error of this one if there is one.
+    ///
+    /// # Errors
+    /// As `execute`, and what `missed` makes when another number of rows is touched; with that too the transaction is rolled back.
+    pub fn post(
+        &mut self,
+        sql: &'static str,
+        params: Vec<Param>,
+        missed: impl FnOnce() -> Error + 'static,
+    ) -> Result<()> {
+        let result = match &mut self.connection {
+            Connection::Sqlite(connection) => {
+                let touched = if sql.starts_with("SELECT") {
+                    query_sqlite(connection, sql, &params, &mut |_| Ok(()))
+                        .map(|rows| rows.len() as u64)
+                } else {
+                    execute_sqlite(connection, sql, &params)
+                };
+                touched.and_then(|touched| if touched == 1 { Ok(()) } else { Err(missed()) })
+            }
+            Connection::Postgresql(session) => match session.prepare(sql) {
+                Ok(statement) => {
+                    let missed = Box::new(missed);
+                    self.posted.push(Posted {
+                        statement,
+                        params,
+                        missed,
+                    });
+                    Ok(())
+                }
+                Err(error) => Err(noted(error, &mut self.trouble)),
+            },
+        };
+        self.has_failed |= result.is_err();
+        if self.posted.len() >= POSTED_MAX {
+            return result.and(self.settle());
+        }
+        result
+    }
+
+    /// Waits for what was posted.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let Connection::Postgresql(session) = &mut self.connection else {
+            return Ok(());
+        };
+        if self.posted.is_empty() {
+            return Ok(());
+        }
+        let posted = std::mem::take(&mut self.posted);
+        let exchanged = session.flush(&posted);
+        let result = judged(exchanged, posted, &mut self.has_written, &mut self.trouble);
         self.has_failed |= result.is_err();
         result
     }
@@ -94,16 +156,23 @@ impl<'a> Transaction<'a> {
     ) -> Result<Vec<T>> {
         let result = match &mut self.connection {
             Connection::Sqlite(connection) => query_sqlite(connection, sql, params, &mut map),
-            Connection::Postgresql(session) => session
-                .prepare(sql)
-                .and_then(|statement| session.client.query(&statement, &borrowed(params)))
-                .map_err(|error| noted(error, &mut self.trouble))
-                .and_then(|rows| {
-                    rows.iter()
-                        .map(|row| map(&Row(RowOf::Postgresql(row))))
-                        .collect()
-                }),
+            Connection::Postgresql(session) => match session.prepare(sql) {
+                Ok(statement) => {
+                    let (begin, posted) = (self.begin.take(), std::mem::take(&mut self.posted));
+                    let exchanged = session.query(begin, &posted, &statement, params);
+                    self.has_begun = true;
+                    judged(exchanged, posted, &mut self.has_written, &mut self.trouble).and_then(
+                        |rows| {
+                            rows.iter()
+                                .map(|row| map(&Row(RowOf::Postgresql(row))))
+                                .collect()
+                        },
+                    )
+                }
+                Err(error) => Err(noted(error, &mut self.trouble)),
+            },
         };
+        self.has_written |= !sql.starts_with("SELECT");
         self.has_failed |= result.is_err();
         result
     }
@@ -120,11 +189,26 @@ impl<'a> Transaction<'a> {
 
     /// Says that workers have something to do, once this transaction is committed.
     pub fn wake_workers(&mut self) {
-        self.wake = true;
+        self.wake.added = true;
     }
 
-    pub(super) fn wants_wake(&self) -> bool {
+    /// Says that an operation has ended, once this transaction is committed.
+    pub fn wake_waiters(&mut self) {
+        self.wake.ended = true;
+    }
+
+    pub(super) fn wake(&self) -> Wake {
         self.wake
+    }
+
+    /// True once what begins the transaction was sent.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// True when a statement may have changed something.
+    pub(super) fn has_written(&self) -> bool {
+        self.has_written
     }
 
     pub(super) fn trouble(&self) -> Option<Trouble> {
@@ -153,45 +237,35 @@ fn query_sqlite<T>(
     Ok(found)
 }
 
-fn noted(error: postgres::Error, trouble: &mut Option<Trouble>) -> Error {
+fn execute_sqlite(connection: &rusqlite::Connection, sql: &str, params: &[Param]) -> Result<u64> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(rusqlite::params_from_iter(params)))
+        .map(|count| count as u64)
+        .map_err(failure::of_sqlite)
+}
+
+/// The answer of an exchange, or the first error in it by order.
+fn judged<T>(
+    exchanged: Exchanged<T>,
+    posted: Vec<Posted>,
+    has_written: &mut bool,
+    trouble: &mut Option<Trouble>,
+) -> Result<T> {
+    *has_written |= !posted.is_empty();
+    exchanged.begun.map_err(|error| noted(error, trouble))?;
+    for (posted, count) in posted.into_iter().zip(exchanged.counts) {
+        if count.map_err(|error| noted(error, trouble))? != 1 {
+            return Err((posted.missed)());
+        }
+    }
+    exchanged.answer.map_err(|error| noted(error, trouble))
+}
+
+fn noted(error: tokio_postgres::Error, trouble: &mut Option<Trouble>) -> Error {
     let (error, found) = failure::of_postgresql(error);
     *trouble = trouble.or(found);
     error
-}
-
-impl Session {
-    pub(super) fn new(client: postgres::Client) -> Self {
-        Session {
-            client,
-            statements: HashMap::new(),
-        }
-    }
-
-    fn prepare(&mut self, sql: &str) -> std::result::Result<postgres::Statement, postgres::Error> {
-        if let Some(statement) = self.statements.get(sql) {
-            return Ok(statement.clone());
-        }
-        if self.statements.len() >= STATEMENTS_MAX {
-            self.statements.clear();
-        }
-        let statement = self.client.prepare(&for_postgresql(sql))?;
-        self.statements.insert(sql.to_owned(), statement.clone());
-        Ok(statement)
-    }
-}
-
-/// Rewrites a statement for PostgreSQL: `?1` becomes `$1` (our statements hold no question mark in a literal), and the
-/// remark `/* skip locked */`, which SQLite ignores, becomes a row lock that passes over what others hold;
-/// a function that both have under different names gets PostgreSQL's.
-fn for_postgresql(sql: &str) -> String {
-    sql.replace('?', "$")
-        .replace("/* skip locked */", "FOR UPDATE SKIP LOCKED")
-        .replace("/* for update */", "FOR UPDATE")
-        .replace("json_group_object(", "json_object_agg(")
-}
-
-fn borrowed(params: &[Param]) -> Vec<&(dyn ToSql + Sync)> {
-    params.iter().map(|param| param as _).collect()
 }
 
 /// A row of a query's result; columns by index, from 0.
@@ -199,7 +273,7 @@ pub struct Row<'a>(RowOf<'a>);
 
 enum RowOf<'a> {
     Sqlite(&'a rusqlite::Row<'a>),
-    Postgresql(&'a postgres::Row),
+    Postgresql(&'a tokio_postgres::Row),
 }
 
 impl Row<'_> {
@@ -256,7 +330,7 @@ impl Row<'_> {
     }
 }
 
-fn from_postgresql<T>(result: std::result::Result<T, postgres::Error>) -> Result<T> {
+fn from_postgresql<T>(result: Answer<T>) -> Result<T> {
     result.map_err(|error| failure::of_postgresql(error).0)
 }
 

@@ -5,7 +5,7 @@
 
 use super::select::{Select, count, order};
 use super::volumes::{COLUMNS, from_row};
-use super::{Param, Transaction, volume_metadata};
+use super::{Param, Transaction};
 use crate::app::volumes::{SortDirection, SortKey, VolumeQuery};
 use crate::error::{Error, Result};
 use crate::model::id::{FlavorId, VolumeId};
@@ -49,9 +49,7 @@ pub fn page(tx: &mut Transaction<'_>, decided: &Decided) -> Result<Vec<Volume>> 
         let offset = select.param(count(decided.query.offset));
         sql.push_str(&format!(" OFFSET {offset}"));
     }
-    let mut found = tx.query(&sql, &select.params, from_row)?;
-    volume_metadata::fill(tx, &mut found)?;
-    Ok(found)
+    tx.query(&sql, &select.params, from_row)
 }
 
 /// How many match, markers and limits aside.
@@ -62,20 +60,23 @@ pub fn total(tx: &mut Transaction<'_>, decided: &Decided) -> Result<u64> {
     Ok(u64::try_from(found.unwrap_or(0)).unwrap_or(0))
 }
 
-/// Adds `id` in the direction of the least significant key, so that one index serves both.
+/// Adds `created_at` and `id` in the direction of the least significant key, so that one index serves them and a filter.
 fn full_sort(asked: &[(SortKey, SortDirection)]) -> Vec<(SortKey, SortDirection)> {
     let mut sort = asked.to_vec();
-    if sort.is_empty() {
-        sort.push((SortKey::CreatedAt, SortDirection::Descending));
+    let direction = sort
+        .last()
+        .map_or(SortDirection::Descending, |(_, direction)| *direction);
+    for last in [SortKey::CreatedAt, SortKey::Id] {
+        // What follows a unique key never decides.
+        if sort
+            .iter()
+            .all(|(key, _)| *key != last && *key != SortKey::Id)
+        {
+            sort.push((last, direction));
+        }
     }
     if let Some(place) = sort.iter().position(|(key, _)| *key == SortKey::Id) {
-        // What follows a unique key never decides.
         sort.truncate(place + 1);
-    } else {
-        let direction = sort
-            .last()
-            .map_or(SortDirection::Descending, |(_, direction)| *direction);
-        sort.push((SortKey::Id, direction));
     }
     sort
 }

@@ -1,11 +1,10 @@
 //! The user's own keys on a volume.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::{Param, Transaction};
-use crate::error::Result;
+use crate::error::{Error, Result, Subject};
 use crate::model::id::VolumeId;
-use crate::model::volume::Volume;
 
 /// Volumes (or snapshots) whose rows one statement reads.
 pub(super) const CHUNK: usize = 128;
@@ -17,10 +16,11 @@ pub fn merge(
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     for (name, value) in metadata {
-        tx.execute(
+        tx.post(
             "INSERT INTO volume_metadata (volume_id, name, value) VALUES (?1, ?2, ?3) \
              ON CONFLICT (volume_id, name) DO UPDATE SET value = excluded.value",
-            &[id.into(), name.as_str().into(), value.as_str().into()],
+            vec![id.into(), name.as_str().into(), value.as_str().into()],
+            move || Error::not_found(Subject::Volume, id),
         )?;
     }
     Ok(())
@@ -56,35 +56,6 @@ pub fn load(tx: &mut Transaction<'_>, id: VolumeId) -> Result<BTreeMap<String, S
         |row| Ok((row.text(0)?, row.text(1)?)),
     )?;
     Ok(pairs.into_iter().collect())
-}
-
-/// Fills in the metadata of a page of volumes.
-pub(super) fn fill(tx: &mut Transaction<'_>, volumes: &mut [Volume]) -> Result<()> {
-    if let [only] = volumes {
-        only.metadata = load(tx, only.id)?;
-        return Ok(());
-    }
-    let mut places: HashMap<String, usize> = volumes
-        .iter()
-        .enumerate()
-        .map(|(place, volume)| (volume.id.to_string(), place))
-        .collect();
-    let sql = in_list(
-        "SELECT volume_id, name, value FROM volume_metadata WHERE volume_id IN",
-        CHUNK,
-    );
-    let ids: Vec<VolumeId> = volumes.iter().map(|volume| volume.id).collect();
-    for chunk in ids.chunks(CHUNK) {
-        let found = tx.query(&sql, &padded(chunk), |row| {
-            Ok((row.text(0)?, row.text(1)?, row.text(2)?))
-        })?;
-        for (id, name, value) in found {
-            if let Some(place) = places.get_mut(&id) {
-                volumes[*place].metadata.insert(name, value);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// `<head> (?1, ?2, ...)` with `count` places, so that every page uses one prepared statement.

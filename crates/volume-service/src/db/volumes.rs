@@ -1,9 +1,11 @@
 //! Volumes: the row from the request to the end. Lists are in `volume_list.rs`, metadata in `volume_metadata.rs`.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use super::{Param, Row, Transaction, attachments, volume_metadata, volume_traits};
-use crate::error::{Error, Result, Subject};
+use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::attachment::volume_status;
 use crate::model::id::{BackendId, FlavorId, SnapshotId, VolumeId};
 use crate::model::volume::{Volume, VolumeStatus};
@@ -28,7 +30,14 @@ pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.nam
                                   COALESCE(t.migration_status, '') || '|' || CAST(t.hand_set AS TEXT) || '|' || \
                                   CASE WHEN t.has_image_metadata = 1 THEN COALESCE((SELECT \
                                   CAST(json_group_object(i.name, i.value) AS TEXT) FROM volume_image_metadata i \
-                                  WHERE i.volume_id = t.volume_id), '') ELSE '' END FROM volume_traits t WHERE t.volume_id = v.id)";
+                                  WHERE i.volume_id = t.volume_id), '') ELSE '' END FROM volume_traits t WHERE t.volume_id = v.id), \
+                                  (SELECT CAST(json_group_object(m.name, m.value) AS TEXT) FROM volume_metadata m \
+                                  WHERE m.volume_id = v.id)";
+
+const INSERT: &str = "INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, zone, \
+                      backend_id, vdi_uuid, bootable, failure, client_token, client_digest, created_at_us, updated_at_us) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, NULL, ?11, '', ?12, ?13, ?14, 0) \
+                      ON CONFLICT DO NOTHING";
 
 /// Adds a volume with its metadata; false, with nothing changed, when the project has used the client token before.
 pub fn insert(
@@ -36,28 +45,20 @@ pub fn insert(
     volume: &Volume,
     client: Option<&ClientToken>,
 ) -> Result<bool> {
-    let added = tx.execute(
-        "INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, zone, \
-         backend_id, vdi_uuid, bootable, failure, client_token, client_digest, created_at_us, updated_at_us) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, NULL, ?11, '', ?12, ?13, ?14, 0) ON CONFLICT DO NOTHING",
-        &[
-            volume.id.into(),
-            volume.ec2_id.as_str().into(),
-            volume.project_id.as_str().into(),
-            volume.user_id.as_str().into(),
-            volume.name.as_str().into(),
-            volume.description.as_str().into(),
-            i64::try_from(volume.size_gib).unwrap_or(i64::MAX).into(),
-            volume.status.as_str().into(),
-            volume.flavor_id.into(),
-            volume.zone.as_str().into(),
-            volume.bootable.into(),
-            client.map(|client| client.token.as_str()).into(),
-            client.map(|client| client.digest.as_str()).into(),
-            volume.created_at_us.into(),
-        ],
-    )?;
-    if added == 0 {
+    let params = new_row(volume, client);
+    if client.is_none() {
+        // Nothing but the id can be there already.
+        let id = volume.id;
+        tx.post(INSERT, params, move || {
+            Error::new(
+                ErrorKind::Internal,
+                Subject::Volume,
+                "An unexpected error has occurred.",
+            )
+            .on(id.to_string())
+            .detail("a fresh volume id, or its EC2 name, exists already")
+        })?;
+    } else if tx.execute(INSERT, &params)? == 0 {
         return Ok(false);
     }
     if volume.source_snapshot_id.is_some() || volume.source_volume_id.is_some() {
@@ -73,6 +74,25 @@ pub fn insert(
     volume_metadata::merge(tx, volume.id, &volume.metadata)?;
     volume_traits::insert(tx, volume.id, &volume.traits)?;
     Ok(true)
+}
+
+fn new_row(volume: &Volume, client: Option<&ClientToken>) -> Vec<Param> {
+    vec![
+        volume.id.into(),
+        volume.ec2_id.as_str().into(),
+        volume.project_id.as_str().into(),
+        volume.user_id.as_str().into(),
+        volume.name.as_str().into(),
+        volume.description.as_str().into(),
+        i64::try_from(volume.size_gib).unwrap_or(i64::MAX).into(),
+        volume.status.as_str().into(),
+        volume.flavor_id.into(),
+        volume.zone.as_str().into(),
+        volume.bootable.into(),
+        client.map(|client| client.token.as_str()).into(),
+        client.map(|client| client.digest.as_str()).into(),
+        volume.created_at_us.into(),
+    ]
 }
 
 /// True while a volume is being made from this snapshot.
@@ -112,14 +132,11 @@ pub fn find_by_client_token(
 
 /// A volume of any project, if it exists; for workers and administrators.
 pub fn find(tx: &mut Transaction<'_>, id: VolumeId) -> Result<Option<Volume>> {
-    let found = tx.query_first(
+    tx.query_first(
         &format!("SELECT {COLUMNS} FROM volumes v WHERE v.id = ?1"),
         &[id.into()],
         from_row,
-    )?;
-    let mut found: Vec<Volume> = found.into_iter().collect();
-    volume_metadata::fill(tx, &mut found)?;
-    Ok(found.pop())
+    )
 }
 
 /// A volume of any project; for workers and administrators.
@@ -162,6 +179,33 @@ pub fn change_status(
         &params,
     )?;
     Ok(touched == 1)
+}
+
+/// Makes a volume that was being made available, with its VDI; false, with nothing changed, when it is no longer being made.
+pub fn become_available(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+    vdi_uuid: Option<Uuid>,
+    now_us: i64,
+) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE volumes SET status = 'available', vdi_uuid = ?2, updated_at_us = ?3 WHERE id = ?1 AND status = 'creating'",
+        &[
+            id.into(),
+            vdi_uuid.map(|vdi| vdi.to_string()).into(),
+            now_us.into(),
+        ],
+    )?;
+    Ok(touched == 1)
+}
+
+/// Records the backend that a volume, which is there, is being placed on.
+pub fn place_on(tx: &mut Transaction<'_>, id: VolumeId, backend_id: BackendId) -> Result<()> {
+    tx.post(
+        "UPDATE volumes SET backend_id = ?2 WHERE id = ?1",
+        vec![id.into(), backend_id.into()],
+        move || Error::not_found(Subject::Volume, id),
+    )
 }
 
 /// Records the backend that a volume is being, or is, placed on; none takes it back.
@@ -322,17 +366,22 @@ pub fn in_status(
     status: VolumeStatus,
     limit: usize,
 ) -> Result<Vec<Volume>> {
-    let mut found = tx.query(
-        &format!("SELECT {COLUMNS} FROM volumes v WHERE v.zone = ?1 AND v.status = ?2 ORDER BY v.created_at_us LIMIT ?3"),
+    // The index holds only rows that are neither, and serves a query that says so.
+    let unsettled = match status {
+        VolumeStatus::Available | VolumeStatus::InUse => "",
+        _ => "AND v.status <> 'available' AND v.status <> 'in-use'",
+    };
+    tx.query(
+        &format!(
+            "SELECT {COLUMNS} FROM volumes v WHERE v.zone = ?1 AND v.status = ?2 {unsettled} ORDER BY v.created_at_us LIMIT ?3"
+        ),
         &[
             zone.into(),
             status.as_str().into(),
             i64::try_from(limit).unwrap_or(i64::MAX).into(),
         ],
         from_row,
-    )?;
-    volume_metadata::fill(tx, &mut found)?;
-    Ok(found)
+    )
 }
 
 /// What a project holds: volumes, and GiB of volumes, of what they are being extended by, and of snapshots.
@@ -370,7 +419,7 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
         backend_id: row.opt_int(11)?.map(BackendId),
         vdi_uuid: row.opt_parsed(12, |text| text.parse().ok())?,
         bootable: row.int(13)? != 0,
-        metadata: std::collections::BTreeMap::new(),
+        metadata: metadata(row.opt_text(21)?)?,
         traits: row
             .opt_parsed(20, volume_traits::parse)?
             .unwrap_or_default(),
@@ -378,6 +427,22 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
         created_at_us: row.int(15)?,
         updated_at_us: Some(row.int(16)?).filter(|at| *at != 0),
     })
+}
+
+/// The metadata of a row, which comes as JSON; none when it has none.
+fn metadata(stored: Option<String>) -> Result<BTreeMap<String, String>> {
+    match stored.as_deref() {
+        None | Some("{}") => Ok(BTreeMap::new()),
+        Some(text) => serde_json::from_str(text).map_err(|error| {
+            Error::new(
+                ErrorKind::Internal,
+                Subject::Volume,
+                "An unexpected error has occurred.",
+            )
+            .detail("the metadata of a volume is not what its database made of it")
+            .caused_by(error)
+        }),
+    }
 }
 
 impl From<VolumeId> for Param {

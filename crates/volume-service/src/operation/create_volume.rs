@@ -15,12 +15,12 @@ use super::offspring::{self, Birth, How};
 use super::volume_content::{self, Content, Copied};
 use super::{leftovers, none_left};
 use crate::db::operations::NewOperation;
-use crate::db::{backends, flavors, operations, volumes};
+use crate::db::{backends, operations, volumes};
 use crate::driver::{PoolError, Resize, Trouble, VdiOwner, VdiSpec};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::backend::{Backend, BackendState};
 use crate::model::id::{BackendId, OperationId, VolumeId};
-use crate::model::operation::{Operation, OperationKind};
+use crate::model::operation::{Operation, OperationKind, OperationState};
 use crate::model::volume::VolumeStatus;
 use crate::scheduler::{self, Policy, Request};
 
@@ -158,15 +158,14 @@ impl Definition for CreateVolume {
 
     fn succeed(at: &mut StepTransaction<'_, '_>, outputs: &Outputs) -> Result<Finish> {
         let (id, now_us) = (volume_id(&at.operation.target)?, at.context.now_us());
-        let (from, to) = (VolumeStatus::Creating, VolumeStatus::Available);
+        let from = VolumeStatus::Creating;
         if outputs.is_there {
             volumes::leave(at.transaction, id, from, now_us)?;
             return Ok(Finish::Succeeded);
         }
-        if !volumes::change_status(at.transaction, id, &[from], to, now_us)? {
+        if !volumes::become_available(at.transaction, id, outputs.vdi_uuid, now_us)? {
             return Ok(Finish::Undo(Reason::new(NO_LONGER_WANTED)));
         }
-        volumes::set_vdi(at.transaction, id, outputs.vdi_uuid)?;
         Ok(Finish::Succeeded)
     }
 
@@ -185,6 +184,11 @@ impl Definition for CreateVolume {
     }
 
     fn ended(at: &mut StepTransaction<'_, '_>) -> Result<()> {
+        // One that this very transaction made available is not being deleted.
+        let outputs: Outputs = super::progress::parse_outputs(at.operation)?;
+        if at.operation.state == OperationState::Succeeded && !outputs.is_there {
+            return Ok(());
+        }
         delete_if_asked(at, at.operation)
     }
 }
@@ -232,19 +236,17 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
         Ok(source) => source,
         Err(reason) => return Ok(Begin::Undo(reason)),
     };
-    let flavor = flavors::facts(at.transaction, volume.flavor_id)?;
-    let all = if flavor.has_own_backends {
-        backends::of_flavor(at.transaction, at.vault, flavor.id)?
-    } else {
-        backends::of_zone(at.transaction, at.vault, &volume.zone)?
-    };
+    let places = at
+        .known
+        .places(at.transaction, at.vault, volume.flavor_id, &volume.zone)?;
+    let all = &places.backends;
     let request = Request {
-        flavor: &flavor,
+        flavor: &places.flavor,
         zone: volume.zone.clone(),
         size_bytes: volume.size_gib.saturating_mul(1 << 30),
         source: source.as_ref().map(|source| source.backend),
     };
-    let placement = scheduler::place(Policy::FirstFit, &request, &all);
+    let placement = scheduler::place(Policy::FirstFit, &request, all);
     let untried = |backend: &&BackendId| {
         let mut tried = outputs.refused.iter().map(|refused| refused.backend);
         tried.all(|tried| tried != **backend)
@@ -254,7 +256,7 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
         let reason = none_left::reason(&volume, &placement, &outputs.refused);
         return Ok(Begin::Undo(reason));
     };
-    volumes::set_backend(at.transaction, id, Some(backend.id))?;
+    volumes::place_on(at.transaction, id, backend.id)?;
     outputs.placed = Some(Placed {
         backend: backend.id,
         sr: SrName::of(backend),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::job::Job;
+use super::known::Known;
 use crate::auth::vault::Vault;
 use crate::context::Context;
 use crate::db::Transaction;
@@ -153,4 +154,6 @@ pub(super) struct StepTransaction<'a, 't> {
     pub(super) context: &'a Context,
     /// Opens the stored secrets of backends.
     pub(super) vault: &'a Vault,
+    /// What other operations have read in this transaction.
+    pub(super) known: &'a Known,
 }

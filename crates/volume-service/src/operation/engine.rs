@@ -13,6 +13,7 @@ use super::connect_backend::ConnectBackend;
 use super::definition::Definition;
 use super::job::Job;
 use super::kinds::{abandon_any, drive_any, settle_any};
+use super::known::Known;
 use super::lease::{LEASE_US, Lease};
 use super::progress::{self, Failure, Next, Surroundings};
 use crate::api::metrics;
@@ -111,6 +112,7 @@ impl Engine {
             around: Surroundings {
                 vault: Vault::new(context.clone(), &service.config.master_key),
                 context,
+                known: Known::default(),
             },
             database: service.database.clone(),
             zone: zone.to_owned(),
@@ -275,6 +277,7 @@ impl Engine {
         let (around, owner) = (self.around.clone(), self.owner.clone());
         let claimed = self
             .write("claim_connect", move |tx| {
+                let around = around.fresh();
                 let now_us = around.context.now_us();
                 operations::insert(tx, &new, now_us)?;
                 let found = operations::claim_target(tx, &new.target, &owner, now_us, LEASE_US)?;
@@ -299,6 +302,7 @@ impl Engine {
         let (around, zone, owner) = (self.around.clone(), self.zone.clone(), self.owner.clone());
         let claimed = self
             .write("claim", move |tx| {
+                let around = around.fresh();
                 let now_us = around.context.now_us();
                 operations::claim(tx, &zone, &owner, now_us, LEASE_US, limit)?
                     .into_iter()
@@ -325,6 +329,7 @@ impl Engine {
         let (around, before) = (self.around.clone(), operation.clone());
         let settled = self
             .write("settle", move |tx| {
+                let around = around.fresh();
                 let next = settle_any(tx, &around, &mut operation)?;
                 Ok((operation.clone(), next))
             })
@@ -348,6 +353,7 @@ impl Engine {
         );
         let (around, failure, id) = (self.around.clone(), Failure::from(error), operation.id);
         self.write("abandon", move |tx| {
+            let around = around.fresh();
             operations::check_lease(tx, operation.lease())?;
             let found = operations::find(tx, id)?;
             let mut row = found.ok_or_else(|| Error::not_found(Subject::Operation, id))?;
@@ -509,6 +515,7 @@ async fn act<D: Definition>(
     let (around, before) = (job.engine.around.clone(), operation.clone());
     job.engine
         .write("step", move |tx| {
+            let around = around.fresh();
             operations::check_lease(tx, before.lease())?;
             let (mut operation, mut outputs) = (before.clone(), outputs.clone());
             let next = match &failure {
@@ -540,6 +547,7 @@ async fn undo<D: Definition>(job: &Job, operation: &Operation) -> Result<(Operat
     let (around, before) = (job.engine.around.clone(), operation.clone());
     job.engine
         .write("undo", move |tx| {
+            let around = around.fresh();
             operations::check_lease(tx, before.lease())?;
             let (mut operation, mut outputs) = (before.clone(), outputs.clone());
             let failure = failure.as_ref();
@@ -554,6 +562,7 @@ async fn resume<D: Definition>(job: &Job, operation: &Operation) -> Result<(Oper
     let (around, held, id) = (job.engine.around.clone(), operation.lease(), operation.id);
     job.engine
         .write("resume", move |tx| {
+            let around = around.fresh();
             let found = operations::find(tx, id)?;
             let Some(mut operation) = found.filter(|row| row.lease_generation == held.generation)
             else {

@@ -25,6 +25,7 @@ mod engine;
 mod extend_volume;
 mod job;
 mod kinds;
+mod known;
 mod lease;
 mod leftovers;
 mod none_left;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::definition::{AfterFailure, Begin, Definition, Finish, Reason, StepTransaction};
+use super::known::Known;
 use crate::auth::vault::Vault;
 use crate::context::Context;
 use crate::db::operations::Progress;
@@ -50,6 +51,18 @@ pub(super) struct Surroundings {
     pub(super) context: Context,
     /// Opens the stored secrets of backends.
     pub(super) vault: Vault,
+    /// What this transaction has read.
+    pub(super) known: Known,
+}
+
+impl Surroundings {
+    /// The same, for the next transaction.
+    pub(super) fn fresh(&self) -> Self {
+        Surroundings {
+            known: Known::default(),
+            ..self.clone()
+        }
+    }
 }
 
 /// Goes from the present step through all that have no part in the pool, and stores where it arrives.
@@ -72,6 +85,7 @@ pub(super) fn settle<D: Definition>(
             operation,
             context: &around.context,
             vault: &around.vault,
+            known: &around.known,
         };
         let undo = match D::STEPS.get(operation.step as usize) {
             Some(step) => match D::begin(&mut at, *step, &mut outputs)? {
@@ -246,6 +260,7 @@ fn settle_undo<D: Definition>(
         operation,
         context: &around.context,
         vault: &around.vault,
+        known: &around.known,
     };
     D::fail(&mut at, &outputs, &reason)?;
     finish::<D>(transaction, around, operation, OperationState::Failed)
@@ -271,6 +286,7 @@ fn finish<D: Definition>(
         operation,
         context: &around.context,
         vault: &around.vault,
+        known: &around.known,
     };
     D::ended(&mut at)?;
     Ok(Next::Finished)

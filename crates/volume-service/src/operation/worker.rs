@@ -80,7 +80,7 @@ struct Loop {
 impl Loop {
     async fn run(&self, stop: CancellationToken) {
         // Registered before the first look, so that nothing added in between is missed.
-        let mut changed = self.engine.database().operations_changed();
+        let mut changed = self.engine.database().operations_added();
         let mut running: JoinSet<Ended> = JoinSet::new();
         let mut renewal = interval(RENEWAL);
         let mut heartbeat = interval(HEARTBEAT);

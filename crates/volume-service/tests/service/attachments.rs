@@ -35,7 +35,7 @@ async fn status(bench: &Bench, request: &RequestContext, id: VolumeId) -> Volume
 fn worker(bench: &Bench) -> tokio_util::task::AbortOnDropHandle<()> {
     let service = bench.service.clone();
     tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut changed = service.database.operations_changed();
+        let mut changed = service.database.operations_added();
         loop {
             let now_us = service.context.now_us();
             let done = service

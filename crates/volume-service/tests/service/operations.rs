@@ -236,7 +236,7 @@ fn workers_are_woken_here_and_in_other_processes() {
         let there = Database::open(&volume_service::config::Secret::new(bench.url.as_str()))
             .await
             .unwrap();
-        let (mut near, mut far) = (here.operations_changed(), there.operations_changed());
+        let (mut near, mut far) = (here.operations_added(), there.operations_added());
         near.borrow_and_update();
         far.borrow_and_update();
         insert(&here, &new("volume-1")).await;

@@ -82,7 +82,7 @@ fn sorted(mut volumes: Vec<Volume>, sort: &[(SortKey, SortDirection)]) -> Vec<Vo
         sort.push((SortKey::CreatedAt, SortDirection::Descending));
     }
     let last = sort.last().unwrap().1;
-    sort.push((SortKey::Id, last));
+    sort.extend([(SortKey::CreatedAt, last), (SortKey::Id, last)]);
     volumes.sort_by(|left, right| {
         sort.iter()
             .map(|(key, direction)| match direction {
@@ -279,39 +279,70 @@ fn filters_select_and_markers_must_exist() {
     });
 }
 
-/// A sort that no index serves would read every volume of a project: each key's plan is looked at.
+/// What is listed of large projects again and again: by time, name and state, filtered or sorted. Each plan is looked at.
 #[test]
-fn every_sort_key_has_an_index() {
+fn usual_lists_have_an_index() {
     on_each(|bench| async move {
         if !bench.url.starts_with("sqlite:") {
             return;
         }
         fill(&bench).await;
-        for column in [
-            "created_at_us",
-            "updated_at_us",
-            "name",
-            "size_gib",
-            "status",
-            "zone",
-            "bootable",
+        for (filter, sort, index) in [
+            (
+                "v.project_id = 'a'",
+                "created_at_us",
+                "volumes_by_project_created",
+            ),
+            ("v.project_id = 'a'", "name", "volumes_named_in_project"),
+            (
+                "v.project_id = 'a'",
+                "status",
+                "volumes_by_status_in_project",
+            ),
+            (
+                "v.project_id = 'a' AND v.name = 'x'",
+                "created_at_us",
+                "volumes_named_in_project",
+            ),
+            (
+                "v.project_id = 'a' AND v.status = 'x'",
+                "created_at_us",
+                "volumes_by_status_in_project",
+            ),
+            ("v.name = 'x'", "created_at_us", "volumes_named"),
+            ("1 = 1", "created_at_us", "volumes_by_created"),
+            ("1 = 1", "name", "volumes_named"),
         ] {
+            let (keys, values, order) = if sort == "created_at_us" {
+                (
+                    "v.created_at_us, v.id",
+                    "?1, ?2",
+                    "v.created_at_us DESC, v.id DESC",
+                )
+            } else {
+                (
+                    &*format!("v.{sort}, v.created_at_us, v.id"),
+                    "?1, ?2, ?3",
+                    &*format!("v.{sort} DESC, v.created_at_us DESC, v.id DESC"),
+                )
+            };
             let sql = format!(
-                "EXPLAIN QUERY PLAN SELECT id, vdi_uuid FROM volumes v WHERE v.project_id = 'alice' \
-                 AND (v.{column}, v.id) > (?1, ?2) ORDER BY v.{column} ASC, v.id ASC LIMIT 10"
+                "EXPLAIN QUERY PLAN SELECT id, vdi_uuid FROM volumes v WHERE {filter} AND ({keys}) < ({values}) \
+                 ORDER BY {order} LIMIT 10"
             );
+            let count = values.matches('?').count();
             let plan = bench
                 .service
                 .database
-                .read(move |tx| tx.query(&sql, &["x".into(), "y".into()], |row| row.text(3)))
+                .read(move |tx| tx.query(&sql, &vec!["x".into(); count], |row| row.text(3)))
                 .await
                 .unwrap()
                 .join("; ");
             assert!(
-                plan.contains("USING INDEX volumes_by_project_"),
-                "{column}: {plan}"
+                plan.contains(&format!("INDEX {index} ")),
+                "{filter}, {sort}: {plan}"
             );
-            assert!(!plan.contains("TEMP B-TREE"), "{column}: {plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{filter}, {sort}: {plan}");
         }
     });
 }

@@ -3,15 +3,55 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::super::timestamp;
 use super::address::Link;
 use super::caller::Caller;
+use super::fault::Result;
+use crate::error::{Error, ErrorKind, Subject};
 use crate::model::attachment::{Attachment, AttachmentStatus};
 use crate::model::id::BackendId;
 use crate::model::volume::{Volume, VolumeStatus};
+
+/// A list of either form.
+#[derive(Serialize)]
+pub(super) struct Listed<'a, T> {
+    pub(super) volumes: &'a [T],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) volumes_links: Option<[Link; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) count: Option<u64>,
+}
+
+/// One volume.
+#[derive(Serialize)]
+pub(super) struct Shown<'a> {
+    pub(super) volume: VolumeDetail<'a>,
+}
+
+/// What a volume takes in an answer, in bytes; more costs a copy.
+const VOLUME_BYTES: usize = 1280;
+
+/// Writes an answer of so many volumes, straight into its body: a tree of values would cost a list more than its query.
+pub(super) fn written<T: Serialize>(answer: &T, volumes: usize) -> Result<Response> {
+    let mut body = Vec::with_capacity(volumes.saturating_add(1).saturating_mul(VOLUME_BYTES));
+    serde_json::to_writer(&mut body, answer).map_err(|error| {
+        Error::new(
+            ErrorKind::Internal,
+            Subject::Volume,
+            "An unexpected error has occurred.",
+        )
+        .detail("write an answer as JSON")
+        .caused_by(error)
+    })?;
+    let media_type = HeaderValue::from_static("application/json");
+    Ok(([(CONTENT_TYPE, media_type)], body).into_response())
+}
 
 /// The short form, of `GET /volumes`.
 #[derive(Serialize)]

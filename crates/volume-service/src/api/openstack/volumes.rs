@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
 use axum::routing::on;
 use http::StatusCode;
 use serde::Serialize;
@@ -20,13 +21,14 @@ use super::schema::{
     field, integer, list_of, open, required, text,
 };
 use super::volume_list::{self, LIST_QUERY, Selection};
-use super::volume_view::{VolumeDetail, VolumeSummary};
+use super::volume_view::{Listed, Shown, VolumeDetail, VolumeSummary, written};
 use crate::app::volumes::{CreateVolume, DeleteMode, UpdateVolume, VolumeQuery, VolumeSource};
 use crate::app::{Page, Service, attachments, overview, volumes};
 use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
+use crate::model::attachment::Attachment;
 use crate::model::id::{SnapshotId, VolumeId};
-use crate::model::volume::Volume;
+use crate::model::volume::{Volume, VolumeStatus};
 
 /// Pages that a summary's metadata is gathered from; a project with more volumes is refused it.
 const SUMMARY_PAGES_MAX: usize = 20;
@@ -145,11 +147,11 @@ pub(super) async fn create(
     State(service): State<Service>,
     caller: Caller,
     JsonBody(body): JsonBody,
-) -> Result<(StatusCode, Json<Value>)> {
+) -> Result<(StatusCode, Response)> {
     let wanted = wanted(&Fields::top(&body))?;
     let volume = volumes::create(&service, &caller.context, wanted).await?;
-    let view = json!({"volume": VolumeDetail::new(&caller, &volume, &[])});
-    Ok((success::ACCEPTED, Json(view)))
+    let volume = VolumeDetail::new(&caller, &volume, &[]);
+    Ok((success::ACCEPTED, written(&Shown { volume }, 1)?))
 }
 
 /// Reads the body of a creation.
@@ -240,7 +242,7 @@ pub(super) async fn list(
     State(service): State<Service>,
     caller: Caller,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>> {
+) -> Result<Response> {
     let mut paging = Paging::of(query.as_deref())?;
     let page = select(&service, &caller, &mut paging).await?;
     let views: Vec<_> = page
@@ -248,7 +250,7 @@ pub(super) async fn list(
         .iter()
         .map(|volume| VolumeSummary::new(&caller, volume))
         .collect();
-    Ok(listed(&caller, &paging, &page, "volumes", &views))
+    listed(&caller, &paging, &page, "volumes", &views)
 }
 
 /// `GET /volumes/detail`
@@ -256,21 +258,37 @@ pub(super) async fn detail(
     State(service): State<Service>,
     caller: Caller,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>> {
+) -> Result<Response> {
     let mut paging = Paging::of(query.as_deref())?;
     let page = select(&service, &caller, &mut paging).await?;
-    let ids: Vec<_> = page.items.iter().map(|volume| volume.id).collect();
-    let attached = if ids.is_empty() {
-        Vec::new()
-    } else {
-        attachments::of_volumes(&service, &caller.context, &ids).await?
-    };
+    let attached = attached_to(&service, &caller, &page.items).await?;
     let views: Vec<_> = page
         .items
         .iter()
         .map(|volume| VolumeDetail::new(&caller, volume, &attached))
         .collect();
-    Ok(listed(&caller, &paging, &page, "volumes/detail", &views))
+    listed(&caller, &paging, &page, "volumes/detail", &views)
+}
+
+/// The attachments of those volumes that may have any.
+async fn attached_to(
+    service: &Service,
+    caller: &Caller,
+    volumes: &[Volume],
+) -> Result<Vec<Attachment>> {
+    let ids: Vec<_> = volumes
+        .iter()
+        // A volume in these states has none, which the transaction that gives it the state has seen to.
+        .filter(|volume| match volume.status {
+            VolumeStatus::Creating | VolumeStatus::Available => volume.traits.is_hand_set,
+            _ => true,
+        })
+        .map(|volume| volume.id)
+        .collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(attachments::of_volumes(service, &caller.context, &ids).await?)
 }
 
 async fn select(service: &Service, caller: &Caller, paging: &mut Paging) -> Result<Page<Volume>> {
@@ -291,23 +309,21 @@ fn listed<T: Serialize>(
     paging: &Paging,
     page: &Page<Volume>,
     path: &str,
-    views: &[T],
-) -> Json<Value> {
-    let mut body = json!({"volumes": views});
-    if page.has_more
-        && let Some(last) = page.items.last()
-    {
-        let next = caller.links.next(path, &paging.query, &last.id.to_string());
-        body["volumes_links"] = json!(next);
-    }
+    volumes: &[T],
+) -> Result<Response> {
+    let last = page.items.last().filter(|_| page.has_more);
+    let volumes_links =
+        last.map(|last| caller.links.next(path, &paging.query, &last.id.to_string()));
     let counted = paging
         .query
         .iter()
         .any(|(name, _)| name == "with_count" && caller.version.at_least(45));
-    if let Some(total) = page.total.filter(|_| counted) {
-        body["count"] = json!(total);
-    }
-    Json(body)
+    let list = Listed {
+        volumes,
+        volumes_links,
+        count: page.total.filter(|_| counted),
+    };
+    written(&list, volumes.len())
 }
 
 /// `GET /volumes/summary` (3.12; the distinct metadata since 3.36)
@@ -351,15 +367,15 @@ pub(super) async fn show(
     State(service): State<Service>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<Value>> {
+) -> Result<Response> {
     let volume = volumes::get(&service, &caller.context, volume_id(&id)?).await?;
     shown(&service, &caller, &volume).await
 }
 
-async fn shown(service: &Service, caller: &Caller, volume: &Volume) -> Result<Json<Value>> {
-    let attached = attachments::of_volumes(service, &caller.context, &[volume.id]).await?;
-    let view = VolumeDetail::new(caller, volume, &attached);
-    Ok(Json(json!({ "volume": view })))
+async fn shown(service: &Service, caller: &Caller, volume: &Volume) -> Result<Response> {
+    let attached = attached_to(service, caller, std::slice::from_ref(volume)).await?;
+    let volume = VolumeDetail::new(caller, volume, &attached);
+    written(&Shown { volume }, 1)
 }
 
 /// `PUT /volumes/{id}`
@@ -368,7 +384,7 @@ pub(super) async fn update(
     caller: Caller,
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
-) -> Result<Json<Value>> {
+) -> Result<Response> {
     let change = wanted_change(&Fields::top(&body))?;
     let volume = volumes::update(&service, &caller.context, volume_id(&id)?, change).await?;
     shown(&service, &caller, &volume).await

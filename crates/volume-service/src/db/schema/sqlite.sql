@@ -456,11 +456,11 @@ CREATE INDEX group_snapshots_by_project ON group_snapshots (project_id, created_
 CREATE INDEX messages_by_expiry ON messages (expires_at_us);
 CREATE INDEX messages_by_project ON messages (project_id, created_at_us, id);
 CREATE INDEX messages_by_resource ON messages (project_id, resource_id, created_at_us, id);
-CREATE INDEX operations_by_target ON operations (target, created_at_us);
 CREATE INDEX operations_due ON operations (zone, not_before_us)
     WHERE state <> 'succeeded' AND state <> 'failed';
 CREATE INDEX operations_finished ON operations (updated_at_us)
     WHERE state = 'succeeded' OR state = 'failed';
+CREATE INDEX operations_of_extended ON operations (target, created_at_us) WHERE kind = 'extend_volume';
 CREATE UNIQUE INDEX operations_unfinished ON operations (target)
     WHERE state <> 'succeeded' AND state <> 'failed';
 CREATE INDEX revoked_tokens_by_expiry ON revoked_tokens (expires_at_us);
@@ -489,14 +489,9 @@ CREATE INDEX volume_traits_by_group ON volume_traits (group_id) WHERE group_id I
 CREATE INDEX volumes_by_backend ON volumes (backend_id) WHERE backend_id IS NOT NULL;
 CREATE UNIQUE INDEX volumes_by_client_token ON volumes (project_id, client_token) WHERE client_token IS NOT NULL;
 CREATE INDEX volumes_by_created ON volumes (created_at_us, id);
-CREATE INDEX volumes_by_flavor ON volumes (flavor_id);
-CREATE INDEX volumes_by_name ON volumes (name, id);
-CREATE INDEX volumes_by_project_bootable ON volumes (project_id, bootable, id);
 CREATE INDEX volumes_by_project_created ON volumes (project_id, created_at_us, id);
-CREATE INDEX volumes_by_project_id ON volumes (project_id, id);
-CREATE INDEX volumes_by_project_name ON volumes (project_id, name, id);
-CREATE INDEX volumes_by_project_size ON volumes (project_id, size_gib, id);
-CREATE INDEX volumes_by_project_status ON volumes (project_id, status, id);
-CREATE INDEX volumes_by_project_updated ON volumes (project_id, updated_at_us, id);
-CREATE INDEX volumes_by_project_zone ON volumes (project_id, zone, id);
-CREATE INDEX volumes_by_zone_status ON volumes (zone, status, created_at_us);
+CREATE INDEX volumes_by_status_in_project ON volumes (project_id, status, created_at_us, id);
+CREATE INDEX volumes_named ON volumes (name, created_at_us, id);
+CREATE INDEX volumes_named_in_project ON volumes (project_id, name, created_at_us, id);
+CREATE INDEX volumes_unsettled ON volumes (zone, status, created_at_us)
+    WHERE status <> 'available' AND status <> 'in-use';
