@@ -20,6 +20,8 @@ pub const CONNECTOR_MAX_BYTES: usize = 16 * 1024;
 pub const ATTACHMENTS_PER_VOLUME_MAX: usize = 64;
 /// Most parameters of a backend.
 pub const PARAMETERS_MAX: usize = 64;
+/// Most extra specs of a flavor, and figures of QoS specs.
+pub const SPECS_MAX: usize = 256;
 /// Longest value of a backend's parameter, in bytes.
 pub const PARAMETER_MAX_BYTES: usize = 4096;
 
@@ -90,6 +92,21 @@ pub(super) fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<()> 
         }
     }
     check_metadata_count(metadata.len())
+}
+
+/// Extra specs of a flavor, or figures of QoS specs.
+pub(super) fn check_specs(specs: &BTreeMap<String, String>) -> Result<()> {
+    if specs.len() > SPECS_MAX {
+        return Err(Error::invalid(format!(
+            "There would be {} specs, more than {SPECS_MAX}.",
+            specs.len()
+        )));
+    }
+    for (name, value) in specs {
+        check_name("name of a spec", name)?;
+        check_text("value of a spec", value)?;
+    }
+    Ok(())
 }
 
 /// How many keys a volume has (or would have).

@@ -3,9 +3,14 @@
 
 pub mod attachments;
 pub mod backends;
+pub mod default_flavors;
 mod delete_volume;
 pub mod detaching;
 mod extend_volume;
+pub mod flavor_access;
+mod flavor_choice;
+pub mod flavor_encryption;
+pub mod flavor_specs;
 pub mod flavors;
 pub mod identity;
 pub mod limits;
@@ -14,6 +19,8 @@ pub mod modifications;
 pub mod overview;
 mod page;
 mod policy;
+pub mod pools;
+pub mod qos_specs;
 mod quota;
 pub mod reset_status;
 pub mod retype;

@@ -1,11 +1,10 @@
-//! What is there: zones, services, pools, limits, messages.
+//! What is there: zones, services, limits, messages.
 
 use super::{Service, policy};
 use crate::context::RequestContext;
 use crate::db;
 use crate::db::services::Heartbeat;
 use crate::error::Result;
-use crate::model::backend::Backend;
 
 /// A zone and whether a worker serves it.
 #[derive(Clone, Debug)]
@@ -97,11 +96,6 @@ async fn heartbeats(service: &Service, age_us: i64) -> Result<Vec<Heartbeat>> {
         .database
         .read(move |tx| db::services::list(tx, since_us))
         .await
-}
-
-/// The backends as scheduler pools; administrators only.
-pub async fn pools(service: &Service, request: &RequestContext) -> Result<Vec<Backend>> {
-    super::backends::list(service, request, None).await
 }
 
 /// What the requester's project has and may have, computed from rows.

@@ -9,7 +9,7 @@ use super::messages::Message;
 use super::volumes::visible;
 use super::{Service, policy};
 use crate::context::RequestContext;
-use crate::db::{Transaction, backends, flavors, messages, operations, volumes};
+use crate::db::{Transaction, backends, flavors, messages, operations, qos_specs, volumes};
 use crate::error::{Error, Result};
 use crate::model::flavor::Flavor;
 use crate::model::id::VolumeId;
@@ -46,13 +46,21 @@ pub async fn retype(
             volumes::lock(tx, id)?;
             let volume = visible(tx, &policy::tenancy(&request), id)?;
             policy::may_write(&request)?;
-            let flavor = flavors::find(tx, &flavor)?.ok_or_else(|| {
+            let tenancy = policy::tenancy(&request);
+            let found = flavors::find_for(tx, tenancy.as_deref(), &flavor)?;
+            let flavor = found.ok_or_else(|| {
                 Error::invalid(format!(
                     "Invalid input received: Invalid volume_type passed: {flavor}."
                 ))
             })?;
             check(tx, &volume, &flavor)?;
+            let known = flavors::by_id(tx, volume.flavor_id)?;
+            let is_encrypted_alike = known
+                .is_some_and(|known| known.encryption.is_none() && flavor.encryption.is_none());
             let why = match volume.backend_id {
+                _ if !is_encrypted_alike => {
+                    Some("what is encrypted, and how, stays as it is".to_owned())
+                }
                 None => Some("the volume has no backend".to_owned()),
                 Some(backend) => {
                     let facts = flavors::facts(tx, flavor.id)?;
@@ -105,6 +113,7 @@ fn check(tx: &mut Transaction<'_>, volume: &Volume, flavor: &Flavor) -> Result<(
         && !is_at_work
         && volume.traits.group_id.is_none()
         && volume.flavor_id != flavor.id
+        && (volume.status == VolumeStatus::Available || is_told_alike(tx, volume, flavor)?)
     {
         return Ok(());
     }
@@ -112,4 +121,13 @@ fn check(tx: &mut Transaction<'_>, volume: &Volume, flavor: &Flavor) -> Result<(
                group, requested type has to be different that the one from the volume, and for in-use volumes front-end qos specs \
                cannot change";
     Err(refused(volume.id, why))
+}
+
+/// True when whoever has the volume attached was told of the same QoS specs as of another flavor's.
+fn is_told_alike(tx: &mut Transaction<'_>, volume: &Volume, flavor: &Flavor) -> Result<bool> {
+    let mut told = |id| -> Result<_> {
+        let qos = qos_specs::of_flavor(tx, id)?.filter(|qos| qos.consumer.is_front_end());
+        Ok(qos.map(|qos| qos.specs))
+    };
+    Ok(told(volume.flavor_id)? == told(flavor.id)?)
 }

@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 
 use super::volume_flags::check_maintenance;
-use super::volume_source::{self, Origin};
-use super::{Page, Service, limits, policy, quota};
+use super::volume_source;
+use super::{Page, Service, flavor_choice, limits, policy, quota};
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
 use crate::db::volume_list::Decided;
 use crate::db::volumes::ClientToken;
 use crate::db::{Transaction, flavors, operations, volume_list, volume_metadata, volumes};
 use crate::error::{Error, ErrorKind, Result, Subject};
-use crate::model::flavor::Flavor;
 use crate::model::id::{OperationId, VolumeId};
 use crate::model::operation::OperationKind;
 use crate::model::volume::{Volume, VolumeStatus, VolumeTraits};
@@ -140,7 +139,14 @@ pub async fn create(
     let id = VolumeId(service.context.new_uuid());
     let now_us = service.context.now_us();
     let operation_id = OperationId(service.context.new_uuid());
+    let context = service.context.clone();
     let default_zone = service.config.default_zone.clone();
+    let zones: Vec<String> = service
+        .config
+        .zones
+        .iter()
+        .map(|zone| zone.name.clone())
+        .collect();
     let tenancy = policy::tenancy(request);
     let client = wanted.client_token.as_ref().map(|token| ClientToken {
         token: token.clone(),
@@ -152,9 +158,16 @@ pub async fn create(
         .database
         .write(move |tx| {
             let origin = volume_source::origin(tx, &tenancy, &wanted)?;
-            let flavor = flavor_of(tx, wanted.flavor.as_deref(), origin.as_ref())?;
+            let flavor = flavor_choice::flavor(
+                tx,
+                &tenancy,
+                &request.project_id,
+                wanted.flavor.as_deref(),
+                origin.as_ref(),
+            )?;
             let from_origin = origin.as_ref().map(|origin| &origin.zone);
-            let zone = wanted.zone.as_ref().or(from_origin);
+            let asked_zone = wanted.zone.as_ref().or(from_origin);
+            let zone = flavor_choice::zone(&flavor, asked_zone, &default_zone, &zones)?;
             let size_gib = match (&origin, wanted.size_gib) {
                 (Some(origin), 0) => origin.size_gib,
                 (_, size_gib) => size_gib,
@@ -171,7 +184,7 @@ pub async fn create(
                 status: VolumeStatus::Creating,
                 flavor_id: flavor.id,
                 flavor_label: flavor.label,
-                zone: zone.unwrap_or(&default_zone).clone(),
+                zone,
                 backend_id: None,
                 vdi_uuid: None,
                 source_snapshot_id: wanted.source.snapshot_id(),
@@ -182,6 +195,7 @@ pub async fn create(
                     image_metadata: origin
                         .map(|origin| origin.image_metadata)
                         .unwrap_or_default(),
+                    encryption_key_id: flavor.encryption.map(|_| context.new_uuid()),
                     ..VolumeTraits::default()
                 },
                 failure: String::new(),
@@ -225,26 +239,6 @@ fn check(service: &Service, request: &RequestContext, wanted: &CreateVolume) -> 
     match &wanted.zone {
         Some(zone) => service.check_zone(zone),
         None => Ok(()),
-    }
-}
-
-fn flavor_of(
-    tx: &mut Transaction<'_>,
-    wanted: Option<&str>,
-    origin: Option<&Origin>,
-) -> Result<Flavor> {
-    let from_origin = origin.and_then(|origin| Some(origin.flavor_id?.to_string()));
-    match wanted.or(from_origin.as_deref()) {
-        Some(wanted) => {
-            flavors::find(tx, wanted)?.ok_or_else(|| Error::not_found(Subject::Flavor, wanted))
-        }
-        None => flavors::find(tx, super::flavors::DEFAULT_LABEL)?.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Invalid,
-                Subject::Flavor,
-                "The request names no volume type, and there is none called default.",
-            )
-        }),
     }
 }
 

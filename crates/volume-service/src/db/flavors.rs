@@ -1,9 +1,9 @@
 //! Flavors; what the Block Storage API knows of them beyond their names is joined from tables of its own.
 
-use super::flavor_specs;
 use super::{Param, Row, Transaction};
+use super::{flavor_access, flavor_specs};
 use crate::error::{Error, Result, Subject};
-use crate::model::flavor::{ControlLocation, Flavor, FlavorFacts};
+use crate::model::flavor::{ControlLocation, Flavor, FlavorFacts, zone_names};
 use crate::model::id::FlavorId;
 
 /// What a flavor is read from.
@@ -11,7 +11,9 @@ pub(super) const FROM: &str = "flavors f LEFT JOIN flavor_traits t ON t.flavor_i
                                LEFT JOIN flavor_encryption e ON e.flavor_id = f.id";
 /// Its columns; a flavor without traits is public.
 pub(super) const COLUMNS: &str = "f.id, f.label, f.description, COALESCE(t.is_public, 1), t.qos_id, \
-                                  e.control_location, f.created_at_us";
+                                  e.control_location, f.created_at_us, \
+                                  (SELECT s.value FROM flavor_specs s WHERE s.flavor_id = f.id \
+                                  AND s.name = 'RESKEY:availability_zones')";
 
 /// Adds a flavor; false, with nothing changed, when the label exists.
 pub fn insert(tx: &mut Transaction<'_>, flavor: &Flavor) -> Result<bool> {
@@ -53,6 +55,18 @@ pub fn find(tx: &mut Transaction<'_>, id_or_label: &str) -> Result<Option<Flavor
         Ok(id) => by_id(tx, id),
         Err(_) => Ok(None),
     }
+}
+
+/// A flavor by label or id that a project may use; none for a project means all.
+pub fn find_for(
+    tx: &mut Transaction<'_>,
+    project_id: Option<&str>,
+    id_or_label: &str,
+) -> Result<Option<Flavor>> {
+    let Some(flavor) = find(tx, id_or_label)? else {
+        return Ok(None);
+    };
+    Ok(flavor_access::may_use(tx, project_id, &flavor)?.then_some(flavor))
 }
 
 /// A flavor by id.
@@ -161,6 +175,9 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Flavor> {
         qos_id: row.opt_parsed(4, |text| text.parse().ok())?,
         encryption: control_location(row, 5)?,
         created_at_us: row.int(6)?,
+        zones: row
+            .opt_text(7)?
+            .map_or_else(Vec::new, |listed| zone_names(&listed)),
     })
 }
 

@@ -234,6 +234,23 @@ pub struct VbdSpec {
     pub deployment: super::Deployment,
     /// Whether the consumer writes.
     pub mode: AttachMode,
+    /// What the pool is told of the traffic that is wanted; empty for nothing.
+    pub qos: BTreeMap<String, String>,
+}
+
+impl VbdSpec {
+    /// The name of the way in which the pool is to schedule the traffic.
+    ///
+    /// # Source
+    /// XenServer's `VBD.qos_algorithm_type` knows `ionice`, whose parameters are `sched` and `class`.
+    pub fn qos_algorithm(&self) -> &'static str {
+        let names = |key| self.qos.contains_key(key);
+        match () {
+            () if self.qos.is_empty() => "",
+            () if names("sched") || names("class") => "ionice",
+            () => "xensm",
+        }
+    }
 }
 
 /// A VBD of ours.

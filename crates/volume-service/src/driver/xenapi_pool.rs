@@ -315,6 +315,8 @@ impl XenApiPool {
                 (ATTACHMENT_KEY.to_owned(), spec.attachment.to_string()),
                 (DEPLOYMENT_KEY.to_owned(), spec.deployment.to_string()),
             ]),
+            qos_algorithm_type: spec.qos_algorithm().to_owned(),
+            qos_algorithm_params: spec.qos.clone(),
         };
         let created = self.client.vbd().create(&new).await;
         let vbd = created.map_err(|error| translate("VBD.create", &error))?;

@@ -21,8 +21,22 @@ pub struct Flavor {
     pub qos_id: Option<Uuid>,
     /// Who encrypts its volumes; none when nobody does.
     pub encryption: Option<ControlLocation>,
+    /// The zones that its volumes may be in; empty for all.
+    pub zones: Vec<String>,
     /// Microseconds since 1970.
     pub created_at_us: i64,
+}
+
+/// The extra spec that restricts a flavor to zones.
+pub const ZONES_SPEC: &str = "RESKEY:availability_zones";
+
+/// The zones in the value of that spec.
+pub fn zone_names(listed: &str) -> Vec<String> {
+    let zones = listed.split(',').map(str::trim);
+    zones
+        .filter(|zone| !zone.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Who encrypts a volume's bytes.
@@ -62,4 +76,23 @@ pub struct FlavorFacts {
     pub specs: BTreeMap<String, String>,
     /// True when the backend is to encrypt its volumes.
     pub needs_encryption: bool,
+}
+
+/// How a flavor's volumes are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// Its id.
+    pub id: Uuid,
+    /// What encrypts: `luks`, or the name of a class.
+    pub provider: String,
+    /// Who does it.
+    pub control_location: ControlLocation,
+    /// The cipher: `aes-xts-plain64`.
+    pub cipher: Option<String>,
+    /// Bits of the key.
+    pub key_size: Option<i64>,
+    /// Microseconds since 1970.
+    pub created_at_us: i64,
+    /// Microseconds since 1970; that of its creation when it was never changed.
+    pub updated_at_us: i64,
 }

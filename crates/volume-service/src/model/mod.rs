@@ -6,5 +6,6 @@ pub mod backend;
 pub mod flavor;
 pub mod id;
 pub mod operation;
+pub mod qos_specs;
 pub mod snapshot;
 pub mod volume;

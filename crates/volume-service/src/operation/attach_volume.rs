@@ -2,6 +2,8 @@
 //!
 //! On success the attachment has its connection info and stays `attaching` until the consumer says that it uses the volume.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,7 +13,7 @@ use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::detach_volume::{attachment_id, disconnect, settle_volume};
 use super::job::{Job, SrName};
 use super::notice;
-use crate::db::{attachments, backends, volumes};
+use crate::db::{attachments, backends, qos_specs, volumes};
 use crate::driver::{FoundVbd, VbdSpec};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::attachment::{AttachMode, Attachment, AttachmentStatus};
@@ -38,6 +40,12 @@ pub(super) struct Outputs {
     vdi_uuid: Uuid,
     is_read_only: bool,
     is_xen_host: bool,
+    /// What the pool is to know of the traffic that is wanted.
+    #[serde(default)]
+    pool_qos: BTreeMap<String, String>,
+    /// What the consumer is told of it.
+    #[serde(default)]
+    told_qos: Option<BTreeMap<String, String>>,
     vbd_uuid: Option<Uuid>,
     connection_info: Option<Value>,
 }
@@ -130,8 +138,15 @@ fn read(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begin
     outputs.vdi_uuid = vdi_uuid;
     outputs.is_read_only = attachment.mode == AttachMode::ReadOnly;
     outputs.is_xen_host = is_xen_host(&attachment.connector);
+    if let Some(qos) = qos_specs::of_flavor(at.transaction, volume.flavor_id)? {
+        if qos.consumer.is_back_end() {
+            outputs.pool_qos.clone_from(&qos.specs);
+        }
+        outputs.told_qos = qos.consumer.is_front_end().then_some(qos.specs);
+    }
     if outputs.is_xen_host {
-        outputs.connection_info = connection_info::of_xen_host(&volume, &backend, attachment.mode);
+        let (mode, qos) = (attachment.mode, outputs.told_qos.as_ref());
+        outputs.connection_info = connection_info::of_xen_host(&volume, &backend, mode, qos);
     }
     Ok(Begin::Next)
 }
@@ -154,6 +169,7 @@ async fn make_vbd(job: &Job, outputs: &Outputs, look: bool) -> Result<Uuid> {
         attachment,
         deployment: job.deployment(),
         mode: mode(outputs),
+        qos: outputs.pool_qos.clone(),
     };
     let error = match job.pool()?.create_vbd(&spec).await {
         Ok(uuid) => return Ok(uuid),
@@ -179,7 +195,8 @@ async fn plug(job: &Job, outputs: &mut Outputs) -> Result<()> {
         return Err(not_served(outputs));
     };
     let (volume, mode) = (&outputs.volume, mode(outputs));
-    outputs.connection_info = Some(connection_info::of_nbd(volume, &endpoint, mode));
+    let qos = outputs.told_qos.as_ref();
+    outputs.connection_info = Some(connection_info::of_nbd(volume, &endpoint, mode, qos));
     Ok(())
 }
 

@@ -23,7 +23,12 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
 /// # Source
 /// The Xen Storage Manager driver of nova-volume, without the secret parameters: a Xen host of the same pool reads those from
 /// its pool.
-pub(super) fn of_xen_host(volume: &Volume, backend: &Backend, mode: AttachMode) -> Option<Value> {
+pub(super) fn of_xen_host(
+    volume: &Volume,
+    backend: &Backend,
+    mode: AttachMode,
+    qos: Option<&BTreeMap<String, String>>,
+) -> Option<Value> {
     let mut data = Map::new();
     for (key, value) in &backend.config {
         data.insert(key.clone(), json!(value));
@@ -43,7 +48,7 @@ pub(super) fn of_xen_host(volume: &Volume, backend: &Backend, mode: AttachMode) 
     for (key, value) in fixed {
         data.insert(key.to_owned(), value);
     }
-    add_common(&mut data, mode);
+    add_common(&mut data, mode, qos);
     Some(Value::Object(data))
 }
 
@@ -51,7 +56,12 @@ pub(super) fn of_xen_host(volume: &Volume, backend: &Backend, mode: AttachMode) 
 ///
 /// # Source
 /// The NBD URI specification: `nbd+unix:///export?socket=path`.
-pub(super) fn of_nbd(volume: &str, endpoint: &NbdEndpoint, mode: AttachMode) -> Value {
+pub(super) fn of_nbd(
+    volume: &str,
+    endpoint: &NbdEndpoint,
+    mode: AttachMode,
+    qos: Option<&BTreeMap<String, String>>,
+) -> Value {
     let export = utf8_percent_encode(&endpoint.export, KEPT);
     let socket = utf8_percent_encode(&endpoint.socket, KEPT);
     let mut data = Map::new();
@@ -63,18 +73,22 @@ pub(super) fn of_nbd(volume: &str, endpoint: &NbdEndpoint, mode: AttachMode) -> 
     );
     data.insert("export".to_owned(), json!(endpoint.export));
     data.insert("socket".to_owned(), json!(endpoint.socket));
-    add_common(&mut data, mode);
+    add_common(&mut data, mode, qos);
     Value::Object(data)
 }
 
-fn add_common(data: &mut Map<String, Value>, mode: AttachMode) {
+fn add_common(
+    data: &mut Map<String, Value>,
+    mode: AttachMode,
+    qos: Option<&BTreeMap<String, String>>,
+) {
     let access = match mode {
         AttachMode::ReadWrite => "rw",
         AttachMode::ReadOnly => "ro",
     };
     data.insert("access_mode".to_owned(), json!(access));
     data.insert("encrypted".to_owned(), json!(false));
-    data.insert("qos_specs".to_owned(), Value::Null);
+    data.insert("qos_specs".to_owned(), json!(qos));
 }
 
 #[cfg(test)]
@@ -87,7 +101,7 @@ mod tests {
             socket: "/var/lib/my xensm/nbd?.sock".to_owned(),
             export: "a&b".to_owned(),
         };
-        let info = of_nbd("v", &endpoint, AttachMode::ReadOnly);
+        let info = of_nbd("v", &endpoint, AttachMode::ReadOnly, None);
         assert_eq!(
             info["uri"],
             "nbd+unix:///a%26b?socket=/var/lib/my%20xensm/nbd%3F.sock"

@@ -8,4 +8,4 @@ mod specs;
 pub use capabilities::{Capabilities, VENDOR, capabilities};
 pub use placement::{Placement, Policy, Request, SkipReason, Skipped, may_hold, place};
 pub use space::{Allocation, needed_bytes};
-pub use specs::{Unmet, ZONES_SPEC, satisfies, zones};
+pub use specs::{Unmet, satisfies};

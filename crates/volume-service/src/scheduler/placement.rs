@@ -6,7 +6,7 @@ use super::capabilities::capabilities;
 use super::space::{Allocation, needed_bytes};
 use super::specs::{self, Unmet};
 use crate::model::backend::{Backend, BackendState, BackendUse};
-use crate::model::flavor::FlavorFacts;
+use crate::model::flavor::{FlavorFacts, ZONES_SPEC, zone_names};
 use crate::model::id::BackendId;
 
 /// What is to be placed.
@@ -161,12 +161,11 @@ pub fn may_hold(flavor: &FlavorFacts, backend: &Backend) -> Result<(), SkipReaso
     if !is_for(flavor, backend) {
         return Err(SkipReason::OtherFlavor);
     }
-    if let Some(zones) = specs::zones(&flavor.specs)
-        && !zones.contains(&backend.zone.as_str())
-    {
-        return Err(SkipReason::Zones {
-            allowed: zones.into_iter().map(str::to_owned).collect(),
-        });
+    if let Some(listed) = flavor.specs.get(ZONES_SPEC) {
+        let allowed = zone_names(listed);
+        if !allowed.contains(&backend.zone) {
+            return Err(SkipReason::Zones { allowed });
+        }
     }
     let has = capabilities(backend);
     specs::satisfies(&flavor.specs, &has).map_err(SkipReason::Specs)?;
@@ -397,7 +396,7 @@ mod tests {
             skipped,
             "1: does not meet the extra specs: storage_protocol is \"nfs\", wanted \"lvm\"; 3: in zone west"
         );
-        free.specs = [(specs::ZONES_SPEC.to_owned(), "west".to_owned())].into();
+        free.specs = [(ZONES_SPEC.to_owned(), "west".to_owned())].into();
         let (candidates, skipped) = placed(&free);
         assert!(candidates.is_empty());
         assert!(skipped.starts_with("1: the flavor is for zone west only; "));

@@ -11,9 +11,6 @@ use serde_json::Value;
 
 use super::capabilities::Capabilities;
 
-/// The spec that restricts a flavor to zones.
-pub const ZONES_SPEC: &str = "RESKEY:availability_zones";
-
 /// The scope of specs that are requirements although they have one.
 const SCOPE: &str = "capabilities";
 
@@ -65,13 +62,6 @@ pub fn satisfies(
         });
     }
     Ok(())
-}
-
-/// The zones that a flavor is restricted to; none when it may be used in all.
-pub fn zones(specs: &BTreeMap<String, String>) -> Option<Vec<&str>> {
-    let listed = specs.get(ZONES_SPEC)?;
-    let zones = listed.split(',').map(str::trim);
-    Some(zones.filter(|zone| !zone.is_empty()).collect())
 }
 
 /// The path of a spec that is a requirement.
@@ -165,6 +155,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::flavor::ZONES_SPEC;
 
     fn capabilities() -> Capabilities {
         let Value::Object(map) = json!({
@@ -251,13 +242,6 @@ mod tests {
             said(specs("speed", "= 9")),
             Err("speed is unknown, wanted \"= 9\"".to_owned())
         );
-    }
-
-    #[test]
-    fn zones_are_a_list_of_names() {
-        let specs = BTreeMap::from([(ZONES_SPEC.to_owned(), "nova, east,".to_owned())]);
-        assert_eq!(zones(&specs), Some(vec!["nova", "east"]));
-        assert_eq!(zones(&BTreeMap::new()), None);
     }
 
     prop_compose! {

@@ -334,6 +334,7 @@ async fn the_python_libraries() {
         "openstack_requests.py",
         "ec2_requests.py",
         "identity_commands.py",
+        "type_requests.py",
     ] {
         let servers = Servers::start().await;
         let said = run(servers.command(&python).arg(script(name))).await;

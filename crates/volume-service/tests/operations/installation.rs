@@ -173,6 +173,7 @@ async fn new_flavor(installation: &Arc<Installation>) -> (u64, Flavor) {
         is_public: true,
         qos_id: None,
         encryption: None,
+        zones: Vec::new(),
         created_at_us: context.now_us(),
     };
     let row = flavor.clone();

@@ -5,6 +5,7 @@ mod attachments;
 mod backends;
 mod crash;
 mod database;
+mod flavors;
 mod identity;
 mod keystone;
 mod measure;

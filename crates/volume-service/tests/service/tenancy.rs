@@ -7,7 +7,7 @@ use volume_service::app::attachments::{self, AttachmentQuery, CreateAttachment};
 use volume_service::app::backends::{self, AddBackend};
 use volume_service::app::messages::{self, Message};
 use volume_service::app::volumes::{self, DeleteMode, UpdateVolume, VolumeQuery};
-use volume_service::app::{flavors, identity, overview};
+use volume_service::app::{self, flavors, identity, overview};
 use volume_service::config::Secret;
 use volume_service::error::Error;
 use volume_service::model::attachment::AttachMode;
@@ -433,7 +433,10 @@ fn only_administrators_administer() {
                 "services",
                 overview::services(s, &member).await.unwrap_err(),
             ),
-            ("pools", overview::pools(s, &member).await.unwrap_err()),
+            (
+                "pools",
+                app::pools::list(s, &member, None).await.unwrap_err(),
+            ),
             (
                 "project",
                 identity::create_project(s, &member, "p", "")

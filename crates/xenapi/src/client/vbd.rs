@@ -35,6 +35,10 @@ pub struct NewVbd {
     pub bootable: bool,
     /// Keys and texts of others.
     pub other_config: BTreeMap<String, String>,
+    /// How the pool schedules its traffic: `ionice`; empty for no way in particular.
+    pub qos_algorithm_type: String,
+    /// What that needs to know.
+    pub qos_algorithm_params: BTreeMap<String, String>,
 }
 
 impl Client {
@@ -64,8 +68,8 @@ impl Vbds<'_> {
             ("unpluggable", true.into()),
             ("empty", false.into()),
             ("other_config", map(&vbd.other_config)),
-            ("qos_algorithm_type", "".into()),
-            ("qos_algorithm_params", Value::Struct(BTreeMap::new())),
+            ("qos_algorithm_type", vbd.qos_algorithm_type.as_str().into()),
+            ("qos_algorithm_params", map(&vbd.qos_algorithm_params)),
         ]);
         self.0
             .text("VBD.create", vec![record])

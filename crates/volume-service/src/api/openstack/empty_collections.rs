@@ -83,10 +83,7 @@ pub(super) const CG_SNAPSHOTS: &[Route] = empty!(
 );
 pub(super) const OLD_TRANSFERS: &[Route] = empty!("os-volume-transfer", "transfers", "Transfer", 0);
 pub(super) const TRANSFERS: &[Route] = empty!("volume-transfers", "transfers", "Transfer", 55);
-pub(super) const QOS_SPECS: &[Route] = empty!("qos-specs", "qos_specs", "QoS specs", 0);
 pub(super) const CLUSTERS: &[Route] = empty!("clusters", "clusters", "Cluster", 7);
-pub(super) const DEFAULT_TYPES: &[Route] =
-    empty!("default-types", "default_types", "Default type", 62);
 
 /// Where Cinder adopts what somebody else made in a backend, and lists what it could adopt.
 macro_rules! adoption {

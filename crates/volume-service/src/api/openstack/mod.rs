@@ -9,6 +9,7 @@ mod attachments;
 mod body;
 mod caller;
 mod content_actions;
+mod default_types;
 mod empty_collections;
 pub(super) mod fault;
 mod filter_values;
@@ -17,7 +18,9 @@ mod messages;
 mod metadata;
 pub(crate) mod microversion;
 pub(crate) mod paging;
+mod pools;
 mod python_words;
+mod qos_specs;
 #[allow(dead_code)]
 mod route;
 #[allow(dead_code)]
@@ -28,6 +31,9 @@ mod snapshot_list;
 mod snapshot_metadata;
 mod snapshot_view;
 mod snapshots;
+mod type_access;
+mod type_encryption;
+mod type_extra_specs;
 pub(super) mod untrusted;
 mod versions;
 mod volume_actions;
@@ -81,6 +87,12 @@ const TABLES: &[&[Route]] = &[
     snapshot_actions::ROUTES,
     attachments::ROUTES,
     volume_types::ROUTES,
+    type_extra_specs::ROUTES,
+    type_access::ROUTES,
+    type_encryption::ROUTES,
+    default_types::ROUTES,
+    qos_specs::ROUTES,
+    pools::ROUTES,
     messages::ROUTES,
     limits::ROUTES,
     services::ROUTES,
@@ -93,9 +105,7 @@ const TABLES: &[&[Route]] = &[
     empty_collections::CG_SNAPSHOTS,
     empty_collections::OLD_TRANSFERS,
     empty_collections::TRANSFERS,
-    empty_collections::QOS_SPECS,
     empty_collections::CLUSTERS,
-    empty_collections::DEFAULT_TYPES,
     empty_collections::OLD_VOLUME_MANAGE,
     empty_collections::OLD_SNAPSHOT_MANAGE,
     empty_collections::MANAGEABLE_VOLUMES,

@@ -302,7 +302,7 @@ pub(super) fn check(
             let rules = (closed_since, some_since, not_empty);
             check_object(fields, rules, None, body, version)
         }
-        _ => Ok(()),
+        _ => check_value(schema, None, &Value::Object(body.clone()), version),
     }
 }
 
