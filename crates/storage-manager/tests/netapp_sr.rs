@@ -403,6 +403,25 @@ fn an_sr_comes_from_the_filer_alone(array: OntapEmulator) {
     let open = theirs.open_vdi(vdi(1), OpenMode::ReadWrite).unwrap();
     assert_eq!(number(sr.open_vdi(vdi(1), OpenMode::ReadWrite)), Some(135));
     assert_eq!(sr.delete_vdi(vdi(1)).unwrap_err().code, "VDI_IN_USE");
+    let rename = |from: &str, to: &str| {
+        array.with(|cluster| {
+            let mut groups = cluster.igroups.iter_mut();
+            let group = groups.find(|group| group.name == from).unwrap();
+            group.name = to.to_owned();
+        });
+    };
+    let name = array.with(|cluster| {
+        let seeing = cluster.maps[0].igroup;
+        let mut groups = cluster.igroups.iter();
+        groups
+            .find(|group| group.uuid == seeing)
+            .unwrap()
+            .name
+            .clone()
+    });
+    rename(&name, "backup-hosts");
+    assert_eq!(number(sr.open_vdi(vdi(1), OpenMode::ReadWrite)), Some(135));
+    rename("backup-hosts", &name);
     open.close().unwrap();
     drop(sr.open_vdi(vdi(1), OpenMode::ReadWrite).unwrap());
     assert_eq!(

@@ -4,17 +4,10 @@ use uuid::Uuid;
 
 use super::error::FilerError;
 use super::filer::Filer;
-use super::layout::{MARK, flexvol_stem, igroup_name};
+use super::layout::{flexvol_stem, igroup_name};
 use super::luns::FilerLun;
 use super::retry::{repeated, until};
 use super::transport::LunMap;
-
-impl LunMap {
-    /// True for the igroup of a storage manager, also of another one than this.
-    pub fn is_ours(&self) -> bool {
-        self.igroup.starts_with(MARK)
-    }
-}
 
 impl Filer {
     /// Makes the igroup of an initiator.

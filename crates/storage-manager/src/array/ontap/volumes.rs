@@ -101,7 +101,10 @@ impl OntapVolumes {
         let portals = self.target()?.portals;
         let portals: Vec<String> = portals
             .iter()
-            .map(|(host, port)| format!("{host}:{port}"))
+            .map(|(host, port)| match host.contains(':') {
+                true => format!("[{host}]:{port}"),
+                false => format!("{host}:{port}"),
+            })
             .collect();
         Ok(portals.join(","))
     }
@@ -441,7 +444,7 @@ impl VolumeArray for OntapVolumes {
     }
 
     /// # Errors
-    /// 135 when another storage manager sees the LUN and this one wants to write.
+    /// 135 when somebody else sees the LUN, another storage manager or a host of an administrator's igroup, and this one wants to write.
     fn expose(&self, vdi: Uuid, initiator: &str, mode: OpenMode) -> Result<Exposure, ArrayError> {
         let lun = self.get(vdi)?;
         if let Some(damage) = &lun.damage {
@@ -452,18 +455,15 @@ impl VolumeArray for OntapVolumes {
             });
         }
         let own = igroup_name(initiator);
-        let check_alone = |maps: &[LunMap]| {
-            let mut others = maps.iter().filter(|map| map.is_ours());
-            match others.find(|map| map.igroup != own) {
-                Some(other) if mode == OpenMode::ReadWrite => Err(ArrayError::Fault {
-                    fault: Fault::NetappLunLock,
-                    detail: format!(
-                        "LUN {} is seen by igroup {} of another storage manager; detach the VDI there, or take the map away on the filer if that one is gone for good",
-                        other.path, other.igroup
-                    ),
-                }),
-                _ => Ok(()),
-            }
+        let check_alone = |maps: &[LunMap]| match maps.iter().find(|map| map.igroup != own) {
+            Some(other) if mode == OpenMode::ReadWrite => Err(ArrayError::Fault {
+                fault: Fault::NetappLunLock,
+                detail: format!(
+                    "LUN {} is seen by igroup {}, of another storage manager or of an administrator; detach the VDI there, or take the map away on the filer if nobody uses the LUN over it",
+                    other.path, other.igroup
+                ),
+            }),
+            _ => Ok(()),
         };
         let maps = self.maps(&lun)?;
         check_alone(&maps)?;

@@ -237,6 +237,7 @@ fn request(call: &Call<'_>) -> Result<LunRequest, ApiError> {
         svm: None,
         path: path(call)?,
         size: body.number("space.size")?,
+        may_shrink: false,
         os_type: body.text("os_type"),
         comment: body.text("comment"),
         attributes,

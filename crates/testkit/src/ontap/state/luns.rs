@@ -80,6 +80,8 @@ pub struct LunRequest {
     pub path: Option<String>,
     /// Its bytes.
     pub size: Option<u64>,
+    /// Whether it may become smaller: `force` of ZAPI's `lun-resize`.
+    pub may_shrink: bool,
     /// `linux`, `xen` and the like.
     pub os_type: Option<String>,
     /// Text.
@@ -205,7 +207,7 @@ impl Cluster {
                 let text = "The specified size is the same as the current size of the LUN.";
                 return Err(ApiError::bad(1_254_226, text).at("space.size"));
             }
-            if size < old_size {
+            if size < old_size && !asked.may_shrink {
                 let text =
                     "Reducing the size of a LUN might destroy its data and is not supported.";
                 return Err(ApiError::bad(5_374_892, text).at("space.size"));

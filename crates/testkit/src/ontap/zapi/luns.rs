@@ -31,6 +31,7 @@ pub fn answer(cluster: &mut Cluster, svm: &str, call: &Element) -> Answered {
             }
             let asked = LunRequest {
                 size: Some(size),
+                may_shrink: flag(call, "force"),
                 ..LunRequest::default()
             };
             cluster.change_lun(uuid, asked).map_err(number)?;
