@@ -16,7 +16,7 @@ pub struct Capabilities(pub Map<String, Value>);
 ///
 /// Room is in GiB with two decimals, or the word `unknown` where the pool has not measured yet.
 pub fn capabilities(backend: &Backend) -> Capabilities {
-    let allocation = Allocation::of_sr_type(&backend.sr_type);
+    let allocation = Allocation::of(backend);
     let free = backend
         .physical_size
         .zip(backend.physical_utilisation)

@@ -199,13 +199,13 @@ fn skip_reason(request: &Request<'_>, backend: &Backend) -> Option<SkipReason> {
         });
     }
     let is_clone = request.source == Some(backend.id);
-    if is_clone && Allocation::of_sr_type(&backend.sr_type) == Allocation::Thin {
+    if is_clone && Allocation::of(backend) == Allocation::Thin {
         return None;
     }
     let has = backend
         .physical_size?
         .saturating_sub(backend.physical_utilisation?);
-    let needs = needed_bytes(&backend.sr_type, request.size_bytes);
+    let needs = needed_bytes(backend, request.size_bytes);
     (has < needs).then_some(SkipReason::TooSmall { has, needs })
 }
 
@@ -216,7 +216,7 @@ fn utc_second(at_us: i64) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::sync::LazyLock;
 
@@ -232,7 +232,7 @@ mod tests {
         FlavorId(Uuid::from_u128(number))
     }
 
-    fn backend(id: i64) -> Backend {
+    pub(in crate::scheduler) fn backend(id: i64) -> Backend {
         Backend {
             id: BackendId(id),
             flavor_id: flavor(1),
