@@ -281,6 +281,7 @@ pub async fn connect(
         .write(move |tx| {
             let attachment = own(tx, &tenancy, id)?;
             volumes::lock(tx, attachment.volume_id)?;
+            refuse_error(&volumes::get(tx, attachment.volume_id)?)?;
             let from = [AttachmentStatus::Reserved, AttachmentStatus::ErrorAttaching];
             if !attachments::change_status(tx, id, &from, AttachmentStatus::Attaching)? {
                 let now = own(tx, &tenancy, id)?;
@@ -300,6 +301,20 @@ pub async fn connect(
         Begun::Before(attachment) => Ok(*attachment),
         Begun::Operation(operation) => connected(service, id, operation).await,
     }
+}
+
+/// What is in an error state is not connected: OpenStack answers 409, and not as elsewhere 400.
+fn refuse_error(volume: &Volume) -> Result<()> {
+    let status = volume.status.as_str();
+    if !status.contains("error") {
+        return Ok(());
+    }
+    let text = format!(
+        "Volume attachments can not be updated if the volume is in an error state. The Volume {} currently has a status of: \
+         {status}",
+        volume.id
+    );
+    Err(Error::new(ErrorKind::Conflict, Subject::Request, text))
 }
 
 /// What a request to connect led to.

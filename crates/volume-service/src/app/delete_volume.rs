@@ -83,7 +83,7 @@ pub async fn delete(
 pub const CASCADE_MAX: usize = 1000;
 
 /// The states that a volume is deleted from without force.
-const DELETABLE: [VolumeStatus; 6] = [
+pub(super) const DELETABLE: [VolumeStatus; 6] = [
     VolumeStatus::Available,
     VolumeStatus::Error,
     VolumeStatus::ErrorDeleting,

@@ -1,6 +1,7 @@
 //! Use cases. Both APIs and the command line call these and nothing else; authorisation, quota and policy are decided here
 //! and nowhere else. A call writes its intent in one transaction; waiting for the outcome is the caller's choice.
 
+pub mod adoption;
 pub mod attachments;
 pub mod backends;
 pub mod default_flavors;
@@ -16,6 +17,7 @@ pub mod identity;
 pub mod limits;
 pub mod messages;
 pub mod modifications;
+pub mod narrowing;
 pub mod overview;
 mod page;
 mod policy;
@@ -31,6 +33,7 @@ pub mod sr_types;
 mod tokens;
 pub mod volume_flags;
 mod volume_source;
+pub mod volume_summary;
 pub mod volumes;
 
 pub use page::Page;

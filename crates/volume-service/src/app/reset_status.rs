@@ -60,11 +60,11 @@ pub async fn volume(
             }
             match wanted.attach_status {
                 None => {}
-                Some(AttachStatus::Attached) => {
-                    if attachments::of_volume(tx, id)?.is_empty() {
-                        return Err(contradicted("attached", "it does not have any attachments"));
-                    }
+                Some(AttachStatus::Attached) if attachments::of_volume(tx, id)?.is_empty() => {
+                    let why = "volume does not have any attachments";
+                    return Err(contradicted("attached", why));
                 }
+                Some(AttachStatus::Attached) => {}
                 Some(AttachStatus::Detached) => {
                     for attachment in attachments::of_volume(tx, id)? {
                         attachments_app::let_go(tx, &context, &request, &attachment, now_us)?;

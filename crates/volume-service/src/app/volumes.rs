@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 
+use super::narrowing::Narrowing;
 use super::volume_flags::check_maintenance;
 use super::volume_source;
 use super::{Page, Service, flavor_choice, limits, policy, quota};
@@ -67,6 +68,8 @@ pub struct VolumeQuery {
     pub metadata: BTreeMap<String, String>,
     /// Only these volumes; empty for all.
     pub ids: Vec<VolumeId>,
+    /// What few lists are filtered by.
+    pub narrowing: Narrowing,
     /// Sort keys, most significant first; empty means created_at descending. `id` is added as the last one.
     pub sort: Vec<(SortKey, SortDirection)>,
     /// The last volume of the page before; `Invalid` if it does not exist.

@@ -29,6 +29,7 @@ pub mod flavor_specs;
 pub mod flavors;
 pub mod identity;
 pub mod messages;
+pub mod narrowing;
 pub mod operations;
 pub mod qos_specs;
 pub mod retired_vdis;

@@ -40,3 +40,13 @@ pub fn remove(tx: &mut Transaction<'_>, vdi: Uuid) -> Result<()> {
     )?;
     Ok(())
 }
+
+/// True for a VDI that is to be destroyed.
+pub fn contain(tx: &mut Transaction<'_>, vdi: Uuid) -> Result<bool> {
+    let found = tx.query_first(
+        "SELECT vdi_uuid FROM retired_vdis WHERE vdi_uuid = ?1",
+        &[vdi.to_string().into()],
+        |row| row.text(0),
+    )?;
+    Ok(found.is_some())
+}

@@ -3,6 +3,7 @@
 //! A page begins behind its marker's sort values, never at a count of rows, so that with an index the cost of a page does not
 //! depend on how many volumes there are or how deep the page lies.
 
+use super::narrowing::narrow;
 use super::select::{Select, count, order};
 use super::volumes::{COLUMNS, from_row};
 use super::{Param, Transaction};
@@ -115,7 +116,7 @@ fn sort_values(
     .ok_or_else(|| Error::invalid(format!("marker [{marker}] not found")).on(marker.to_string()))
 }
 
-fn filters(decided: &Decided) -> Select {
+pub(super) fn filters(decided: &Decided) -> Select {
     let mut select = Select::all();
     let query = &decided.query;
     if let Some(project_id) = &decided.project_id {
@@ -144,6 +145,7 @@ fn filters(decided: &Decided) -> Select {
         query.statuses.iter().map(|status| status.as_str().into()),
     );
     select.one_of("v.id", query.ids.iter().map(|id| Param::from(*id)));
+    narrow(&mut select, &query.narrowing);
     for (name, value) in &query.metadata {
         let name = select.param(name.as_str().into());
         let value = select.param(value.as_str().into());

@@ -251,6 +251,18 @@ pub fn swap_vdi(
     Ok(touched == 1)
 }
 
+/// Records how large it is, once that is known.
+pub fn set_size(tx: &mut Transaction<'_>, id: VolumeId, size_gib: u64) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE volumes SET size_gib = ?2 WHERE id = ?1",
+        &[
+            id.into(),
+            i64::try_from(size_gib).unwrap_or(i64::MAX).into(),
+        ],
+    )?;
+    Ok(touched == 1)
+}
+
 /// Records why the last operation failed; empty clears it.
 pub fn set_failure(tx: &mut Transaction<'_>, id: VolumeId, failure: &str) -> Result<bool> {
     let touched = tx.execute(

@@ -17,8 +17,8 @@ pub use marks::{
     TEMPORARY_KEY, VOLUME_KEY, VdiOwner, vdi_description, vdi_label,
 };
 pub use pool::{
-    FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace, SrSpec, VbdSpec,
-    VdiMarks, VdiSpec,
+    ForeignVdi, FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace,
+    SrSpec, VbdSpec, VdiMarks, VdiSpec,
 };
 pub use probe::Probed;
 pub use xenapi_pool::XenApiPool;

@@ -63,6 +63,12 @@ pub trait Pool: Send + Sync {
     /// The VDIs of an SR that carry a mark of ours, but for those that the storage manager keeps for itself (`managed` false).
     fn vdis_of_sr(&self, sr_uuid: Uuid) -> PoolFuture<'_, Vec<FoundVdi>>;
 
+    /// Every VDI of an SR, whoever made it, but for those that the storage manager keeps for itself (`managed` false).
+    fn vdis_all(&self, sr_uuid: Uuid) -> PoolFuture<'_, Vec<ForeignVdi>>;
+
+    /// Takes all of our marks off a VDI, and gives it a name where one is given. One that is gone is fine.
+    fn release_vdi<'a>(&'a self, uuid: Uuid, name_label: Option<&'a str>) -> PoolFuture<'a, ()>;
+
     /// `VDI.create`. Returns its uuid.
     fn create_vdi<'a>(&'a self, spec: &'a VdiSpec) -> PoolFuture<'a, Uuid>;
 
@@ -221,6 +227,19 @@ pub struct FoundVdi {
     pub size_bytes: u64,
     /// True for snapshots, ours or others'.
     pub is_a_snapshot: bool,
+}
+
+/// A VDI, whoever made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignVdi {
+    /// What its marks say.
+    pub marks: FoundVdi,
+    /// `VDI.name_label`.
+    pub name_label: String,
+    /// The VDI that it is a snapshot of, when the SR has that.
+    pub snapshot_of: Option<Uuid>,
+    /// True when a VM, or a consumer of ours, may be using it.
+    pub is_in_use: bool,
 }
 
 /// What an attachment's VBD is made with.

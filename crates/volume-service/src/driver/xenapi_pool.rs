@@ -19,12 +19,12 @@ use super::marks::{
     NBD_SOCKET_KEY, OPERATION_KEY, VOLUME_KEY, vdi_description, vdi_label,
 };
 use super::pool::{
-    FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace, SrSpec, VbdSpec,
-    VdiMarks, VdiSpec,
+    ForeignVdi, FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace,
+    SrSpec, VbdSpec, VdiMarks, VdiSpec,
 };
 use super::probe::{self, Probed};
 use super::xenapi_error::{is_gone, translate};
-use super::xenapi_vdi::{found_vdi, is_marked};
+use super::xenapi_vdi::{foreign_vdis, found_vdi, is_marked};
 use crate::config::{self, PoolConfig};
 use crate::error::{Error, Result};
 use crate::model::attachment::AttachMode;
@@ -266,6 +266,12 @@ impl XenApiPool {
             .collect()
     }
 
+    async fn all_vdis(&self, sr_uuid: Uuid) -> PoolResult<Vec<ForeignVdi>> {
+        let filter = format!("field \"SR\" = \"{}\"", self.sr(sr_uuid).await?.as_str());
+        let records = self.slow().vdi().get_all_records_where(&filter).await;
+        foreign_vdis(&self.seen_sr(sr_uuid, "VDI.get_all_records_where", records)?)
+    }
+
     async fn make_vdi(&self, spec: &VdiSpec) -> PoolResult<Uuid> {
         let sr = self.sr(spec.sr_uuid).await?;
         let size = i64::try_from(spec.size_bytes).unwrap_or(i64::MAX);
@@ -454,6 +460,14 @@ impl Pool for XenApiPool {
 
     fn forget_sr(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
         Box::pin(self.forget(uuid))
+    }
+
+    fn vdis_all(&self, sr_uuid: Uuid) -> PoolFuture<'_, Vec<ForeignVdi>> {
+        Box::pin(self.all_vdis(sr_uuid))
+    }
+
+    fn release_vdi<'a>(&'a self, uuid: Uuid, name_label: Option<&'a str>) -> PoolFuture<'a, ()> {
+        Box::pin(self.release(uuid, name_label))
     }
 
     fn vdis_of_volume(&self, volume: VolumeId) -> PoolFuture<'_, Vec<FoundVdi>> {

@@ -14,7 +14,7 @@ use super::marks::{
     DEPLOYMENT_KEY, GENERATION_KEY, KEY_PREFIX, MAKING_KEY, Making, OPERATION_KEY, SELF_KEY,
     SNAPSHOT_KEY, TEMPORARY_KEY, VOLUME_KEY,
 };
-use super::pool::{FoundVdi, Resize, VdiMarks};
+use super::pool::{ForeignVdi, FoundVdi, Resize, VdiMarks};
 use super::xenapi_error::translate;
 use super::xenapi_pool::{PoolResult, XenApiPool, done_or_gone, mark, parse};
 
@@ -142,6 +142,26 @@ impl XenApiPool {
         marked.map_err(|error| translate("VDI.set_other_config", &error))
     }
 
+    pub(super) async fn release(&self, uuid: Uuid, name_label: Option<&str>) -> PoolResult<()> {
+        let vdi = match self.vdi(uuid).await {
+            Ok(vdi) => vdi,
+            Err(error) if error.trouble == Trouble::Gone => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let calls = self.client.vdi();
+        let mut config = self.vdi_record(&vdi).await?.other_config;
+        config.retain(|key, _| !key.starts_with(KEY_PREFIX));
+        let released = calls.set_other_config(&vdi, &config).await;
+        done_or_gone("VDI.set_other_config", released)?;
+        match name_label {
+            Some(name) => {
+                let named = calls.set_name_label(&vdi, name).await;
+                done_or_gone("VDI.set_name_label", named)
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(super) async fn resize(&self, uuid: Uuid, size_bytes: u64, how: Resize) -> PoolResult<()> {
         let vdi = self.vdi(uuid).await?;
         let size = i64::try_from(size_bytes).unwrap_or(i64::MAX);
@@ -155,6 +175,27 @@ impl XenApiPool {
         };
         resized.map_err(|error| translate(call, &error))
     }
+}
+
+/// Reads the records of an SR.
+pub(super) fn foreign_vdis(records: &[(VdiRef, VdiRecord)]) -> PoolResult<Vec<ForeignVdi>> {
+    let uuids: BTreeMap<&str, &str> = records
+        .iter()
+        .map(|(vdi, record)| (vdi.as_str(), record.uuid.as_str()))
+        .collect();
+    let managed = records.iter().map(|(_, record)| record);
+    managed
+        .filter(|record| record.managed)
+        .map(|record| {
+            let of = uuids.get(record.snapshot_of.as_str());
+            Ok(ForeignVdi {
+                marks: found_vdi(record)?,
+                name_label: record.name_label.clone(),
+                snapshot_of: of.and_then(|uuid| uuid.parse().ok()),
+                is_in_use: !record.vbds.is_empty(),
+            })
+        })
+        .collect()
 }
 
 /// True for a VDI that carries a mark of ours, be it its own or not.

@@ -23,11 +23,31 @@ pub enum OperationKind {
     CreateSnapshot,
     /// Remove a snapshot's VDI and then the snapshot.
     DeleteSnapshot,
+    /// Make a volume of a VDI that is there.
+    ManageVolume,
+    /// Let go of a volume's VDI and remove the volume.
+    UnmanageVolume,
+    /// Make a snapshot of a VDI that is there.
+    ManageSnapshot,
+    /// Let go of a snapshot's VDI and remove the snapshot.
+    UnmanageSnapshot,
 }
 
 impl OperationKind {
+    /// True for what takes or leaves VDIs that were not made here: nothing that carries its mark is ever destroyed for being
+    /// left over.
+    pub fn is_about_foreign_vdis(self) -> bool {
+        matches!(
+            self,
+            OperationKind::ManageVolume
+                | OperationKind::UnmanageVolume
+                | OperationKind::ManageSnapshot
+                | OperationKind::UnmanageSnapshot
+        )
+    }
+
     /// Every kind.
-    pub const ALL: [OperationKind; 9] = [
+    pub const ALL: [OperationKind; 13] = [
         OperationKind::CreateVolume,
         OperationKind::DeleteVolume,
         OperationKind::ConnectBackend,
@@ -37,6 +57,10 @@ impl OperationKind {
         OperationKind::RevertVolume,
         OperationKind::CreateSnapshot,
         OperationKind::DeleteSnapshot,
+        OperationKind::ManageVolume,
+        OperationKind::UnmanageVolume,
+        OperationKind::ManageSnapshot,
+        OperationKind::UnmanageSnapshot,
     ];
 
     /// The word that is stored and shown.
@@ -51,6 +75,10 @@ impl OperationKind {
             OperationKind::RevertVolume => "revert_volume",
             OperationKind::CreateSnapshot => "create_snapshot",
             OperationKind::DeleteSnapshot => "delete_snapshot",
+            OperationKind::ManageVolume => "manage_volume",
+            OperationKind::UnmanageVolume => "unmanage_volume",
+            OperationKind::ManageSnapshot => "manage_snapshot",
+            OperationKind::UnmanageSnapshot => "unmanage_snapshot",
         }
     }
 

@@ -128,7 +128,7 @@ fn birth(job: &Job, outputs: &Outputs) -> Result<Birth> {
 }
 
 /// Asks for the removal of a snapshot that was deleted meanwhile.
-fn delete_if_asked(at: &mut StepTransaction<'_, '_>) -> Result<()> {
+pub(super) fn delete_if_asked(at: &mut StepTransaction<'_, '_>) -> Result<()> {
     let id = snapshot_id(&at.operation.target)?;
     let found = snapshots::find(at.transaction, id)?;
     if found.is_none_or(|snapshot| snapshot.status != SnapshotStatus::Deleting) {

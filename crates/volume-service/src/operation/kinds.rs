@@ -11,8 +11,12 @@ use super::delete_volume::DeleteVolume;
 use super::detach_volume::DetachVolume;
 use super::engine::{Claimed, Ended, Engine, drive};
 use super::extend_volume::ExtendVolume;
+use super::manage_snapshot::ManageSnapshot;
+use super::manage_volume::ManageVolume;
 use super::progress::{Failure, Next, Surroundings, abandon, settle};
 use super::revert_volume::RevertVolume;
+use super::unmanage_snapshot::UnmanageSnapshot;
+use super::unmanage_volume::UnmanageVolume;
 use crate::db::Transaction;
 use crate::error::Result;
 use crate::model::operation::{Operation, OperationKind};
@@ -33,6 +37,12 @@ pub(super) fn settle_any(
         OperationKind::RevertVolume => settle::<RevertVolume>(transaction, around, operation),
         OperationKind::CreateSnapshot => settle::<CreateSnapshot>(transaction, around, operation),
         OperationKind::DeleteSnapshot => settle::<DeleteSnapshot>(transaction, around, operation),
+        OperationKind::ManageVolume => settle::<ManageVolume>(transaction, around, operation),
+        OperationKind::UnmanageVolume => settle::<UnmanageVolume>(transaction, around, operation),
+        OperationKind::ManageSnapshot => settle::<ManageSnapshot>(transaction, around, operation),
+        OperationKind::UnmanageSnapshot => {
+            settle::<UnmanageSnapshot>(transaction, around, operation)
+        }
     }
 }
 
@@ -71,6 +81,18 @@ pub(super) fn abandon_any(
         OperationKind::DeleteSnapshot => {
             abandon::<DeleteSnapshot>(transaction, around, operation, failure)
         }
+        OperationKind::ManageVolume => {
+            abandon::<ManageVolume>(transaction, around, operation, failure)
+        }
+        OperationKind::UnmanageVolume => {
+            abandon::<UnmanageVolume>(transaction, around, operation, failure)
+        }
+        OperationKind::ManageSnapshot => {
+            abandon::<ManageSnapshot>(transaction, around, operation, failure)
+        }
+        OperationKind::UnmanageSnapshot => {
+            abandon::<UnmanageSnapshot>(transaction, around, operation, failure)
+        }
     }
 }
 
@@ -86,5 +108,9 @@ pub(super) async fn drive_any(engine: &Arc<Engine>, claimed: Claimed) -> Ended {
         OperationKind::RevertVolume => drive::<RevertVolume>(engine, claimed).await,
         OperationKind::CreateSnapshot => drive::<CreateSnapshot>(engine, claimed).await,
         OperationKind::DeleteSnapshot => drive::<DeleteSnapshot>(engine, claimed).await,
+        OperationKind::ManageVolume => drive::<ManageVolume>(engine, claimed).await,
+        OperationKind::UnmanageVolume => drive::<UnmanageVolume>(engine, claimed).await,
+        OperationKind::ManageSnapshot => drive::<ManageSnapshot>(engine, claimed).await,
+        OperationKind::UnmanageSnapshot => drive::<UnmanageSnapshot>(engine, claimed).await,
     }
 }

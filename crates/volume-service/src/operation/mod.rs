@@ -12,6 +12,7 @@
 //! `definition` says what a kind of operation is made of; one file per kind holds its steps; `progress` moves the row; `engine`
 //! claims and drives; `lease` is who may; `worker` is the loop. Read `docs/internals/operations.md` first.
 
+mod adoption;
 mod attach_volume;
 mod connect_backend;
 mod connection_info;
@@ -28,11 +29,15 @@ mod kinds;
 mod known;
 mod lease;
 mod leftovers;
+mod manage_snapshot;
+mod manage_volume;
 mod none_left;
 mod notice;
 mod offspring;
 mod progress;
 mod revert_volume;
+mod unmanage_snapshot;
+mod unmanage_volume;
 mod volume_content;
 mod worker;
 

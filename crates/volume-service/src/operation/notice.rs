@@ -44,6 +44,17 @@ pub(super) const NOT_DELETED: Event = Event {
     detail: "016",
 };
 
+/// Adopting a VDI failed in the driver; the catalogue names only volumes.
+pub(super) const NOT_MANAGED: Event = Event {
+    action: "008",
+    detail: "001",
+};
+/// Letting go of a VDI failed.
+pub(super) const NOT_UNMANAGED: Event = Event {
+    action: "006",
+    detail: "001",
+};
+
 /// Tells the volume's project what happened to it.
 pub(super) fn volume_failed(
     at: &mut StepTransaction<'_, '_>,

@@ -82,6 +82,8 @@ fn waiting(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String, Operatio
         (VolumeStatus::Extending, OperationKind::ExtendVolume),
         (VolumeStatus::Reverting, OperationKind::RevertVolume),
         (VolumeStatus::Deleting, OperationKind::DeleteVolume),
+        (VolumeStatus::Managing, OperationKind::ManageVolume),
+        (VolumeStatus::Unmanaging, OperationKind::UnmanageVolume),
     ] {
         for volume in volumes::in_status(tx, zone, status, ROWS_MAX)? {
             // Where an operator put it by hand, it stays.
@@ -118,6 +120,8 @@ fn waiting_snapshots(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String
     for (status, kind) in [
         (SnapshotStatus::Creating, OperationKind::CreateSnapshot),
         (SnapshotStatus::Deleting, OperationKind::DeleteSnapshot),
+        (SnapshotStatus::Managing, OperationKind::ManageSnapshot),
+        (SnapshotStatus::Unmanaging, OperationKind::UnmanageSnapshot),
     ] {
         for snapshot in snapshots::in_status(tx, zone, status, ROWS_MAX)? {
             if snapshot.traits.is_hand_set {

@@ -285,6 +285,7 @@ fn is_at_work(tx: &mut Transaction<'_>, id: OperationId) -> Result<bool> {
 fn was_left(tx: &mut Transaction<'_>, id: OperationId, generation: i64) -> Result<bool> {
     Ok(
         operations::find(tx, id)?.is_some_and(|made| match made.state {
+            _ if made.kind.is_about_foreign_vdis() => false,
             OperationState::Failed => true,
             OperationState::Succeeded => generation < made.lease_generation,
             OperationState::Pending | OperationState::Running | OperationState::Undoing => false,

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 use volume_service::driver::{
-    FoundSr, FoundVbd, FoundVdi, Making, NbdEndpoint, Pool, PoolError, PoolFuture, Probed, Resize,
-    SrSpace, SrSpec, Trouble, VbdSpec, VdiMarks, VdiOwner, VdiSpec,
+    ForeignVdi, FoundSr, FoundVbd, FoundVdi, Making, NbdEndpoint, Pool, PoolError, PoolFuture,
+    Probed, Resize, SrSpace, SrSpec, Trouble, VbdSpec, VdiMarks, VdiOwner, VdiSpec,
 };
 use volume_service::model::id::{AttachmentId, VolumeId};
 
@@ -61,6 +61,12 @@ pub struct Vdi {
     pub label: Option<(VdiOwner, Uuid)>,
     /// The mark of being made from.
     pub making: Option<String>,
+    /// True for one that carries no mark of ours, whatever it did.
+    pub is_released: bool,
+    /// The name that somebody gave it; else its owner's.
+    pub name: Option<String>,
+    /// The VDI that it is a snapshot of.
+    pub snapshot_of: Option<Uuid>,
     pub is_a_snapshot: bool,
     /// What it holds: the same number is the same content.
     pub content: u64,
@@ -68,9 +74,17 @@ pub struct Vdi {
 }
 
 impl Vdi {
+    /// Its name in the pool.
+    pub fn name_label(&self, uuid: Uuid) -> String {
+        let owner = self.label.map(|(owner, _)| owner).or(self.owner(uuid));
+        let owners = owner.map(|owner| owner.label().0).unwrap_or_default();
+        self.name.clone().unwrap_or(owners)
+    }
+
     /// The owner that its own marks name.
     pub fn owner(&self, uuid: Uuid) -> Option<VdiOwner> {
         match self.label {
+            _ if self.is_released => None,
             None => Some(VdiOwner::Volume(self.spec.volume)),
             Some((owner, labelled)) => (labelled == uuid).then_some(owner),
         }
@@ -161,6 +175,7 @@ impl State {
         let uuid = self.fresh();
         let derived = Vdi {
             is_a_snapshot,
+            snapshot_of: is_a_snapshot.then_some(from),
             ..source
         };
         self.vdis.insert(uuid, derived);
@@ -322,6 +337,32 @@ impl Pool for FakePool {
         })
     }
 
+    fn vdis_all(&self, sr_uuid: Uuid) -> PoolFuture<'_, Vec<ForeignVdi>> {
+        self.call("VDI.get_all_records_where", move |state| {
+            let on_it = state.vdis.iter().filter(|(_, vdi)| vdi.sr_uuid == sr_uuid);
+            Ok(on_it
+                .map(|(uuid, vdi)| ForeignVdi {
+                    marks: found_vdi(*uuid, vdi),
+                    name_label: vdi.name_label(*uuid),
+                    snapshot_of: vdi.snapshot_of.filter(|of| state.vdis.contains_key(of)),
+                    is_in_use: state.vbds.values().any(|vbd| vbd.spec.vdi_uuid == *uuid),
+                })
+                .collect())
+        })
+    }
+
+    fn release_vdi<'a>(&'a self, uuid: Uuid, name_label: Option<&'a str>) -> PoolFuture<'a, ()> {
+        self.call("VDI.set_other_config", move |state| {
+            if let Some(vdi) = state.vdis.get_mut(&uuid) {
+                let name = name_label.map_or_else(|| vdi.name_label(uuid), str::to_owned);
+                vdi.name = Some(name);
+                vdi.is_released = true;
+                vdi.making = None;
+            }
+            Ok(())
+        })
+    }
+
     fn create_vdi<'a>(&'a self, spec: &'a VdiSpec) -> PoolFuture<'a, Uuid> {
         self.call("VDI.create", move |state| {
             let sr = state.sr("VDI.create", spec.sr_uuid)?;
@@ -340,6 +381,9 @@ impl Pool for FakePool {
                 spec: spec.clone(),
                 label: None,
                 making: None,
+                is_released: false,
+                name: None,
+                snapshot_of: None,
                 is_a_snapshot: false,
                 content: 0,
                 size_bytes: spec.size_bytes,
@@ -424,6 +468,8 @@ impl Pool for FakePool {
             let vdi = state.vdi("VDI.set_other_config", uuid)?;
             vdi.label = Some((marks.owner, uuid));
             vdi.making = None;
+            vdi.is_released = false;
+            vdi.name = None;
             if let VdiOwner::Volume(volume) = marks.owner {
                 vdi.spec.volume = volume;
             }
@@ -548,7 +594,7 @@ fn found_vdi(uuid: Uuid, vdi: &Vdi) -> FoundVdi {
         },
         is_temporary: owner == Some(VdiOwner::Operation),
         making: vdi.making.as_ref().and_then(|mark| mark.parse().ok()),
-        deployment: Some(vdi.spec.deployment.0),
+        deployment: (!vdi.is_released).then_some(vdi.spec.deployment.0),
         operation: owner.map(|_| vdi.spec.operation),
         generation: vdi.spec.generation,
         size_bytes: vdi.size_bytes,

@@ -53,6 +53,10 @@ pub async fn assert_nothing_is_leaked(site: &Site, story: &str) {
     }
     for (uuid, vdi) in &state.vdis {
         let (owner, marked) = (owned.get(uuid).copied(), vdi.owner(*uuid));
+        if vdi.is_released {
+            assert_eq!(owner, None, "{story}: VDI {uuid} lost its marks: {vdi:?}");
+            continue;
+        }
         assert!(
             owner.is_some() && owner == marked,
             "{story}: VDI {uuid} is leaked: {vdi:?}, owner {owner:?}"
@@ -102,10 +106,11 @@ async fn assert_settled(site: &Site, volume: &Volume, story: &str) {
                 "{story}: volume {id} has attachments"
             );
         }
-        VolumeStatus::Error => assert!(volume.vdi_uuid.is_none(), "{story}: volume {id}"),
+        VolumeStatus::Error | VolumeStatus::ErrorManaging => {
+            assert!(volume.vdi_uuid.is_none(), "{story}: volume {id}")
+        }
         VolumeStatus::ErrorDeleting
         | VolumeStatus::InUse
-        | VolumeStatus::ErrorManaging
         | VolumeStatus::AwaitingTransfer
         | VolumeStatus::Maintenance
         | VolumeStatus::ErrorExtending
@@ -159,6 +164,69 @@ pub async fn assert_ended_well(site: &Site, scenario: Scenario, actors: &Actors,
     };
     let status = volume.as_ref().map(|volume| volume.status);
     match scenario {
+        Scenario::ManageVolume => {
+            let volume = volume.unwrap();
+            assert_eq!(
+                status,
+                Some(VolumeStatus::Available),
+                "{story}: {}",
+                volume.failure
+            );
+            assert_eq!(volume.size_gib, 3, "{story}");
+            let vdi = volume.vdi_uuid.unwrap();
+            let state = site.pool.state();
+            assert_eq!(state.vdis.len(), 1, "{story}");
+            assert_eq!(state.vdis[&vdi].content, THEN, "{story}");
+            assert!(
+                state.vdis[&vdi]
+                    .name_label(vdi)
+                    .ends_with(&volume.id.to_string())
+            );
+        }
+        Scenario::ManageNothing | Scenario::ManageTaken => {
+            let volume = volume.unwrap();
+            assert_eq!(status, Some(VolumeStatus::ErrorManaging), "{story}");
+            let why = "invalid backend reference";
+            assert!(volume.failure.contains(why), "{story}: {}", volume.failure);
+            assert_eq!(
+                (volume.vdi_uuid, volume.backend_id),
+                (None, None),
+                "{story}"
+            );
+            assert_eq!(site.pool.state().vdis.len(), 1, "{story}");
+        }
+        Scenario::UnmanageVolume => {
+            assert!(volume.is_none(), "{story}: {volume:?}");
+            let state = site.pool.state();
+            let (uuid, vdi) = state.vdis.iter().next().unwrap();
+            assert!(vdi.is_released, "{story}");
+            assert_eq!(
+                vdi.name_label(*uuid),
+                format!("vol-{}", actors.volume.unwrap()),
+                "{story}"
+            );
+        }
+        Scenario::ManageSnapshot => {
+            let snapshot = site.snapshot(actors.snapshot.unwrap()).await.unwrap();
+            let why = &snapshot.failure;
+            assert_eq!(snapshot.status, SnapshotStatus::Available, "{story}: {why}");
+            let vdi = snapshot.vdi_uuid.unwrap();
+            assert_eq!(site.pool.state().vdis[&vdi].content, THEN, "{story}");
+        }
+        Scenario::UnmanageSnapshot => {
+            assert!(
+                site.snapshot(actors.snapshot.unwrap()).await.is_none(),
+                "{story}"
+            );
+            let released = site
+                .pool
+                .state()
+                .vdis
+                .values()
+                .filter(|vdi| vdi.is_released)
+                .count();
+            assert_eq!(released, 1, "{story}");
+        }
         Scenario::Create
         | Scenario::CreateOnNewBackend
         | Scenario::CreateOnSecond

@@ -1,11 +1,15 @@
 //! What is asked of the workers: every kind of operation, and each way in which one ends in undo.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use uuid::Uuid;
 use volume_service::app;
+use volume_service::app::adoption::{self, ManageSnapshot, ManageVolume};
 use volume_service::app::snapshots::{DeleteMode as DeleteSnapshot, InUse};
 use volume_service::app::volumes::{DeleteMode, VolumeSource};
 use volume_service::db::backends;
+use volume_service::model::adoption::Reference;
 use volume_service::model::backend::{BackendState, BackendUse};
 use volume_service::model::id::{AttachmentId, BackendId, SnapshotId, VolumeId};
 use volume_service::model::volume::VolumeStatus;
@@ -78,10 +82,22 @@ pub enum Scenario {
     Revert,
     /// A volume that was extended since goes back to its snapshot.
     RevertLarger,
+    /// A VDI that is there becomes a volume.
+    ManageVolume,
+    /// A VDI that is not there should.
+    ManageNothing,
+    /// A VDI that is a volume's should become another one.
+    ManageTaken,
+    /// A volume goes and its VDI stays.
+    UnmanageVolume,
+    /// A VDI that is there becomes a snapshot.
+    ManageSnapshot,
+    /// A snapshot goes and its VDI stays.
+    UnmanageSnapshot,
 }
 
 impl Scenario {
-    pub const ALL: [Scenario; 31] = [
+    pub const ALL: [Scenario; 37] = [
         Scenario::Create,
         Scenario::CreateOnNewBackend,
         Scenario::CreateOnSecond,
@@ -113,6 +129,12 @@ impl Scenario {
         Scenario::ExtendInUseRefused,
         Scenario::Revert,
         Scenario::RevertLarger,
+        Scenario::ManageVolume,
+        Scenario::ManageNothing,
+        Scenario::ManageTaken,
+        Scenario::UnmanageVolume,
+        Scenario::ManageSnapshot,
+        Scenario::UnmanageSnapshot,
     ];
 }
 
@@ -325,6 +347,12 @@ async fn begin_content(site: &Site, scenario: Scenario, actors: &mut Actors) {
             asked.unwrap();
             actors.snapshot = Some(snapshot);
         }
+        Scenario::ManageVolume
+        | Scenario::ManageNothing
+        | Scenario::ManageTaken
+        | Scenario::UnmanageVolume
+        | Scenario::ManageSnapshot
+        | Scenario::UnmanageSnapshot => adopt(site, scenario, volume, actors).await,
         other => panic!("{other:?} begins elsewhere"),
     }
 }
@@ -385,4 +413,65 @@ async fn used(site: &Site, volume: VolumeId) -> AttachmentId {
     let completed = app::attachments::complete(site.service(), &site.requester(), attachment).await;
     completed.unwrap();
     attachment
+}
+
+/// The scenarios of VDIs that were not made here, or are not to go with what they were made for.
+async fn adopt(site: &Site, scenario: Scenario, volume: VolumeId, actors: &mut Actors) {
+    let (service, requester) = (site.service(), site.requester());
+    let row = site.volume(volume).await.unwrap();
+    let wanted = |reference| ManageVolume {
+        host: format!("xensm@{}#backend-{}", site.zone, row.backend_id.unwrap()),
+        reference,
+        name: "adopted".to_owned(),
+        description: String::new(),
+        flavor: Some(site.flavor.label.clone()),
+        zone: None,
+        metadata: BTreeMap::new(),
+        bootable: false,
+    };
+    match scenario {
+        Scenario::UnmanageVolume => {
+            let asked = adoption::unmanage_volume(service, &requester, volume).await;
+            asked.unwrap();
+        }
+        Scenario::ManageVolume => {
+            let asked = adoption::unmanage_volume(service, &requester, volume).await;
+            asked.unwrap();
+            site.work(&site.engine().await).await;
+            // As somebody else would have made it: not a round number of GiB.
+            site.pool.change(|state| {
+                state.vdis.values_mut().next().unwrap().size_bytes = (2 << 30) + 1;
+            });
+            let name = Reference::Name(format!("vol-{volume}"));
+            let asked = adoption::manage_volume(service, &requester, wanted(name)).await;
+            actors.volume = Some(asked.unwrap().id);
+        }
+        Scenario::ManageNothing | Scenario::ManageTaken => {
+            let vdi = match scenario {
+                Scenario::ManageTaken => row.vdi_uuid.unwrap(),
+                _ => Uuid::new_v4(),
+            };
+            let reference = Reference::Uuid(vdi);
+            let asked = adoption::manage_volume(service, &requester, wanted(reference)).await;
+            actors.volume = Some(asked.unwrap().id);
+        }
+        _ => {
+            let snapshot = taken(site, volume).await;
+            let asked = adoption::unmanage_snapshot(service, &requester, snapshot).await;
+            asked.unwrap();
+            actors.snapshot = Some(snapshot);
+            if scenario == Scenario::ManageSnapshot {
+                site.work(&site.engine().await).await;
+                let wanted = ManageSnapshot {
+                    volume_id: volume,
+                    reference: Reference::Name(format!("snap-{snapshot}")),
+                    name: String::new(),
+                    description: String::new(),
+                    metadata: BTreeMap::new(),
+                };
+                let asked = adoption::manage_snapshot(service, &requester, wanted).await;
+                actors.snapshot = Some(asked.unwrap().id);
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The database, the use cases and what they promise, on SQLite and on PostgreSQL.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
 
+mod adoption;
 mod attachments;
 mod backends;
 mod crash;

@@ -7,7 +7,7 @@ use super::fault::{Fault, Result, success};
 use super::route::Call;
 use super::volumes::volume_id;
 use crate::app::reset_status::{self, AttachStatus, ResetVolume};
-use crate::app::{attachments, backends, volumes};
+use crate::app::{adoption, attachments, backends, volumes};
 use crate::model::id::{AttachmentId, VolumeId};
 use crate::model::volume::{Volume, VolumeStatus};
 
@@ -197,4 +197,11 @@ pub(super) async fn extend_completion(call: Call) -> Result<Response> {
         }
         .to_owned(),
     ))
+}
+
+/// The volume goes, its VDI stays.
+pub(super) async fn unmanage(call: Call) -> Result<Response> {
+    let id = volume_id(&call.id)?;
+    adoption::unmanage_volume(&call.service, &call.caller.context, id).await?;
+    Ok(success::ACCEPTED.into_response())
 }

@@ -85,35 +85,6 @@ pub(super) const OLD_TRANSFERS: &[Route] = empty!("os-volume-transfer", "transfe
 pub(super) const TRANSFERS: &[Route] = empty!("volume-transfers", "transfers", "Transfer", 55);
 pub(super) const CLUSTERS: &[Route] = empty!("clusters", "clusters", "Cluster", 7);
 
-/// Where Cinder adopts what somebody else made in a backend, and lists what it could adopt.
-macro_rules! adoption {
-    ($path:literal, $since:literal) => {
-        &[
-            Route::get(concat!("/", $path), |verb| on(verb, adopt))
-                .since($since)
-                .refused(),
-            Route::get(concat!("/", $path, "/detail"), |verb| on(verb, adopt))
-                .since($since)
-                .refused(),
-            Route::post(concat!("/", $path), |verb| on(verb, adopt))
-                .since($since)
-                .status(202)
-                .refused(),
-        ]
-    };
-}
-
-pub(super) const OLD_VOLUME_MANAGE: &[Route] = adoption!("os-volume-manage", 0);
-pub(super) const OLD_SNAPSHOT_MANAGE: &[Route] = adoption!("os-snapshot-manage", 0);
-pub(super) const MANAGEABLE_VOLUMES: &[Route] = adoption!("manageable_volumes", 8);
-pub(super) const MANAGEABLE_SNAPSHOTS: &[Route] = adoption!("manageable_snapshots", 8);
-
-async fn adopt(_caller: Caller) -> Result<Json<Value>> {
-    Err(Fault::not_supported(
-        "Adopting what was not made through this service",
-    ))
-}
-
 fn list(key: &str) -> Result<Json<Value>> {
     Ok(Json(json!({ key: [] })))
 }

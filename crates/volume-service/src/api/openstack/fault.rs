@@ -37,6 +37,8 @@ pub(in crate::api) enum Fault {
     NoImage(String),
     /// There is no such backup, for there is no backup service.
     NoBackup(String),
+    /// What the client has read has changed since.
+    Changed,
     /// A state does not allow the request, where Cinder answers 409 and not, as elsewhere, 400.
     Conflict(Error),
     /// The microversion header is not understood.
@@ -100,6 +102,7 @@ impl Fault {
             | Fault::NoImage(_)
             | Fault::NoBackup(_) => StatusCode::NOT_FOUND,
             Fault::Conflict(_) => StatusCode::CONFLICT,
+            Fault::Changed => StatusCode::PRECONDITION_FAILED,
             Fault::VersionRange(_) => StatusCode::NOT_ACCEPTABLE,
         }
     }
@@ -118,6 +121,7 @@ impl Fault {
             Fault::NoImageMetadata(id) => {
                 format!("Glance metadata for volume/snapshot {id} cannot be found.")
             }
+            Fault::Changed => "The metadata has changed since it was read.".to_owned(),
             Fault::NoBackup(id) => format!("Backup {id} could not be found."),
             Fault::NoImage(id) => format!("Image {id} could not be found."),
             Fault::VersionSyntax(text) => format!(

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::on;
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::body::{Fields, JsonBody};
@@ -68,9 +69,54 @@ pub(super) async fn list(
     State(service): State<Service>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<Value>> {
+) -> Result<Response> {
     let volume = volumes::get(&service, &caller.context, volume_id(&id)?).await?;
-    Ok(view(&volume.metadata))
+    let mut answer = view(&volume.metadata).into_response();
+    if caller.version.at_least(ETAGS_SINCE)
+        && let Ok(tag) = HeaderValue::from_str(&etag(&volume.metadata))
+    {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(answer)
+}
+
+/// The microversion that brought tags of what was read.
+const ETAGS_SINCE: u16 = 15;
+
+/// A tag of what metadata says, as a client that changes it may name it.
+fn etag(metadata: &BTreeMap<String, String>) -> String {
+    let text = json!({ "metadata": metadata }).to_string();
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let bytes = digest.as_ref().iter().take(16);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Refuses (412) when the metadata is no longer what the client has read, if it says what that was.
+async fn check_etag(
+    service: &Service,
+    caller: &Caller,
+    headers: &HeaderMap,
+    id: &str,
+) -> Result<()> {
+    let Some(wanted) = headers.get(header::IF_MATCH) else {
+        return Ok(());
+    };
+    if !caller.version.at_least(ETAGS_SINCE) {
+        return Ok(());
+    }
+    let volume = volumes::get(service, &caller.context, volume_id(id)?).await?;
+    let now = etag(&volume.metadata);
+    let tags = wanted.to_str().unwrap_or_default().split(',');
+    let bare = |tag: &str| {
+        tag.trim()
+            .trim_start_matches("W/")
+            .trim_matches('"')
+            .to_owned()
+    };
+    if tags.map(bare).any(|tag| tag == now || tag == "*") {
+        return Ok(());
+    }
+    Err(Fault::Changed)
 }
 
 /// `POST /volumes/{id}/metadata` adds and replaces keys.
@@ -90,8 +136,10 @@ pub(super) async fn replace(
     State(service): State<Service>,
     caller: Caller,
     Path(id): Path<String>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>> {
+    check_etag(&service, &caller, &headers, &id).await?;
     let change = UpdateVolume {
         metadata: Some(wanted(&body)?),
         ..UpdateVolume::default()
@@ -118,6 +166,7 @@ pub(super) async fn put_key(
     State(service): State<Service>,
     caller: Caller,
     Path((id, key)): Path<(String, String)>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>> {
     let top = Fields::top(&body);
@@ -128,6 +177,7 @@ pub(super) async fn put_key(
             "Request body and URI mismatch".to_owned(),
         ));
     }
+    check_etag(&service, &caller, &headers, &id).await?;
     let metadata = top.metadata("meta")?.unwrap_or_default();
     let view = Json(json!({ "meta": metadata }));
     volumes::merge_metadata(&service, &caller.context, volume_id(&id)?, metadata).await?;

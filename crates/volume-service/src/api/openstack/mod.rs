@@ -14,6 +14,7 @@ mod empty_collections;
 pub(super) mod fault;
 mod filter_values;
 mod limits;
+mod manageable;
 mod messages;
 mod metadata;
 pub(crate) mod microversion;
@@ -37,6 +38,7 @@ mod type_extra_specs;
 pub(super) mod untrusted;
 mod versions;
 mod volume_actions;
+mod volume_filters;
 mod volume_list;
 mod volume_types;
 mod volume_view;
@@ -106,8 +108,8 @@ const TABLES: &[&[Route]] = &[
     empty_collections::OLD_TRANSFERS,
     empty_collections::TRANSFERS,
     empty_collections::CLUSTERS,
-    empty_collections::OLD_VOLUME_MANAGE,
-    empty_collections::OLD_SNAPSHOT_MANAGE,
-    empty_collections::MANAGEABLE_VOLUMES,
-    empty_collections::MANAGEABLE_SNAPSHOTS,
+    manageable::OLD_VOLUMES,
+    manageable::OLD_SNAPSHOTS,
+    manageable::VOLUMES,
+    manageable::SNAPSHOTS,
 ];

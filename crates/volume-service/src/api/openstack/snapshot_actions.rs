@@ -9,7 +9,7 @@ use super::route::{Action, Call, Route, act};
 use super::schema::{NAME, TEXT, closed, field, required};
 use super::snapshots::snapshot_id;
 use crate::app::snapshots::DeleteMode;
-use crate::app::{reset_status, snapshots};
+use crate::app::{adoption, reset_status, snapshots};
 use crate::auth::rule::Rule;
 use crate::model::snapshot::SnapshotStatus;
 
@@ -37,8 +37,8 @@ const ACTIONS: &[Action] = &[
         required("status", TEXT),
         field("progress", NAME),
     ])),
-    Action::refused("os-unmanage", Rule::SnapshotUnmanage, |call| {
-        Box::pin(unbuilt(call))
+    Action::new("os-unmanage", Rule::SnapshotUnmanage, |call| {
+        Box::pin(unmanage(call))
     }),
 ];
 
@@ -70,10 +70,11 @@ async fn update(call: Call) -> Result<Response> {
     Ok(success::ACCEPTED.into_response())
 }
 
-async fn unbuilt(call: Call) -> Result<Response> {
+/// The snapshot goes, its VDI stays.
+async fn unmanage(call: Call) -> Result<Response> {
     let id = snapshot_id(&call.id)?;
-    snapshots::get(&call.service, &call.caller.context, id).await?;
-    Err(call.not_supported("snapshot"))
+    adoption::unmanage_snapshot(&call.service, &call.caller.context, id).await?;
+    Ok(success::ACCEPTED.into_response())
 }
 
 /// The states that may be set by hand, in Cinder's order.
@@ -100,10 +101,9 @@ fn progress(text: Option<&str>) -> Result<Option<String>> {
             "Invalid input received: progress must be an integer percentage{why}"
         )))
     };
-    let (digits, sign) = text.split_at(text.floor_char_boundary(text.len() - 1));
-    match digits.parse::<i64>() {
-        Ok(0..=100) if sign == "%" => Ok(Some(text.to_owned())),
-        Ok(_) => refused(" between 0 and 100"),
-        Err(_) => refused(""),
+    match text.strip_suffix('%').map(str::parse::<i64>) {
+        Some(Ok(0..=100)) => Ok(Some(text.to_owned())),
+        Some(Ok(_)) | None => refused(" between 0 and 100"),
+        Some(Err(_)) => refused(""),
     }
 }

@@ -3,6 +3,8 @@
 mod actions;
 mod attachments;
 mod hostile;
+mod manageable;
+mod narrowing;
 mod qos_specs;
 mod reading;
 mod snapshots;

@@ -1,4 +1,4 @@
-//! Volume actions: what they are, and the refusal of what is not built.
+//! Volume actions: what they are.
 
 use axum::response::{IntoResponse, Response};
 use axum::routing::on;
@@ -134,8 +134,8 @@ const ACTIONS: &[Action] = &[
         |call| Box::pin(admin_actions::force_detach(call)),
     )
     .body(&FORCE_DETACH),
-    Action::refused("os-unmanage", Rule::VolumeUnmanage, |call| {
-        Box::pin(unbuilt(call))
+    Action::new("os-unmanage", Rule::VolumeUnmanage, |call| {
+        Box::pin(admin_actions::unmanage(call))
     }),
     Action::new(
         "os-set_image_metadata",
@@ -212,12 +212,6 @@ async fn force_delete(call: Call) -> Result<Response> {
     let id = volume_id(&call.id)?;
     volumes::delete(&call.service, &call.caller.context, id, DeleteMode::Force).await?;
     Ok(success::ACCEPTED.into_response())
-}
-
-async fn unbuilt(call: Call) -> Result<Response> {
-    let id = volume_id(&call.id)?;
-    volumes::get(&call.service, &call.caller.context, id).await?;
-    Err(call.not_supported("volume"))
 }
 
 /// Up to 3.41 only a volume that is attached nowhere can grow.

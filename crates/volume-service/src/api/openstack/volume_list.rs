@@ -4,18 +4,19 @@ use axum::routing::on;
 use serde_json::{Value, json};
 
 use super::caller::Caller;
-use super::fault::Result;
+use super::fault::{Fault, Result};
 use super::filter_values;
 use super::paging::Paging;
 use super::route::Route;
 use super::schema::{ANY_OBJECT, BOOLEAN, Field, PAGING, TEXT, closed, field, list_of, required};
 use super::snapshot_list;
+use super::volume_filters::{self, Known};
 use crate::app::volumes::VolumeQuery;
 use crate::model::id::VolumeId;
 use crate::model::volume::VolumeStatus;
 
 /// The filters that are carried out, in the order in which `resource_filters` names them.
-const FILTERS: [&str; 10] = [
+const FILTERS: [&str; 12] = [
     "name",
     "status",
     "metadata",
@@ -24,6 +25,8 @@ const FILTERS: [&str; 10] = [
     "availability_zone",
     "group_id",
     "size",
+    "created_at",
+    "updated_at",
     "consumes_quota",
     "volume_type",
 ];
@@ -39,7 +42,7 @@ pub(super) const ROUTES: &[Route] =
     ];
 
 /// What the query of a list may hold.
-pub(super) const LIST_QUERY: [Field; 19] = [
+pub(super) const LIST_QUERY: [Field; 27] = [
     PAGING[0],
     PAGING[1],
     PAGING[2],
@@ -59,6 +62,14 @@ pub(super) const LIST_QUERY: [Field; 19] = [
     field("size", TEXT),
     field("consumes_quota", BOOLEAN).since(65),
     field("volume_type", TEXT),
+    field("created_at", TEXT).since(60),
+    field("updated_at", TEXT).since(60),
+    field("glance_metadata", TEXT).since(4),
+    field("user_id", TEXT),
+    field("host", TEXT),
+    field("snapshot_id", TEXT),
+    field("source_volid", TEXT),
+    field("volume_type_id", TEXT),
 ];
 
 /// What a list request comes to.
@@ -102,7 +113,27 @@ pub(super) fn read(caller: &Caller, paging: &mut Paging) -> Result<Selection> {
             "consumes_quota" if caller.version.at_least(65) => {
                 nothing |= !filter_values::boolean("consumes_quota", &value)?;
             }
-            "migration_status" | "group_id" => nothing = true,
+            "migration_status" => query.narrowing.migration_status = Some(value),
+            "group_id" if caller.version.at_least(10) => match value.parse() {
+                Ok(id) => query.narrowing.group_id = Some(id),
+                Err(_) => nothing = true,
+            },
+            "created_at" | "updated_at" if caller.version.at_least(60) => {
+                let bounds = volume_filters::times(&name, &value)?;
+                query.narrowing.times.extend(bounds);
+            }
+            // Before, they filter nothing.
+            "created_at" | "updated_at" | "group_id" => {}
+            _ if caller.context.is_admin() => match volume_filters::of_administrators(
+                caller,
+                &name,
+                &value,
+                &mut query.narrowing,
+            )? {
+                Known::Taken => {}
+                Known::Nothing => nothing = true,
+                Known::Not => unknown.push(name),
+            },
             _ => unknown.push(name),
         }
     }
@@ -117,7 +148,10 @@ pub(super) fn read(caller: &Caller, paging: &mut Paging) -> Result<Selection> {
 /// From 3.2 on only booleans are understood; before, everything is true.
 fn bootable(caller: &Caller, text: &str) -> Result<bool> {
     if caller.version.at_least(2) {
-        filter_values::boolean("bootable", text)
+        filter_values::boolean("bootable", text).map_err(|_| {
+            let text: String = text.chars().take(64).collect();
+            Fault::BadRequest(format!("Invalid input received: 'bootable = {text}'"))
+        })
     } else {
         Ok(true)
     }

@@ -1,6 +1,6 @@
 //! Volumes: create, list, show, update, delete.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
@@ -22,16 +22,14 @@ use super::schema::{
 };
 use super::volume_list::{self, LIST_QUERY, Selection};
 use super::volume_view::{Listed, Shown, VolumeDetail, VolumeSummary, written};
-use crate::app::volumes::{CreateVolume, DeleteMode, UpdateVolume, VolumeQuery, VolumeSource};
-use crate::app::{Page, Service, attachments, overview, volumes};
+use crate::app::volume_summary::{self, Summary};
+use crate::app::volumes::{CreateVolume, DeleteMode, UpdateVolume, VolumeSource};
+use crate::app::{Page, Service, attachments, volumes};
 use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
 use crate::model::attachment::Attachment;
 use crate::model::id::{SnapshotId, VolumeId};
 use crate::model::volume::{Volume, VolumeStatus};
-
-/// Pages that a summary's metadata is gathered from; a project with more volumes is refused it.
-const SUMMARY_PAGES_MAX: usize = 20;
 
 /// The size that means the source's.
 const SIZE_OF_SOURCE: u64 = 0;
@@ -48,6 +46,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/volumes/summary", |verb| on(verb, summary))
         .rule(Rule::VolumeGetAll)
         .since(12)
+        .query(&LIST_QUERY)
         .answers(200, &SUMMARY),
     Route::post("/volumes", |verb| on(verb, create))
         .rule(Rule::VolumeCreate)
@@ -326,40 +325,31 @@ fn listed<T: Serialize>(
     written(&list, volumes.len())
 }
 
-/// `GET /volumes/summary` (3.12; the distinct metadata since 3.36)
-pub(super) async fn summary(State(service): State<Service>, caller: Caller) -> Result<Json<Value>> {
-    let usage = overview::usage(&service, &caller.context).await?;
+/// `GET /volumes/summary` (3.12; the distinct metadata since 3.36), of what a list with the same filters would show.
+pub(super) async fn summary(
+    State(service): State<Service>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>> {
+    let mut paging = Paging::of(query.as_deref())?;
+    let with_metadata = caller.version.at_least(36);
+    let summary = match volume_list::read(&caller, &mut paging)? {
+        Selection::Nothing => Summary {
+            metadata: with_metadata.then(BTreeMap::new),
+            ..Summary::default()
+        },
+        Selection::Query(query) => {
+            volume_summary::summarize(&service, &caller.context, query, with_metadata).await?
+        }
+    };
     let mut view = json!({
-        "total_count": usage.volumes,
-        "total_size": usage.gigabytes,
+        "total_count": summary.count,
+        "total_size": summary.size_gib,
     });
-    if caller.version.at_least(36) {
-        view["metadata"] = json!(distinct_metadata(&service, &caller).await?);
+    if let Some(metadata) = summary.metadata {
+        view["metadata"] = json!(metadata);
     }
     Ok(Json(json!({"volume-summary": view})))
-}
-
-async fn distinct_metadata(
-    service: &Service,
-    caller: &Caller,
-) -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut query = VolumeQuery::default();
-    for _ in 0..SUMMARY_PAGES_MAX {
-        let page = volumes::list(service, &caller.context, query.clone()).await?;
-        query.marker = page.items.last().map(|volume| volume.id);
-        for volume in page.items {
-            for (key, value) in volume.metadata {
-                found.entry(key).or_default().insert(value);
-            }
-        }
-        if !page.has_more {
-            return Ok(found);
-        }
-    }
-    Err(Fault::not_supported(
-        "A metadata summary of so many volumes",
-    ))
 }
 
 /// `GET /volumes/{id}`

@@ -32,13 +32,14 @@ CREATE INDEX IF NOT EXISTS snapshot_traits_by_group_snapshot ON snapshot_traits 
     WHERE group_snapshot_id IS NOT NULL;
 
 -- Volumes and snapshots that are made of VDIs that are there already, and how the request names those.
-CREATE TABLE IF NOT EXISTS volume_adoptions (
-    volume_id {text} PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+CREATE TABLE IF NOT EXISTS adoptions (
+    target {text} PRIMARY KEY NOT NULL,
     reference {text} NOT NULL,
-    is_uuid {int} NOT NULL
+    is_uuid {int} NOT NULL,
+    backend_id {int} NOT NULL
 ) {strict};
-CREATE TABLE IF NOT EXISTS snapshot_adoptions (
-    snapshot_id {text} PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
-    reference {text} NOT NULL,
-    is_uuid {int} NOT NULL
+-- The VDIs that are being adopted, each by one volume or snapshot.
+CREATE TABLE IF NOT EXISTS vdi_claims (
+    vdi_uuid {text} PRIMARY KEY NOT NULL,
+    target {text} NOT NULL UNIQUE
 ) {strict};

@@ -30,6 +30,12 @@ CREATE TRIGGER volumes_count_update AFTER UPDATE OF size_gib, project_id ON volu
         SELECT NEW.project_id, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM project_usage WHERE project_id = NEW.project_id);
     UPDATE project_usage SET volumes = volumes + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id;
 END;
+CREATE TABLE adoptions (
+    target TEXT PRIMARY KEY NOT NULL,
+    reference TEXT NOT NULL,
+    is_uuid INTEGER NOT NULL,
+    backend_id INTEGER NOT NULL
+) STRICT;
 CREATE TABLE app_credential_traits (
     id TEXT PRIMARY KEY NOT NULL REFERENCES application_credentials (id) ON DELETE CASCADE,
     description TEXT NOT NULL,
@@ -285,11 +291,6 @@ CREATE TABLE settings (
     name TEXT PRIMARY KEY NOT NULL,
     value BLOB NOT NULL
 ) STRICT;
-CREATE TABLE snapshot_adoptions (
-    snapshot_id TEXT PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
-    reference TEXT NOT NULL,
-    is_uuid INTEGER NOT NULL
-) STRICT;
 CREATE TABLE snapshot_metadata (
     snapshot_id TEXT NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -354,10 +355,9 @@ CREATE TABLE users (
     default_project_id TEXT REFERENCES projects (id),
     created_at_us INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE volume_adoptions (
-    volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
-    reference TEXT NOT NULL,
-    is_uuid INTEGER NOT NULL
+CREATE TABLE vdi_claims (
+    vdi_uuid TEXT PRIMARY KEY NOT NULL,
+    target TEXT NOT NULL UNIQUE
 ) STRICT;
 CREATE TABLE volume_extensions (
     volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,

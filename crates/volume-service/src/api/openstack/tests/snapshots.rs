@@ -306,7 +306,6 @@ async fn a_snapshot_is_changed_and_deleted() {
     for (name, status) in [
         ("os-reset_status", 400),
         ("os-update_snapshot_status", 400),
-        ("os-unmanage", 501),
         ("os-fly", 400),
     ] {
         let (found, text) = message(&fixture, Method::POST, &action, json!({name: {}})).await;
