@@ -75,6 +75,8 @@ pub struct Config {
     pub shutdown_deadline: Duration,
     /// How long the peer of an import or export may send or take nothing before it is cut off.
     pub transfer_patience: Duration,
+    /// How long a call waits for an operation that is in its way.
+    pub operation_patience: Duration,
 }
 
 impl Config {
@@ -87,6 +89,9 @@ impl Config {
 
     /// Longest silence of the peer of an import or export, unless configured otherwise.
     pub const TRANSFER_PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Longest wait for an operation that is in the way, unless configured otherwise.
+    pub const OPERATION_PATIENCE: Duration = Duration::from_secs(20);
 
     /// Makes a configuration that listens on a unix socket in the data directory only.
     pub fn new(
@@ -107,6 +112,7 @@ impl Config {
             driver_deadline: Self::DRIVER_DEADLINE,
             shutdown_deadline: Self::SHUTDOWN_DEADLINE,
             transfer_patience: Self::TRANSFER_PATIENCE,
+            operation_patience: Self::OPERATION_PATIENCE,
         }
     }
 }

@@ -112,6 +112,7 @@ impl StorageManager {
             home,
             credentials: Credentials::new(&config.username, &config.password),
             driver_deadline: config.driver_deadline,
+            operation_patience: config.operation_patience,
             running: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         });

@@ -425,6 +425,49 @@ fn a_hung_medium_keeps_nothing_else_waiting_and_the_server_stops() {
     }
 }
 
+/// Behind a scan that hangs a call was told that another operation is in progress, which clients take for a reason to try the same
+/// SR again.
+#[test]
+fn who_waits_behind_a_call_that_hangs_is_told_that_the_sr_does_not_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let switches = Arc::new(fake::Switches::default());
+    let fake = fake::FakeSr {
+        switches: switches.clone(),
+    };
+    let mut config = config(dir.path());
+    config.driver_deadline = LONG;
+    config.operation_patience = Duration::from_millis(100);
+    let running = Running::start(config, Some(vec![Arc::new(fake)]));
+    let mut client = running.unix();
+    let sr = make_sr(&mut client, &dir.path().join("sr"), "fake");
+    switches.hang(true);
+    let scan = client.call("Async.SR.scan", [sr.as_str().into()]).unwrap();
+    wait_for("the scan is under way", || {
+        let operations = get(&mut client, "SR.get_current_operations", &sr);
+        operations.as_struct().unwrap().contains_key(&text(&scan))
+    });
+    let create = [vdi_record(&sr, "v", 4096)];
+    let failure = client.call("VDI.create", create.clone()).unwrap_err();
+    let params = ["SR", sr.as_str(), "scan", scan.as_str().unwrap()];
+    assert_eq!(failure.code, "OTHER_OPERATION_IN_PROGRESS");
+    assert_eq!(failure.params, params);
+    *switches.health.lock().unwrap() = Some("the server does not answer since 12:00".to_owned());
+    wait_for("the driver's word", || {
+        let health = entry(&mut client, "SR.get_other_config", &sr, "xensm:health");
+        health.is_some_and(|health| health.contains("since 12:00"))
+    });
+    let failure = client.call("VDI.create", create.clone()).unwrap_err();
+    assert_eq!(failure.code, "SR_UNHEALTHY");
+    assert_eq!(failure.params[0], sr);
+    assert!(failure.params[1].contains("since 12:00"), "{failure}");
+    *switches.health.lock().unwrap() = None;
+    switches.hang(false);
+    wait_for("the scan ends", || {
+        get(&mut client, "task.get_status", scan.as_str().unwrap()) != "pending".into()
+    });
+    client.call("VDI.create", create).unwrap();
+}
+
 #[test]
 fn a_directory_of_images_keeps_their_names() {
     let dir = tempfile::tempdir().unwrap();

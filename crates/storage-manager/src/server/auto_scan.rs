@@ -13,8 +13,7 @@ use xenapi::Failure;
 
 use super::call::Call;
 use super::dispatch::Origin;
-use super::operations::{self, Sharing};
-use super::{Server, reconcile, storage};
+use super::{Server, operations, reconcile, storage};
 
 /// How often SRs are looked at.
 pub const INTERVAL: Duration = Duration::from_secs(30);
@@ -95,7 +94,7 @@ async fn scan(server: &Arc<Server>, sr: &str) {
         cancel: server.shutdown.clone(),
     };
     let scanned: Result<(), Failure> = async {
-        let _operation = operations::begin(&call, "SR", sr, "scan", Sharing::Exclusive).await?;
+        let _operation = operations::begin_behind_others(&call, "SR", sr, "scan").await?;
         reconcile::scan(server, sr).await
     }
     .await;

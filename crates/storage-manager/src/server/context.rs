@@ -53,6 +53,8 @@ pub struct Server {
     pub credentials: Credentials,
     /// Longest wait for a driver.
     pub driver_deadline: Duration,
+    /// Longest wait for an operation that is in the way.
+    pub operation_patience: Duration,
     /// Everything that runs on its own and must end before the process does.
     pub running: TaskTracker,
     /// Cancelled when the server shuts down.

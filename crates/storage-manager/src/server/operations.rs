@@ -10,11 +10,14 @@ use std::time::Duration;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use xenapi::Failure;
 
-use super::Server;
 use super::call::Call;
+use super::{Server, storage};
 
-/// Longest wait for an operation that is in the way.
-const WAIT: Duration = Duration::from_secs(20);
+/// How long work that nobody called for lets everybody else go first.
+const POLITENESS: Duration = Duration::from_secs(10);
+
+/// Time between two looks whether it has come to its turn.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Whether others may be under way on the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,14 @@ impl Operations {
         locks.entry(reference.to_owned()).or_default().clone()
     }
 
+    /// True while nothing is under way on the object, and nobody waits.
+    fn is_idle(&self, reference: &str) -> bool {
+        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks
+            .get(reference)
+            .is_none_or(|lock| lock.try_write().is_ok())
+    }
+
     fn forget(&self, reference: &str) {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         // Only the map holds it: nobody is under way and nobody waits.
@@ -67,8 +78,9 @@ impl Operations {
 /// Begins an operation, waiting a while for others that are in the way.
 ///
 /// # Errors
-/// `OTHER_OPERATION_IN_PROGRESS [class, ref, operation, task]`, `HANDLE_INVALID`, and `TASK_CANCELLED [task]` when the task was
-/// cancelled while it waited.
+/// `OTHER_OPERATION_IN_PROGRESS [class, ref, operation, task]`, or `SR_UNHEALTHY [sr, health, fix]` when what is in the way is
+/// held up by an SR that does not answer; `HANDLE_INVALID`, and `TASK_CANCELLED [task]` when the task was cancelled while it
+/// waited.
 pub async fn begin(
     call: &Call,
     class: &'static str,
@@ -91,7 +103,7 @@ pub async fn begin(
     let held = tokio::select! {
         // What need not wait is not cancelled: it is short.
         biased;
-        held = tokio::time::timeout(WAIT, acquire) => held,
+        held = tokio::time::timeout(call.server.operation_patience, acquire) => held,
         () = call.cancel.cancelled() => return Err(Failure::task_cancelled(&call.task)),
     };
     let mut begun = Operation {
@@ -120,6 +132,27 @@ pub async fn begin(
     Ok(begun)
 }
 
+/// Begins an operation that nobody called for, alone: who waits for an exclusive turn keeps all that come after him waiting, so
+/// calls of clients go first for a while.
+///
+/// # Errors
+/// As [`begin`].
+pub async fn begin_behind_others(
+    call: &Call,
+    class: &'static str,
+    reference: &str,
+    operation: &str,
+) -> Result<Operation, Failure> {
+    let idle = async {
+        while !call.server.operations.is_idle(reference) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // Objects that are never idle must not keep it back for ever.
+    let _ = tokio::time::timeout(POLITENESS, idle).await;
+    begin(call, class, reference, operation, Sharing::Exclusive).await
+}
+
 impl Operation {
     /// Lets others begin, and goes on being seen in `current_operations`: for work that takes long and is protected by
     /// what it holds open.
@@ -129,6 +162,11 @@ impl Operation {
 }
 
 fn in_the_way(call: &Call, class: &'static str, reference: &str) -> Failure {
+    if class == "SR"
+        && let Some(health) = call.server.storage.state(reference).noted_health()
+    {
+        return storage::unhealthy(reference, &health);
+    }
     let objects = call.server.database.read();
     let other = objects.find(class, reference).and_then(|object| {
         let (task, operation) = object
