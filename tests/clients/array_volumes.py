@@ -51,7 +51,7 @@ def look(volume, gib, *commands):
 
 
 def until(what, answer):
-    deadline = time.time() + 60
+    deadline = time.time() + 180
     while not (found := answer()):
         assert time.time() < deadline, f"never: {what}"
         time.sleep(0.1)
@@ -60,7 +60,7 @@ def until(what, answer):
 
 def settled(thing, status="available"):
     thing = thing.fetch(storage)
-    return storage.wait_for_status(thing, status, failures=["error"], interval=0.1, wait=60)
+    return storage.wait_for_status(thing, status, failures=["error"], interval=0.1, wait=180)
 
 
 def in_ec2(volume):

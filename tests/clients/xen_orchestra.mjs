@@ -13,7 +13,7 @@ const xapi = createClient({
 const timer = setTimeout(() => {
   console.error('the client did not get there in time')
   process.exit(1)
-}, 60_000)
+}, 180_000)
 const check = (truth, what) => {
   if (!truth) {
     throw new Error(what)

@@ -107,7 +107,7 @@ fn connect(client: &mut Client, vbd: &Value) -> nbd::Client {
     let config = client.call("VBD.get_other_config", [vbd.clone()]).unwrap();
     let entry = |key: &str| text(config.as_struct().unwrap()[key].clone());
     let (socket, name) = (entry("xensm:nbd_socket"), entry("xensm:nbd_export"));
-    let options = nbd::client::ClientOptions::default();
+    let options = support::patient_consumer();
     nbd::Client::connect_unix(Path::new(&socket), &name, &options).unwrap()
 }
 

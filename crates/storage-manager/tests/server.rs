@@ -532,7 +532,7 @@ fn a_vdi_of_a_file_sr_is_written_and_read_over_nbd() {
         let mut nbd = nbd::Client::connect_unix(
             std::path::Path::new(&socket),
             &name,
-            &nbd::client::ClientOptions::default(),
+            &support::patient_consumer(),
         )
         .unwrap();
         if round == 0 {

@@ -95,7 +95,7 @@ impl LvmTools {
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new("timeout");
         command
-            .args(["-k", "5", "60"])
+            .args(["-k", "5", "300"])
             .arg(&self.program)
             .arg(name)
             .env("LVM_SYSTEM_DIR", self.directory.path())

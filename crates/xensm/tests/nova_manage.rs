@@ -282,11 +282,14 @@ fn backends_can_be_ordered_switched_off_and_put_in_a_zone() {
         "nova",
         "--yes",
     ]));
-    let added = list()
-        .into_iter()
-        .max_by_key(|backend| backend["id"].as_i64())
-        .unwrap();
-    assert_eq!(added["state"], "connected", "{added}");
+    let newest = || {
+        let backends = list().into_iter();
+        backends.max_by_key(|backend| backend["id"].as_i64())
+    };
+    // The command waits only a while.
+    let added = wait::until("it is connected", PATIENCE, || {
+        newest().filter(|added| added["state"] == "connected")
+    });
     assert_eq!(added["zone"], "nova");
     assert_eq!(added["name_label"], format!("SR-{}", added["id"]));
     let id = added["id"].to_string();

@@ -13,7 +13,7 @@ use crate::fixture::{CHANGES, Fixture, SIZE, pattern};
 use crate::tls::Identity;
 
 /// Seconds that a tool may take; its own start is slow on a busy machine.
-const TOOL_LIMIT_S: &str = "60";
+const TOOL_LIMIT_S: &str = "300";
 
 fn is_missing(tool: &str) -> bool {
     program(tool).is_none()

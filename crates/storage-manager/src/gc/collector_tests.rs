@@ -29,6 +29,16 @@ impl Store {
         *self.gate.lock().unwrap() = true;
         self.opened.notify_all();
     }
+
+    /// Waits a little for the gate; true when it is open.
+    fn wait_at_gate(&self) -> bool {
+        let gate = self.gate.lock().unwrap();
+        let pause = Duration::from_millis(5);
+        let waited = self
+            .opened
+            .wait_timeout_while(gate, pause, |is_open| !*is_open);
+        *waited.unwrap().0
+    }
 }
 
 impl ImageStore for Store {
@@ -38,18 +48,8 @@ impl ImageStore for Store {
 
     fn run(&self, work: &Work, control: &Arc<Control>) -> Result<Outcome, StepError> {
         control.set_total(100);
-        let mut gate = self.gate.lock().unwrap();
-        while !*gate {
-            if !control.pass(0, 0) {
-                return Ok(Outcome::Cancelled);
-            }
-            gate = self
-                .opened
-                .wait_timeout(gate, Duration::from_millis(5))
-                .unwrap()
-                .0;
-        }
-        drop(gate);
+        // The lock is not held meanwhile: a step that is paused stays in `pass`, and somebody may open the gate.
+        while control.pass(0, 0) && !self.wait_at_gate() {}
         if !control.pass(100, 40) {
             return Ok(Outcome::Cancelled);
         }

@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use nbd::client::{Client as NbdClient, ClientOptions};
+use nbd::client::Client as NbdClient;
 use xenapi::Value;
 
-use crate::support::{Client, vbd_record};
+use crate::support::{Client, patient_consumer, vbd_record};
 
 /// A VDI that is plugged, and a connection to it.
 pub struct Consumer {
@@ -27,7 +27,7 @@ impl Consumer {
         let config = client.call("VBD.get_other_config", [vbd.clone()]).unwrap();
         let text = |key: &str| config.as_struct().unwrap()[key].as_str().unwrap();
         let (socket, export) = (text("xensm:nbd_socket"), text("xensm:nbd_export"));
-        let options = ClientOptions::default();
+        let options = patient_consumer();
         let nbd = NbdClient::connect_unix(Path::new(socket), export, &options).unwrap();
         Consumer { vbd, nbd }
     }

@@ -53,11 +53,28 @@ impl Running {
                 .unwrap();
             runtime.block_on(manager.serve(token)).unwrap();
         });
-        Running {
+        let running = Running {
             addresses,
             shutdown,
             thread: Some(thread),
-        }
+        };
+        running.wait_for_recovery();
+        running
+    }
+
+    /// Waits until every SR that was attached is so again, or is known not to be: it answers others after a while all the same.
+    fn wait_for_recovery(&self) {
+        let mut client = self.unix();
+        wait_for("the SRs are attached again", || {
+            let srs = client.call("SR.get_all_records", []).unwrap();
+            let is_plugged = |sr: &Value| {
+                let operations = &sr.as_struct().unwrap()["current_operations"];
+                let mut operations = operations.as_struct().unwrap().values();
+                operations.any(|operation| operation.as_str() == Some("plug"))
+            };
+            !srs.as_struct().unwrap().values().any(is_plugged)
+        });
+        client.call("session.logout", []).unwrap();
     }
 
     pub fn stop(mut self) {
@@ -259,6 +276,14 @@ fn exchange(
         headers,
         body: response,
     })
+}
+
+/// A consumer that waits for each request as long as a test waits for anything.
+pub fn patient_consumer() -> nbd::client::ClientOptions {
+    nbd::client::ClientOptions {
+        timeout: PATIENCE,
+        ..Default::default()
+    }
 }
 
 /// Waits until a condition holds.

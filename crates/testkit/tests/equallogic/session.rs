@@ -9,7 +9,7 @@ use testkit::equallogic::EqualLogicEmulator;
 use testkit::tool;
 
 /// How long an answer may take on a machine that is busy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A session of OpenSSH.
 pub struct Session {
