@@ -54,12 +54,13 @@ pub fn test(root: &Path, no_setup: bool, arguments: &[String]) -> anyhow::Result
     if !no_setup {
         step("setup", || setup::run(root))?;
     }
-    // The tests start these binaries; building them first keeps their compilation out of the tests' deadlines.
-    cargo(root, &["build", "--package", "xensm", "--bins"])?;
     let variables = setup::environment(root)?;
     if arguments.is_empty() {
         return tests::run(root, &variables);
     }
+    // The tests start these binaries, so they are built before. As the workspace: for one package alone cargo would choose other
+    // features, and compile nearly everything once more.
+    cargo(root, &["build", "--workspace", "--bins"])?;
     let mut command = Command::new("cargo");
     command.args(["test", "--workspace"]).args(arguments);
     checked(command.envs(variables).current_dir(root))

@@ -1,9 +1,10 @@
-//! Runs every fuzz target for a bounded time.
+//! Runs every fuzz target for a bounded time, two at once: each keeps one processor busy.
 //!
 //! The targets are plain libFuzzer programs (`fuzz/`, a workspace of its own); coverage needs no nightly compiler.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 
@@ -17,6 +18,8 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 const MEMORY_MAX_MIB: u32 = 1024;
 /// One input that takes longer is a finding.
 const INPUT_MAX_S: u32 = 10;
+/// Targets that run at once.
+const AT_ONCE: usize = 2;
 
 /// Builds all targets and runs each for `seconds`.
 pub fn run(root: &Path, seconds: u32, only: Option<&str>) -> anyhow::Result<()> {
@@ -36,21 +39,38 @@ pub fn run(root: &Path, seconds: u32, only: Option<&str>) -> anyhow::Result<()> 
             .env("RUSTFLAGS", COVERAGE)
             .current_dir(&directory),
     )?;
-    for target in targets {
-        let corpus = directory.join("corpus").join(&target);
-        let artifacts = directory.join("artifacts").join(&target);
-        for folder in [&corpus, &artifacts] {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("create {}", folder.display()))?;
-        }
-        println!("fuzz {target} for {seconds} s");
-        let status = Command::new(
-            directory
-                .join("target")
-                .join(&triple)
-                .join("debug")
-                .join(&target),
-        )
+    let programs = directory.join("target").join(&triple).join("debug");
+    let left = Mutex::new(targets);
+    std::thread::scope(|scope| {
+        let runners: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                scope.spawn(|| {
+                    while let Some(target) = next(&left) {
+                        fuzz(&directory, &programs.join(&target), &target, seconds)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let ended = runners.into_iter().map(|runner| runner.join());
+        ended
+            .map(|ended| ended.unwrap_or_else(|_| bail!("a runner of fuzz targets panicked")))
+            .collect()
+    })
+}
+
+fn next(left: &Mutex<Vec<String>>) -> Option<String> {
+    left.lock().unwrap_or_else(PoisonError::into_inner).pop()
+}
+
+fn fuzz(directory: &Path, program: &Path, target: &str, seconds: u32) -> anyhow::Result<()> {
+    let corpus = directory.join("corpus").join(target);
+    let artifacts = directory.join("artifacts").join(target);
+    for folder in [&corpus, &artifacts] {
+        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    println!("fuzz {target} for {seconds} s");
+    let status = Command::new(program)
         .arg(&corpus)
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-rss_limit_mb={MEMORY_MAX_MIB}"))
@@ -60,12 +80,11 @@ pub fn run(root: &Path, seconds: u32, only: Option<&str>) -> anyhow::Result<()> 
         .stdin(Stdio::null())
         .status()
         .with_context(|| format!("start fuzz target {target}"))?;
-        if !status.success() {
-            bail!(
-                "fuzz target {target} found something: see {}",
-                artifacts.display()
-            );
-        }
+    if !status.success() {
+        bail!(
+            "fuzz target {target} found something: see {}",
+            artifacts.display()
+        );
     }
     Ok(())
 }
