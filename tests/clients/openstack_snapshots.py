@@ -91,9 +91,12 @@ assert "greater than current size" in refused(400, storage.extend_volume, base, 
 storage.revert_volume_to_snapshot(base, others[-1])
 assert settled(base).size == 2
 
-# States are not set by hand, and nothing is adopted.
-refused(501, storage.reset_snapshot_status, first, "available")
-refused(501, storage.reset_volume_status, base, "available", None, None)
+# States are set by hand, and back.
+for state in ("error", "available"):
+    storage.reset_snapshot_status(first, state)
+    assert storage.get_snapshot(first.id).status == state
+    storage.reset_volume_status(base, state, None, None)
+    assert storage.get_volume(base.id).status == state
 
 # A volume with snapshots stays; a snapshot that others were made from does not.
 refused(400, storage.delete_volume, base, ignore_missing=False)
