@@ -99,7 +99,7 @@ fn print(round: usize, cinder: &Round, ours: &Round) {
     for (name, figure) in &ours.0 {
         let theirs = cinder.0.iter().find(|(known, _)| known == name);
         let (theirs, ratio) = match theirs {
-            Some((_, theirs)) if *figure > 0.0 && *theirs > 0.0 => {
+            Some((_, theirs)) if *figure > 0.0 && *theirs > 0.0 && !name.contains("share") => {
                 let ratio = (theirs / figure).max(figure / theirs);
                 (format!("{theirs:.2}"), format!("{ratio:.0}"))
             }
@@ -373,7 +373,9 @@ impl Load<'_> {
                 self.pair.sql(
                     "xensm",
                     &format!(
-                        "INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, \
+                        // Without the triggers, whose count would grow by a row version for each of them.
+                        "SET session_replication_role = replica; \
+                         INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, \
                          zone, bootable, failure, created_at_us, updated_at_us) \
                          SELECT id, 'vol-' || left(replace(id, '-', ''), 17), '{project}', 'fill', 'fill-' || number, '', 1, \
                          'available', (SELECT id FROM flavors WHERE label = 'default'), 'nova', 0, '', \

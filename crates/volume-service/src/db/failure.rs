@@ -7,8 +7,8 @@ use crate::error::{Error, ErrorKind, Subject};
 pub(super) enum Trouble {
     /// Serialization failure or deadlock: the same closure may succeed when run again.
     Contention,
-    /// Somebody else held a lock for longer than was waited for.
-    Locked,
+    /// Somebody else held a lock, or the statement took, longer than is waited for.
+    Late,
     /// The connection is lost.
     Disconnected,
 }
@@ -73,12 +73,12 @@ pub(super) fn of_postgresql(error: tokio_postgres::Error) -> (Error, Option<Trou
                 Some(Trouble::Contention),
             )
         }
-        s if *s == SqlState::LOCK_NOT_AVAILABLE => (
+        s if *s == SqlState::LOCK_NOT_AVAILABLE || *s == SqlState::QUERY_CANCELED => (
             ErrorKind::Busy,
             "The database is busy, please try again later.",
-            Some(Trouble::Locked),
+            Some(Trouble::Late),
         ),
-        s if *s == SqlState::QUERY_CANCELED || *s == SqlState::TOO_MANY_CONNECTIONS => (
+        s if *s == SqlState::TOO_MANY_CONNECTIONS => (
             ErrorKind::Busy,
             "The database is busy, please try again later.",
             None,

@@ -37,8 +37,9 @@ const RUNS_MAX: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait for a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// How a group begins: it waits for another process's lock for a short time only, since all of it waits.
-const BEGIN_GROUP: &str = "BEGIN; SET LOCAL lock_timeout = '250ms'";
+/// How a group begins: it waits for another process's lock, or a slow statement, for a short time only, since all of it waits.
+const BEGIN_GROUP: &str =
+    "BEGIN; SET LOCAL lock_timeout = '250ms'; SET LOCAL statement_timeout = '5s'";
 /// How a snapshot begins.
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -135,7 +136,7 @@ enum Together {
     Done(Wake),
     /// A closure failed after it wrote, or by a statement: nothing is kept.
     Failed,
-    /// A lock of somebody else stood in the way, or the connection broke: nothing is kept.
+    /// A lock of somebody else stood in the way, a statement took too long, or the connection broke: nothing is kept.
     Hindered,
     /// It is not known whether it was committed, or it was not for a reason that lasts.
     Unknown(String),
@@ -363,7 +364,7 @@ fn run_group(session: &mut Session, group: &mut [Box<dyn Job>], fence: Fence) ->
     match session.batch("COMMIT") {
         Ok(()) => Together::Done(wake),
         Err(error) => match failure::of_postgresql(error) {
-            (_, Some(Trouble::Contention | Trouble::Locked)) => Together::Hindered,
+            (_, Some(Trouble::Contention | Trouble::Late)) => Together::Hindered,
             (error, _) => Together::Unknown(error.to_string()),
         },
     }
@@ -384,7 +385,7 @@ fn run_once(session: &mut Session, job: &mut dyn Job) -> Ran {
                 Err(error) => Ran::Lost(told(error)),
             };
         }
-        Some(Trouble::Locked) | None => {}
+        Some(Trouble::Late) | None => {}
     }
     if !keep {
         return match session.batch("ROLLBACK") {

@@ -20,7 +20,9 @@ pub(super) struct Places {
 
 /// The places that a transaction has read; a fresh one for each, for another may have changed them since.
 #[derive(Clone, Default)]
-pub(super) struct Known(Arc<Mutex<HashMap<(FlavorId, String), Arc<Places>>>>);
+pub(super) struct Known(Arc<Mutex<ByFlavorAndZone>>);
+
+type ByFlavorAndZone = HashMap<(FlavorId, String), Arc<Places>>;
 
 impl Known {
     /// The places of a flavor in a zone.

@@ -245,3 +245,37 @@ fn workers_are_woken_here_and_in_other_processes() {
         assert_eq!(claim(&there, "far", 10, 1).await.len(), 1);
     });
 }
+
+/// Those who wait are woken after the connection of the notifications broke, whatever was added meanwhile.
+#[test]
+fn a_broken_listener_wakes_workers_when_it_is_back() {
+    on_each(|bench| async move {
+        if bench.url.starts_with("sqlite:") {
+            return;
+        }
+        let here = bench.service.database.clone();
+        let there = Database::open(&volume_service::config::Secret::new(bench.url.as_str()))
+            .await
+            .unwrap();
+        let mut near = here.operations_added();
+        insert(&there, &new("volume-1")).await;
+        near.changed().await.unwrap();
+        let ended = there
+            .write(|tx| {
+                tx.query(
+                    "SELECT CAST(COUNT(pg_terminate_backend(pid)) AS BIGINT) FROM pg_stat_activity \
+                     WHERE datname = current_database() AND pid <> pg_backend_pid() \
+                     AND (query LIKE '%LISTEN%' OR query LIKE 'NOTIFY%')",
+                    &[],
+                    |row| row.int(0),
+                )
+            })
+            .await
+            .unwrap();
+        assert!(ended[0] >= 1, "there is a connection that listens");
+        near.borrow_and_update();
+        insert(&there, &new("volume-2")).await;
+        near.changed().await.unwrap();
+        assert_eq!(claim(&here, "near", 10, 2).await.len(), 2);
+    });
+}
