@@ -47,7 +47,7 @@ pub async fn create(
     request: &RequestContext,
     id: FlavorId,
     wanted: WantedEncryption,
-) -> Result<()> {
+) -> Result<Encryption> {
     policy::is_admin(request)?;
     check(&wanted)?;
     let now_us = service.context.now_us();
@@ -70,7 +70,7 @@ pub async fn create(
             let in_use = "Cannot create encryption specs. Volume type in use.";
             without_volumes(tx, id, in_use)?;
             if flavor_encryption::insert(tx, id, &fresh)? {
-                return Ok(());
+                return Ok(fresh.clone());
             }
             Err(Error::invalid(format!(
                 "Volume type encryption for type {id} already exists."

@@ -155,15 +155,19 @@ async fn show(
     Ok(Json(Value::Object(one)))
 }
 
-/// `POST /types/{id}/encryption`
+/// `POST /types/{id}/encryption`, which answers what it was sent, and the ids.
 async fn create(
     State(service): State<Service>,
     caller: Caller,
     Path(id): Path<String>,
-    JsonBody(body): JsonBody,
+    JsonBody(mut body): JsonBody,
 ) -> Result<Json<Value>> {
-    let wanted = wanted(&body)?;
-    flavor_encryption::create(&service, &caller.context, type_id(&id)?, wanted).await?;
+    let (id, wanted) = (type_id(&id)?, wanted(&body)?);
+    let made = flavor_encryption::create(&service, &caller.context, id, wanted).await?;
+    if let Some(sent) = body.get_mut("encryption").and_then(Value::as_object_mut) {
+        sent.insert("volume_type_id".to_owned(), json!(id));
+        sent.insert("encryption_id".to_owned(), json!(made.id));
+    }
     Ok(echo(body))
 }
 

@@ -163,6 +163,8 @@ pub(super) async fn resource_filters(_caller: Caller) -> Result<axum::Json<Value
         {"resource": "volume", "filters": FILTERS},
         {"resource": "snapshot", "filters": snapshot_list::FILTERS},
         {"resource": "attachment", "filters": ["volume_id", "status", "instance_id", "attach_status"]},
+        {"resource": "pool", "filters": ["name", "volume_type"]},
+        {"resource": "volume_type", "filters": ["is_public", "extra_specs"]},
         {"resource": "message", "filters": ["resource_uuid"]},
     ]})))
 }

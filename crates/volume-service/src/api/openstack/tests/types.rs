@@ -435,6 +435,8 @@ async fn a_type_says_how_its_volumes_are_encrypted() {
         "provider": "luks", "control_location": "front-end", "cipher": "aes-xts-plain64", "key_size": "256"}});
     let echo = want(&fixture, (POST, &path, body.clone()), 200).await;
     assert_eq!(echo["encryption"]["key_size"], 256);
+    assert_eq!(echo["encryption"]["volume_type_id"], json!(id));
+    assert!(echo["encryption"]["encryption_id"].is_string(), "{echo}");
     want(&fixture, (POST, &path, body), 400).await;
     let shown = want(&fixture, (GET, &path, Value::Null), 200).await;
     assert_eq!(shown["volume_type_id"], json!(id));
