@@ -22,7 +22,7 @@ pub struct Keystone {
     pub ca_file: PathBuf,
     process: Child,
     _input: Option<ChildStdin>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Keystone {
@@ -68,8 +68,13 @@ impl Keystone {
             ca_file,
             process,
             _input: input,
-            _directory: directory,
+            directory,
         })
+    }
+
+    /// What it has said and logged.
+    pub fn log(&self) -> String {
+        said(self.directory.path())
     }
 
     /// Has it answer nothing until [`Keystone::resume`].

@@ -14,6 +14,7 @@ pub mod db;
 pub mod driver;
 pub mod error;
 pub mod model;
+pub mod notify;
 pub mod operation;
 pub mod reconcile;
 pub mod scheduler;

@@ -9,7 +9,7 @@ use crate::config::{CommonFlags, ServeFlags, Severity};
 use crate::failure::{Exit, Failure, Result};
 use crate::serve::Roles;
 use crate::ui::Format;
-use crate::{attach, audit, chain, config, demo, identity, serve, sm, ui, vdi};
+use crate::{attach, audit, chain, config, demo, identity, serve, sm, ui, vdi, webhook};
 
 /// Block storage as a service for Xen pools.
 #[derive(Parser)]
@@ -83,6 +83,8 @@ enum XensmCommand {
     Identity(IdentityArguments),
     /// Who changed what, and whether the record of it is whole.
     Audit(AuditArguments),
+    /// Who is told of what happens.
+    Webhook(WebhookArguments),
     /// Prints an example configuration or judges one.
     Config {
         #[command(subcommand)]
@@ -106,6 +108,15 @@ struct AuditArguments {
     format: Format,
     #[command(subcommand)]
     command: audit::AuditCommand,
+}
+
+#[derive(clap::Args)]
+struct WebhookArguments {
+    /// How results are written.
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    format: Format,
+    #[command(subcommand)]
+    command: webhook::WebhookCommand,
 }
 
 #[derive(clap::Args)]
@@ -181,6 +192,9 @@ pub fn run_xensm() -> ExitCode {
             identity::run(&common, arguments.command, arguments.format)
         }
         XensmCommand::Audit(arguments) => audit::run(&common, arguments.command, arguments.format),
+        XensmCommand::Webhook(arguments) => {
+            webhook::run(&common, arguments.command, arguments.format)
+        }
         XensmCommand::Config { command } => run_config(command),
     })
 }

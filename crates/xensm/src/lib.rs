@@ -21,3 +21,4 @@ pub mod sm;
 pub mod tls;
 pub mod ui;
 pub mod vdi;
+pub mod webhook;

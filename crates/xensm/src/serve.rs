@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use volume_service::app::backends::{self, AddBackend};
 use volume_service::app::{Service, flavors, identity};
 use volume_service::config::{Endpoints, Secret, ZoneConfig};
+use volume_service::notify::Notifier;
 use volume_service::operation::Worker;
 use volume_service::{Context, ErrorKind, RequestContext, api};
 
@@ -254,6 +255,14 @@ async fn start_service(file: &File, roles: &Roles, running: &mut Running) -> Res
             });
         }
         running.endpoints = Some(endpoints);
+    }
+    if !matches!(roles.workers, Workers::None) {
+        let notifier = Notifier::new(service.clone());
+        let shutdown = running.shutdown.clone();
+        running.tasks.spawn(async move {
+            notifier.run(shutdown).await;
+            ("webhooks", Ok(()))
+        });
     }
     for zone in worker_zones(&service, &roles.workers)? {
         let worker = Worker::new(service.clone(), &zone)?;

@@ -35,6 +35,7 @@ pub mod volume_flags;
 mod volume_source;
 pub mod volume_summary;
 pub mod volumes;
+pub mod webhooks;
 
 pub use page::Page;
 pub use service::Service;

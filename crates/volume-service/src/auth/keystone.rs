@@ -156,6 +156,32 @@ impl Keystone {
         }
     }
 
+    /// What Keystone says about whoever signed a request; nothing of it is remembered, as no two requests are alike.
+    async fn ask_for_signed(&self, described: Value) -> Result<Token> {
+        let own = self.own_token(false).await?;
+        let url = format!("{}/ec2tokens", self.config.url);
+        let ask = Ask {
+            method: Method::POST,
+            url: &url,
+            headers: vec![
+                ("x-auth-token", value(&own.text)?),
+                ("content-type", HeaderValue::from_static("application/json")),
+            ],
+            body: json!({ "credentials": described }).to_string().into(),
+        };
+        let answer = self.http.ask(ask).await.map_err(unreachable)?;
+        match answer.status {
+            StatusCode::OK | StatusCode::CREATED => read(&answer.body)
+                .ok_or_else(|| away("Keystone's description of a token is not understood")),
+            StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => {
+                Err(refused())
+            }
+            status => Err(away(format!(
+                "Keystone answered {status} to a question about a signature"
+            ))),
+        }
+    }
+
     /// Forgets what is remembered when Keystone revoked something meanwhile. One request asks; the others go on.
     async fn follow_revocations(&self, now_us: i64) {
         let last_us = self.revocations_at_us.load(Ordering::Relaxed);
@@ -270,6 +296,10 @@ impl Keystone {
 impl TokenSource for Keystone {
     fn validate<'a>(&'a self, token: &'a Secret, late: Lateness) -> TokenFuture<'a> {
         Box::pin(self.look(token, late))
+    }
+
+    fn validate_signed(&self, described: Value) -> TokenFuture<'_> {
+        Box::pin(self.ask_for_signed(described))
     }
 
     fn service_roles(&self) -> &[String] {

@@ -26,6 +26,12 @@ pub trait TokenSource: Send + Sync {
     /// `Unauthenticated` for one that is not good, `Unavailable` when that cannot be found out.
     fn validate<'a>(&'a self, token: &'a Secret, late: Lateness) -> TokenFuture<'a>;
 
+    /// The token of whoever signed a request with an EC2 key; the request is described as OpenStack's `ec2tokens` wants it.
+    ///
+    /// # Errors
+    /// As `validate`.
+    fn validate_signed(&self, described: serde_json::Value) -> TokenFuture<'_>;
+
     /// The role names whose bearers are services.
     fn service_roles(&self) -> &[String];
 }

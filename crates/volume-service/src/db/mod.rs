@@ -44,6 +44,7 @@ pub mod volume_list;
 pub mod volume_metadata;
 pub mod volume_traits;
 pub mod volumes;
+pub mod webhooks;
 
 pub use database::Database;
 pub use transaction::{Param, Row, Transaction};

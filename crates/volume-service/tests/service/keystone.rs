@@ -37,9 +37,21 @@ fn curl(
     if !body.is_null() {
         command.args(["-d", &body.to_string()]);
     }
-    let said = tool::run(command.arg(format!("{}{path}", keystone.url)));
+    command.arg(format!("{}{path}", keystone.url));
+    let mut said = tool::run(&mut command);
+    // Its SQLite file has one writer at a time, and a request that meets another one is a 500.
+    for _ in 0..3 {
+        if said
+            .lines()
+            .next()
+            .is_some_and(|line| line.contains(" 500 "))
+        {
+            said = tool::run(&mut command);
+        }
+    }
     let (head, body) = said.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(status < 500, "{method} {path}: {body}\n{}", keystone.log());
     (
         status,
         head.to_owned(),
@@ -163,11 +175,6 @@ async fn tokens_of_a_real_keystone() {
     assert_eq!(volumes(&service, "x", None).await, 401);
 
     // A revoked token is refused as soon as the list of revocations is looked at again.
-    assert_eq!(
-        curl(&keystone, "DELETE", "/auth/tokens", &member, &Value::Null).0,
-        404,
-        "no subject"
-    );
     let mut revoke = std::process::Command::new("curl");
     revoke
         .args(["-sS", "-X", "DELETE", "--cacert"])
@@ -201,6 +208,40 @@ async fn tokens_of_a_real_keystone() {
         .await
         .unwrap();
     assert_eq!(late.user.id, member_id);
+
+    // Its EC2 keys sign as they do at the built-in identity.
+    let project = admin.id_of("projects", "admin");
+    let path = format!("/users/{member_id}/credentials/OS-EC2");
+    let (status, _, key) = curl(
+        &keystone,
+        "POST",
+        &path,
+        &fresh,
+        &json!({"tenant_id": project}),
+    );
+    assert_eq!(status, 201, "{key}");
+    let (access, secret) = (&key["credential"]["access"], &key["credential"]["secret"]);
+    let (access, secret) = (access.as_str().unwrap(), secret.as_str().unwrap());
+    if let Some(aws) = tool::python_client("aws") {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = api::ec2_router(service.clone());
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        for (secret, succeeds) in [(secret, true), ("wrong", false)] {
+            let mut command = tokio::process::Command::new(&aws);
+            command
+                .args(["ec2", "describe-volumes", "--endpoint-url", &url])
+                .env("AWS_ACCESS_KEY_ID", access)
+                .env("AWS_SECRET_ACCESS_KEY", secret)
+                .env("AWS_DEFAULT_REGION", "RegionOne")
+                .env("AWS_EC2_METADATA_DISABLED", "true");
+            let output = command.output().await.unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.success(), succeeds, "{said}");
+            assert!(succeeds || said.contains("AuthFailure"), "{said}");
+        }
+    }
 
     // Keystone away: what is remembered goes on for a minute, everything else waits; then it is back.
     let remembered = log_in(&keystone, "tenant", PASSWORD);

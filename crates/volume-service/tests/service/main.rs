@@ -18,3 +18,4 @@ mod snapshots;
 mod support;
 mod tenancy;
 mod volumes;
+mod webhooks;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::parameters::Parameters;
 use super::signature::{Claim, SignedRequest, canonical_query};
@@ -19,6 +19,60 @@ pub(in crate::api) fn is_signed(described: &Value, secret: &Secret, now_us: i64)
         };
         described["access"].as_str() == Some(claim.access_key())
             && claim.matches(secret, &request, &parameters)
+    })
+}
+
+/// Describes a signed request for who knows the key's secret.
+pub(super) fn describe(request: &SignedRequest, parameters: &Parameters, claim: &Claim) -> Value {
+    let is_version_2 = matches!(claim, Claim::V2(_));
+    // Version 4 signs the query and the hash of the body, version 2 all parameters wherever they are.
+    let of_query = match is_version_2 {
+        true => None,
+        false => Parameters::parse(&request.query, b"").ok(),
+    };
+    let mut params: Map<String, Value> = of_query
+        .as_ref()
+        .unwrap_or(parameters)
+        .pairs()
+        .iter()
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
+    let in_params = params
+        .remove("Signature")
+        .or_else(|| params.remove("X-Amz-Signature"));
+    let in_header = request.header("authorization").and_then(|text| {
+        let (_, rest) = text.split_once("Signature=")?;
+        rest.split(',')
+            .next()
+            .map(|signature| json!(signature.trim()))
+    });
+    let mut headers = Map::new();
+    for name in request.headers.keys() {
+        // Keystone looks for these two under these very names.
+        let known = match name.as_str() {
+            "authorization" => "Authorization",
+            "x-amz-date" => "X-Amz-Date",
+            other => other,
+        };
+        if let Some(text) = request.header(name.as_str()) {
+            headers.insert(known.to_owned(), json!(text));
+        }
+    }
+    let hash = ring::digest::digest(&ring::digest::SHA256, &request.body);
+    let hash: String = hash
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    json!({
+        "access": claim.access_key(),
+        "signature": in_header.or(in_params),
+        "verb": request.method.as_str(),
+        "host": request.header("host"),
+        "path": request.path,
+        "params": params,
+        "headers": headers,
+        "body_hash": hash,
     })
 }
 

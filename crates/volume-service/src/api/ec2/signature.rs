@@ -112,6 +112,14 @@ pub(super) async fn authenticate(
             "The provided access credentials could not be validated.",
         )
     };
+    if let Some(source) = &service.token_source {
+        let described = super::relayed::describe(request, parameters, &claim);
+        return match source.validate_signed(described).await {
+            Ok(token) => context_of(token).ok_or_else(unknown),
+            Err(error) if error.kind == ErrorKind::Unauthenticated => Err(unknown()),
+            Err(error) => Err(error.into()),
+        };
+    }
     let (secret, context) = match identity::ec2_key(service, claim.access_key()).await {
         Ok(found) => found,
         Err(error)
@@ -129,6 +137,17 @@ pub(super) async fn authenticate(
     } else {
         Err(mismatch())
     }
+}
+
+/// Who acts with a token of a project.
+fn context_of(token: identity::Token) -> Option<RequestContext> {
+    Some(RequestContext {
+        request_id: String::new(),
+        user_id: token.user.id,
+        project_id: token.project?.id,
+        roles: token.roles,
+        is_service: false,
+    })
 }
 
 /// The refusal of a signature that does not fit.

@@ -29,7 +29,7 @@ pub async fn ec2_key(service: &Service, access_key: &str) -> Result<(Secret, Req
         return Err(Error::new(
             ErrorKind::Unauthenticated,
             Subject::Identity,
-            "EC2 keys of a Keystone are not supported yet.",
+            "EC2 keys are Keystone's.",
         ));
     }
     let wanted = access_key.to_owned();

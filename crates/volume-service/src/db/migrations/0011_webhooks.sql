@@ -1,14 +1,27 @@
--- Who wants to be told of what happens, and what happened, until everybody was told.
+-- Who wants to be told of what happens, and what happened, until everybody was told. Events are written by triggers, in the
+-- transaction of what they tell, and only while there is somebody to tell.
 
 CREATE TABLE IF NOT EXISTS webhooks (
     id {text} PRIMARY KEY NOT NULL,
+    -- NULL: of every project.
     project_id {text},
     url {text} NOT NULL,
     sealed_secret {bytes} NOT NULL,
+    -- A prefix of the kinds that are told; empty: all.
     kinds {text} NOT NULL,
+    -- The number of the newest event when it was added: older ones are not told.
+    after_event {int} NOT NULL,
+    -- 1: also addresses of this machine and its links.
+    allows_local {int} NOT NULL,
     enabled {int} NOT NULL,
-    cursor {int} NOT NULL,
+    -- Of the event that is next: how often it was tried, and when it is tried again.
+    attempts {int} NOT NULL,
+    next_attempt_us {int} NOT NULL,
+    -- Events that were given up.
+    dropped {int} NOT NULL,
     failure {text} NOT NULL,
+    -- One process at a time tells; what it has not done by then, another one does.
+    leased_until_us {int} NOT NULL,
     created_at_us {int} NOT NULL
 ) {strict};
 
@@ -21,4 +34,95 @@ CREATE TABLE IF NOT EXISTS events (
     resource_id {text} NOT NULL,
     data {text} NOT NULL
 ) {strict};
-CREATE INDEX IF NOT EXISTS events_by_time ON events (at_us);
+
+-- Not a number up to which all were told: transactions commit in another order than they take their numbers.
+CREATE TABLE IF NOT EXISTS deliveries (
+    webhook_id {text} NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    event_id {int} NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+    PRIMARY KEY (webhook_id, event_id)
+) {strict};
+CREATE INDEX IF NOT EXISTS deliveries_by_event ON deliveries (event_id);
+
+--@ sqlite
+CREATE TRIGGER IF NOT EXISTS volumes_tell_insert AFTER INSERT ON volumes
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.created_at_us, 'volume.' || NEW.status, NEW.project_id, 'volume', NEW.id,
+            '{"status":"' || NEW.status || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS volumes_tell_status AFTER UPDATE OF status ON volumes
+    WHEN OLD.status <> NEW.status AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.updated_at_us, 'volume.' || NEW.status, NEW.project_id, 'volume', NEW.id,
+            '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS volumes_tell_size AFTER UPDATE OF size_gib ON volumes
+    WHEN OLD.size_gib <> NEW.size_gib AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.updated_at_us, 'volume.extended', NEW.project_id, 'volume', NEW.id,
+            '{"status":"' || NEW.status || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS volumes_tell_delete AFTER DELETE ON volumes
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (OLD.updated_at_us, 'volume.deleted', OLD.project_id, 'volume', OLD.id,
+            '{"previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS snapshots_tell_insert AFTER INSERT ON snapshots
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.created_at_us, 'snapshot.' || NEW.status, NEW.project_id, 'snapshot', NEW.id,
+            '{"status":"' || NEW.status || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS snapshots_tell_status AFTER UPDATE OF status ON snapshots
+    WHEN OLD.status <> NEW.status AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.updated_at_us, 'snapshot.' || NEW.status, NEW.project_id, 'snapshot', NEW.id,
+            '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS snapshots_tell_delete AFTER DELETE ON snapshots
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (OLD.updated_at_us, 'snapshot.deleted', OLD.project_id, 'snapshot', OLD.id,
+            '{"previous":"' || OLD.status || '"}');
+END;
+--@ postgresql
+CREATE OR REPLACE FUNCTION xensm_tell() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    noun text := TG_ARGV[0];
+    kind text := TG_ARGV[1];
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) THEN
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+            VALUES (OLD.updated_at_us, noun || '.deleted', OLD.project_id, noun, OLD.id,
+                '{"previous":"' || OLD.status || '"}');
+    ELSIF TG_OP = 'INSERT' THEN
+        INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+            VALUES (NEW.created_at_us, noun || '.' || NEW.status, NEW.project_id, noun, NEW.id,
+                '{"status":"' || NEW.status || '"}');
+    ELSE
+        INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+            VALUES (NEW.updated_at_us, noun || '.' || COALESCE(NULLIF(kind, ''), NEW.status), NEW.project_id, noun, NEW.id,
+                '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
+    END IF;
+    RETURN NULL;
+END $$;
+DROP TRIGGER IF EXISTS volumes_tell_rows ON volumes;
+CREATE TRIGGER volumes_tell_rows AFTER INSERT OR DELETE ON volumes
+    FOR EACH ROW EXECUTE FUNCTION xensm_tell('volume', '');
+DROP TRIGGER IF EXISTS volumes_tell_status ON volumes;
+CREATE TRIGGER volumes_tell_status AFTER UPDATE OF status ON volumes
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION xensm_tell('volume', '');
+DROP TRIGGER IF EXISTS volumes_tell_size ON volumes;
+CREATE TRIGGER volumes_tell_size AFTER UPDATE OF size_gib ON volumes
+    FOR EACH ROW WHEN (OLD.size_gib IS DISTINCT FROM NEW.size_gib) EXECUTE FUNCTION xensm_tell('volume', 'extended');
+DROP TRIGGER IF EXISTS snapshots_tell_rows ON snapshots;
+CREATE TRIGGER snapshots_tell_rows AFTER INSERT OR DELETE ON snapshots
+    FOR EACH ROW EXECUTE FUNCTION xensm_tell('snapshot', '');
+DROP TRIGGER IF EXISTS snapshots_tell_status ON snapshots;
+CREATE TRIGGER snapshots_tell_status AFTER UPDATE OF status ON snapshots
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION xensm_tell('snapshot', '');
+--@ both

@@ -16,6 +16,24 @@ CREATE TRIGGER snapshots_count_insert AFTER INSERT ON snapshots BEGIN
         SELECT NEW.project_id, 0 WHERE NOT EXISTS (SELECT 1 FROM snapshot_usage WHERE project_id = NEW.project_id);
     UPDATE snapshot_usage SET snapshots = snapshots + 1 WHERE project_id = NEW.project_id;
 END;
+CREATE TRIGGER snapshots_tell_delete AFTER DELETE ON snapshots
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (OLD.updated_at_us, 'snapshot.deleted', OLD.project_id, 'snapshot', OLD.id,
+            '{"previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER snapshots_tell_insert AFTER INSERT ON snapshots
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.created_at_us, 'snapshot.' || NEW.status, NEW.project_id, 'snapshot', NEW.id,
+            '{"status":"' || NEW.status || '"}');
+END;
+CREATE TRIGGER snapshots_tell_status AFTER UPDATE OF status ON snapshots
+    WHEN OLD.status <> NEW.status AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.updated_at_us, 'snapshot.' || NEW.status, NEW.project_id, 'snapshot', NEW.id,
+            '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
+END;
 CREATE TRIGGER volumes_count_delete AFTER DELETE ON volumes BEGIN
     UPDATE project_usage SET volumes = volumes - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id;
 END;
@@ -29,6 +47,30 @@ CREATE TRIGGER volumes_count_update AFTER UPDATE OF size_gib, project_id ON volu
     INSERT INTO project_usage (project_id, volumes, gigabytes)
         SELECT NEW.project_id, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM project_usage WHERE project_id = NEW.project_id);
     UPDATE project_usage SET volumes = volumes + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id;
+END;
+CREATE TRIGGER volumes_tell_delete AFTER DELETE ON volumes
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (OLD.updated_at_us, 'volume.deleted', OLD.project_id, 'volume', OLD.id,
+            '{"previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER volumes_tell_insert AFTER INSERT ON volumes
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.created_at_us, 'volume.' || NEW.status, NEW.project_id, 'volume', NEW.id,
+            '{"status":"' || NEW.status || '"}');
+END;
+CREATE TRIGGER volumes_tell_size AFTER UPDATE OF size_gib ON volumes
+    WHEN OLD.size_gib <> NEW.size_gib AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.updated_at_us, 'volume.extended', NEW.project_id, 'volume', NEW.id,
+            '{"status":"' || NEW.status || '"}');
+END;
+CREATE TRIGGER volumes_tell_status AFTER UPDATE OF status ON volumes
+    WHEN OLD.status <> NEW.status AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.updated_at_us, 'volume.' || NEW.status, NEW.project_id, 'volume', NEW.id,
+            '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
 END;
 CREATE TABLE adoptions (
     target TEXT PRIMARY KEY NOT NULL,
@@ -91,6 +133,11 @@ CREATE TABLE backends (
 CREATE TABLE default_flavors (
     project_id TEXT PRIMARY KEY NOT NULL,
     flavor_id TEXT NOT NULL REFERENCES flavors (id)
+) STRICT;
+CREATE TABLE deliveries (
+    webhook_id TEXT NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    event_id INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+    PRIMARY KEY (webhook_id, event_id)
 ) STRICT;
 CREATE TABLE ec2_keys (
     access_key TEXT PRIMARY KEY NOT NULL,
@@ -433,13 +480,25 @@ CREATE TABLE volumes (
 ) STRICT;
 CREATE TABLE webhooks (
     id TEXT PRIMARY KEY NOT NULL,
+    -- NULL: of every project.
     project_id TEXT,
     url TEXT NOT NULL,
     sealed_secret BLOB NOT NULL,
+    -- A prefix of the kinds that are told; empty: all.
     kinds TEXT NOT NULL,
+    -- The number of the newest event when it was added: older ones are not told.
+    after_event INTEGER NOT NULL,
+    -- 1: also addresses of this machine and its links.
+    allows_local INTEGER NOT NULL,
     enabled INTEGER NOT NULL,
-    cursor INTEGER NOT NULL,
+    -- Of the event that is next: how often it was tried, and when it is tried again.
+    attempts INTEGER NOT NULL,
+    next_attempt_us INTEGER NOT NULL,
+    -- Events that were given up.
+    dropped INTEGER NOT NULL,
     failure TEXT NOT NULL,
+    -- One process at a time tells; what it has not done by then, another one does.
+    leased_until_us INTEGER NOT NULL,
     created_at_us INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE xensm_schema (version BIGINT PRIMARY KEY NOT NULL);
@@ -448,8 +507,8 @@ CREATE INDEX attachments_by_project ON attachments (project_id, created_at_us, i
 CREATE INDEX attachments_by_volume ON attachments (volume_id, created_at_us, id);
 CREATE INDEX backends_by_flavor ON backends (flavor_id, position, id);
 CREATE INDEX backends_by_zone ON backends (zone, id);
+CREATE INDEX deliveries_by_event ON deliveries (event_id);
 CREATE INDEX ec2_keys_by_user ON ec2_keys (user_id, access_key);
-CREATE INDEX events_by_time ON events (at_us);
 CREATE INDEX flavor_traits_by_qos ON flavor_traits (qos_id) WHERE qos_id IS NOT NULL;
 CREATE INDEX group_snapshots_by_group ON group_snapshots (group_id);
 CREATE INDEX group_snapshots_by_project ON group_snapshots (project_id, created_at_us, id);
