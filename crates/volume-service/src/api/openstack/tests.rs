@@ -8,5 +8,5 @@ mod narrowing;
 mod qos_specs;
 mod reading;
 mod snapshots;
-mod types;
+mod volume_types;
 mod volumes;
