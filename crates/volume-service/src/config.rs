@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::auth::policy::Policies;
+
 /// A string that is never shown: no `Display`, a blank `Debug`, wiped when dropped.
 #[derive(Clone, Default)]
 pub struct Secret(zeroize::Zeroizing<String>);
@@ -45,6 +47,8 @@ pub struct Config {
     pub keystone: Option<KeystoneConfig>,
     /// Where the audit log is written; none for no audit log.
     pub audit_dir: Option<PathBuf>,
+    /// Who may do what.
+    pub policies: Policies,
 }
 
 /// How to reach a Keystone, and as whom.

@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
+use crate::auth::policy::{Credentials, Policies, Target};
+use crate::auth::rule::Rule;
+
 /// Time and chance, replaceable in tests.
 pub trait World: Send + Sync {
     /// Microseconds since 1970-01-01T00:00:00Z; what rows and leases store.
@@ -94,18 +97,62 @@ pub struct RequestContext {
     pub roles: Vec<String>,
     /// True when a service vouches for the request with a token of its own.
     pub is_service: bool,
+    /// The policies in force.
+    pub policies: Policies,
+    /// The rule of the route that led here, which must be passed beside that of the use case.
+    pub rule: Option<Rule>,
 }
 
 impl RequestContext {
+    /// Who asks, with Cinder's default policies and no rule of a route.
+    pub fn new(
+        request_id: impl Into<String>,
+        user_id: impl Into<String>,
+        project_id: impl Into<String>,
+        roles: Vec<String>,
+    ) -> Self {
+        RequestContext {
+            request_id: request_id.into(),
+            user_id: user_id.into(),
+            project_id: project_id.into(),
+            roles,
+            is_service: false,
+            policies: Policies::default(),
+            rule: None,
+        }
+    }
+
+    /// The same under these policies.
+    #[must_use]
+    pub fn under(mut self, policies: &Policies) -> Self {
+        self.policies = policies.clone();
+        self
+    }
+
+    /// The same for an action or route of this rule.
+    #[must_use]
+    pub fn ruled(mut self, rule: Option<Rule>) -> Self {
+        self.rule = rule;
+        self
+    }
+
+    /// True when the requester passes the rule for such an object.
+    pub fn allows(&self, rule: Rule, target: Target) -> bool {
+        self.policies.allows(rule, self.credentials(), target)
+    }
+
+    fn credentials(&self) -> Credentials<'_> {
+        Credentials {
+            user_id: &self.user_id,
+            project_id: &self.project_id,
+            roles: &self.roles,
+        }
+    }
+
     /// The person at the machine: what `nova-manage` and the first start act as.
     pub fn operator() -> Self {
-        RequestContext {
-            request_id: "req-operator".to_owned(),
-            user_id: "operator".to_owned(),
-            project_id: String::new(),
-            roles: vec!["admin".to_owned(), "member".to_owned(), "reader".to_owned()],
-            is_service: false,
-        }
+        let roles = ["admin", "member", "reader"].map(str::to_owned).to_vec();
+        RequestContext::new("req-operator", "operator", "", roles)
     }
 
     /// True when the role is held.
@@ -115,6 +162,6 @@ impl RequestContext {
 
     /// True for administrators, who see every project.
     pub fn is_admin(&self) -> bool {
-        self.has_role("admin")
+        self.policies.is_admin(self.credentials())
     }
 }

@@ -1,5 +1,6 @@
 //! The service's configuration, made of what the operator said and what the data directory holds.
 
+use volume_service::auth::policy::Policies;
 use volume_service::config::{
     Endpoints, KeystoneConfig, Limits, MasterKey, PoolConfig, Secret, Trust, ZoneConfig,
 };
@@ -53,6 +54,20 @@ pub fn service_config(
         token_lifetime_s: file.identity.token_lifetime_s,
         keystone: keystone(file)?,
         audit_dir: None,
+        policies: policies(file)?,
+    })
+}
+
+fn policies(file: &File) -> Result<Policies> {
+    let Some(path) = &file.policy.file else {
+        return Ok(Policies::default());
+    };
+    let text = std::fs::read_to_string(path).map_err(|cause| {
+        Failure::failed(format!("read the policies {}", path.display()), &cause)
+    })?;
+    Policies::parse(&text).map_err(|error| {
+        Failure::new(Exit::Usage, format!("{}: {error}", path.display()))
+            .hint("the names and their defaults are in docs/api/openstack.md")
     })
 }
 

@@ -12,6 +12,7 @@ use tower::ServiceExt;
 use super::{ec2_router, identity_router, volume_router};
 use crate::app::identity::{self, FirstCredentials};
 use crate::app::{Service, flavors};
+use crate::auth::policy::Policies;
 use crate::config::{Config, Endpoints, Limits, MasterKey, Secret, ZoneConfig};
 use crate::context::{Context, RequestContext, World};
 use crate::db::{Transaction, snapshots, volumes};
@@ -292,6 +293,7 @@ fn config(database: &std::path::Path) -> Config {
         token_lifetime_s: 3600,
         keystone: None,
         audit_dir: None,
+        policies: Policies::default(),
     }
 }
 

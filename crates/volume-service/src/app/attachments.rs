@@ -8,8 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::policy::Tenancy;
 use super::volumes::visible;
 use super::{Page, Service, limits, policy};
+use crate::auth::rule::Rule;
 use crate::context::{Context, RequestContext};
 use crate::db::operations::NewOperation;
 use crate::db::{Transaction, attachments, operations, volumes};
@@ -63,9 +65,8 @@ pub async fn create(
     request: &RequestContext,
     wanted: CreateAttachment,
 ) -> Result<Attachment> {
-    policy::may_write(request)?;
     check(&wanted)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeAttachmentCreate);
     let now_us = service.context.now_us();
     let operation = new_operation(service, request, OperationKind::AttachVolume, now_us);
     let mut attachment = Attachment {
@@ -199,16 +200,17 @@ pub async fn get(
     request: &RequestContext,
     id: AttachmentId,
 ) -> Result<Attachment> {
-    policy::may_read(request)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeGet);
     service.database.read(move |tx| own(tx, &tenancy, id)).await
 }
 
 /// The attachment, if the requester may know of it.
-fn own(tx: &mut Transaction<'_>, tenancy: &Option<String>, id: AttachmentId) -> Result<Attachment> {
-    attachments::find(tx, id)?
-        .filter(|attachment| policy::is_visible(tenancy, &attachment.project_id))
-        .ok_or_else(|| Error::not_found(Subject::Attachment, id))
+fn own(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: AttachmentId) -> Result<Attachment> {
+    let attachment = attachments::find(tx, id)?
+        .filter(|attachment| tenancy.sees(&attachment.project_id))
+        .ok_or_else(|| Error::not_found(Subject::Attachment, id))?;
+    tenancy.check(&attachment.project_id, None)?;
+    Ok(attachment)
 }
 
 /// A page of attachments, oldest first.
@@ -217,12 +219,12 @@ pub async fn list(
     request: &RequestContext,
     query: AttachmentQuery,
 ) -> Result<Page<Attachment>> {
-    policy::may_read(request)?;
+    policy::check(request, Rule::VolumeGetAll)?;
     if query.all_projects {
         policy::is_admin(request)?;
     }
     let project_id = (!query.all_projects).then(|| request.project_id.clone());
-    let tenancy = project_id.clone();
+    let tenancy = policy::tenancy_of(request, Rule::VolumeGetAll).within(project_id.clone());
     let limit = service.page_size(query.limit);
     service
         .database
@@ -254,12 +256,12 @@ pub async fn of_volumes(
     request: &RequestContext,
     volumes: &[VolumeId],
 ) -> Result<Vec<Attachment>> {
-    policy::may_read(request)?;
-    let tenancy = policy::tenancy(request);
+    policy::check(request, Rule::VolumeGet)?;
+    let tenancy = policy::tenancy_of(request, Rule::VolumeGet);
     let volumes = volumes.to_vec();
     service
         .database
-        .read_one(move |tx| attachments::of_volumes(tx, tenancy.as_deref(), &volumes))
+        .read_one(move |tx| attachments::of_volumes(tx, tenancy.project(), &volumes))
         .await
 }
 
@@ -270,9 +272,8 @@ pub async fn connect(
     id: AttachmentId,
     connector: Value,
 ) -> Result<Attachment> {
-    policy::may_write(request)?;
     check_connector(&connector)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeAttachmentUpdate);
     let now_us = service.context.now_us();
     let operation = new_operation(service, request, OperationKind::AttachVolume, now_us);
     let operation_id = operation.id;
@@ -348,8 +349,7 @@ pub async fn complete(
     request: &RequestContext,
     id: AttachmentId,
 ) -> Result<Attachment> {
-    policy::may_write(request)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeAttachmentComplete);
     let now_us = service.context.now_us();
     service
         .database
@@ -392,7 +392,6 @@ pub async fn delete(
     request: &RequestContext,
     id: AttachmentId,
 ) -> Result<Vec<Attachment>> {
-    policy::may_write(request)?;
     let deadline = Instant::now() + WAIT;
     loop {
         let volume_id = match depart(service, request, id).await? {
@@ -425,7 +424,7 @@ async fn depart(
     request: &RequestContext,
     id: AttachmentId,
 ) -> Result<Departure> {
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeAttachmentDelete);
     let now_us = service.context.now_us();
     let operation = new_operation(service, request, OperationKind::DetachVolume, now_us);
     service
@@ -513,8 +512,7 @@ pub async fn force_detach(
         .database
         .write(move |tx| {
             volumes::lock(tx, id)?;
-            let volume = visible(tx, &policy::tenancy(&asked), id)?;
-            policy::is_admin(&asked)?;
+            let volume = visible(tx, &policy::tenancy_of(&asked, Rule::VolumeAdminActionsForceDetach), id)?;
             let held = attachments::of_volume(tx, id)?;
             let found = match (wanted, &held[..]) {
                 (None, []) => None,

@@ -2,6 +2,7 @@
 
 use super::volumes::visible;
 use super::{Service, policy, snapshots as snapshots_app};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
 use crate::db::{Transaction, attachments, operations, snapshots, volumes};
@@ -32,11 +33,11 @@ pub async fn delete(
     id: VolumeId,
     mode: DeleteMode,
 ) -> Result<()> {
-    policy::may_write(request)?;
-    if mode == DeleteMode::Force {
-        policy::is_admin(request)?;
-    }
-    let tenancy = policy::tenancy(request);
+    let rule = match mode {
+        DeleteMode::Force => Rule::VolumeForceDelete,
+        DeleteMode::Normal | DeleteMode::Cascade | DeleteMode::KeepSnapshots => Rule::VolumeDelete,
+    };
+    let tenancy = policy::tenancy_of(request, rule);
     let now_us = service.context.now_us();
     let operation_id = OperationId(service.context.new_uuid());
     let request_id = request.request_id.clone();

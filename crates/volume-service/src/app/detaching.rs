@@ -6,6 +6,7 @@
 
 use super::volumes::visible;
 use super::{Service, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::volumes;
 use crate::error::{Error, ErrorKind, Result, Subject};
@@ -17,8 +18,7 @@ use crate::model::volume::VolumeStatus;
 /// # Errors
 /// `Conflict` when it is not in use.
 pub async fn begin(service: &Service, request: &RequestContext, id: VolumeId) -> Result<()> {
-    policy::may_write(request)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeActionsBeginDetaching);
     let now_us = service.context.now_us();
     service
         .database
@@ -41,8 +41,7 @@ pub async fn begin(service: &Service, request: &RequestContext, id: VolumeId) ->
 
 /// Takes the mark back; without one nothing happens.
 pub async fn roll_back(service: &Service, request: &RequestContext, id: VolumeId) -> Result<()> {
-    policy::may_write(request)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeActionsRollDetaching);
     let now_us = service.context.now_us();
     service
         .database

@@ -4,6 +4,7 @@ use super::delete_volume::refused;
 use super::snapshots::InUse;
 use super::volumes::visible;
 use super::{Service, limits, policy, quota};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
 use crate::db::{operations, snapshots, volume_extensions, volumes};
@@ -25,9 +26,8 @@ pub async fn extend(
     new_size_gib: u64,
     in_use: InUse,
 ) -> Result<Volume> {
-    policy::may_write(request)?;
     limits::check_size(new_size_gib)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeExtend);
     let now_us = service.context.now_us();
     let operation_id = OperationId(service.context.new_uuid());
     let request_id = request.request_id.clone();

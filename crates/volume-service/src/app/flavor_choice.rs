@@ -9,7 +9,7 @@ use crate::model::flavor::Flavor;
 /// The flavor that is asked for, if the project may use it, else the source's, else the project's default.
 pub(super) fn flavor(
     tx: &mut Transaction<'_>,
-    tenancy: &Option<String>,
+    tenancy: &super::policy::Tenancy,
     project_id: &str,
     wanted: Option<&str>,
     origin: Option<&Origin>,

@@ -341,7 +341,7 @@ pub(super) fn default_of(tx: &mut Transaction<'_>, project_id: &str) -> Result<O
 /// The flavor, if the requester may use it.
 pub(super) fn usable(
     tx: &mut Transaction<'_>,
-    tenancy: &Option<String>,
+    tenancy: &policy::Tenancy,
     id: FlavorId,
 ) -> Result<Flavor> {
     flavors::find_for(tx, tenancy.as_deref(), &id.to_string())?

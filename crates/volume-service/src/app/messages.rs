@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::{Page, Service, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::messages;
 use crate::error::{Error, Result, Subject};
@@ -43,7 +44,7 @@ pub async fn list(
     marker: Option<Uuid>,
     limit: Option<usize>,
 ) -> Result<Page<Message>> {
-    policy::may_read(request)?;
+    policy::check(request, Rule::MessageGetAll)?;
     let project_id = request.project_id.clone();
     let resource_id = resource_id.map(str::to_owned);
     let limit = service.page_size(limit);
@@ -73,7 +74,7 @@ pub async fn list(
 
 /// One message.
 pub async fn get(service: &Service, request: &RequestContext, id: Uuid) -> Result<Message> {
-    policy::may_read(request)?;
+    policy::check(request, Rule::MessageGet)?;
     let project_id = request.project_id.clone();
     let now_us = service.context.now_us();
     service
@@ -87,7 +88,7 @@ pub async fn get(service: &Service, request: &RequestContext, id: Uuid) -> Resul
 
 /// Removes a message.
 pub async fn delete(service: &Service, request: &RequestContext, id: Uuid) -> Result<()> {
-    policy::may_write(request)?;
+    policy::check(request, Rule::MessageDelete)?;
     let project_id = request.project_id.clone();
     service
         .database

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use super::{Service, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::operations;
 use crate::error::Result;
@@ -61,7 +62,7 @@ pub async fn of_volumes(
     request: &RequestContext,
     volumes: Vec<Volume>,
 ) -> Result<Vec<Modification>> {
-    policy::may_read(request)?;
+    policy::check(request, Rule::VolumeGetAll)?;
     let targets: Vec<String> = volumes.iter().map(|volume| volume.id.to_string()).collect();
     let found = service
         .database

@@ -1,6 +1,7 @@
 //! What is there: zones, services, limits, messages.
 
 use super::{Service, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db;
 use crate::db::services::Heartbeat;
@@ -55,7 +56,7 @@ const FORGOTTEN_AFTER_US: i64 = 24 * 3600 * 1_000_000;
 
 /// The zones, in the configured order.
 pub async fn zones(service: &Service, request: &RequestContext) -> Result<Vec<Zone>> {
-    policy::may_read(request)?;
+    policy::check_routed(request, Rule::VolumeGetAll)?;
     let alive = heartbeats(service, DOWN_AFTER_US).await?;
     Ok(service
         .config
@@ -75,7 +76,7 @@ pub const WORKER: &str = "xensm-worker";
 
 /// Our processes; administrators only.
 pub async fn services(service: &Service, request: &RequestContext) -> Result<Vec<ServiceStatus>> {
-    policy::is_admin(request)?;
+    policy::check_routed(request, Rule::ServicesIndex)?;
     let since_us = service.context.now_us() - DOWN_AFTER_US;
     Ok(heartbeats(service, FORGOTTEN_AFTER_US)
         .await?
@@ -100,7 +101,7 @@ async fn heartbeats(service: &Service, age_us: i64) -> Result<Vec<Heartbeat>> {
 
 /// What the requester's project has and may have, computed from rows.
 pub async fn usage(service: &Service, request: &RequestContext) -> Result<Usage> {
-    policy::may_read(request)?;
+    policy::check_routed(request, Rule::UsedLimits)?;
     let project_id = request.project_id.clone();
     let ((volumes, gigabytes), snapshots) = service
         .database

@@ -1,47 +1,131 @@
-//! Who may do what. Roles imply one another: an administrator is a member, a member is a reader.
+//! Who may do what, as Cinder's policies say: a use case names its rule, the route that led to it may name another, and both
+//! must be passed. An object of another project is not found; one that is found and may not be touched is forbidden.
 
+use crate::auth::policy::Target;
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::error::{Error, ErrorKind, Result, Subject};
 
-/// Reading one's own project.
-pub(super) fn may_read(request: &RequestContext) -> Result<()> {
-    if request.has_role("reader") || request.has_role("member") || request.is_admin() {
-        return Ok(());
+/// Refuses who does not pass the rule for what is their own project's, or nobody's.
+pub(super) fn check(request: &RequestContext, rule: Rule) -> Result<()> {
+    match refused(request, rule, Target::OWN) {
+        None => Ok(()),
+        Some(rule) => Err(forbidden(rule)),
     }
-    Err(forbidden("read", "reader, member or admin"))
 }
 
-/// Changing one's own project.
-pub(super) fn may_write(request: &RequestContext) -> Result<()> {
-    if request.has_role("member") || request.is_admin() {
-        return Ok(());
-    }
-    Err(forbidden("change", "member or admin"))
+/// Refuses who does not pass the rule of the route; what several routes share falls back to one when none led to it.
+pub(super) fn check_routed(request: &RequestContext, fallback: Rule) -> Result<()> {
+    check(request, request.rule.unwrap_or(fallback))
 }
 
-/// What belongs to the whole installation.
+/// What belongs to the whole installation and has no rule of Cinder's.
 pub(super) fn is_admin(request: &RequestContext) -> Result<()> {
     if request.is_admin() {
         return Ok(());
     }
-    Err(forbidden("administer", "admin"))
-}
-
-/// The only project whose objects the requester may touch; none for an administrator, who may touch all.
-pub(super) fn tenancy(request: &RequestContext) -> Option<String> {
-    (!request.is_admin()).then(|| request.project_id.clone())
-}
-
-/// True when an object of `project_id` exists for a requester of this tenancy.
-pub(super) fn is_visible(tenancy: &Option<String>, project_id: &str) -> bool {
-    tenancy.as_deref().is_none_or(|own| own == project_id)
-}
-
-fn forbidden(what: &str, role: &str) -> Error {
-    Error::new(
+    Err(Error::new(
         ErrorKind::Forbidden,
         Subject::Request,
         "You are not authorized to perform the requested action.",
     )
-    .detail(format!("to {what}, a role is needed: {role}"))
+    .detail("to administer, a role is needed: admin"))
+}
+
+/// Reading in one's own project, where the route names the rule.
+pub(super) fn may_read(request: &RequestContext) -> Result<()> {
+    check_routed(request, Rule::VolumeGetAll)
+}
+
+/// Changing one's own project, where the route names the rule.
+#[allow(dead_code)]
+pub(super) fn may_write(request: &RequestContext) -> Result<()> {
+    check_routed(request, Rule::VolumeUpdate)
+}
+
+/// Which objects the requester may know of, and whether the route's rule lets them do it.
+pub(super) fn tenancy(request: &RequestContext) -> Tenancy {
+    tenancy_of(request, request.rule.unwrap_or(Rule::VolumeGetAll))
+}
+
+/// Which objects the requester may know of, and whether the rule lets them do it; made before a transaction, asked in it.
+pub(super) fn tenancy_of(request: &RequestContext, rule: Rule) -> Tenancy {
+    let verdict = |is_own_project, is_own_user| {
+        let target = Target {
+            is_own_project,
+            is_own_user,
+        };
+        refused(request, rule, target)
+    };
+    Tenancy {
+        sees_all: request.is_admin(),
+        project_id: request.project_id.clone(),
+        user_id: request.user_id.clone(),
+        own: verdict(true, true),
+        of_own_project: verdict(true, false),
+        of_own_user: verdict(false, true),
+        foreign: verdict(false, false),
+    }
+}
+
+/// See [`tenancy_of`].
+#[derive(Clone, Debug)]
+pub(super) struct Tenancy {
+    sees_all: bool,
+    project_id: String,
+    user_id: String,
+    /// The rule that is not passed for an object of the requester's own, and so on.
+    own: Option<Rule>,
+    of_own_project: Option<Rule>,
+    of_own_user: Option<Rule>,
+    foreign: Option<Rule>,
+}
+
+impl Tenancy {
+    /// The only project whose objects the requester may know of; none for an administrator, who may know of all.
+    pub(super) fn project(&self) -> Option<&str> {
+        (!self.sees_all).then_some(self.project_id.as_str())
+    }
+
+    /// [`Tenancy::project`] under the name that an optional text has.
+    pub(super) fn as_deref(&self) -> Option<&str> {
+        self.project()
+    }
+
+    /// The same within one project, or in all.
+    pub(super) fn within(mut self, project_id: Option<String>) -> Self {
+        self.sees_all = project_id.is_none();
+        self.project_id = project_id.unwrap_or(self.project_id);
+        self
+    }
+
+    /// True when an object of this project exists for the requester.
+    pub(super) fn sees(&self, project_id: &str) -> bool {
+        self.sees_all || self.project_id == project_id
+    }
+
+    /// Refuses who does not pass the rule for an object of this project and user; an unknown user is another one.
+    pub(super) fn check(&self, project_id: &str, user_id: Option<&str>) -> Result<()> {
+        let is_own_user = user_id == Some(self.user_id.as_str());
+        let refused = match (self.project_id == project_id, is_own_user) {
+            (true, true) => self.own,
+            (true, false) => self.of_own_project,
+            (false, true) => self.of_own_user,
+            (false, false) => self.foreign,
+        };
+        refused.map_or(Ok(()), |rule| Err(forbidden(rule)))
+    }
+}
+
+/// The first rule that is not passed: the use case's own, then the one of the route that led to it.
+fn refused(request: &RequestContext, rule: Rule, target: Target) -> Option<Rule> {
+    [Some(rule), request.rule]
+        .into_iter()
+        .flatten()
+        .find(|rule| !request.allows(*rule, target))
+}
+
+fn forbidden(rule: Rule) -> Error {
+    let text = format!("Policy doesn't allow {} to be performed.", rule.name());
+    Error::new(ErrorKind::Forbidden, Subject::Request, text)
 }

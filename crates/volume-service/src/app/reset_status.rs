@@ -6,6 +6,7 @@
 
 use super::volumes::visible;
 use super::{Service, attachments as attachments_app, policy, snapshots as snapshots_app};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::{
     Transaction, attachments, operations, snapshot_traits, snapshots, volume_traits, volumes,
@@ -53,8 +54,11 @@ pub async fn volume(
         .database
         .write(move |tx| {
             volumes::lock(tx, id)?;
-            let volume = visible(tx, &policy::tenancy(&request), id)?;
-            policy::is_admin(&request)?;
+            let volume = visible(
+                tx,
+                &policy::tenancy_of(&request, Rule::VolumeAdminActionsResetStatus),
+                id,
+            )?;
             if let Some(status) = &wanted.migration_status {
                 volume_traits::set_migration_status(tx, id, status.as_deref())?;
             }
@@ -161,8 +165,11 @@ pub async fn snapshot(
         .database
         .write(move |tx| {
             snapshots::lock(tx, id)?;
-            let snapshot = snapshots_app::visible(tx, &policy::tenancy(&request), id)?;
-            policy::is_admin(&request)?;
+            let snapshot = snapshots_app::visible(
+                tx,
+                &policy::tenancy_of(&request, Rule::SnapshotAdminActionsResetStatus),
+                id,
+            )?;
             set_snapshot(tx, &snapshot, wanted, now_us)
         })
         .await
@@ -187,8 +194,11 @@ pub async fn update_snapshot(
         .write(move |tx| {
             use SnapshotStatus::{Available, Creating, Deleting, Error as Failed, ErrorDeleting};
             snapshots::lock(tx, id)?;
-            let snapshot = snapshots_app::visible(tx, &policy::tenancy(&request), id)?;
-            policy::may_write(&request)?;
+            let snapshot = snapshots_app::visible(
+                tx,
+                &policy::tenancy_of(&request, Rule::SnapshotActionsUpdateSnapshotStatus),
+                id,
+            )?;
             let now = snapshot.status;
             let following: &[SnapshotStatus] = match now {
                 Creating => &[Creating, Available, Failed],

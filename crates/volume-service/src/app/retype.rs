@@ -8,6 +8,7 @@ use super::delete_volume::refused;
 use super::messages::Message;
 use super::volumes::visible;
 use super::{Service, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::{Transaction, backends, flavors, messages, operations, qos_specs, volumes};
 use crate::error::{Error, Result};
@@ -44,9 +45,8 @@ pub async fn retype(
         .database
         .write(move |tx| {
             volumes::lock(tx, id)?;
-            let volume = visible(tx, &policy::tenancy(&request), id)?;
-            policy::may_write(&request)?;
-            let tenancy = policy::tenancy(&request);
+            let tenancy = policy::tenancy_of(&request, Rule::VolumeRetype);
+            let volume = visible(tx, &tenancy, id)?;
             let found = flavors::find_for(tx, tenancy.as_deref(), &flavor)?;
             let flavor = found.ok_or_else(|| {
                 Error::invalid(format!(

@@ -4,6 +4,7 @@ use super::delete_volume::refused;
 use super::snapshots::{self as snapshots_app};
 use super::volumes::visible;
 use super::{Service, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
 use crate::db::{operations, snapshots, volumes};
@@ -24,8 +25,7 @@ pub async fn revert(
     id: VolumeId,
     snapshot_id: SnapshotId,
 ) -> Result<()> {
-    policy::may_write(request)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeRevertToSnapshot);
     let now_us = service.context.now_us();
     let operation_id = OperationId(service.context.new_uuid());
     let request_id = request.request_id.clone();

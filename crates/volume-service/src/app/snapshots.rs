@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::policy::Tenancy;
 use super::volumes::{self as volumes_app, SortDirection};
 use super::{Page, Service, limits, policy, quota};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
 use crate::db::snapshot_list::{self, Decided};
@@ -122,14 +124,13 @@ pub async fn create(
     request: &RequestContext,
     wanted: CreateSnapshot,
 ) -> Result<Snapshot> {
-    policy::may_write(request)?;
     limits::check_text("name", &wanted.name)?;
     limits::check_text("description", &wanted.description)?;
     limits::check_metadata(&wanted.metadata)?;
     let id = SnapshotId(service.context.new_uuid());
     let operation_id = OperationId(service.context.new_uuid());
     let now_us = service.context.now_us();
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeCreateSnapshot);
     let limits = service.config.limits.clone();
     let request = request.clone();
     service
@@ -208,8 +209,7 @@ fn doubled() -> Error {
 
 /// One snapshot of the project (of any project for an administrator).
 pub async fn get(service: &Service, request: &RequestContext, id: SnapshotId) -> Result<Snapshot> {
-    policy::may_read(request)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeGetSnapshot);
     service
         .database
         .read(move |tx| visible(tx, &tenancy, id))
@@ -219,12 +219,14 @@ pub async fn get(service: &Service, request: &RequestContext, id: SnapshotId) ->
 /// The snapshot, if the requester may know of it.
 pub(super) fn visible(
     tx: &mut Transaction<'_>,
-    tenancy: &Option<String>,
+    tenancy: &Tenancy,
     id: SnapshotId,
 ) -> Result<Snapshot> {
-    snapshots::find(tx, id)?
-        .filter(|snapshot| policy::is_visible(tenancy, &snapshot.project_id))
-        .ok_or_else(|| Error::not_found(Subject::Snapshot, id))
+    let snapshot = snapshots::find(tx, id)?
+        .filter(|snapshot| tenancy.sees(&snapshot.project_id))
+        .ok_or_else(|| Error::not_found(Subject::Snapshot, id))?;
+    tenancy.check(&snapshot.project_id, Some(&snapshot.user_id))?;
+    Ok(snapshot)
 }
 
 /// The snapshot with this EC2 name (`snap-` and 17 or 8 hex digits).
@@ -233,7 +235,6 @@ pub async fn get_by_ec2_id(
     request: &RequestContext,
     ec2_id: &str,
 ) -> Result<Snapshot> {
-    policy::may_read(request)?;
     let digits = ec2_id.strip_prefix("snap-").unwrap_or_default();
     let is_hex = digits
         .bytes()
@@ -246,7 +247,7 @@ pub async fn get_by_ec2_id(
         )
         .on(ec2_id));
     }
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeGetSnapshot);
     let ec2_id = ec2_id.to_owned();
     service
         .database
@@ -255,9 +256,10 @@ pub async fn get_by_ec2_id(
             let ids = snapshots::find_by_ec2_prefix(tx, &ec2_id)?;
             // A short name that two snapshots share names neither.
             let [id] = ids[..] else { return Err(missing()) };
-            snapshots::find(tx, id)?
-                .filter(|snapshot| policy::is_visible(&tenancy, &snapshot.project_id))
-                .ok_or_else(missing)
+            visible(tx, &tenancy, id).map_err(|error| match error.kind {
+                ErrorKind::NotFound => missing(),
+                _ => error,
+            })
         })
         .await
 }
@@ -268,7 +270,7 @@ pub async fn list(
     request: &RequestContext,
     query: SnapshotQuery,
 ) -> Result<Page<Snapshot>> {
-    policy::may_read(request)?;
+    policy::check(request, Rule::VolumeGetAllSnapshots)?;
     if query.all_projects || query.project_id.is_some() {
         policy::is_admin(request)?;
     }
@@ -307,7 +309,6 @@ pub async fn update(
     id: SnapshotId,
     change: UpdateSnapshot,
 ) -> Result<Snapshot> {
-    policy::may_write(request)?;
     if let Some(name) = &change.name {
         limits::check_text("name", name)?;
     }
@@ -317,7 +318,7 @@ pub async fn update(
     if let Some(metadata) = &change.metadata {
         limits::check_metadata(metadata)?;
     }
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeUpdateSnapshot);
     let now_us = service.context.now_us();
     service
         .database
@@ -340,9 +341,8 @@ pub async fn merge_metadata(
     id: SnapshotId,
     metadata: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>> {
-    policy::may_write(request)?;
     limits::check_metadata(&metadata)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeUpdateSnapshotMetadata);
     let now_us = service.context.now_us();
     service
         .database
@@ -365,8 +365,7 @@ pub async fn delete_metadata_key(
     id: SnapshotId,
     key: &str,
 ) -> Result<()> {
-    policy::may_write(request)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeDeleteSnapshotMetadata);
     let now_us = service.context.now_us();
     let key = key.to_owned();
     service
@@ -393,11 +392,11 @@ pub async fn delete(
     id: SnapshotId,
     mode: DeleteMode,
 ) -> Result<()> {
-    policy::may_write(request)?;
-    if mode == DeleteMode::Force {
-        policy::is_admin(request)?;
-    }
-    let tenancy = policy::tenancy(request);
+    let rule = match mode {
+        DeleteMode::Force => Rule::SnapshotAdminActionsForceDelete,
+        DeleteMode::Normal => Rule::VolumeDeleteSnapshot,
+    };
+    let tenancy = policy::tenancy_of(request, rule);
     let now_us = service.context.now_us();
     let operation_id = OperationId(service.context.new_uuid());
     let request_id = request.request_id.clone();

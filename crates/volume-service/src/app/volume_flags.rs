@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::delete_volume::refused;
 use super::volumes::visible;
 use super::{Service, limits, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::{volume_traits, volumes};
 use crate::error::{Error, Result, Subject};
@@ -23,8 +24,7 @@ pub async fn set_bootable(
     service
         .database
         .write(move |tx| {
-            let volume = visible(tx, &policy::tenancy(&request), id)?;
-            policy::may_write(&request)?;
+            let volume = visible(tx, &policy::tenancy_of(&request, Rule::VolumeUpdate), id)?;
             check_maintenance(&volume, "update the volume")?;
             volumes::set_bootable(tx, id, bootable, now_us)?;
             Ok(())
@@ -48,8 +48,7 @@ pub async fn set_read_only(
         .write(move |tx| {
             // Locked, so that no attachment is made by what was said before.
             volumes::lock(tx, id)?;
-            let volume = visible(tx, &policy::tenancy(&request), id)?;
-            policy::may_write(&request)?;
+            let volume = visible(tx, &policy::tenancy_of(&request, Rule::VolumeUpdateReadonlyFlag), id)?;
             if volume.status != VolumeStatus::Available {
                 let why = format!(
                     "Volume {id} status must be available to update readonly flag, but current status is: {}",
@@ -76,11 +75,18 @@ pub async fn merge_image_metadata(
         .write(move |tx| {
             // Locked, so that the count below is true when it is committed.
             volumes::lock(tx, id)?;
-            let volume = visible(tx, &policy::tenancy(&request), id)?;
-            policy::may_write(&request)?;
+            let volume = visible(
+                tx,
+                &policy::tenancy_of(&request, Rule::VolumeImageMetadataSet),
+                id,
+            )?;
             check_maintenance(&volume, "update metadata for volume")?;
             volume_traits::merge_image_metadata(tx, id, &metadata)?;
-            let all = visible(tx, &policy::tenancy(&request), id)?;
+            let all = visible(
+                tx,
+                &policy::tenancy_of(&request, Rule::VolumeImageMetadataSet),
+                id,
+            )?;
             limits::check_metadata_count(all.traits.image_metadata.len())?;
             Ok(all.traits.image_metadata)
         })
@@ -101,8 +107,11 @@ pub async fn remove_image_metadata(
     service
         .database
         .write(move |tx| {
-            let volume = visible(tx, &policy::tenancy(&request), id)?;
-            policy::may_write(&request)?;
+            let volume = visible(
+                tx,
+                &policy::tenancy_of(&request, Rule::VolumeImageMetadataRemove),
+                id,
+            )?;
             check_maintenance(&volume, "delete metadata for volume")?;
             if volume_traits::remove_image_metadata(tx, id, &key)? {
                 return Ok(());

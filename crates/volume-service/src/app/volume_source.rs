@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::policy::Tenancy;
 use super::volumes::CreateVolume;
 use super::{snapshots as snapshots_app, volumes as volumes_app};
 use crate::db::{Transaction, flavors, snapshots, volumes};
@@ -60,7 +61,7 @@ pub(super) struct Origin {
 /// `NotFound` and `Conflict` about the source; `Invalid` for a size below its own or another zone.
 pub(super) fn origin(
     tx: &mut Transaction<'_>,
-    tenancy: &Option<String>,
+    tenancy: &Tenancy,
     wanted: &CreateVolume,
 ) -> Result<Option<Origin>> {
     let (origin, what) = match wanted.source {
@@ -87,11 +88,7 @@ pub(super) fn origin(
     Ok(Some(origin))
 }
 
-fn from_snapshot(
-    tx: &mut Transaction<'_>,
-    tenancy: &Option<String>,
-    id: SnapshotId,
-) -> Result<Origin> {
+fn from_snapshot(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: SnapshotId) -> Result<Origin> {
     snapshots::lock(tx, id)?;
     let snapshot = snapshots_app::visible(tx, tenancy, id)?;
     if snapshot.status != SnapshotStatus::Available {
@@ -118,7 +115,7 @@ fn from_snapshot(
     })
 }
 
-fn from_volume(tx: &mut Transaction<'_>, tenancy: &Option<String>, id: VolumeId) -> Result<Origin> {
+fn from_volume(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: VolumeId) -> Result<Origin> {
     volumes::lock(tx, id)?;
     let volume = volumes_app::visible(tx, tenancy, id)?;
     if !matches!(volume.status, VolumeStatus::Available | VolumeStatus::InUse) {

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 
 use super::narrowing::Narrowing;
+use super::policy::Tenancy;
 use super::volume_flags::check_maintenance;
 use super::volume_source;
 use super::{Page, Service, flavor_choice, limits, policy, quota};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
 use crate::db::volume_list::Decided;
@@ -125,7 +127,7 @@ pub struct UpdateVolume {
 
 /// Refuses who may not change the volumes of their project; what a dry run asks.
 pub fn check_may_change(request: &RequestContext) -> Result<()> {
-    policy::may_write(request)
+    policy::check(request, Rule::VolumeUpdate)
 }
 
 /// Takes a request for a volume: validates, checks quota, writes the volume (`creating`) and its operation.
@@ -137,7 +139,7 @@ pub async fn create(
     request: &RequestContext,
     wanted: CreateVolume,
 ) -> Result<Volume> {
-    policy::may_write(request)?;
+    policy::check(request, Rule::VolumeCreate)?;
     check(service, request, &wanted)?;
     let id = VolumeId(service.context.new_uuid());
     let now_us = service.context.now_us();
@@ -150,7 +152,7 @@ pub async fn create(
         .iter()
         .map(|zone| zone.name.clone())
         .collect();
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeCreate);
     let client = wanted.client_token.as_ref().map(|token| ClientToken {
         token: token.clone(),
         digest: digest(&wanted),
@@ -296,8 +298,7 @@ fn digest(wanted: &CreateVolume) -> String {
 
 /// One volume of the project (of any project for an administrator).
 pub async fn get(service: &Service, request: &RequestContext, id: VolumeId) -> Result<Volume> {
-    policy::may_read(request)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeGet);
     service
         .database
         .read_one(move |tx| visible(tx, &tenancy, id))
@@ -305,14 +306,12 @@ pub async fn get(service: &Service, request: &RequestContext, id: VolumeId) -> R
 }
 
 /// The volume, if the requester may know of it.
-pub(super) fn visible(
-    tx: &mut Transaction<'_>,
-    tenancy: &Option<String>,
-    id: VolumeId,
-) -> Result<Volume> {
-    volumes::find(tx, id)?
-        .filter(|volume| policy::is_visible(tenancy, &volume.project_id))
-        .ok_or_else(|| Error::not_found(Subject::Volume, id))
+pub(super) fn visible(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: VolumeId) -> Result<Volume> {
+    let volume = volumes::find(tx, id)?
+        .filter(|volume| tenancy.sees(&volume.project_id))
+        .ok_or_else(|| Error::not_found(Subject::Volume, id))?;
+    tenancy.check(&volume.project_id, Some(&volume.user_id))?;
+    Ok(volume)
 }
 
 /// The volume with this EC2 name (`vol-` and 17 or 8 hex digits).
@@ -321,7 +320,6 @@ pub async fn get_by_ec2_id(
     request: &RequestContext,
     ec2_id: &str,
 ) -> Result<Volume> {
-    policy::may_read(request)?;
     let digits = ec2_id.strip_prefix("vol-").unwrap_or_default();
     let is_hex = digits
         .bytes()
@@ -334,7 +332,7 @@ pub async fn get_by_ec2_id(
         )
         .on(ec2_id));
     }
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeGet);
     let ec2_id = ec2_id.to_owned();
     service
         .database
@@ -343,9 +341,10 @@ pub async fn get_by_ec2_id(
             let ids = volumes::find_by_ec2_prefix(tx, &ec2_id)?;
             // A short name that two volumes share names neither.
             let [id] = ids[..] else { return Err(missing()) };
-            volumes::find(tx, id)?
-                .filter(|volume| policy::is_visible(&tenancy, &volume.project_id))
-                .ok_or_else(missing)
+            visible(tx, &tenancy, id).map_err(|error| match error.kind {
+                ErrorKind::NotFound => missing(),
+                _ => error,
+            })
         })
         .await
 }
@@ -356,7 +355,7 @@ pub async fn list(
     request: &RequestContext,
     query: VolumeQuery,
 ) -> Result<Page<Volume>> {
-    policy::may_read(request)?;
+    policy::check(request, Rule::VolumeGetAll)?;
     if query.all_projects || query.project_id.is_some() {
         policy::is_admin(request)?;
     }
@@ -399,7 +398,6 @@ pub async fn update(
     id: VolumeId,
     change: UpdateVolume,
 ) -> Result<Volume> {
-    policy::may_write(request)?;
     if let Some(name) = &change.name {
         limits::check_text("name", name)?;
     }
@@ -409,7 +407,7 @@ pub async fn update(
     if let Some(metadata) = &change.metadata {
         limits::check_metadata(metadata)?;
     }
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeUpdate);
     let now_us = service.context.now_us();
     service
         .database
@@ -432,9 +430,8 @@ pub async fn merge_metadata(
     id: VolumeId,
     metadata: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>> {
-    policy::may_write(request)?;
     limits::check_metadata(&metadata)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeUpdateVolumeMetadata);
     let now_us = service.context.now_us();
     service
         .database
@@ -457,8 +454,7 @@ pub async fn delete_metadata_key(
     id: VolumeId,
     key: &str,
 ) -> Result<()> {
-    policy::may_write(request)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeDeleteVolumeMetadata);
     let now_us = service.context.now_us();
     let key = key.to_owned();
     service

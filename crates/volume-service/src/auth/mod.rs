@@ -3,6 +3,8 @@
 pub(crate) mod http_client;
 pub mod keystone;
 pub mod password;
+pub mod policy;
+mod policy_file;
 mod recent;
 pub mod rule;
 pub mod token;

@@ -62,6 +62,7 @@ impl Servers {
             token_lifetime_s: 3600,
             keystone: None,
             audit_dir: None,
+            policies: volume_service::auth::policy::Policies::default(),
         };
         let service = Service::open(Context::real(), config).await.unwrap();
         prepare(&service).await;

@@ -148,6 +148,7 @@ pub fn config(url: &str) -> Config {
         token_lifetime_s: 3600,
         keystone: None,
         audit_dir: None,
+        policies: volume_service::auth::policy::Policies::default(),
     }
 }
 
@@ -300,13 +301,7 @@ impl Site {
 
     /// Who asks.
     pub fn requester(&self) -> RequestContext {
-        RequestContext {
-            request_id: "req-test".to_owned(),
-            user_id: "u".to_owned(),
-            project_id: "p".to_owned(),
-            roles: vec!["admin".to_owned()],
-            is_service: false,
-        }
+        RequestContext::new("req-test", "u", "p", vec!["admin".to_owned()])
     }
 
     pub fn service(&self) -> &Service {

@@ -41,13 +41,8 @@ async fn log_in(bench: &Bench, user: &str, secret: &str) -> Token {
 }
 
 fn context(token: Token) -> RequestContext {
-    RequestContext {
-        request_id: "req-1".to_owned(),
-        user_id: token.user.id,
-        project_id: token.project.unwrap().id,
-        roles: token.roles,
-        is_service: false,
-    }
+    let project = token.project.unwrap();
+    RequestContext::new("req-1", token.user.id, project.id, token.roles)
 }
 
 #[test]

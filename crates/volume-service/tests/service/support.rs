@@ -159,18 +159,14 @@ pub fn config(url: &str, limits: Limits) -> Config {
         token_lifetime_s: 3600,
         keystone: None,
         audit_dir: None,
+        policies: volume_service::auth::policy::Policies::default(),
     }
 }
 
 /// A requester in a project with one role.
 pub fn requester(project: &str, role: &str) -> RequestContext {
-    RequestContext {
-        request_id: "req-test".to_owned(),
-        user_id: format!("user-of-{project}"),
-        project_id: project.to_owned(),
-        roles: vec![role.to_owned()],
-        is_service: false,
-    }
+    let user = format!("user-of-{project}");
+    RequestContext::new("req-test", user, project, vec![role.to_owned()])
 }
 
 /// A map from pairs.

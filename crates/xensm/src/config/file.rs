@@ -32,6 +32,8 @@ pub struct File {
     pub zones: Vec<Zone>,
     /// Tokens.
     pub identity: Identity,
+    /// Who may do what.
+    pub policy: Policy,
     /// Limits.
     pub limits: Limits,
     /// Logs.
@@ -50,10 +52,19 @@ impl Default for File {
             default_zone: None,
             zones: Vec::new(),
             identity: Identity::default(),
+            policy: Policy::default(),
             limits: Limits::default(),
             log: Log::default(),
         }
     }
+}
+
+/// Policies.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// A policy file as Cinder reads it: `"name": "check"` as JSON or YAML lines.
+    pub file: Option<PathBuf>,
 }
 
 /// Addresses; port 0 takes a free one.

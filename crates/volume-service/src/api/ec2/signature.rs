@@ -10,6 +10,7 @@ use super::fault::{Code, Ec2Fault, Result};
 use super::parameters::Parameters;
 use super::{signature_v2, signature_v4};
 use crate::app::{Service, identity};
+use crate::auth::policy::Policies;
 use crate::config::Secret;
 use crate::context::RequestContext;
 use crate::error::ErrorKind;
@@ -115,7 +116,7 @@ pub(super) async fn authenticate(
     if let Some(source) = &service.token_source {
         let described = super::relayed::describe(request, parameters, &claim);
         return match source.validate_signed(described).await {
-            Ok(token) => context_of(token).ok_or_else(unknown),
+            Ok(token) => context_of(token, &service.config.policies).ok_or_else(unknown),
             Err(error) if error.kind == ErrorKind::Unauthenticated => Err(unknown()),
             Err(error) => Err(error.into()),
         };
@@ -140,14 +141,9 @@ pub(super) async fn authenticate(
 }
 
 /// Who acts with a token of a project.
-fn context_of(token: identity::Token) -> Option<RequestContext> {
-    Some(RequestContext {
-        request_id: String::new(),
-        user_id: token.user.id,
-        project_id: token.project?.id,
-        roles: token.roles,
-        is_service: false,
-    })
+fn context_of(token: identity::Token, policies: &Policies) -> Option<RequestContext> {
+    let project = token.project?;
+    Some(RequestContext::new("", token.user.id, project.id, token.roles).under(policies))
 }
 
 /// The refusal of a signature that does not fit.

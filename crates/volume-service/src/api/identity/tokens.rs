@@ -40,17 +40,14 @@ impl FromRequestParts<Service> for Bearer {
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self> {
         let text = token_header(&parts.headers, "x-auth-token").ok_or_else(unauthenticated)?;
         let token = identity::validate(service, &text).await?;
-        let context = RequestContext {
-            request_id: RequestId::of(&parts.extensions).as_str().to_owned(),
-            user_id: token.user.id.clone(),
-            project_id: token
-                .project
-                .as_ref()
-                .map(|project| project.id.clone())
-                .unwrap_or_default(),
-            roles: token.roles.clone(),
-            is_service: false,
-        };
+        let project = token.project.as_ref();
+        let context = RequestContext::new(
+            RequestId::of(&parts.extensions).as_str(),
+            token.user.id.as_str(),
+            project.map_or("", |project| project.id.as_str()),
+            token.roles.clone(),
+        )
+        .under(&service.config.policies);
         if let Some(witness) = parts.extensions.get::<Witness>() {
             witness.saw(&context.user_id, &context.project_id);
         }

@@ -60,13 +60,14 @@ impl FromRequestParts<Service> for Caller {
                 "The token is not scoped to a project.",
             )));
         };
-        let mut context = RequestContext {
-            request_id: RequestId::of(&parts.extensions).as_str().to_owned(),
-            user_id: token.user.id,
-            project_id: project.id,
-            roles: token.roles,
-            is_service,
-        };
+        let mut context = RequestContext::new(
+            RequestId::of(&parts.extensions).as_str(),
+            token.user.id,
+            project.id,
+            token.roles,
+        )
+        .under(&service.config.policies);
+        context.is_service = is_service;
         let version = parts
             .extensions
             .get::<Microversion>()
@@ -74,6 +75,7 @@ impl FromRequestParts<Service> for Caller {
             .unwrap_or(Microversion::MIN);
         if let Some(route) = parts.extensions.get::<&'static Route>() {
             version.needs(route.since)?;
+            context.rule = route.rule_of_all();
         }
         if let Some(witness) = parts.extensions.get::<Witness>() {
             witness.saw(&context.user_id, &context.project_id);

@@ -210,6 +210,14 @@ impl Route {
         self
     }
 
+    /// The rule that every use of the route must pass.
+    pub(super) fn rule_of_all(&self) -> Option<Rule> {
+        match self.access {
+            Access::Rule(rule) => Some(rule),
+            Access::Open | Access::Token | Access::Actions(_) => None,
+        }
+    }
+
     /// True when the route exists in this microversion.
     pub(super) fn exists_at(&self, version: Microversion) -> bool {
         version.at_least(self.since)
@@ -313,7 +321,7 @@ impl Call {
 pub(super) async fn act(
     State(service): State<Service>,
     Extension(route): Extension<&'static Route>,
-    caller: Caller,
+    mut caller: Caller,
     Path(id): Path<String>,
     JsonBody(mut body): JsonBody,
 ) -> Result<Response> {
@@ -330,6 +338,7 @@ pub(super) async fn act(
         return Err(Fault::NoSuchAction(shown));
     };
     schema::check_value(action.body, Some(action.name), &value, caller.version)?;
+    caller.context.rule = Some(action.rule);
     let call = Call {
         service,
         caller,

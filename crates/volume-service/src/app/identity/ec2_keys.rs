@@ -64,13 +64,9 @@ pub async fn ec2_key(service: &Service, access_key: &str) -> Result<(Secret, Req
         return Err(unknown().detail("its user has no role in its project any more"));
     }
     let secret = opened(service, &key)?;
-    let request = RequestContext {
-        request_id: format!("req-{}", service.context.new_uuid()),
-        user_id: key.user_id,
-        project_id: key.project_id,
-        roles,
-        is_service: false,
-    };
+    let request_id = format!("req-{}", service.context.new_uuid());
+    let request = RequestContext::new(request_id, key.user_id, key.project_id, roles)
+        .under(&service.config.policies);
     Ok((secret, request))
 }
 
