@@ -13,6 +13,7 @@ use xenapi::Failure;
 
 use super::call::Call;
 use super::dispatch::Origin;
+use super::reconcile::Wish;
 use super::{Server, operations, reconcile, storage};
 
 /// How often SRs are looked at.
@@ -39,7 +40,11 @@ pub async fn run(server: Arc<Server>) {
         for sr in server.storage.attached() {
             // Taken before the scan, so that what changes meanwhile asks for another one.
             let is_stale = server.storage.state(&sr).take_stale();
-            let is_wanted = is_stale || due && asks_for_scans(&server, &sr);
+            let wish = match due && asks_for_scans(&server, &sr) {
+                true => Wish::Asked,
+                false => Wish::Own,
+            };
+            let is_wanted = is_stale || wish == Wish::Asked;
             if !is_wanted && !due {
                 continue;
             }
@@ -47,7 +52,7 @@ pub async fn run(server: Arc<Server>) {
             // Each on its own: an SR that does not answer keeps no other one waiting.
             server.running.spawn(async move {
                 if is_wanted || has_changed(&scanner, &sr).await {
-                    scan(&scanner, &sr).await;
+                    scan(&scanner, &sr, wish).await;
                 }
             });
         }
@@ -85,7 +90,7 @@ async fn has_changed(server: &Arc<Server>, sr: &str) -> bool {
 }
 
 /// Scans one SR. A scan that fails is told once in the log and not repeated before the SR asks again.
-async fn scan(server: &Arc<Server>, sr: &str) {
+async fn scan(server: &Arc<Server>, sr: &str, wish: Wish) {
     let call = Call {
         server: server.clone(),
         session: String::new(),
@@ -95,7 +100,7 @@ async fn scan(server: &Arc<Server>, sr: &str) {
     };
     let scanned: Result<(), Failure> = async {
         let _operation = operations::begin_behind_others(&call, "SR", sr, "scan").await?;
-        reconcile::scan(server, sr).await
+        reconcile::scan(server, sr, wish).await
     }
     .await;
     if let Err(failure) = scanned {

@@ -25,11 +25,21 @@ pub const DAMAGED: &str = "xensm:damaged";
 /// Most locations that the key names; the log names all.
 const DAMAGED_LISTED: usize = 32;
 
+/// Who wants a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A client, or an SR that asks to be scanned.
+    Asked,
+    /// Nobody but this server, after work in the background. What clients see at a scan only does not change by it: snapshots keep
+    /// the origin that is gone.
+    Own,
+}
+
 /// Scans an attached SR and brings the records in line.
 ///
 /// # Errors
 /// `SR_HAS_NO_PBDS [sr]` and what the driver fails with; then no record has changed.
-pub async fn scan(server: &Arc<Server>, sr: &str) -> Result<(), Failure> {
+pub async fn scan(server: &Arc<Server>, sr: &str, wish: Wish) -> Result<(), Failure> {
     // Asked before the medium is: an image that its maker deletes meanwhile is still named here.
     let unrecorded = server.storage.state(sr).unrecorded();
     let driver = storage::attached(server, sr)?;
@@ -55,6 +65,9 @@ pub async fn scan(server: &Arc<Server>, sr: &str) -> Result<(), Failure> {
             refuse_nothing(transaction, sr, &report)?;
         }
         apply(transaction, sr, &report, &unrecorded, kept.as_ref())?;
+        if wish == Wish::Asked {
+            forget_origins(transaction, sr)?;
+        }
         if driver.takes_vdis() {
             forgotten_luns::settle(transaction, sr)?;
         }
@@ -175,7 +188,6 @@ fn apply(
             vdi_records::remove(transaction, reference);
         }
     }
-    forget_origins(transaction, sr)?;
     note_damaged(transaction, sr, report)?;
     transaction.set_entry("SR", sr, "other_config", "dirty", None)?;
     set_space(transaction, sr, report.space)

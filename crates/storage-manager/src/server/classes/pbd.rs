@@ -263,7 +263,7 @@ pub async fn plug(call: &Call, pbd: &str) -> Result<(), Failure> {
     written.await?;
     recovery::resolve_intents(server, &sr).await;
     // As on a real pool: an SR that attaches and cannot be scanned is attached all the same.
-    if let Err(failure) = reconcile::scan(server, &sr).await {
+    if let Err(failure) = reconcile::scan(server, &sr, reconcile::Wish::Asked).await {
         tracing::warn!(%failure, sr.reference = sr, "the scan after attaching an SR failed");
         let body = failure.to_string();
         let noted = server.database.write(|transaction| {

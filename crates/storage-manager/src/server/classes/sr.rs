@@ -9,6 +9,7 @@ use super::pbd;
 use crate::database::{Object, Objects, Transaction, text_map, text_set};
 use crate::server::call::{Args, Call};
 use crate::server::operations::{self, Sharing};
+use crate::server::reconcile::Wish;
 use crate::server::{
     allowed, config_changes, forgotten_luns, labels, lun_users, reconcile, storage, vdi_records,
 };
@@ -27,7 +28,7 @@ pub async fn run(call: &Call, name: &str, args: Args) -> Result<Value, Failure> 
         "scan" => {
             let sr = args.text(0);
             let _operation = operations::begin(call, "SR", sr, "scan", Sharing::Exclusive).await?;
-            reconcile::scan(&call.server, sr).await?;
+            reconcile::scan(&call.server, sr, Wish::Asked).await?;
             // As in XenServer: who scans wants to see the garbage go, also what has failed too often.
             if let Some(collector) = call.server.coalescing.of(sr) {
                 collector.retry_now();
