@@ -52,10 +52,10 @@ pub fn run(root: &Path, seconds: u32, only: Option<&str>) -> anyhow::Result<()> 
                 })
             })
             .collect();
-        let ended = runners.into_iter().map(|runner| runner.join());
-        ended
-            .map(|ended| ended.unwrap_or_else(|_| bail!("a runner of fuzz targets panicked")))
-            .collect()
+        runners.into_iter().try_for_each(|runner| {
+            let ended = runner.join();
+            ended.unwrap_or_else(|_| bail!("a runner of fuzz targets panicked"))
+        })
     })
 }
 

@@ -227,7 +227,7 @@ impl Route {
 /// Makes the method router of a route: `|verb| on(verb, handler)`.
 pub(super) type Handler = fn(MethodFilter) -> MethodRouter<Service>;
 
-/// One action of a `POST …/{id}/action`.
+/// One action of a `POST .../{id}/action`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Action {
     /// The one key of the body.
