@@ -137,6 +137,10 @@ pub struct Limits {
     pub snapshots_per_project: i64,
     /// Most GiB of a project, volumes and snapshots together; negative for no limit.
     pub gigabytes_per_project: i64,
+    /// Largest volume in GiB; negative for no limit.
+    pub gigabytes_per_volume: i64,
+    /// Most groups of a project; negative for no limit.
+    pub groups_per_project: i64,
     /// Operations that one worker runs at a time.
     pub worker_concurrency: usize,
 }
@@ -149,6 +153,8 @@ impl Default for Limits {
             volumes_per_project: 10_000,
             snapshots_per_project: 100_000,
             gigabytes_per_project: -1,
+            gigabytes_per_volume: -1,
+            groups_per_project: 1000,
             worker_concurrency: 128,
         }
     }

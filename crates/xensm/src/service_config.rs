@@ -49,6 +49,8 @@ pub fn service_config(
             volumes_per_project: limits.volumes_per_project,
             snapshots_per_project: limits.snapshots_per_project,
             gigabytes_per_project: limits.gigabytes_per_project,
+            gigabytes_per_volume: limits.gigabytes_per_volume,
+            groups_per_project: limits.groups_per_project,
             worker_concurrency: limits.worker_concurrency,
         },
         token_lifetime_s: file.identity.token_lifetime_s,

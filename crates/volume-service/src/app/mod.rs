@@ -26,6 +26,7 @@ pub mod qos_specs;
 mod quota;
 pub mod reset_status;
 pub mod retype;
+pub mod quotas;
 mod revert_volume;
 mod service;
 pub mod snapshots;

@@ -6,6 +6,8 @@ use crate::context::RequestContext;
 use crate::db;
 use crate::db::services::Heartbeat;
 use crate::error::Result;
+use crate::model::backend::Backend;
+use crate::model::quota::Usage;
 
 /// A zone and whether a worker serves it.
 #[derive(Clone, Debug)]
@@ -29,23 +31,6 @@ pub struct ServiceStatus {
     pub is_up: bool,
     /// Microseconds since 1970.
     pub updated_at_us: i64,
-}
-
-/// What a project has and may have.
-#[derive(Clone, Debug, Default)]
-pub struct Usage {
-    /// Volumes that exist.
-    pub volumes: u64,
-    /// Snapshots that exist.
-    pub snapshots: u64,
-    /// GiB of volumes, of what they are being extended by, and of snapshots.
-    pub gigabytes: u64,
-    /// Most volumes; negative for no limit.
-    pub volumes_limit: i64,
-    /// Most snapshots; negative for no limit.
-    pub snapshots_limit: i64,
-    /// Most GiB; negative for no limit.
-    pub gigabytes_limit: i64,
 }
 
 /// A process that has been silent for longer is down; OpenStack's `service_down_time`.
@@ -100,22 +85,17 @@ async fn heartbeats(service: &Service, age_us: i64) -> Result<Vec<Heartbeat>> {
 }
 
 /// What the requester's project has and may have, computed from rows.
+/// The backends as scheduler pools; administrators only.
+pub async fn pools(service: &Service, request: &RequestContext) -> Result<Vec<Backend>> {
+    super::backends::list(service, request, None).await
+}
+
+/// What the requester's project has.
 pub async fn usage(service: &Service, request: &RequestContext) -> Result<Usage> {
     policy::check_routed(request, Rule::UsedLimits)?;
     let project_id = request.project_id.clone();
-    let ((volumes, gigabytes), snapshots) = service
+    service
         .database
-        .read(move |tx| {
-            let usage = db::volumes::usage(tx, &project_id)?;
-            Ok((usage, db::snapshots::usage(tx, &project_id)?))
-        })
-        .await?;
-    Ok(Usage {
-        volumes,
-        snapshots,
-        gigabytes,
-        volumes_limit: service.config.limits.volumes_per_project,
-        snapshots_limit: service.config.limits.snapshots_per_project,
-        gigabytes_limit: service.config.limits.gigabytes_per_project,
-    })
+        .read(move |tx| db::quotas::usage(tx, &project_id))
+        .await
 }

@@ -1,11 +1,37 @@
-//! Quotas. Each is judged by the project's usage with the new thing in it, which no concurrent request can change unseen: the
-//! usage row is locked by the transaction that touched it first.
+//! Quotas. Each is judged by what the project has with the new thing in it, which no concurrent request can change unseen: whoever
+//! adds to a project waits for who added to it before.
 
 use crate::config::Limits;
-use crate::db::{Transaction, snapshots, volumes};
+use crate::db::quotas::{self, LimitsByKey, Standing};
+use crate::db::{Transaction, flavors};
 use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::model::id::FlavorId;
+use crate::model::quota::{QuotaKey, Resource, Usage};
 use crate::model::snapshot::Snapshot;
 use crate::model::volume::Volume;
+
+/// What was just added to a project.
+pub(super) struct Added {
+    /// What it is, for the refusal.
+    pub(super) subject: Subject,
+    /// Of which flavor.
+    pub(super) flavor_id: FlavorId,
+    /// How much.
+    pub(super) usage: Usage,
+    /// The size in GiB that a volume has with it.
+    pub(super) volume_gib: Option<u64>,
+    /// Whose limits are asked.
+    pub(super) scope: Scope,
+}
+
+/// Whose limits are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Those of the project and of the flavor.
+    Project,
+    /// Those of the flavor: the project has no more than before.
+    Flavor,
+}
 
 /// Judges a volume that was just added.
 pub(super) fn check_volume(
@@ -13,37 +39,39 @@ pub(super) fn check_volume(
     volume: &Volume,
     limits: &Limits,
 ) -> Result<()> {
-    let (count, gigabytes) = volumes::usage(tx, &volume.project_id)?;
-    if is_over(count, limits.volumes_per_project) {
-        return Err(exceeded(
-            Subject::Volume,
-            format!(
-                "VolumeLimitExceeded: Maximum number of volumes allowed ({}) exceeded for quota 'volumes'.",
-                limits.volumes_per_project
-            ),
-        ));
-    }
-    check_gigabytes(Subject::Volume, gigabytes, volume.size_gib, limits)
+    let added = Added {
+        subject: Subject::Volume,
+        flavor_id: volume.flavor_id,
+        usage: Usage {
+            volumes: 1,
+            gigabytes: volume.size_gib,
+            snapshots: 0,
+        },
+        volume_gib: Some(volume.size_gib),
+        scope: Scope::Project,
+    };
+    check(tx, &volume.project_id, &added, limits)
 }
 
-/// Judges a snapshot that was just added.
+/// Judges a snapshot of a volume of this flavor that was just added.
 pub(super) fn check_snapshot(
     tx: &mut Transaction<'_>,
     snapshot: &Snapshot,
+    flavor_id: FlavorId,
     limits: &Limits,
 ) -> Result<()> {
-    let count = snapshots::usage(tx, &snapshot.project_id)?;
-    if is_over(count, limits.snapshots_per_project) {
-        return Err(exceeded(
-            Subject::Snapshot,
-            format!(
-                "SnapshotLimitExceeded: Maximum number of snapshots allowed ({}) exceeded.",
-                limits.snapshots_per_project
-            ),
-        ));
-    }
-    let (_, gigabytes) = volumes::usage(tx, &snapshot.project_id)?;
-    check_gigabytes(Subject::Snapshot, gigabytes, snapshot.size_gib, limits)
+    let added = Added {
+        subject: Subject::Snapshot,
+        flavor_id,
+        usage: Usage {
+            volumes: 0,
+            gigabytes: snapshot.size_gib,
+            snapshots: 1,
+        },
+        volume_gib: None,
+        scope: Scope::Project,
+    };
+    check(tx, &snapshot.project_id, &added, limits)
 }
 
 /// Judges an extension that was just added.
@@ -53,23 +81,168 @@ pub(super) fn check_extension(
     added_gib: u64,
     limits: &Limits,
 ) -> Result<()> {
-    let (_, gigabytes) = volumes::usage(tx, &volume.project_id)?;
-    check_gigabytes(Subject::Volume, gigabytes, added_gib, limits)
+    let added = Added {
+        subject: Subject::Volume,
+        flavor_id: volume.flavor_id,
+        usage: Usage {
+            volumes: 0,
+            gigabytes: added_gib,
+            snapshots: 0,
+        },
+        volume_gib: Some(volume.size_gib.saturating_add(added_gib)),
+        scope: Scope::Project,
+    };
+    check(tx, &volume.project_id, &added, limits)
 }
 
-fn check_gigabytes(subject: Subject, used: u64, asked: u64, limits: &Limits) -> Result<()> {
-    if !is_over(used, limits.gigabytes_per_project) {
+/// Judges a volume that was just given another flavor, with its snapshots.
+#[allow(dead_code, reason = "retype lands with the other volume actions")]
+pub(super) fn check_retype(
+    tx: &mut Transaction<'_>,
+    volume: &Volume,
+    snapshots: Usage,
+    limits: &Limits,
+) -> Result<()> {
+    let added = Added {
+        subject: Subject::Volume,
+        flavor_id: volume.flavor_id,
+        usage: Usage {
+            volumes: 1,
+            gigabytes: volume.size_gib.saturating_add(snapshots.gigabytes),
+            snapshots: snapshots.snapshots,
+        },
+        volume_gib: None,
+        scope: Scope::Flavor,
+    };
+    check(tx, &volume.project_id, &added, limits)
+}
+
+/// Judges a group that was just added.
+#[allow(dead_code, reason = "groups are made by a package that lands later")]
+pub(super) fn check_group(
+    tx: &mut Transaction<'_>,
+    project_id: &str,
+    limits: &Limits,
+) -> Result<()> {
+    let key = QuotaKey::of_project(Resource::Groups);
+    let of_project = quotas::limits_of_project(tx, project_id)?;
+    let of_class = quotas::limits_of_class(tx, quotas::DEFAULT_CLASS)?;
+    let set = of_project.get(&key).or(of_class.get(&key));
+    let limit = set.copied().unwrap_or_else(|| configured(key, limits));
+    if !is_over(quotas::groups(tx, project_id)?, limit) {
         return Ok(());
     }
     Err(exceeded(
-        subject,
-        format!(
-            "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes quota. Requested {asked}G, \
-             quota is {}G and {}G has been consumed.",
-            limits.gigabytes_per_project,
+        Subject::Request,
+        format!("GroupLimitExceeded: Maximum number of groups allowed ({limit}) exceeded"),
+    ))
+}
+
+/// Judges what was just added; one statement unless it refuses.
+///
+/// # Errors
+/// `QuotaExceeded` in Cinder's words and in its order: the size of the one volume, GiB, numbers; the project before the flavor.
+pub(super) fn check(
+    tx: &mut Transaction<'_>,
+    project_id: &str,
+    added: &Added,
+    limits: &Limits,
+) -> Result<()> {
+    let standing = quotas::standing(tx, project_id, added.flavor_id)?;
+    if let Some(size_gib) = added.volume_gib {
+        let key = QuotaKey::of_project(Resource::PerVolumeGigabytes);
+        let limit = effective(key, &standing.limits, limits);
+        if added.scope == Scope::Project && is_over(size_gib, limit) {
+            return Err(exceeded(
+                added.subject,
+                format!(
+                    "VolumeSizeExceedsLimit: Requested volume size {size_gib}G is larger than maximum allowed limit {limit}G."
+                ),
+            ));
+        }
+    }
+    match first_over(&standing, added, limits) {
+        None => Ok(()),
+        Some((key, used, limit)) => {
+            let name = public_name(tx, key)?;
+            Err(refusal(added, key, &name, used, limit))
+        }
+    }
+}
+
+/// The first limit that is exceeded, with what is used and allowed.
+fn first_over(standing: &Standing, added: &Added, limits: &Limits) -> Option<(QuotaKey, u64, i64)> {
+    [Resource::Gigabytes, Resource::Snapshots, Resource::Volumes]
+        .into_iter()
+        .filter(|resource| added.usage.of(*resource) > 0)
+        .flat_map(|resource| {
+            let of_flavor = QuotaKey::of_flavor(resource, added.flavor_id);
+            [
+                (QuotaKey::of_project(resource), &standing.project),
+                (of_flavor, &standing.flavor),
+            ]
+        })
+        .filter(|(key, _)| added.scope == Scope::Project || key.flavor.is_some())
+        .map(|(key, usage)| {
+            let limit = effective(key, &standing.limits, limits);
+            (key, usage.of(key.resource), limit)
+        })
+        .find(|(_, used, limit)| is_over(*used, *limit))
+}
+
+fn refusal(added: &Added, key: QuotaKey, name: &str, used: u64, limit: i64) -> Error {
+    let asked = added.usage.of(key.resource);
+    let sentence = match key.resource {
+        Resource::Gigabytes => format!(
+            "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed {name} quota. Requested {asked}G, \
+             quota is {limit}G and {}G has been consumed.",
             used.saturating_sub(asked)
         ),
+        Resource::Snapshots => {
+            format!(
+                "SnapshotLimitExceeded: Maximum number of snapshots allowed ({limit}) exceeded."
+            )
+        }
+        _ => format!(
+            "VolumeLimitExceeded: Maximum number of volumes allowed ({limit}) exceeded for quota '{name}'."
+        ),
+    };
+    exceeded(added.subject, sentence)
+}
+
+/// The name of a limit as users know it: with the flavor's label.
+fn public_name(tx: &mut Transaction<'_>, key: QuotaKey) -> Result<String> {
+    let Some(flavor) = key.flavor else {
+        return Ok(key.to_string());
+    };
+    let label = flavors::find(tx, &flavor.to_string())?.map(|flavor| flavor.label);
+    Ok(format!(
+        "{}_{}",
+        key.resource.as_str(),
+        label.unwrap_or_else(|| flavor.to_string())
     ))
+}
+
+/// The limit that holds: what was set, or else what is configured.
+pub(super) fn effective(key: QuotaKey, set: &LimitsByKey, limits: &Limits) -> i64 {
+    set.get(&key)
+        .copied()
+        .unwrap_or_else(|| configured(key, limits))
+}
+
+/// The limit of a project for which nobody set one. What is not built may not be had.
+fn configured(key: QuotaKey, limits: &Limits) -> i64 {
+    if key.flavor.is_some() {
+        return -1;
+    }
+    match key.resource {
+        Resource::Volumes => limits.volumes_per_project,
+        Resource::Snapshots => limits.snapshots_per_project,
+        Resource::Gigabytes => limits.gigabytes_per_project,
+        Resource::PerVolumeGigabytes => limits.gigabytes_per_volume,
+        Resource::Groups => limits.groups_per_project,
+        Resource::Backups | Resource::BackupGigabytes => 0,
+    }
 }
 
 /// A negative limit is none.

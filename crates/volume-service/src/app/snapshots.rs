@@ -162,7 +162,7 @@ pub async fn create(
             if !snapshots::insert(tx, &snapshot)? {
                 return Err(doubled());
             }
-            quota::check_snapshot(tx, &snapshot, &limits)?;
+            quota::check_snapshot(tx, &snapshot, volume.flavor_id, &limits)?;
             let operation = NewOperation {
                 id: operation_id,
                 kind: OperationKind::CreateSnapshot,

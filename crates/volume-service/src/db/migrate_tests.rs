@@ -71,3 +71,53 @@ fn each_database_gets_its_own_words() {
         assert!(!sqlite.contains("plpgsql") && !postgresql.contains("STRICT"));
     }
 }
+
+/// A volume with an extension, a snapshot of it and one that outlived its volume, as the versions before usage by flavor have them.
+const OF_BEFORE: &str = "
+    INSERT INTO flavors VALUES ('f', 'gold', '', 1);
+    INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, zone, bootable, failure,
+        created_at_us, updated_at_us) VALUES ('v', 'vol-1', 'p', 'u', '', '', 3, 'extending', 'f', 'nova', 0, '', 1, 0);
+    INSERT INTO volume_extensions VALUES ('v', 'p', 2);
+    INSERT INTO snapshots (id, ec2_id, project_id, user_id, volume_id, name, description, size_gib, status, zone, failure,
+        created_at_us, updated_at_us) VALUES ('s', 'snap-1', 'p', 'u', 'v', '', '', 3, 'available', 'nova', '', 1, 0),
+        ('t', 'snap-2', 'p', 'u', 'gone', '', '', 7, 'available', 'nova', '', 1, 0);
+    INSERT INTO snapshot_origins VALUES ('t', 'g', 0);";
+const COUNTED: &str = "SELECT flavor_id || ' ' || volumes || ' ' || gigabytes || ' ' || snapshots FROM type_usage ORDER BY 1";
+
+#[test]
+fn what_is_there_already_is_counted_by_flavor() {
+    let (before, behind) = MIGRATIONS.split_at(5);
+    let expected = ["f 1 8 1", "g 0 7 1"];
+    let connection = rusqlite::Connection::open_in_memory().unwrap();
+    let run = |migrations: &[&str]| {
+        for migration in migrations {
+            let text = text_for(Dialect::Sqlite, migration);
+            connection.execute_batch(&text).unwrap();
+        }
+    };
+    run(before);
+    connection.execute_batch(OF_BEFORE).unwrap();
+    run(behind);
+    let mut statement = connection.prepare(COUNTED).unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, String>(0));
+    let rows: rusqlite::Result<Vec<String>> = rows.unwrap().collect();
+    assert_eq!(rows.unwrap(), expected);
+    let Some(cluster) = testkit::postgres::cluster() else {
+        return;
+    };
+    let url = cluster.create_database().unwrap();
+    let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+    let mut run = |migrations: &[&str]| {
+        for migration in migrations {
+            let text = text_for(Dialect::Postgresql, migration);
+            client.batch_execute(&text).unwrap();
+        }
+    };
+    run(before);
+    run(&[OF_BEFORE]);
+    run(behind);
+    run(&[MIGRATIONS[5]]);
+    let rows = client.query(COUNTED, &[]).unwrap();
+    let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(rows, expected);
+}

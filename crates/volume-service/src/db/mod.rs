@@ -32,6 +32,7 @@ pub mod messages;
 pub mod narrowing;
 pub mod operations;
 pub mod qos_specs;
+pub mod quotas;
 pub mod retired_vdis;
 pub mod services;
 pub mod settings;

@@ -277,16 +277,6 @@ pub fn in_status(
     )
 }
 
-/// How many snapshots a project has. Their GiB are in [`super::volumes::usage`].
-pub fn usage(tx: &mut Transaction<'_>, project_id: &str) -> Result<u64> {
-    let found = tx.query_first(
-        "SELECT snapshots FROM snapshot_usage WHERE project_id = ?1",
-        &[project_id.into()],
-        |row| row.int(0),
-    )?;
-    Ok(u64::try_from(found.unwrap_or(0)).unwrap_or(0))
-}
-
 pub(super) fn from_row(row: &Row<'_>) -> Result<Snapshot> {
     Ok(Snapshot {
         id: row.parsed(0, |text| text.parse().ok())?,

@@ -396,20 +396,6 @@ pub fn in_status(
     )
 }
 
-/// What a project holds: volumes, and GiB of volumes, of what they are being extended by, and of snapshots.
-pub fn usage(tx: &mut Transaction<'_>, project_id: &str) -> Result<(u64, u64)> {
-    let found = tx.query_first(
-        "SELECT volumes, gigabytes FROM project_usage WHERE project_id = ?1",
-        &[project_id.into()],
-        |row| Ok((row.int(0)?, row.int(1)?)),
-    )?;
-    let (volumes, gigabytes) = found.unwrap_or((0, 0));
-    Ok((
-        u64::try_from(volumes).unwrap_or(0),
-        u64::try_from(gigabytes).unwrap_or(0),
-    ))
-}
-
 pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
     let size_gib = u64::try_from(row.int(6)?).unwrap_or(0);
     let added_gib = row.opt_int(19)?.and_then(|added| u64::try_from(added).ok());

@@ -7,5 +7,6 @@ pub mod flavor;
 pub mod id;
 pub mod operation;
 pub mod qos_specs;
+pub mod quota;
 pub mod snapshot;
 pub mod volume;

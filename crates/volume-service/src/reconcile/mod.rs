@@ -10,6 +10,7 @@ mod housekeeping;
 mod operations;
 mod sightings;
 mod srs;
+mod usage;
 mod vdis;
 
 use std::future::Future;
@@ -28,6 +29,7 @@ pub use counters::{Counts, counts};
 pub use housekeeping::Housekeeping;
 pub use operations::Operations;
 pub use srs::{GRACE_US as SR_GRACE_US, Srs};
+pub use usage::Usage;
 pub use vdis::{GRACE_US as VDI_GRACE_US, Vdis};
 
 /// How often each reconciler runs.
@@ -37,6 +39,7 @@ const CONNECTIONS_EVERY: Duration = Duration::from_secs(60);
 /// Also how long the SR of a removed backend may keep its medium from the next one.
 const SRS_EVERY: Duration = Duration::from_secs(15);
 const VDIS_EVERY: Duration = Duration::from_secs(300);
+const USAGE_EVERY: Duration = Duration::from_secs(900);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(3600);
 
 /// Runs every reconciler of the engine's zone until told to stop.
@@ -46,6 +49,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
     let connections = Connections::new(Arc::clone(&engine));
     let srs = Srs::new(Arc::clone(&engine));
     let vdis = Vdis::new(Arc::clone(&engine));
+    let usage = Usage::new(Arc::clone(&engine));
     let housekeeping = Housekeeping::new(engine);
     tokio::join!(
         every(BACKENDS_EVERY, &stop, "backends", || backends.pass()),
@@ -54,6 +58,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
             .pass()),
         every(SRS_EVERY, &stop, "srs", || srs.pass()),
         every(VDIS_EVERY, &stop, "vdis", || vdis.pass()),
+        every(USAGE_EVERY, &stop, "usage", || usage.pass()),
         every(HOUSEKEEPING_EVERY, &stop, "housekeeping", || housekeeping
             .pass()),
     );

@@ -13,6 +13,7 @@ mod measure;
 mod operations;
 mod overview;
 mod paging;
+mod quotas;
 mod schema;
 mod snapshots;
 mod support;

@@ -403,27 +403,15 @@ fn names_and_metadata_change() {
     });
 }
 
-/// The triggers' row equals a count of the volumes.
+/// What the triggers counted equals a count of volumes, snapshots and extensions.
 pub async fn assert_usage_is_true(bench: &Bench, project: &'static str) {
     bench
         .service
         .database
         .read(move |tx| {
-            let counted = tx.query(
-                "SELECT COUNT(*), CAST(COALESCE(SUM(size_gib), 0) AS BIGINT) \
-                 + (SELECT CAST(COALESCE(SUM(size_gib), 0) AS BIGINT) FROM snapshots WHERE project_id = ?1) \
-                 + (SELECT CAST(COALESCE(SUM(added_gib), 0) AS BIGINT) FROM volume_extensions WHERE project_id = ?1) \
-                 FROM volumes WHERE project_id = ?1",
-                &[project.into()],
-                |row| Ok((row.int(0)? as u64, row.int(1)? as u64)),
-            )?;
-            assert_eq!(db::volumes::usage(tx, project)?, counted[0]);
-            let counted = tx.query(
-                "SELECT COUNT(*) FROM snapshots WHERE project_id = ?1",
-                &[project.into()],
-                |row| Ok(row.int(0)? as u64),
-            )?;
-            assert_eq!(db::snapshots::usage(tx, project)?, counted[0]);
+            let mut kept = db::quotas::usage_by_flavor(tx, project)?;
+            kept.retain(|_, usage| *usage != Default::default());
+            assert_eq!(kept, db::quotas::counted_by_flavor(tx, project)?);
             Ok(())
         })
         .await

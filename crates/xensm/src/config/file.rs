@@ -219,6 +219,10 @@ pub struct Limits {
     pub snapshots_per_project: i64,
     /// Most GiB of a project; -1 for no limit.
     pub gigabytes_per_project: i64,
+    /// Largest volume in GiB; -1 for no limit.
+    pub gigabytes_per_volume: i64,
+    /// Most groups of a project; -1 for no limit.
+    pub groups_per_project: i64,
     /// Operations that one worker runs at a time.
     pub worker_concurrency: usize,
     /// Connections that one listener serves at a time.
@@ -234,6 +238,8 @@ impl Default for Limits {
             volumes_per_project: service.volumes_per_project,
             snapshots_per_project: service.snapshots_per_project,
             gigabytes_per_project: service.gigabytes_per_project,
+            gigabytes_per_volume: service.gigabytes_per_volume,
+            groups_per_project: service.groups_per_project,
             worker_concurrency: service.worker_concurrency,
             connections_max: 1024,
         }

@@ -176,6 +176,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Every field.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        self.map.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
     /// True when there is no field at all.
     pub(super) fn is_empty(&self) -> bool {
         self.map.is_empty()

@@ -265,6 +265,8 @@ impl IntoResponse for Fault {
             log_failure(error);
         }
         let status = self.status();
+        let over_quota =
+            matches!(&self, Fault::App(error) if error.kind == ErrorKind::QuotaExceeded);
         if status == StatusCode::UNAUTHORIZED {
             // The words of Keystone's middleware, which stands in front of Cinder.
             return super::super::identity::unauthorized();
@@ -277,6 +279,12 @@ impl IntoResponse for Fault {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        }
+        if over_quota {
+            // Waiting does not help: Cinder says so with a zero.
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
         }
         response
     }
@@ -296,6 +304,8 @@ pub(in crate::api) fn unhealthy() -> Response {
 pub(in crate::api) mod success {
     use http::StatusCode;
 
+    /// Done, with nothing in the body.
+    pub(in crate::api) const OK: StatusCode = StatusCode::OK;
     /// Made.
     pub(in crate::api) const CREATED: StatusCode = StatusCode::CREATED;
     /// Taken; an operation carries it out.

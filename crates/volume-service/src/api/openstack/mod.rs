@@ -22,6 +22,7 @@ pub(crate) mod paging;
 mod pools;
 mod python_words;
 mod qos_specs;
+mod quota_sets;
 #[allow(dead_code)]
 mod route;
 #[allow(dead_code)]
@@ -97,6 +98,7 @@ const TABLES: &[&[Route]] = &[
     pools::ROUTES,
     messages::ROUTES,
     limits::ROUTES,
+    quota_sets::ROUTES,
     services::ROUTES,
     volume_list::ROUTES,
     empty_collections::BACKUPS,

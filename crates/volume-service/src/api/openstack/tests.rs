@@ -6,6 +6,7 @@ mod hostile;
 mod manageable;
 mod narrowing;
 mod qos_specs;
+mod quotas;
 mod reading;
 mod snapshots;
 mod volume_types;

@@ -1,20 +1,35 @@
-CREATE TRIGGER extensions_count_delete AFTER DELETE ON volume_extensions BEGIN
-    UPDATE project_usage SET gigabytes = gigabytes - OLD.added_gib WHERE project_id = OLD.project_id;
+CREATE VIEW counted_usage AS
+    SELECT project_id, flavor_id, 1 AS volumes, size_gib AS gigabytes, 0 AS snapshots FROM volumes
+    UNION ALL SELECT project_id, flavor_id, 0, size_gib, 1 FROM snapshot_flavors
+    UNION ALL SELECT e.project_id, v.flavor_id, 0, e.added_gib, 0 FROM volume_extensions e JOIN volumes v ON v.id = e.volume_id;
+CREATE VIEW project_usage AS
+    SELECT project_id, CAST(SUM(volumes) AS BIGINT) AS volumes, CAST(SUM(gigabytes) AS BIGINT) AS gigabytes
+    FROM type_usage GROUP BY project_id;
+CREATE VIEW snapshot_flavors AS
+    SELECT s.id AS snapshot_id, s.volume_id, s.project_id, s.size_gib,
+        COALESCE((SELECT v.flavor_id FROM volumes v WHERE v.id = s.volume_id),
+            (SELECT o.flavor_id FROM snapshot_origins o WHERE o.snapshot_id = s.id), '') AS flavor_id
+    FROM snapshots s;
+CREATE VIEW snapshot_usage AS
+    SELECT project_id, CAST(SUM(snapshots) AS BIGINT) AS snapshots FROM type_usage GROUP BY project_id;
+CREATE TRIGGER extensions_count_delete BEFORE DELETE ON volume_extensions BEGIN
+    UPDATE type_usage SET gigabytes = gigabytes - OLD.added_gib WHERE project_id = OLD.project_id
+        AND flavor_id = (SELECT flavor_id FROM volumes WHERE id = OLD.volume_id);
 END;
 CREATE TRIGGER extensions_count_insert AFTER INSERT ON volume_extensions BEGIN
-    UPDATE project_usage SET gigabytes = gigabytes + NEW.added_gib WHERE project_id = NEW.project_id;
+    UPDATE type_usage SET gigabytes = gigabytes + NEW.added_gib WHERE project_id = NEW.project_id
+        AND flavor_id = (SELECT flavor_id FROM volumes WHERE id = NEW.volume_id);
 END;
-CREATE TRIGGER snapshots_count_delete AFTER DELETE ON snapshots BEGIN
-    UPDATE project_usage SET gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id;
-    UPDATE snapshot_usage SET snapshots = snapshots - 1 WHERE project_id = OLD.project_id;
+CREATE TRIGGER snapshots_count_delete BEFORE DELETE ON snapshots BEGIN
+    UPDATE type_usage SET snapshots = snapshots - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id
+        AND flavor_id = (SELECT flavor_id FROM snapshot_flavors WHERE snapshot_id = OLD.id);
 END;
 CREATE TRIGGER snapshots_count_insert AFTER INSERT ON snapshots BEGIN
-    INSERT INTO project_usage (project_id, volumes, gigabytes)
-        SELECT NEW.project_id, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM project_usage WHERE project_id = NEW.project_id);
-    UPDATE project_usage SET gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id;
-    INSERT INTO snapshot_usage (project_id, snapshots)
-        SELECT NEW.project_id, 0 WHERE NOT EXISTS (SELECT 1 FROM snapshot_usage WHERE project_id = NEW.project_id);
-    UPDATE snapshot_usage SET snapshots = snapshots + 1 WHERE project_id = NEW.project_id;
+    INSERT INTO type_usage (project_id, flavor_id, volumes, gigabytes, snapshots)
+        SELECT project_id, flavor_id, 0, 0, 0 FROM snapshot_flavors f WHERE snapshot_id = NEW.id
+        AND NOT EXISTS (SELECT 1 FROM type_usage u WHERE u.project_id = f.project_id AND u.flavor_id = f.flavor_id);
+    UPDATE type_usage SET snapshots = snapshots + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id
+        AND flavor_id = (SELECT flavor_id FROM snapshot_flavors WHERE snapshot_id = NEW.id);
 END;
 CREATE TRIGGER snapshots_tell_delete AFTER DELETE ON snapshots
     WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
@@ -36,17 +51,50 @@ CREATE TRIGGER snapshots_tell_status AFTER UPDATE OF status ON snapshots
 END;
 CREATE TRIGGER volumes_count_delete AFTER DELETE ON volumes BEGIN
     UPDATE project_usage SET volumes = volumes - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id;
+CREATE TRIGGER snapshots_count_update AFTER UPDATE OF size_gib, project_id ON snapshots BEGIN
+    UPDATE type_usage SET snapshots = snapshots - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id
+        AND flavor_id = (SELECT flavor_id FROM snapshot_flavors WHERE snapshot_id = NEW.id);
+    INSERT INTO type_usage (project_id, flavor_id, volumes, gigabytes, snapshots)
+        SELECT project_id, flavor_id, 0, 0, 0 FROM snapshot_flavors f WHERE snapshot_id = NEW.id
+        AND NOT EXISTS (SELECT 1 FROM type_usage u WHERE u.project_id = f.project_id AND u.flavor_id = f.flavor_id);
+    UPDATE type_usage SET snapshots = snapshots + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id
+        AND flavor_id = (SELECT flavor_id FROM snapshot_flavors WHERE snapshot_id = NEW.id);
+END;
+CREATE TRIGGER volumes_count_delete BEFORE DELETE ON volumes BEGIN
+    DELETE FROM volume_extensions WHERE volume_id = OLD.id;
+    UPDATE type_usage SET volumes = volumes - 1, gigabytes = gigabytes - OLD.size_gib
+        WHERE project_id = OLD.project_id AND flavor_id = OLD.flavor_id;
 END;
 CREATE TRIGGER volumes_count_insert AFTER INSERT ON volumes BEGIN
-    INSERT INTO project_usage (project_id, volumes, gigabytes)
-        SELECT NEW.project_id, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM project_usage WHERE project_id = NEW.project_id);
-    UPDATE project_usage SET volumes = volumes + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id;
+    INSERT INTO type_usage (project_id, flavor_id, volumes, gigabytes, snapshots) SELECT NEW.project_id, NEW.flavor_id, 0, 0, 0
+        WHERE NOT EXISTS (SELECT 1 FROM type_usage WHERE project_id = NEW.project_id AND flavor_id = NEW.flavor_id);
+    UPDATE type_usage SET volumes = volumes + 1, gigabytes = gigabytes + NEW.size_gib
+        WHERE project_id = NEW.project_id AND flavor_id = NEW.flavor_id;
 END;
-CREATE TRIGGER volumes_count_update AFTER UPDATE OF size_gib, project_id ON volumes BEGIN
-    UPDATE project_usage SET volumes = volumes - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id;
-    INSERT INTO project_usage (project_id, volumes, gigabytes)
-        SELECT NEW.project_id, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM project_usage WHERE project_id = NEW.project_id);
-    UPDATE project_usage SET volumes = volumes + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id;
+CREATE TRIGGER volumes_count_retype AFTER UPDATE OF flavor_id ON volumes WHEN NEW.flavor_id <> OLD.flavor_id BEGIN
+    INSERT INTO type_usage (project_id, flavor_id, volumes, gigabytes, snapshots)
+        SELECT DISTINCT project_id, NEW.flavor_id, 0, 0, 0 FROM
+            (SELECT project_id FROM snapshots WHERE volume_id = NEW.id
+            UNION SELECT project_id FROM volume_extensions WHERE volume_id = NEW.id) AS depending
+        WHERE NOT EXISTS (SELECT 1 FROM type_usage u WHERE u.project_id = depending.project_id AND u.flavor_id = NEW.flavor_id);
+    UPDATE type_usage SET
+        snapshots = snapshots + CASE flavor_id WHEN NEW.flavor_id THEN 1 ELSE -1 END
+            * (SELECT COUNT(*) FROM snapshots s WHERE s.volume_id = NEW.id AND s.project_id = type_usage.project_id),
+        gigabytes = gigabytes + CASE flavor_id WHEN NEW.flavor_id THEN 1 ELSE -1 END
+            * ((SELECT COALESCE(SUM(s.size_gib), 0) FROM snapshots s
+                WHERE s.volume_id = NEW.id AND s.project_id = type_usage.project_id)
+            + (SELECT COALESCE(SUM(e.added_gib), 0) FROM volume_extensions e
+                WHERE e.volume_id = NEW.id AND e.project_id = type_usage.project_id))
+        WHERE flavor_id IN (OLD.flavor_id, NEW.flavor_id) AND project_id IN (SELECT project_id FROM snapshots WHERE volume_id = NEW.id
+            UNION SELECT project_id FROM volume_extensions WHERE volume_id = NEW.id);
+END;
+CREATE TRIGGER volumes_count_update AFTER UPDATE OF size_gib, project_id, flavor_id ON volumes BEGIN
+    UPDATE type_usage SET volumes = volumes - 1, gigabytes = gigabytes - OLD.size_gib
+        WHERE project_id = OLD.project_id AND flavor_id = OLD.flavor_id;
+    INSERT INTO type_usage (project_id, flavor_id, volumes, gigabytes, snapshots) SELECT NEW.project_id, NEW.flavor_id, 0, 0, 0
+        WHERE NOT EXISTS (SELECT 1 FROM type_usage WHERE project_id = NEW.project_id AND flavor_id = NEW.flavor_id);
+    UPDATE type_usage SET volumes = volumes + 1, gigabytes = gigabytes + NEW.size_gib
+        WHERE project_id = NEW.project_id AND flavor_id = NEW.flavor_id;
 END;
 CREATE TRIGGER volumes_tell_delete AFTER DELETE ON volumes
     WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
@@ -262,11 +310,6 @@ CREATE TABLE project_traits (
     enabled INTEGER NOT NULL,
     tokens_after_us INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE project_usage (
-    project_id TEXT PRIMARY KEY NOT NULL,
-    volumes INTEGER NOT NULL,
-    gigabytes INTEGER NOT NULL
-) STRICT;
 CREATE TABLE projects (
     id TEXT PRIMARY KEY NOT NULL,
     name TEXT NOT NULL UNIQUE,
@@ -355,10 +398,6 @@ CREATE TABLE snapshot_traits (
     progress TEXT,
     hand_set INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE snapshot_usage (
-    project_id TEXT PRIMARY KEY NOT NULL,
-    snapshots INTEGER NOT NULL
-) STRICT;
 CREATE TABLE "snapshots" (
     id TEXT PRIMARY KEY NOT NULL,
     ec2_id TEXT NOT NULL UNIQUE,
@@ -386,6 +425,14 @@ CREATE TABLE transfers (
     no_snapshots INTEGER NOT NULL,
     source_project_id TEXT NOT NULL,
     created_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE type_usage (
+    project_id TEXT NOT NULL,
+    flavor_id TEXT NOT NULL,
+    volumes INTEGER NOT NULL,
+    gigabytes INTEGER NOT NULL,
+    snapshots INTEGER NOT NULL,
+    PRIMARY KEY (project_id, flavor_id)
 ) STRICT;
 CREATE TABLE user_traits (
     user_id TEXT PRIMARY KEY NOT NULL REFERENCES users (id) ON DELETE CASCADE,
