@@ -62,7 +62,7 @@ pub async fn delete(
             if volumes::is_being_cloned(tx, id)? {
                 return Err(refused(id, "a volume is being cloned from it"));
             }
-            settle_snapshots(tx, id, mode, now_us)?;
+            settle_snapshots(tx, &volume, &tenancy, mode, now_us)?;
             volumes::set_failure(tx, id, "")?;
             let operation = NewOperation {
                 id: operation_id,
@@ -96,12 +96,14 @@ pub(super) const DELETABLE: [VolumeStatus; 6] = [
 /// Decides what becomes of the volume's snapshots.
 fn settle_snapshots(
     tx: &mut Transaction<'_>,
-    id: VolumeId,
+    volume: &Volume,
+    tenancy: &Option<String>,
     mode: DeleteMode,
     now_us: i64,
 ) -> Result<()> {
+    let id = volume.id;
     match mode {
-        DeleteMode::Cascade => take_snapshots_along(tx, id, now_us),
+        DeleteMode::Cascade => take_snapshots_along(tx, id, tenancy, now_us),
         DeleteMode::KeepSnapshots if snapshots::exist_in(tx, id, SnapshotStatus::Creating)? => {
             Err(refused(id, "a snapshot is being taken of it"))
         }
@@ -114,12 +116,21 @@ fn settle_snapshots(
 }
 
 /// Marks the volume's snapshots for the operation that removes the volume, which removes them before it.
-fn take_snapshots_along(tx: &mut Transaction<'_>, id: VolumeId, now_us: i64) -> Result<()> {
+fn take_snapshots_along(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+    tenancy: &Option<String>,
+    now_us: i64,
+) -> Result<()> {
     if snapshots::count_of_volume(tx, id, CASCADE_MAX + 1)? > CASCADE_MAX {
         let why = format!("it has more than {CASCADE_MAX} snapshots; delete some of them first");
         return Err(refused(id, &why));
     }
     for snapshot in snapshots::of_volume(tx, id)? {
+        if !policy::is_visible(tenancy, &snapshot.project_id) {
+            // The volume was transferred without its snapshots.
+            return Err(refused(id, "it has snapshots in another project"));
+        }
         snapshots_app::check_unused(tx, &snapshot)?;
         let (from, to) = (SnapshotStatus::DELETABLE, SnapshotStatus::Deleting);
         let is_at_work = operations::find_unfinished(tx, &snapshot.id.to_string())?.is_some();

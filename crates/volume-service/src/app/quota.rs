@@ -96,13 +96,12 @@ pub(super) fn check_extension(
 }
 
 /// Judges a volume that was just given another flavor, with its snapshots.
-#[allow(dead_code, reason = "retype lands with the other volume actions")]
 pub(super) fn check_retype(
     tx: &mut Transaction<'_>,
     volume: &Volume,
-    snapshots: Usage,
     limits: &Limits,
 ) -> Result<()> {
+    let snapshots = quotas::of_snapshots(tx, volume.id, &volume.project_id)?;
     let added = Added {
         subject: Subject::Volume,
         flavor_id: volume.flavor_id,

@@ -9,6 +9,7 @@ use super::messages::Message;
 use super::volumes::visible;
 use super::{Service, policy};
 use crate::auth::rule::Rule;
+use super::{Service, policy, quota};
 use crate::context::RequestContext;
 use crate::db::{Transaction, backends, flavors, messages, operations, qos_specs, volumes};
 use crate::error::{Error, Result};
@@ -30,7 +31,7 @@ pub enum MigrationPolicy {
 /// Gives a volume another flavor, by id or label.
 ///
 /// # Errors
-/// `Invalid` for a flavor that is not there, `Conflict` for its own, and for a state other than `available` and `in-use`.
+/// `Invalid` for a flavor that is not there, `QuotaExceeded` for the quotas of the new one, `Conflict` for its own, and for a state other than `available` and `in-use`.
 pub async fn retype(
     service: &Service,
     request: &RequestContext,
@@ -41,6 +42,7 @@ pub async fn retype(
     let (context, request) = (service.context.clone(), request.clone());
     let (vault, flavor) = (service.vault.clone(), flavor.to_owned());
     let now_us = context.now_us();
+    let limits = service.config.limits.clone();
     service
         .database
         .write(move |tx| {
@@ -71,7 +73,9 @@ pub async fn retype(
                 }
             };
             let Some(why) = why else {
-                return volumes::set_flavor(tx, id, flavor.id, now_us).map(drop);
+                volumes::set_flavor(tx, id, flavor.id, now_us)?;
+                let volume = volumes::get(tx, id)?;
+                return quota::check_retype(tx, &volume, &limits);
             };
             let message = Message {
                 id: context.new_uuid(),

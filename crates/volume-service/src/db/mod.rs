@@ -40,6 +40,7 @@ pub mod snapshot_list;
 pub mod snapshot_metadata;
 pub mod snapshot_traits;
 pub mod snapshots;
+pub mod transfers;
 pub mod volume_extensions;
 pub mod volume_list;
 pub mod volume_metadata;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Row, Transaction};
 use crate::error::Result;
-use crate::model::id::FlavorId;
+use crate::model::id::{FlavorId, VolumeId};
 use crate::model::quota::{QuotaKey, Resource, Usage};
 
 /// The class whose limits every project has that has none of its own.
@@ -80,6 +80,20 @@ pub fn usage(tx: &mut Transaction<'_>, project_id: &str) -> Result<Usage> {
         "SELECT CAST(SUM(volumes) AS BIGINT), CAST(SUM(gigabytes) AS BIGINT), CAST(SUM(snapshots) AS BIGINT) \
          FROM type_usage WHERE project_id = ?1",
         &[project_id.into()],
+        |row| usage_at(row, 0),
+    )?;
+    Ok(found.unwrap_or_default())
+}
+
+/// What the snapshots of a volume in one project are.
+pub fn of_snapshots(
+    tx: &mut Transaction<'_>,
+    volume_id: VolumeId,
+    project_id: &str,
+) -> Result<Usage> {
+    let found = tx.query_first(
+        "SELECT CAST(0 AS BIGINT), CAST(SUM(size_gib) AS BIGINT), COUNT(*) FROM snapshots WHERE volume_id = ?1 AND project_id = ?2",
+        &[volume_id.into(), project_id.into()],
         |row| usage_at(row, 0),
     )?;
     Ok(found.unwrap_or_default())

@@ -9,4 +9,5 @@ pub mod operation;
 pub mod qos_specs;
 pub mod quota;
 pub mod snapshot;
+pub mod transfer;
 pub mod volume;

@@ -30,7 +30,7 @@ const NFS: [(&str, &str); 2] = [
     ("serverpath", "/local/scratch/my name=x"),
 ];
 
-async fn add_nfs(bench: &Bench, flavor: &str) -> volume_service::model::backend::Backend {
+pub async fn add_nfs(bench: &Bench, flavor: &str) -> volume_service::model::backend::Backend {
     add(
         &bench.service,
         &RequestContext::operator(),

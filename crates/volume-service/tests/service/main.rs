@@ -18,5 +18,6 @@ mod schema;
 mod snapshots;
 mod support;
 mod tenancy;
+mod transfers;
 mod volumes;
 mod webhooks;

@@ -36,6 +36,7 @@ mod snapshots;
 mod type_access;
 mod type_encryption;
 mod type_extra_specs;
+mod transfers;
 pub(super) mod untrusted;
 mod versions;
 mod volume_actions;
@@ -109,6 +110,9 @@ const TABLES: &[&[Route]] = &[
     empty_collections::CG_SNAPSHOTS,
     empty_collections::OLD_TRANSFERS,
     empty_collections::TRANSFERS,
+    transfers::OLD,
+    transfers::NEW,
+    empty_collections::QOS_SPECS,
     empty_collections::CLUSTERS,
     manageable::OLD_VOLUMES,
     manageable::OLD_SNAPSHOTS,

@@ -46,8 +46,10 @@ const QUOTA_SET: Schema = closed(&[required("quota_set", ANY_OBJECT)]);
 const QUOTA_CLASS_SET: Schema = closed(&[required("quota_class_set", ANY_OBJECT)]);
 /// Besides limits, clients send `tenant_id`.
 const UPDATE: Schema = closed(&[required("quota_set", limits(&Schema::Any))]);
-const UPDATE_CLASS: Schema =
-    closed(&[required("quota_class_set", limits(&digits(-1, INTEGER_MAX)))]);
+const UPDATE_CLASS: Schema = closed(&[required(
+    "quota_class_set",
+    limits(&digits(-1, INTEGER_MAX)),
+)]);
 /// The name of a resource, or of one and a type.
 const NAME: Pattern = Pattern {
     expression: "^.{1,300}$",

@@ -10,4 +10,6 @@ mod quotas;
 mod reading;
 mod snapshots;
 mod volume_types;
+mod types;
+mod transfers;
 mod volumes;
