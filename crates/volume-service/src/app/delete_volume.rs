@@ -1,7 +1,8 @@
 //! Taking requests to delete volumes.
 
+use super::policy::Tenancy;
 use super::volumes::visible;
-use super::{Service, policy, snapshots as snapshots_app};
+use super::{Service, policy, services, snapshots as snapshots_app};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
@@ -45,6 +46,7 @@ pub async fn delete(
         .database
         .write(move |tx| {
             let volume = visible(tx, &tenancy, id)?;
+            services::check_not_frozen(tx, &volume.zone)?;
             let allowed: &[VolumeStatus] = match mode {
                 DeleteMode::Normal | DeleteMode::Cascade | DeleteMode::KeepSnapshots => &DELETABLE,
                 // An operation at work is found out below, by its unfinished row.
@@ -97,7 +99,7 @@ pub(super) const DELETABLE: [VolumeStatus; 6] = [
 fn settle_snapshots(
     tx: &mut Transaction<'_>,
     volume: &Volume,
-    tenancy: &Option<String>,
+    tenancy: &Tenancy,
     mode: DeleteMode,
     now_us: i64,
 ) -> Result<()> {
@@ -119,7 +121,7 @@ fn settle_snapshots(
 fn take_snapshots_along(
     tx: &mut Transaction<'_>,
     id: VolumeId,
-    tenancy: &Option<String>,
+    tenancy: &Tenancy,
     now_us: i64,
 ) -> Result<()> {
     if snapshots::count_of_volume(tx, id, CASCADE_MAX + 1)? > CASCADE_MAX {
@@ -127,7 +129,7 @@ fn take_snapshots_along(
         return Err(refused(id, &why));
     }
     for snapshot in snapshots::of_volume(tx, id)? {
-        if !policy::is_visible(tenancy, &snapshot.project_id) {
+        if !tenancy.sees(&snapshot.project_id) {
             // The volume was transferred without its snapshots.
             return Err(refused(id, "it has snapshots in another project"));
         }

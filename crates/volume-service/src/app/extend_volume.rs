@@ -1,9 +1,10 @@
 //! Taking requests to extend volumes.
 
 use super::delete_volume::refused;
+use super::refusal::{self, Asked};
 use super::snapshots::InUse;
 use super::volumes::visible;
-use super::{Service, limits, policy, quota};
+use super::{Service, limits, policy, quota, services};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
@@ -32,10 +33,11 @@ pub async fn extend(
     let operation_id = OperationId(service.context.new_uuid());
     let request_id = request.request_id.clone();
     let limits = service.config.limits.clone();
-    service
+    let extended = service
         .database
         .write(move |tx| {
             let volume = visible(tx, &tenancy, id)?;
+            services::check_not_frozen(tx, &volume.zone)?;
             let allowed: &[VolumeStatus] = match in_use {
                 InUse::Refuse => &[VolumeStatus::Available],
                 InUse::Allow => &[VolumeStatus::Available, VolumeStatus::InUse],
@@ -77,7 +79,8 @@ pub async fn extend(
             }
             visible(tx, &tenancy, id)
         })
-        .await
+        .await;
+    refusal::told(service, request, Asked::extension(id), extended).await
 }
 
 fn not_larger(volume: &Volume, new_size_gib: u64) -> Error {

@@ -2,10 +2,11 @@
 
 use uuid::Uuid;
 
-use super::{Page, Service, policy};
+use super::volumes::SortDirection;
+use super::{Page, Service, limits, policy};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
-use crate::db::messages;
+use crate::db::{message_list, messages};
 use crate::error::{Error, Result, Subject};
 
 /// How long a message is kept, in microseconds: 30 days, as OpenStack's are.
@@ -36,37 +37,71 @@ pub struct Message {
     pub expires_at_us: i64,
 }
 
-/// The project's messages, newest first; of one resource when an id is given.
+impl Message {
+    /// The event of OpenStack's catalogue: `VOLUME_VOLUME_001_002`.
+    pub fn event(&self) -> String {
+        format!(
+            "VOLUME_{}_{}_{}",
+            self.resource_type, self.action_id, self.detail_id
+        )
+    }
+}
+
+/// Which messages, in which order, which page.
+#[derive(Clone, Debug, Default)]
+pub struct MessageQuery {
+    /// About this volume or snapshot.
+    pub resource_id: Option<String>,
+    /// About things of this kind.
+    pub resource_type: Option<String>,
+    /// About this event: `VOLUME_VOLUME_001_002`.
+    pub event: Option<String>,
+    /// That this request led to.
+    pub request_id: Option<String>,
+    /// Sort keys, most significant first; empty means created_at descending. `id` is added as the last one.
+    pub sort: Vec<(MessageSortKey, SortDirection)>,
+    /// The last message of the page before; `Invalid` if it does not exist.
+    pub marker: Option<Uuid>,
+    /// How many to skip after the marker; bounded.
+    pub offset: usize,
+    /// How many at most; none and larger numbers mean the configured page size.
+    pub limit: Option<usize>,
+}
+
+/// What a list of messages may be sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageSortKey {
+    /// `created_at`
+    CreatedAt,
+    /// `guaranteed_until`
+    ExpiresAt,
+    /// `resource_type`
+    ResourceType,
+    /// `resource_uuid`
+    Resource,
+    /// `request_id`
+    Request,
+    /// `event_id`
+    Event,
+    /// `id`
+    Id,
+}
+
+/// A page of the project's messages.
 pub async fn list(
     service: &Service,
     request: &RequestContext,
-    resource_id: Option<&str>,
-    marker: Option<Uuid>,
-    limit: Option<usize>,
+    query: MessageQuery,
 ) -> Result<Page<Message>> {
     policy::check(request, Rule::MessageGetAll)?;
+    limits::check_list(0, 0, query.offset)?;
     let project_id = request.project_id.clone();
-    let resource_id = resource_id.map(str::to_owned);
-    let limit = service.page_size(limit);
+    let limit = service.page_size(query.limit);
     let now_us = service.context.now_us();
     service
         .database
         .read(move |tx| {
-            let behind = match marker {
-                None => None,
-                Some(id) => Some(
-                    messages::find(tx, &project_id, id, now_us)?
-                        .ok_or_else(|| Error::invalid(format!("marker [{id}] not found")))?,
-                ),
-            };
-            let found = messages::list(
-                tx,
-                &project_id,
-                resource_id.as_deref(),
-                behind.as_ref(),
-                now_us,
-                limit.saturating_add(1),
-            )?;
+            let found = message_list::page(tx, &project_id, &query, now_us, limit)?;
             Ok(Page::cut(found, limit))
         })
         .await

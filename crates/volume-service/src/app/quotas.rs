@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::quota::effective;
 use super::{Service, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::quotas::{self, LimitsByKey};
 use crate::db::{Transaction, flavors};
-use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::error::{Error, Result};
 use crate::model::flavor::Flavor;
 use crate::model::quota::{QuotaKey, Resource, Usage};
 
@@ -66,7 +67,7 @@ pub async fn of_class(
     request: &RequestContext,
     class: &str,
 ) -> Result<Vec<Quota>> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QuotaClassesGet)?;
     of_class_unchecked(service, class).await
 }
 
@@ -94,7 +95,7 @@ pub async fn update(
     project_id: &str,
     wanted: BTreeMap<String, i64>,
 ) -> Result<Vec<Quota>> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QuotasUpdate)?;
     check_owner(project_id)?;
     check_numbers(&wanted)?;
     let project = project_id.to_owned();
@@ -126,7 +127,7 @@ pub async fn update_class(
     class: &str,
     wanted: BTreeMap<String, i64>,
 ) -> Result<Vec<Quota>> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QuotaClassesUpdate)?;
     check_owner(class)?;
     check_numbers(&wanted)?;
     let name = class.to_owned();
@@ -144,7 +145,7 @@ pub async fn update_class(
 
 /// Removes every limit that was set for a project.
 pub async fn delete(service: &Service, request: &RequestContext, project_id: &str) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QuotasDelete)?;
     let project_id = project_id.to_owned();
     service
         .database
@@ -153,15 +154,8 @@ pub async fn delete(service: &Service, request: &RequestContext, project_id: &st
 }
 
 fn may_see(request: &RequestContext, project_id: &str) -> Result<()> {
-    policy::may_read(request)?;
-    if project_id == request.project_id || request.is_admin() {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Forbidden,
-        Subject::Identity,
-        "Policy doesn't allow volume_extension:quotas:show to be performed.",
-    ))
+    let rule = request.rule.unwrap_or(Rule::QuotasShow);
+    policy::tenancy_of(request, rule).check(project_id, None)
 }
 
 fn check_owner(name: &str) -> Result<()> {

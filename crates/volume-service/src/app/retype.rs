@@ -7,9 +7,8 @@
 use super::delete_volume::refused;
 use super::messages::Message;
 use super::volumes::visible;
-use super::{Service, policy};
-use crate::auth::rule::Rule;
 use super::{Service, policy, quota};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::{Transaction, backends, flavors, messages, operations, qos_specs, volumes};
 use crate::error::{Error, Result};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::refusal::Refusals;
 use crate::audit::AuditLog;
 use crate::auth::Authenticator;
 use crate::auth::keystone::Keystone;
@@ -26,6 +27,8 @@ pub struct Service {
     pub database: Database,
     /// Seals and opens the secrets in rows.
     pub vault: Vault,
+    /// What was refused lately.
+    pub(super) refusals: Arc<Refusals>,
     /// Passwords and tokens.
     pub(crate) authenticator: Arc<Authenticator>,
     /// Writes down who changed what; none when that is not wanted.
@@ -69,6 +72,7 @@ impl Service {
             config: Arc::new(config),
             database,
             vault,
+            refusals: Arc::default(),
             authenticator: Arc::new(authenticator),
         })
     }

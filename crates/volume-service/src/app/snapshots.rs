@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::policy::Tenancy;
+use super::refusal::{self, Asked};
 use super::volumes::{self as volumes_app, SortDirection};
-use super::{Page, Service, limits, policy, quota};
+use super::{Page, Service, limits, policy, quota, services};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
@@ -132,19 +133,20 @@ pub async fn create(
     let now_us = service.context.now_us();
     let tenancy = policy::tenancy_of(request, Rule::VolumeCreateSnapshot);
     let limits = service.config.limits.clone();
-    let request = request.clone();
-    service
+    let (asker, volume_id) = (request.clone(), wanted.volume_id);
+    let created = service
         .database
         .write(move |tx| {
             // Locked, so that the volume is not deleted, extended or reverted between here and the commit.
             volumes::lock(tx, wanted.volume_id)?;
             let volume = volumes_app::visible(tx, &tenancy, wanted.volume_id)?;
             check_volume(&volume, wanted.in_use)?;
+            services::check_not_frozen(tx, &volume.zone)?;
             let snapshot = Snapshot {
                 id,
                 ec2_id: id.ec2_id(),
                 project_id: volume.project_id.clone(),
-                user_id: request.user_id.clone(),
+                user_id: asker.user_id.clone(),
                 volume_id: volume.id,
                 name: wanted.name.clone(),
                 description: wanted.description.clone(),
@@ -168,13 +170,14 @@ pub async fn create(
                 kind: OperationKind::CreateSnapshot,
                 target: id.to_string(),
                 zone: volume.zone,
-                request_id: request.request_id.clone(),
+                request_id: asker.request_id.clone(),
                 not_before_us: now_us,
             };
             operations::insert(tx, &operation, now_us)?;
             Ok(snapshot)
         })
-        .await
+        .await;
+    refusal::told(service, request, Asked::snapshot(volume_id), created).await
 }
 
 fn check_volume(volume: &Volume, in_use: InUse) -> Result<()> {
@@ -409,6 +412,7 @@ pub async fn delete(
                 // An operation at work is found out below, by its unfinished row.
                 DeleteMode::Force => &SnapshotStatus::ALL,
             };
+            services::check_not_frozen(tx, &snapshot.zone)?;
             // Locks the row: a volume that is asked for from now on finds it `deleting`.
             if !snapshots::change_status(tx, id, allowed, SnapshotStatus::Deleting, now_us)? {
                 return Err(not_deletable(&snapshot));

@@ -3,9 +3,11 @@
 use ring::hmac;
 use uuid::Uuid;
 
+use super::policy::Tenancy;
 use super::quota::{Added, Scope};
 use super::volumes::visible;
 use super::{Page, Service, limits, policy, quota};
+use crate::auth::rule::Rule;
 use crate::config::Secret;
 use crate::context::RequestContext;
 use crate::db::transfers::{self, KeyProof};
@@ -62,12 +64,11 @@ pub async fn create(
     request: &RequestContext,
     wanted: CreateTransfer,
 ) -> Result<(Transfer, Secret)> {
-    policy::may_write(request)?;
     limits::check_text("name", &wanted.name)?;
     let (key, proof) = new_key(service);
     let id = service.context.new_uuid();
     let now_us = service.context.now_us();
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeCreateTransfer);
     let transfer = service
         .database
         .write(move |tx| {
@@ -100,8 +101,7 @@ pub async fn create(
 
 /// One transfer that the project offers (that any project offers, for an administrator).
 pub async fn get(service: &Service, request: &RequestContext, id: Uuid) -> Result<Transfer> {
-    policy::may_read(request)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeGetTransfer);
     service.database.read(move |tx| own(tx, &tenancy, id)).await
 }
 
@@ -113,7 +113,7 @@ pub async fn list(
     mut query: TransferQuery,
     limit: Option<usize>,
 ) -> Result<Page<Transfer>> {
-    policy::may_read(request)?;
+    policy::check(request, Rule::VolumeGetAllTransfers)?;
     limits::check_list(0, 0, query.offset)?;
     query.project_id = (!(all_projects && request.is_admin())).then(|| request.project_id.clone());
     let limit = service.page_size(limit);
@@ -128,8 +128,7 @@ pub async fn list(
 
 /// Takes an offer back; the volume is `available` again.
 pub async fn delete(service: &Service, request: &RequestContext, id: Uuid) -> Result<()> {
-    policy::may_write(request)?;
-    let tenancy = policy::tenancy(request);
+    let tenancy = policy::tenancy_of(request, Rule::VolumeDeleteTransfer);
     let now_us = service.context.now_us();
     service
         .database
@@ -157,7 +156,7 @@ pub async fn accept(
     id: Uuid,
     key: Secret,
 ) -> Result<Transfer> {
-    policy::may_write(request)?;
+    policy::check(request, Rule::VolumeAcceptTransfer)?;
     if request.project_id.is_empty() {
         return Err(Error::invalid(
             "A volume belongs to a project, and the request is in none.",
@@ -275,11 +274,13 @@ fn check_snapshots(tx: &mut Transaction<'_>, id: VolumeId) -> Result<()> {
     Ok(())
 }
 
-fn own(tx: &mut Transaction<'_>, tenancy: &Option<String>, id: Uuid) -> Result<Transfer> {
-    transfers::find(tx, id)?
+fn own(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: Uuid) -> Result<Transfer> {
+    let transfer = transfers::find(tx, id)?
         .map(|(transfer, _)| transfer)
-        .filter(|transfer| policy::is_visible(tenancy, &transfer.source_project_id))
-        .ok_or_else(|| not_found(id))
+        .filter(|transfer| tenancy.sees(&transfer.source_project_id))
+        .ok_or_else(|| not_found(id))?;
+    tenancy.check(&transfer.source_project_id, None)?;
+    Ok(transfer)
 }
 
 fn not_found(id: Uuid) -> Error {

@@ -6,6 +6,7 @@ use base64::Engine as _;
 
 use super::narrowing::Narrowing;
 use super::policy::Tenancy;
+use super::refusal::{self, Asked};
 use super::volume_flags::check_maintenance;
 use super::volume_source;
 use super::{Page, Service, flavor_choice, limits, policy, quota};
@@ -158,15 +159,15 @@ pub async fn create(
         digest: digest(&wanted),
     });
     let limits = service.config.limits.clone();
-    let request = request.clone();
-    service
+    let asker = request.clone();
+    let created = service
         .database
         .write(move |tx| {
             let origin = volume_source::origin(tx, &tenancy, &wanted)?;
             let flavor = flavor_choice::flavor(
                 tx,
                 &tenancy,
-                &request.project_id,
+                &asker.project_id,
                 wanted.flavor.as_deref(),
                 origin.as_ref(),
             )?;
@@ -180,8 +181,8 @@ pub async fn create(
             let volume = Volume {
                 id,
                 ec2_id: id.ec2_id(),
-                project_id: request.project_id.clone(),
-                user_id: request.user_id.clone(),
+                project_id: asker.project_id.clone(),
+                user_id: asker.user_id.clone(),
                 name: wanted.name.clone(),
                 description: wanted.description.clone(),
                 size_gib,
@@ -208,21 +209,22 @@ pub async fn create(
                 updated_at_us: None,
             };
             if !volumes::insert(tx, &volume, client.as_ref())? {
-                return made_before(tx, &request.project_id, client.as_ref());
+                return made_before(tx, &asker.project_id, client.as_ref());
             }
             let operation = NewOperation {
                 id: operation_id,
                 kind: OperationKind::CreateVolume,
                 target: id.to_string(),
                 zone: volume.zone.clone(),
-                request_id: request.request_id.clone(),
+                request_id: asker.request_id.clone(),
                 not_before_us: now_us,
             };
             operations::add(tx, &operation, now_us)?;
             quota::check_volume(tx, &volume, &limits)?;
             Ok(volume)
         })
-        .await
+        .await;
+    refusal::told(service, request, Asked::new_volume(id), created).await
 }
 
 fn check(service: &Service, request: &RequestContext, wanted: &CreateVolume) -> Result<()> {

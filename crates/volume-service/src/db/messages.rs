@@ -2,11 +2,11 @@
 
 use uuid::Uuid;
 
-use super::{Param, Row, Transaction};
+use super::{Row, Transaction};
 use crate::app::messages::Message;
 use crate::error::Result;
 
-const COLUMNS: &str = "id, project_id, request_id, resource_type, resource_id, action_id, detail_id, text, created_at_us, \
+pub(super) const COLUMNS: &str = "id, project_id, request_id, resource_type, resource_id, action_id, detail_id, text, created_at_us, \
                        expires_at_us";
 
 /// Adds a message.
@@ -44,36 +44,6 @@ pub fn find(
     )
 }
 
-/// Up to `limit` messages of a project, newest first, of one resource when it is named, behind a marker when one is given.
-pub fn list(
-    tx: &mut Transaction<'_>,
-    project_id: &str,
-    resource_id: Option<&str>,
-    behind: Option<&Message>,
-    now_us: i64,
-    limit: usize,
-) -> Result<Vec<Message>> {
-    let mut sql =
-        format!("SELECT {COLUMNS} FROM messages WHERE project_id = ?1 AND expires_at_us > ?2");
-    let mut params: Vec<Param> = vec![project_id.into(), now_us.into()];
-    if let Some(resource_id) = resource_id {
-        params.push(resource_id.into());
-        sql.push_str(&format!(" AND resource_id = ?{}", params.len()));
-    }
-    if let Some(behind) = behind {
-        params.push(behind.created_at_us.into());
-        params.push(behind.id.to_string().into());
-        let (first, second) = (params.len() - 1, params.len());
-        sql.push_str(&format!(" AND (created_at_us, id) < (?{first}, ?{second})"));
-    }
-    params.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
-    sql.push_str(&format!(
-        " ORDER BY created_at_us DESC, id DESC LIMIT ?{}",
-        params.len()
-    ));
-    tx.query(&sql, &params, from_row)
-}
-
 /// Removes a project's message; false when it is not there.
 pub fn remove(tx: &mut Transaction<'_>, project_id: &str, id: Uuid) -> Result<bool> {
     let touched = tx.execute(
@@ -94,7 +64,7 @@ pub fn remove_expired(tx: &mut Transaction<'_>, now_us: i64, limit: usize) -> Re
     )
 }
 
-fn from_row(row: &Row<'_>) -> Result<Message> {
+pub(super) fn from_row(row: &Row<'_>) -> Result<Message> {
     Ok(Message {
         id: row.parsed(0, |text| text.parse().ok())?,
         project_id: row.text(1)?,

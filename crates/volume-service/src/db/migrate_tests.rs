@@ -106,18 +106,18 @@ fn what_is_there_already_is_counted_by_flavor() {
         return;
     };
     let url = cluster.create_database().unwrap();
-    let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
-    let mut run = |migrations: &[&str]| {
+    let session = Session::connect(&url.parse().unwrap()).unwrap();
+    let run = |migrations: &[&str]| {
         for migration in migrations {
             let text = text_for(Dialect::Postgresql, migration);
-            client.batch_execute(&text).unwrap();
+            session.batch(&text).unwrap();
         }
     };
     run(before);
     run(&[OF_BEFORE]);
     run(behind);
     run(&[MIGRATIONS[5]]);
-    let rows = client.query(COUNTED, &[]).unwrap();
+    let rows = session.query_once(COUNTED).unwrap();
     let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(rows, expected);
 }

@@ -15,6 +15,7 @@ use super::offspring::{self, Birth, How};
 use super::volume_content::{self, Content, Copied};
 use super::{leftovers, none_left};
 use crate::db::operations::NewOperation;
+use crate::db::service_states::ServiceState;
 use crate::db::{backends, operations, volumes};
 use crate::driver::{PoolError, Resize, Trouble, VdiOwner, VdiSpec};
 use crate::error::{Error, ErrorKind, Result, Subject};
@@ -221,6 +222,20 @@ pub(super) fn delete_if_asked(
     Ok(())
 }
 
+/// Nothing new is placed where an administrator stopped the service.
+fn none_placed(zone: &str, state: &ServiceState) -> Reason {
+    let what = if state.is_disabled {
+        "disabled"
+    } else {
+        "frozen"
+    };
+    let mut text = format!("no backend could be used: the volume service of zone {zone} is {what}");
+    if !state.reason.is_empty() {
+        text.push_str(&format!(" ({})", state.reason));
+    }
+    Reason::new(text)
+}
+
 fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begin> {
     let id = volume_id(&at.operation.target)?;
     let found = volumes::find(at.transaction, id)?;
@@ -239,6 +254,9 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
     let places = at
         .known
         .places(at.transaction, at.vault, volume.flavor_id, &volume.zone)?;
+    if let Some(state) = &places.stopped {
+        return Ok(Begin::Undo(none_placed(&volume.zone, state)));
+    }
     let all = &places.backends;
     let request = Request {
         flavor: &places.flavor,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::create_volume::volume_id;
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
-use super::{detach_volume, leftovers};
+use super::{detach_volume, leftovers, notice};
 use crate::db::{attachments, backends, snapshots, volumes};
 use crate::error::Result;
 use crate::model::id::AttachmentId;
@@ -119,6 +119,7 @@ impl Definition for DeleteVolume {
         let (from, to) = (VolumeStatus::Deleting, VolumeStatus::ErrorDeleting);
         if volumes::change_status(at.transaction, id, &[from], to, now_us)? {
             volumes::set_failure(at.transaction, id, &reason.public)?;
+            notice::volume_failed(at, id, notice::NOT_REMOVED, &reason.public)?;
         }
         for snapshot in snapshots::of_volume(at.transaction, id)? {
             let (from, to) = (SnapshotStatus::Deleting, SnapshotStatus::ErrorDeleting);

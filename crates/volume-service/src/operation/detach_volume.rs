@@ -2,6 +2,7 @@
 
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::Job;
+use super::notice;
 use crate::db::{attachments, volumes};
 use crate::error::{Error, Result, Subject};
 use crate::model::attachment::AttachmentStatus;
@@ -70,6 +71,8 @@ impl Definition for DetachVolume {
             attachments::set_failure(at.transaction, id, &reason.public)?;
             let attachment = attachments::get(at.transaction, id)?;
             settle_volume(at, attachment.volume_id)?;
+            let volume = attachment.volume_id;
+            notice::volume_failed(at, volume, notice::NOT_DETACHED, &reason.public)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::auth::vault::Vault;
+use crate::db::service_states::{self, ServiceState};
 use crate::db::{Transaction, backends, flavors};
 use crate::error::Result;
 use crate::model::backend::Backend;
@@ -16,6 +17,8 @@ pub(super) struct Places {
     pub(super) flavor: FlavorFacts,
     /// The flavor's own backends in its order, or those of the zone when it has none.
     pub(super) backends: Vec<Backend>,
+    /// Set where an administrator stopped the zone's service.
+    pub(super) stopped: Option<ServiceState>,
 }
 
 /// The places that a transaction has read; a fresh one for each, for another may have changed them since.
@@ -47,7 +50,11 @@ impl Known {
         } else {
             backends::of_zone(tx, vault, zone)?
         };
-        let places = Arc::new(Places { flavor, backends });
+        let places = Arc::new(Places {
+            flavor,
+            backends,
+            stopped: service_states::restriction(tx, zone)?,
+        });
         kept.insert(key, Arc::clone(&places));
         Ok(places)
     }

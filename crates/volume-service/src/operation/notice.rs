@@ -20,6 +20,16 @@ pub(super) const NO_BACKEND: Event = Event {
 /// Attaching a volume failed.
 pub(super) const NOT_ATTACHED: Event = Event {
     action: "002",
+    detail: "021",
+};
+/// Detaching a volume failed.
+pub(super) const NOT_DETACHED: Event = Event {
+    action: "002",
+    detail: "022",
+};
+/// Removing a volume failed; the catalogue has no word for it.
+pub(super) const NOT_REMOVED: Event = Event {
+    action: "008",
     detail: "001",
 };
 

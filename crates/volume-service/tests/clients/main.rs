@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
 
+mod administration;
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use tokio::task::JoinSet;
 use volume_service::app::identity::{self, FirstCredentials};
 use volume_service::app::{Service, flavors};
 use volume_service::config::{Config, Endpoints, Limits, MasterKey, Secret, ZoneConfig};
+use volume_service::db::services::{self, Heartbeat};
 use volume_service::{Context, RequestContext, api};
 
 const PASSWORD: &str = "a-password-of-the-tests";
@@ -116,6 +119,15 @@ async fn prepare(service: &Service) {
         ec2_secret_key: Secret::new(SECRET_KEY),
     };
     assert!(identity::bootstrap(service, &first).await.unwrap());
+    let now_us = service.context.now_us();
+    let alive = Heartbeat {
+        binary: "xensm-worker".to_owned(),
+        machine: "m1".to_owned(),
+        zone: "nova".to_owned(),
+        updated_at_us: now_us,
+    };
+    let beaten = service.database.write(move |tx| services::beat(tx, &alive));
+    beaten.await.unwrap();
     let operator = RequestContext::operator();
     for label in ["default", "gold"] {
         flavors::create(service, &operator, label, "Not all that glitters")

@@ -542,6 +542,7 @@ impl Site {
         let operations = Operations::new(Arc::clone(engine));
         let connections = Connections::new(Arc::clone(engine));
         let (srs, vdis) = (Srs::new(Arc::clone(engine)), Vdis::new(Arc::clone(engine)));
+        let usage = reconcile::Usage::new(Arc::clone(engine));
         for _ in 0..2 {
             backends.pass().await.unwrap();
             operations.pass().await.unwrap();
@@ -549,6 +550,8 @@ impl Site {
             connections.pass().await.unwrap();
             srs.pass().await.unwrap();
             vdis.pass().await.unwrap();
+            let repaired = usage.pass().await.unwrap().repaired;
+            assert_eq!(repaired, 0, "what is counted is what is there");
             self.installation.world.advance(reconcile::VDI_GRACE_US + 1);
         }
     }

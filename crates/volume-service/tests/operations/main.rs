@@ -17,4 +17,5 @@ mod reconcilers;
 mod restored;
 mod scenarios;
 mod simulation;
+mod stopped;
 mod two_workers;

@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use volume_service::ErrorKind;
 use volume_service::app::volumes::{CreateVolume, create};
 use volume_service::config::{Limits, Secret};
-use volume_service::db::{Database, Param, settings, volumes};
+use volume_service::db::{Database, Param, settings};
 use volume_service::error::{Error, Subject};
 
 use crate::support::{PATIENCE, flavor, on_each, on_each_with, requester, wanted};
@@ -106,7 +106,7 @@ fn creators_meet_a_quota_exactly() {
                     let rows = tx.query_first(count, &[project.into()], |row| row.int(0))?;
                     let count = "SELECT COUNT(*) FROM operations o JOIN volumes v ON v.id = o.target WHERE v.project_id = ?1";
                     let operations = tx.query_first(count, &[project.into()], |row| row.int(0))?;
-                    Ok((volumes::usage(tx, project)?.0, rows, operations))
+                    Ok((volume_service::db::quotas::usage(tx, project)?.volumes, rows, operations))
                 })
                 .await
                 .unwrap();

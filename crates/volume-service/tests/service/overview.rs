@@ -1,12 +1,13 @@
 //! Zones, services, usage and messages.
 
 use volume_service::RequestContext;
-use volume_service::app::messages::{self, Message};
-use volume_service::app::overview;
+use volume_service::app::messages::{self, Message, MessageQuery, MessageSortKey};
+use volume_service::app::volumes::{self, SortDirection};
+use volume_service::app::{overview, quotas, services};
 use volume_service::db::{self, services::Heartbeat};
 use volume_service::{Context, ErrorKind};
 
-use crate::support::{Bench, on_each, requester};
+use crate::support::{Bench, available, flavor, on_each, requester, wanted};
 
 async fn beat(bench: &Bench, binary: &str, zone: &str, updated_at_us: i64) {
     let heartbeat = Heartbeat {
@@ -40,14 +41,17 @@ fn a_zone_is_available_while_a_worker_beats() {
             .map(|zone| (zone.name.as_str(), zone.available))
             .collect();
         assert_eq!(seen, [("nova", true), ("east", false)]);
-        let services = overview::services(&bench.service, &operator).await.unwrap();
+        let services = services::list(&bench.service, &operator).await.unwrap();
         let seen: Vec<_> = services
             .iter()
-            .map(|s| (s.binary.as_str(), s.zone.as_str(), s.is_up))
+            .map(|s| (s.binary.as_str(), s.host.as_str(), s.is_up))
             .collect();
         assert_eq!(
             seen,
-            [("xensm-api", "east", true), ("xensm-worker", "nova", true)],
+            [
+                ("cinder-scheduler", "m1", true),
+                ("cinder-volume", "xensm@nova", true)
+            ],
             "long silent ones are left out"
         );
     });
@@ -84,30 +88,49 @@ fn messages_come_newest_first_and_expire() {
         }
         let texts =
             |page: &[Message]| -> Vec<String> { page.iter().map(|m| m.text.clone()).collect() };
-        let page = messages::list(&bench.service, &alice, None, None, Some(3))
-            .await
-            .unwrap();
+        let list = async |query: MessageQuery| messages::list(&bench.service, &alice, query).await;
+        let first = MessageQuery {
+            limit: Some(3),
+            ..MessageQuery::default()
+        };
+        let page = list(first.clone()).await.unwrap();
         assert_eq!(
             (texts(&page.items), page.has_more),
             (vec!["3".into(), "2".into(), "1".into()], true)
         );
-        let behind = Some(page.items[2].id);
-        let page = messages::list(&bench.service, &alice, None, behind, Some(3))
-            .await
-            .unwrap();
+        let marker = Some(page.items[2].id);
+        let page = list(MessageQuery {
+            marker,
+            ..first.clone()
+        })
+        .await
+        .unwrap();
         assert_eq!(
             (texts(&page.items), page.has_more),
             (vec!["0".into()], false)
         );
-        let page = messages::list(&bench.service, &alice, Some("v1"), None, None)
-            .await
-            .unwrap();
-        assert_eq!(texts(&page.items), ["3", "1"]);
-        let unknown = Some(uuid::Uuid::nil());
-        let error = messages::list(&bench.service, &alice, None, unknown, None)
-            .await
-            .unwrap_err();
+        let marker = Some(uuid::Uuid::nil());
+        let unknown = MessageQuery { marker, ..first };
+        let error = list(unknown).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Invalid);
+        let of = |resource: &str, event: &str| MessageQuery {
+            resource_id: Some(resource.to_owned()),
+            event: Some(event.to_owned()),
+            sort: vec![(MessageSortKey::Event, SortDirection::Ascending)],
+            ..MessageQuery::default()
+        };
+        let none = list(of("v1", "VOLUME_VOLUME_001_003")).await.unwrap();
+        assert_eq!(none.items, []);
+        let page = list(of("v1", "VOLUME_VOLUME_001_002")).await.unwrap();
+        assert_eq!(page.items.len(), 2);
+        let oldest = vec![(MessageSortKey::CreatedAt, SortDirection::Ascending)];
+        let sorted = MessageQuery {
+            sort: oldest,
+            resource_id: Some("v1".to_owned()),
+            ..MessageQuery::default()
+        };
+        let page = list(sorted).await.unwrap();
+        assert_eq!(texts(&page.items), ["1", "3"]);
         messages::delete(&bench.service, &alice, page.items[0].id)
             .await
             .unwrap();
@@ -138,5 +161,50 @@ fn another_master_key_is_refused() {
             .unwrap();
         assert_eq!(error.kind, ErrorKind::Invalid);
         assert!(error.public.contains("master key"), "{error}");
+    });
+}
+
+#[test]
+fn refusals_are_told_once_a_minute() {
+    on_each(|bench| async move {
+        flavor(&bench, "gold").await;
+        let alice = requester("alice", "member");
+        let (s, admin) = (&bench.service, RequestContext::operator());
+        let volume = available(&bench, &alice, "gold").await;
+        let full = [("volumes".to_owned(), 1), ("gigabytes".to_owned(), 1)].into();
+        quotas::update(s, &admin, "alice", full).await.unwrap();
+        for _ in 0..3 {
+            volumes::create(s, &alice, wanted("gold", 1))
+                .await
+                .unwrap_err();
+            let in_use = volume_service::app::snapshots::InUse::Refuse;
+            volumes::extend(s, &alice, volume, 2, in_use)
+                .await
+                .unwrap_err();
+        }
+        // The request's own fault.
+        volumes::create(s, &alice, wanted("lead", 1))
+            .await
+            .unwrap_err();
+        let told = async || {
+            let page = messages::list(s, &alice, MessageQuery::default())
+                .await
+                .unwrap();
+            let mut told: Vec<_> = page.items.iter().map(Message::event).collect();
+            told.sort();
+            told
+        };
+        assert_eq!(
+            told().await,
+            ["VOLUME_VOLUME_001_006", "VOLUME_VOLUME_007_006"]
+        );
+        bench
+            .world
+            .now_us
+            .fetch_add(61_000_000, std::sync::atomic::Ordering::Relaxed);
+        volumes::create(s, &alice, wanted("gold", 1))
+            .await
+            .unwrap_err();
+        assert_eq!(told().await.len(), 3);
     });
 }

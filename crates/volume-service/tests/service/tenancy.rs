@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use volume_service::app::attachments::{self, AttachmentQuery, CreateAttachment};
 use volume_service::app::backends::{self, AddBackend};
-use volume_service::app::messages::{self, Message};
+use volume_service::app::messages::{self, Message, MessageQuery};
 use volume_service::app::volumes::{self, DeleteMode, UpdateVolume, VolumeQuery};
-use volume_service::app::{self, flavors, identity, overview};
+use volume_service::app::{self, flavors, identity, overview, services};
 use volume_service::config::Secret;
 use volume_service::error::Error;
 use volume_service::model::attachment::AttachMode;
@@ -153,7 +153,7 @@ fn another_projects_objects_do_not_exist() {
                 .is_empty()
         );
         assert!(
-            messages::list(s, &bob, None, None, None)
+            messages::list(s, &bob, MessageQuery::default())
                 .await
                 .unwrap()
                 .items
@@ -342,7 +342,7 @@ fn readers_change_nothing() {
             attachments::of_volumes(s, &nobody, &[volume])
                 .await
                 .unwrap_err(),
-            messages::list(s, &nobody, None, None, None)
+            messages::list(s, &nobody, MessageQuery::default())
                 .await
                 .unwrap_err(),
             flavors::list(s, &nobody).await.unwrap_err(),
@@ -430,13 +430,10 @@ fn only_administrators_administer() {
                 backends::set_position(s, &member, id, 1).await.unwrap_err(),
             ),
             (
-                "services",
-                overview::services(s, &member).await.unwrap_err(),
-            ),
-            (
                 "pools",
                 app::pools::list(s, &member, None).await.unwrap_err(),
             ),
+            ("services", services::list(s, &member).await.unwrap_err()),
             (
                 "project",
                 identity::create_project(s, &member, "p", "")

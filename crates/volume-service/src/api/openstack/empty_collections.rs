@@ -81,9 +81,6 @@ pub(super) const CG_SNAPSHOTS: &[Route] = empty!(
     "Consistency group snapshot",
     0
 );
-pub(super) const OLD_TRANSFERS: &[Route] = empty!("os-volume-transfer", "transfers", "Transfer", 0);
-pub(super) const TRANSFERS: &[Route] = empty!("volume-transfers", "transfers", "Transfer", 55);
-pub(super) const QOS_SPECS: &[Route] = empty!("qos-specs", "qos_specs", "QoS specs", 0);
 pub(super) const CLUSTERS: &[Route] = empty!("clusters", "clusters", "Cluster", 7);
 
 fn list(key: &str) -> Result<Json<Value>> {

@@ -10,24 +10,37 @@ use uuid::Uuid;
 use super::super::timestamp;
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
-use super::paging::Paging;
+use super::paging::{Paging, sort_direction};
 use super::route::Route;
-use super::schema::{ANY_OBJECT, TEXT, closed, digits, field, list_of, open, required};
-use crate::app::messages::{self, Message};
+use super::schema::{ANY_OBJECT, PAGING, TEXT, closed, field, list_of, open, required};
+use crate::app::messages::{self, Message, MessageQuery, MessageSortKey};
+use crate::app::volumes::SortDirection;
 use crate::app::{Page, Service};
 use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
 
 const SINCE: u16 = 3;
+/// Pages, sorting and filters; refusals of other filters.
+const PAGES_SINCE: u16 = 5;
+const FILTERS_SINCE: u16 = 31;
+const LEVEL: &str = "ERROR";
 
 pub(super) const ROUTES: &[Route] = &[
     Route::get("/messages", |verb| on(verb, list))
         .rule(Rule::MessageGetAll)
         .since(SINCE)
         .query(&[
-            field("limit", digits(0, i64::MAX)).since(5),
-            field("marker", TEXT).since(5),
-            field("resource_uuid", TEXT).since(5),
+            PAGING[0].since(PAGES_SINCE),
+            PAGING[1].since(PAGES_SINCE),
+            PAGING[2].since(PAGES_SINCE),
+            PAGING[3].since(PAGES_SINCE),
+            PAGING[4].since(PAGES_SINCE),
+            PAGING[5].since(PAGES_SINCE),
+            field("resource_uuid", TEXT).since(PAGES_SINCE),
+            field("resource_type", TEXT).since(PAGES_SINCE),
+            field("event_id", TEXT).since(PAGES_SINCE),
+            field("request_id", TEXT).since(PAGES_SINCE),
+            field("message_level", TEXT).since(PAGES_SINCE),
         ])
         .answers(200, &open(&[required("messages", list_of(&ANY_OBJECT))])),
     Route::get("/messages/{id}", |verb| on(verb, show))
@@ -49,12 +62,9 @@ fn view(caller: &Caller, message: &Message) -> Value {
     json!({
         "links": caller.links.item("messages", &id),
         "id": id,
-        "event_id": format!(
-            "VOLUME_{}_{}_{}",
-            message.resource_type, message.action_id, message.detail_id
-        ),
+        "event_id": message.event(),
         "user_message": message.text,
-        "message_level": "ERROR",
+        "message_level": LEVEL,
         "created_at": timestamp::openstack(message.created_at_us),
         "guaranteed_until": timestamp::openstack(message.expires_at_us),
         "request_id": message.request_id,
@@ -63,31 +73,43 @@ fn view(caller: &Caller, message: &Message) -> Value {
     })
 }
 
-/// `GET /messages`, newest first; paging and the `resource_uuid` filter since 3.5.
+/// `GET /messages`, newest first; sorting, paging and filters since 3.5.
 pub(super) async fn list(
     State(service): State<Service>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>> {
+    // What is not known yet is passed over.
+    let query = query.filter(|_| caller.version.at_least(PAGES_SINCE));
     let mut paging = Paging::of(query.as_deref())?;
-    let resource = paging.take("resource_uuid");
-    let marker = paging.marker_id()?;
-    if caller.version.at_least(31)
+    // All messages tell of errors.
+    let level = paging.take("message_level");
+    let matches_none = level.is_some_and(|level| !level.eq_ignore_ascii_case(LEVEL));
+    let wanted = MessageQuery {
+        resource_id: paging.take("resource_uuid"),
+        resource_type: paging.take("resource_type"),
+        event: paging.take("event_id"),
+        request_id: paging.take("request_id"),
+        sort: sort(&paging)?,
+        marker: paging.marker_id()?,
+        offset: paging.offset,
+        limit: paging.limit,
+    };
+    if caller.version.at_least(FILTERS_SINCE)
         && let Some((name, _)) = paging.filters.first()
     {
         return Err(Fault::BadRequest(format!(
             "Invalid filters {name} are found in query options."
         )));
     }
-    let page = if paging.limit == Some(0) {
+    let page = if matches_none || paging.limit == Some(0) {
         Page {
             items: Vec::new(),
             has_more: false,
             total: None,
         }
     } else {
-        let context = &caller.context;
-        messages::list(&service, context, resource.as_deref(), marker, paging.limit).await?
+        messages::list(&service, &caller.context, wanted).await?
     };
     let views: Vec<_> = page.items.iter().map(|m| view(&caller, m)).collect();
     let mut body = json!({ "messages": views });
@@ -100,6 +122,26 @@ pub(super) async fn list(
         body["messages_links"] = json!(next);
     }
     Ok(Json(body))
+}
+
+fn sort(paging: &Paging) -> Result<Vec<(MessageSortKey, SortDirection)>> {
+    let known = |key: &str| match key {
+        "created_at" => Ok(MessageSortKey::CreatedAt),
+        "guaranteed_until" | "expires_at" => Ok(MessageSortKey::ExpiresAt),
+        "resource_type" => Ok(MessageSortKey::ResourceType),
+        "resource_uuid" => Ok(MessageSortKey::Resource),
+        "request_id" => Ok(MessageSortKey::Request),
+        "event_id" => Ok(MessageSortKey::Event),
+        "id" => Ok(MessageSortKey::Id),
+        _ => Err(Fault::BadRequest(
+            "Invalid input received: Sort key supplied is invalid.".to_owned(),
+        )),
+    };
+    paging
+        .sort
+        .iter()
+        .map(|(key, direction)| Ok((known(key)?, sort_direction(direction)?)))
+        .collect()
 }
 
 /// `GET /messages/{id}`

@@ -13,6 +13,7 @@ mod default_types;
 mod empty_collections;
 pub(super) mod fault;
 mod filter_values;
+mod hosts;
 mod limits;
 mod manageable;
 mod messages;
@@ -27,16 +28,17 @@ mod quota_sets;
 mod route;
 #[allow(dead_code)]
 mod schema;
+mod service_control;
 mod services;
 mod snapshot_actions;
 mod snapshot_list;
 mod snapshot_metadata;
 mod snapshot_view;
 mod snapshots;
+mod transfers;
 mod type_access;
 mod type_encryption;
 mod type_extra_specs;
-mod transfers;
 pub(super) mod untrusted;
 mod versions;
 mod volume_actions;
@@ -45,6 +47,7 @@ mod volume_list;
 mod volume_types;
 mod volume_view;
 mod volumes;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -101,6 +104,9 @@ const TABLES: &[&[Route]] = &[
     limits::ROUTES,
     quota_sets::ROUTES,
     services::ROUTES,
+    service_control::ROUTES,
+    hosts::ROUTES,
+    workers::ROUTES,
     volume_list::ROUTES,
     empty_collections::BACKUPS,
     empty_collections::GROUPS,
@@ -108,11 +114,8 @@ const TABLES: &[&[Route]] = &[
     empty_collections::GROUP_TYPES,
     empty_collections::CONSISTENCY_GROUPS,
     empty_collections::CG_SNAPSHOTS,
-    empty_collections::OLD_TRANSFERS,
-    empty_collections::TRANSFERS,
     transfers::OLD,
     transfers::NEW,
-    empty_collections::QOS_SPECS,
     empty_collections::CLUSTERS,
     manageable::OLD_VOLUMES,
     manageable::OLD_SNAPSHOTS,

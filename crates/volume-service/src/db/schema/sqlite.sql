@@ -31,6 +31,15 @@ CREATE TRIGGER snapshots_count_insert AFTER INSERT ON snapshots BEGIN
     UPDATE type_usage SET snapshots = snapshots + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id
         AND flavor_id = (SELECT flavor_id FROM snapshot_flavors WHERE snapshot_id = NEW.id);
 END;
+CREATE TRIGGER snapshots_count_update AFTER UPDATE OF size_gib, project_id ON snapshots BEGIN
+    UPDATE type_usage SET snapshots = snapshots - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id
+        AND flavor_id = (SELECT flavor_id FROM snapshot_flavors WHERE snapshot_id = NEW.id);
+    INSERT INTO type_usage (project_id, flavor_id, volumes, gigabytes, snapshots)
+        SELECT project_id, flavor_id, 0, 0, 0 FROM snapshot_flavors f WHERE snapshot_id = NEW.id
+        AND NOT EXISTS (SELECT 1 FROM type_usage u WHERE u.project_id = f.project_id AND u.flavor_id = f.flavor_id);
+    UPDATE type_usage SET snapshots = snapshots + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id
+        AND flavor_id = (SELECT flavor_id FROM snapshot_flavors WHERE snapshot_id = NEW.id);
+END;
 CREATE TRIGGER snapshots_tell_delete AFTER DELETE ON snapshots
     WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
     INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
@@ -48,17 +57,6 @@ CREATE TRIGGER snapshots_tell_status AFTER UPDATE OF status ON snapshots
     INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
         VALUES (NEW.updated_at_us, 'snapshot.' || NEW.status, NEW.project_id, 'snapshot', NEW.id,
             '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
-END;
-CREATE TRIGGER volumes_count_delete AFTER DELETE ON volumes BEGIN
-    UPDATE project_usage SET volumes = volumes - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id;
-CREATE TRIGGER snapshots_count_update AFTER UPDATE OF size_gib, project_id ON snapshots BEGIN
-    UPDATE type_usage SET snapshots = snapshots - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id
-        AND flavor_id = (SELECT flavor_id FROM snapshot_flavors WHERE snapshot_id = NEW.id);
-    INSERT INTO type_usage (project_id, flavor_id, volumes, gigabytes, snapshots)
-        SELECT project_id, flavor_id, 0, 0, 0 FROM snapshot_flavors f WHERE snapshot_id = NEW.id
-        AND NOT EXISTS (SELECT 1 FROM type_usage u WHERE u.project_id = f.project_id AND u.flavor_id = f.flavor_id);
-    UPDATE type_usage SET snapshots = snapshots + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id
-        AND flavor_id = (SELECT flavor_id FROM snapshot_flavors WHERE snapshot_id = NEW.id);
 END;
 CREATE TRIGGER volumes_count_delete BEFORE DELETE ON volumes BEGIN
     DELETE FROM volume_extensions WHERE volume_id = OLD.id;
