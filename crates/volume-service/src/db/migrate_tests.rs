@@ -67,7 +67,12 @@ fn each_database_gets_its_own_words() {
             text_for(Dialect::Sqlite, migration),
             text_for(Dialect::Postgresql, migration),
         );
-        assert!(!sqlite.contains(['{', '}']) && !postgresql.contains(['{', '}']));
+        // Braces of JSON are followed by a quotation mark.
+        let has_word = |text: &str| {
+            let mut behind = text.split('{').skip(1);
+            behind.any(|rest| rest.starts_with(|first: char| first.is_ascii_alphabetic()))
+        };
+        assert!(!has_word(&sqlite) && !has_word(&postgresql));
         assert!(!sqlite.contains("plpgsql") && !postgresql.contains("STRICT"));
     }
 }
