@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use xenapi::Failure;
 
+use super::Server;
 use super::call::Call;
-use super::{Server, storage};
 
 /// How long work that nobody called for lets everybody else go first.
 const POLITENESS: Duration = Duration::from_secs(10);
@@ -78,9 +78,8 @@ impl Operations {
 /// Begins an operation, waiting a while for others that are in the way.
 ///
 /// # Errors
-/// `OTHER_OPERATION_IN_PROGRESS [class, ref, operation, task]`, or `SR_UNHEALTHY [sr, health, fix]` when what is in the way is
-/// held up by an SR that does not answer; `HANDLE_INVALID`, and `TASK_CANCELLED [task]` when the task was cancelled while it
-/// waited.
+/// `OTHER_OPERATION_IN_PROGRESS [class, ref, operation, task]`, `HANDLE_INVALID`, and `TASK_CANCELLED [task]` when the task was
+/// cancelled while it waited.
 pub async fn begin(
     call: &Call,
     class: &'static str,
@@ -162,11 +161,6 @@ impl Operation {
 }
 
 fn in_the_way(call: &Call, class: &'static str, reference: &str) -> Failure {
-    if class == "SR"
-        && let Some(health) = call.server.storage.state(reference).noted_health()
-    {
-        return storage::unhealthy(reference, &health);
-    }
     let objects = call.server.database.read();
     let other = objects.find(class, reference).and_then(|object| {
         let (task, operation) = object

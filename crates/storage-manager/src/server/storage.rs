@@ -385,13 +385,14 @@ async fn settle<T>(
     if !state.unhealthy.swap(true, Ordering::Relaxed) {
         health::note(server, sr).await;
     }
-    Err(unhealthy(sr, reason))
-}
-
-/// `SR_UNHEALTHY [sr, health, fix]`.
-pub fn unhealthy(sr: &str, health: &str) -> Failure {
-    let fix = "Check the medium that the SR lies on, then try again.";
-    Failure::new(UNHEALTHY, [sr, health, fix])
+    Err(Failure::new(
+        UNHEALTHY,
+        [
+            sr,
+            reason,
+            "Check the medium that the SR lies on, then try again.",
+        ],
+    ))
 }
 
 /// What a driver is told of an SR and one of its PBDs.
