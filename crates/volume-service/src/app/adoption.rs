@@ -127,7 +127,12 @@ pub fn judge(
     if marks.making.is_some() {
         return not("something is being made from it", None);
     }
-    if marks.is_temporary || retired_vdis::contain(tx, marks.uuid)? {
+    // A reconciler may have decided already, by the marks that an adoption would replace.
+    let is_left = match marks.operation {
+        Some(id) => retired_vdis::was_left(tx, id, marks.generation)?,
+        None => false,
+    };
+    if marks.is_temporary || is_left || retired_vdis::contain(tx, marks.uuid)? {
         return not("it is about to be removed", None);
     }
     let (target, is_known) = match (marks.volume, marks.snapshot) {

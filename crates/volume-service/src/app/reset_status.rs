@@ -139,6 +139,10 @@ pub(super) fn heal(tx: &mut Transaction<'_>, volume: &Volume, now_us: i64) -> Re
     if !volume.traits.is_hand_set || volume.vdi_uuid.is_none() {
         return Ok(());
     }
+    if operations::find_unfinished(tx, &volume.id.to_string())?.is_some() {
+        // It is being removed, or let go of: what is at work on it says what it becomes.
+        return Ok(());
+    }
     let held = attachments::of_volume(tx, volume.id)?;
     let implied = volume_status(held.iter().map(|attachment| attachment.status));
     volumes::change_status(tx, volume.id, &VolumeStatus::ALL, implied, now_us)?;
@@ -234,9 +238,15 @@ fn set_snapshot(
 ) -> Result<()> {
     let id = snapshot.id;
     let volume = volumes::find(tx, snapshot.volume_id)?;
-    let is_reverting = volume.is_some_and(|volume| volume.status == VolumeStatus::Reverting);
-    let is_restoring = snapshot.status == SnapshotStatus::Restoring && is_reverting;
-    if is_restoring || operations::find_unfinished(tx, &id.to_string())?.is_some() {
+    let is_at_work = match (snapshot.status, volume.map(|volume| volume.status)) {
+        (SnapshotStatus::Restoring, Some(VolumeStatus::Reverting)) => true,
+        // It goes with its volume, whose operation may have destroyed its VDI already.
+        (SnapshotStatus::Deleting, Some(VolumeStatus::Deleting)) => {
+            operations::find_unfinished(tx, &snapshot.volume_id.to_string())?.is_some()
+        }
+        _ => false,
+    };
+    if is_at_work || operations::find_unfinished(tx, &id.to_string())?.is_some() {
         let why = "Invalid snapshot: an operation is at work on it, which will end by itself.";
         return Err(Error::new(ErrorKind::Conflict, Subject::Snapshot, why).on(id.to_string()));
     }

@@ -113,7 +113,9 @@ pub(super) fn postgresql(session: &mut Session) -> Result<()> {
 }
 
 fn migrate_postgresql(session: &Session) -> Result<()> {
-    let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+    // Indexes over many rows take longer than a request's statement may.
+    let lock =
+        format!("SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
     session.batch(&lock).map_err(told)?;
     session.batch(VERSION_TABLE).map_err(told)?;
     let rows = session.query_once(VERSION).map_err(told)?;

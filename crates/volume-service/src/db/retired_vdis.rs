@@ -2,8 +2,10 @@
 
 use uuid::Uuid;
 
-use super::Transaction;
+use super::{Transaction, operations};
 use crate::error::Result;
+use crate::model::id::OperationId;
+use crate::model::operation::OperationState;
 
 /// Says that a VDI is to be destroyed, whatever its marks say.
 pub fn insert(tx: &mut Transaction<'_>, vdi: Uuid, zone: &str, now_us: i64) -> Result<()> {
@@ -49,4 +51,17 @@ pub fn contain(tx: &mut Transaction<'_>, vdi: Uuid) -> Result<bool> {
         |row| row.text(0),
     )?;
     Ok(found.is_some())
+}
+
+/// True when the operation that made a VDI ended and cannot have kept it: it failed, or succeeded under a later lease, whose holder
+/// made a VDI of its own. A reconciler destroys such a VDI unless a volume or snapshot has it.
+pub fn was_left(tx: &mut Transaction<'_>, id: OperationId, generation: i64) -> Result<bool> {
+    Ok(
+        operations::find(tx, id)?.is_some_and(|made| match made.state {
+            _ if made.kind.is_about_foreign_vdis() => false,
+            OperationState::Failed => true,
+            OperationState::Succeeded => generation < made.lease_generation,
+            OperationState::Pending | OperationState::Running | OperationState::Undoing => false,
+        }),
+    )
 }

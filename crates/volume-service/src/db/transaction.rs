@@ -154,6 +154,8 @@ impl<'a> Transaction<'a> {
         params: &[Param],
         mut map: impl FnMut(&Row<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
+        // Noted first: `map` may panic on what a statement that writes returns.
+        self.has_written |= !sql.starts_with("SELECT");
         let result = match &mut self.connection {
             Connection::Sqlite(connection) => query_sqlite(connection, sql, params, &mut map),
             Connection::Postgresql(session) => match session.prepare(sql) {
@@ -172,7 +174,6 @@ impl<'a> Transaction<'a> {
                 Err(error) => Err(noted(error, &mut self.trouble)),
             },
         };
-        self.has_written |= !sql.starts_with("SELECT");
         self.has_failed |= result.is_err();
         result
     }

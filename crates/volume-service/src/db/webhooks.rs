@@ -156,15 +156,16 @@ pub fn release(tx: &mut Transaction<'_>, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Forgets events of which everybody was told, and those that are too old; at most `limit` of each.
-pub fn sweep(tx: &mut Transaction<'_>, too_old_us: i64, limit: i64) -> Result<u64> {
+/// Forgets, among the `limit` oldest events, those of which everybody was told, those that are too old, and those that have `kept`
+/// newer ones. What is looked at is bounded: a receiver that is away for days must not make this slow for all writers.
+pub fn sweep(tx: &mut Transaction<'_>, too_old_us: i64, limit: i64, kept: i64) -> Result<u64> {
     tx.execute(
-        "DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.at_us < ?1 OR NOT EXISTS (\
+        "DELETE FROM events WHERE id IN (SELECT e.id FROM (SELECT o.id, o.at_us, o.kind, o.project_id FROM events o \
+         ORDER BY o.id LIMIT ?2) e WHERE e.at_us < ?1 OR e.id <= (SELECT MAX(n.id) FROM events n) - ?3 OR NOT EXISTS (\
          SELECT 1 FROM webhooks w WHERE e.id > w.after_event AND e.kind LIKE w.kinds || '%' \
          AND (w.project_id IS NULL OR w.project_id = e.project_id) \
-         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = e.id)) \
-         ORDER BY e.id LIMIT ?2)",
-        &[too_old_us.into(), limit.into()],
+         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = e.id)))",
+        &[too_old_us.into(), limit.into(), kept.into()],
     )
 }
 

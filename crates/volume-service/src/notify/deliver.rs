@@ -32,8 +32,10 @@ const FIRST_PAUSE_US: i64 = 1_000_000;
 const LONGEST_PAUSE_US: i64 = 3600 * 1_000_000;
 /// How long an event is kept for those who were not told.
 const KEPT_FOR_US: i64 = 7 * 24 * 3600 * 1_000_000;
-/// Events that one sweep forgets.
+/// Events that one sweep looks at, and forgets, at most.
 const SWEEP_MAX: i64 = 10_000;
+/// Events that wait for receivers at most: the oldest are forgotten, for each look of the writer passes over those of others.
+const WAITING_MAX: i64 = 100_000;
 /// Longest text of a failure that is kept, in characters.
 const FAILURE_MAX_CHARS: usize = 300;
 
@@ -92,7 +94,7 @@ impl Notifier {
         let Some(webhook) = leased else {
             service
                 .database
-                .write(move |tx| webhooks::sweep(tx, now_us - KEPT_FOR_US, SWEEP_MAX))
+                .write(move |tx| webhooks::sweep(tx, now_us - KEPT_FOR_US, SWEEP_MAX, WAITING_MAX))
                 .await?;
             return Ok(false);
         };

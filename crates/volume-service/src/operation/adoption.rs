@@ -77,8 +77,8 @@ impl Outputs {
         self.found.as_ref()
     }
 
-    /// Takes the VDI for this operation; the reason when it is somebody's.
-    pub(super) fn claim(&self, at: &mut StepTransaction<'_, '_>) -> Result<Begin> {
+    /// Takes the VDI for this operation; the reason when it is somebody's, whose marks the undo must not touch.
+    pub(super) fn claim(&mut self, at: &mut StepTransaction<'_, '_>) -> Result<Begin> {
         let Some(found) = &self.found else {
             return Ok(Begin::Undo(Reason::new("no VDI was found")));
         };
@@ -86,6 +86,7 @@ impl Outputs {
         if adoptions::claim(at.transaction, found.vdi_uuid, self.backend, target)? {
             return Ok(Begin::Act);
         }
+        self.found = None;
         let text = "the VDI is managed already";
         Ok(Begin::Undo(Reason::new(text)))
     }

@@ -323,15 +323,14 @@ impl Engine {
                 operations::claim(tx, &zone, &owner, around.context.now_us(), LEASE_US, 1)
             })
             .await?;
-        let Some(mut operation) = found.into_iter().next() else {
+        let Some(operation) = found.into_iter().next() else {
             return Ok(Vec::new());
         };
         let (around, before) = (self.around.clone(), operation.clone());
         let settled = self
             .write("settle", move |tx| {
-                let around = around.fresh();
-                let next = settle_any(tx, &around, &mut operation)?;
-                Ok((operation.clone(), next))
+                // The closure may run more than once, each time from the same state.
+                begin(tx, &around.fresh(), operation.clone())
             })
             .await;
         let moved = match settled {

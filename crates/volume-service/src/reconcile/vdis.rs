@@ -22,7 +22,6 @@ use crate::driver::FoundVdi;
 use crate::error::Result;
 use crate::model::backend::BackendState;
 use crate::model::id::OperationId;
-use crate::model::operation::OperationState;
 use crate::operation::Engine;
 
 /// How long a VDI must be without an owner, in microseconds.
@@ -216,7 +215,7 @@ fn judge(
         for other in same {
             born += u32::from(!is_owned(tx, other)?);
         }
-        if born == 1 && was_left(tx, making.operation, making.generation)? {
+        if born == 1 && retired_vdis::was_left(tx, making.operation, making.generation)? {
             ownerless.orphans.push(vdi.uuid);
         } else {
             let claim = format!("operation {}", making.operation);
@@ -235,7 +234,7 @@ fn judge(
         return Ok(());
     }
     let is_left = match vdi.operation {
-        Some(id) => was_left(tx, id, vdi.generation)?,
+        Some(id) => retired_vdis::was_left(tx, id, vdi.generation)?,
         None => false,
     };
     if is_left {
@@ -278,17 +277,4 @@ fn is_owned(tx: &mut Transaction<'_>, vdi: &FoundVdi) -> Result<bool> {
 
 fn is_at_work(tx: &mut Transaction<'_>, id: OperationId) -> Result<bool> {
     Ok(operations::find(tx, id)?.is_some_and(|found| !found.state.is_finished()))
-}
-
-/// True when the operation that made it ended and cannot have kept it: it failed, or succeeded under a later lease, whose holder
-/// made a VDI of its own.
-fn was_left(tx: &mut Transaction<'_>, id: OperationId, generation: i64) -> Result<bool> {
-    Ok(
-        operations::find(tx, id)?.is_some_and(|made| match made.state {
-            _ if made.kind.is_about_foreign_vdis() => false,
-            OperationState::Failed => true,
-            OperationState::Succeeded => generation < made.lease_generation,
-            OperationState::Pending | OperationState::Running | OperationState::Undoing => false,
-        }),
-    )
 }

@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use volume_service::Context;
-use volume_service::db::Database;
+use volume_service::db::{Database, adoptions};
 use volume_service::model::backend::BackendState;
 use volume_service::model::volume::VolumeStatus;
 use volume_service::operation::Worker;
 
+use crate::gate::Event;
 use crate::installation::{Kind, Site, on};
+use crate::scenarios::{Scenario, begin};
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -74,4 +76,29 @@ async fn start_two(site: Site) {
     assert_eq!(state.srs.len(), 5, "one SR for each backend");
     assert!(state.created_srs.values().all(|created| *created == 1));
     assert_eq!(state.vdis.len(), 20, "one VDI for each volume");
+}
+
+/// The undo of an adoption that lost the race touches no mark: they are the winner's.
+#[test]
+fn who_comes_second_to_a_vdi_leaves_its_marks_alone() {
+    on(Kind::Sqlite, |installation| async move {
+        let site = Site::new(&installation).await;
+        let actors = begin(&site, Scenario::ManageVolume).await;
+        let (engine, second) = (site.engine().await, actors.volume.unwrap());
+        let vdi = *site.pool.state().vdis.keys().next().unwrap();
+        let first = site
+            .database()
+            .write(move |tx| adoptions::claim(tx, vdi, None, "another volume"));
+        assert!(first.await.unwrap());
+        site.gate.watch(None);
+        site.work(&engine).await;
+        let events = site.gate.heal();
+        assert!(
+            !events.contains(&Event::Call("VDI.set_other_config")),
+            "{events:?}"
+        );
+        let volume = site.volume(second).await.unwrap();
+        assert_eq!(volume.status, VolumeStatus::ErrorManaging);
+        assert!(volume.failure.contains("managed already"), "{volume:?}");
+    });
 }

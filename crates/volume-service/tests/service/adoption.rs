@@ -220,6 +220,61 @@ fn states_are_set_by_hand_and_end_with_what_attachments_imply() {
     });
 }
 
+/// What an operator does in the wrong order: an operation that removes a volume is not overtaken by a state that is set by hand.
+#[test]
+fn states_set_by_hand_do_not_overtake_a_removal() {
+    on_each(|bench| async move {
+        flavor(&bench, "gold").await;
+        let (alice, admin) = (requester("alice", "member"), requester("ops", "admin"));
+        let id = made(&bench).await;
+        let taken = snapshots::CreateSnapshot {
+            volume_id: id,
+            name: String::new(),
+            description: String::new(),
+            metadata: map(&[]),
+            in_use: snapshots::InUse::Refuse,
+        };
+        let snapshot = snapshots::create(&bench.service, &alice, taken)
+            .await
+            .unwrap()
+            .id;
+        work_on_volumes(&bench).await;
+        let vdi = uuid::Uuid::new_v4();
+        let set = bench
+            .service
+            .database
+            .write(move |tx| db::snapshots::set_vdi(tx, snapshot, Some(vdi)));
+        assert!(set.await.unwrap());
+        let settled = SnapshotStatus::Available;
+        reset_status::snapshot(&bench.service, &admin, snapshot, settled)
+            .await
+            .unwrap();
+        let wanted = ResetVolume {
+            status: Some(VolumeStatus::Error),
+            ..ResetVolume::default()
+        };
+        reset_status::volume(&bench.service, &admin, id, wanted)
+            .await
+            .unwrap();
+        volumes::delete(&bench.service, &alice, id, DeleteMode::Cascade)
+            .await
+            .unwrap();
+        attachments::force_detach(&bench.service, &admin, id, None)
+            .await
+            .unwrap();
+        let found = volumes::get(&bench.service, &alice, id).await.unwrap();
+        assert_eq!(found.status, VolumeStatus::Deleting);
+        for word in [SnapshotStatus::Available, SnapshotStatus::Error] {
+            let refused = reset_status::snapshot(&bench.service, &admin, snapshot, word).await;
+            assert_eq!(refused.unwrap_err().kind, ErrorKind::Conflict);
+        }
+        let found = snapshots::get(&bench.service, &alice, snapshot)
+            .await
+            .unwrap();
+        assert_eq!(found.status, SnapshotStatus::Deleting);
+    });
+}
+
 #[test]
 fn filters_and_sums_find_what_a_look_at_all_rows_finds() {
     on_each(|bench| async move {

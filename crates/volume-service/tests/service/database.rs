@@ -53,6 +53,27 @@ fn concurrent_writers_fail_alone() {
     });
 }
 
+/// What a closure wrote is not kept when it dies over what the statement returns.
+#[test]
+fn a_panic_over_a_returned_row_keeps_nothing() {
+    on_each(|bench| async move {
+        let database = bench.service.database;
+        let died = database
+            .write(|tx| {
+                tx.query_first(
+                    "INSERT INTO settings (name, value) VALUES (?1, ?2) RETURNING name",
+                    &["torn".into(), vec![1_u8].into()],
+                    |_| -> volume_service::error::Result<()> {
+                        panic!("a bug in a closure (this panic is part of the test)")
+                    },
+                )
+            })
+            .await;
+        assert_eq!(died.unwrap_err().kind, ErrorKind::Internal);
+        assert!(!is_set(&database, "torn".to_owned()).await);
+    });
+}
+
 /// Requests that are committed together see each other's volumes: a quota is met exactly, and one that is refused takes nothing from
 /// the others.
 #[test]

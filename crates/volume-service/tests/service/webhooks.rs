@@ -11,6 +11,7 @@ use axum::routing::post;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use volume_service::app::webhooks::{self, NewWebhook};
+use volume_service::db::webhooks as events;
 use volume_service::notify::{Notifier, SIGNATURE_HEADER, signature};
 use volume_service::{ErrorKind, RequestContext};
 
@@ -193,5 +194,43 @@ fn nobody_else_adds_one_and_the_machine_itself_is_not_told() {
             .unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unavailable);
         assert!(receiver.kinds().is_empty());
+    });
+}
+
+/// Events that nobody fetches do not grow without an end, and a sweep looks at the oldest only.
+#[test]
+fn the_newest_events_stay_for_a_receiver_that_is_away() {
+    on_each(|bench| async move {
+        let operator = RequestContext::operator();
+        webhooks::add(
+            &bench.service,
+            &operator,
+            wanted("http://127.0.0.1:9/", "", true),
+        )
+        .await
+        .unwrap();
+        flavor(&bench, "gold").await;
+        for _ in 0..3 {
+            available(&bench, &requester("alice", "member"), "gold").await;
+        }
+        let ids = async || {
+            let read = bench
+                .service
+                .database
+                .read(|tx| tx.query("SELECT id FROM events ORDER BY id", &[], |row| row.int(0)));
+            read.await.unwrap()
+        };
+        let before = ids().await;
+        assert!(before.len() >= 4, "{before:?}");
+        let database = &bench.service.database;
+        let sweep = async |limit, kept| {
+            let swept = database.write(move |tx| events::sweep(tx, 0, limit, kept));
+            swept.await.unwrap()
+        };
+        assert_eq!(sweep(100, 100).await, 0);
+        assert_eq!(sweep(1, 2).await, 1);
+        assert_eq!(ids().await, before[1..]);
+        sweep(100, 2).await;
+        assert_eq!(ids().await, before[before.len() - 2..]);
     });
 }

@@ -410,7 +410,8 @@ impl VolumeArray for OntapVolumes {
             room = Some((before, after));
         }
         if let Err(error) = self.filer.resize_lun(&lun, size) {
-            if let Some((before, after)) = room {
+            // It may have grown all the same when the answer was lost: then the room is its own.
+            if let Some((before, after)) = room.filter(|_| !error.is_lost()) {
                 self.shrink(&lun.flexvol, after, before);
             }
             return Err(error.of(&self.filer.name(), "grow a LUN"));
