@@ -86,12 +86,20 @@ pub(super) struct Fixture {
 
 impl Fixture {
     pub(super) async fn new() -> Self {
+        Fixture::under(Policies::default()).await
+    }
+
+    /// The same with a policy file.
+    pub(super) async fn under(policies: Policies) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let world = Arc::new(KnownWorld {
             now_us: AtomicI64::new(NOW_US),
             next: AtomicU64::new(0),
         });
-        let config = config(&directory.path().join("xensm.sqlite"));
+        let config = Config {
+            policies,
+            ..config(&directory.path().join("xensm.sqlite"))
+        };
         let service = Service::open(Context::with(world.clone()), config)
             .await
             .expect("the service opens");

@@ -19,10 +19,14 @@ pub(super) fn check_routed(request: &RequestContext, fallback: Rule) -> Result<(
     check(request, request.rule.unwrap_or(fallback))
 }
 
-/// What belongs to the whole installation and has no rule of Cinder's.
+/// What belongs to the whole installation: administrators, who must pass the rule of the route that led here too, so that a
+/// policy file can take from them what it names.
 pub(super) fn is_admin(request: &RequestContext) -> Result<()> {
     if request.is_admin() {
-        return Ok(());
+        let kept = request
+            .rule
+            .filter(|rule| !request.allows(*rule, Target::OWN));
+        return kept.map_or(Ok(()), |rule| Err(forbidden(rule)));
     }
     Err(Error::new(
         ErrorKind::Forbidden,

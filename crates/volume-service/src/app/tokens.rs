@@ -18,6 +18,8 @@ struct Proved {
     credential: Option<ApplicationCredential>,
     /// A token made from a token ends when the first one does.
     expires_at_us: Option<i64>,
+    /// Before the proof was looked up: a change of the password that comes in between ends the token.
+    since_us: i64,
 }
 
 /// Issues a token.
@@ -43,6 +45,7 @@ pub async fn authenticate(
 
 /// Issues a token to whoever signed with this user's EC2 key of this project.
 pub async fn issue_for_key(service: &Service, user_id: &str, project_id: &str) -> Result<Token> {
+    let since_us = service.context.now_us();
     let wanted = user_id.to_owned();
     let found = service
         .database
@@ -54,6 +57,7 @@ pub async fn issue_for_key(service: &Service, user_id: &str, project_id: &str) -
         methods: vec!["ec2credential"],
         credential: None,
         expires_at_us: None,
+        since_us,
     };
     issue(service, proved, Scope::Project(project_id.to_owned())).await
 }
@@ -68,6 +72,7 @@ pub async fn issue_for_user(
     if request.user_id != RequestContext::operator().user_id {
         return Err(super::identity::forbidden("identity:issue_token_for_user"));
     }
+    let since_us = service.context.now_us();
     let wanted = user_id.to_owned();
     let found = service
         .database
@@ -86,12 +91,13 @@ pub async fn issue_for_user(
         methods: vec!["token"],
         credential: None,
         expires_at_us: None,
+        since_us,
     };
     issue(service, proved, Scope::Project(project_id.to_owned())).await
 }
 
 async fn issue(service: &Service, proved: Proved, scope: Scope) -> Result<Token> {
-    let now_us = service.context.now_us();
+    let now_us = proved.since_us;
     let lifetime_us = i64::try_from(service.config.token_lifetime_s)
         .unwrap_or(i64::MAX)
         .saturating_mul(1_000_000);
@@ -141,14 +147,14 @@ async fn issue(service: &Service, proved: Proved, scope: Scope) -> Result<Token>
 }
 
 async fn by_password(service: &Service, user: String, password: Secret) -> Result<Proved> {
+    let since_us = service.context.now_us();
     let found = service
         .database
         .read(move |tx| identity::find_login(tx, &user))
         .await?;
     let hash = found.as_ref().map(|login| login.password_hash.as_str());
-    let now_us = service.context.now_us();
     let passwords = &service.authenticator.passwords;
-    let is_right = passwords.verify(&password, hash, now_us).await?;
+    let is_right = passwords.verify(&password, hash, since_us).await?;
     match found {
         // Asked after the password, so that time tells nobody which users there are.
         Some(login) if is_right && login.is_enabled => Ok(Proved {
@@ -156,6 +162,7 @@ async fn by_password(service: &Service, user: String, password: Secret) -> Resul
             methods: vec!["password"],
             credential: None,
             expires_at_us: None,
+            since_us,
         }),
         _ => Err(refused()),
     }
@@ -167,6 +174,7 @@ async fn by_application_credential(
     user: Option<String>,
     secret: Secret,
 ) -> Result<Proved> {
+    let now_us = service.context.now_us();
     let found = service
         .database
         .read(move |tx| {
@@ -188,7 +196,6 @@ async fn by_application_credential(
             Ok(login.map(|login| (login, credential)))
         })
         .await?;
-    let now_us = service.context.now_us();
     let hash = found
         .as_ref()
         .map(|(_, credential)| credential.secret_hash.as_str());
@@ -205,6 +212,7 @@ async fn by_application_credential(
                 methods: vec!["application_credential"],
                 credential: Some(credential),
                 expires_at_us: None,
+                since_us: now_us,
             })
         }
         _ => Err(refused()),
@@ -212,6 +220,7 @@ async fn by_application_credential(
 }
 
 async fn by_token(service: &Service, text: Secret) -> Result<Proved> {
+    let since_us = service.context.now_us();
     let token = validate(service, &text).await?;
     let claims = service
         .authenticator
@@ -234,6 +243,7 @@ async fn by_token(service: &Service, text: Secret) -> Result<Proved> {
         methods,
         credential: None,
         expires_at_us: Some(token.expires_at_us),
+        since_us,
     })
 }
 
@@ -413,11 +423,12 @@ pub async fn revoke(service: &Service, request: &RequestContext, token: &Secret)
     if revoked.user.id != request.user_id {
         super::policy::is_admin(request)?;
     }
-    let now_us = service.context.now_us();
+    // Remembered until no service may show it any more either.
+    let over_us = service.context.now_us() - EXPIRED_WINDOW_US;
     let audit_id = revoked.audit_id.clone();
     service
         .database
-        .write(move |tx| credentials::revoke_token(tx, &audit_id, revoked.expires_at_us, now_us))
+        .write(move |tx| credentials::revoke_token(tx, &audit_id, revoked.expires_at_us, over_us))
         .await?;
     service.authenticator.validated.remove(&revoked.audit_id);
     Ok(())

@@ -96,7 +96,11 @@ fn from_snapshot(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: SnapshotId) ->
             "Invalid snapshot: Originating snapshot status must be one of 'available' values.";
         return Err(Error::new(ErrorKind::Conflict, Subject::Snapshot, message).on(id.to_string()));
     }
-    if let Some(volume) = volumes::find(tx, snapshot.volume_id)? {
+    if let Some(mut volume) = volumes::find(tx, snapshot.volume_id)? {
+        // It may have been given to another project since, which then described it.
+        if volume.project_id != snapshot.project_id {
+            volume.traits.image_metadata.clear();
+        }
         return Ok(Origin {
             size_gib: snapshot.size_gib,
             ..of(volume)

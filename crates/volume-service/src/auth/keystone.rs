@@ -249,7 +249,10 @@ impl Keystone {
     }
 
     async fn own_token(&self, renew: bool) -> Result<OwnToken> {
-        let mut own = self.own.lock().await;
+        // Not behind everybody else's failed logins, one after the other.
+        let mut own = tokio::time::timeout(DEADLINE, self.own.lock())
+            .await
+            .map_err(|_| away("others wait for Keystone to take our login"))?;
         let now_us = self.context.now_us();
         if let Some(token) = own.as_ref()
             && !renew

@@ -411,6 +411,7 @@ volume:create: \"!\"
             "{",
             "{\"volume:get\": 1}",
             "volume:get",
+            "\"volume:get\":",
             "\n\"volume:fly\": \"@\"",
             "a: @\na: @",
             "\"volume:get\": \"role:\"",
@@ -428,6 +429,7 @@ volume:create: \"!\"
         the policy file is not "name": "check" at line 1: EOF while parsing an object at line 1 column 1
         the policy file is not "name": "check" at line 1: the check of volume:get is 1, not a text
         the policy file is not "name": "check" at line 1: a colon and a check are missing behind the name: volume:get
+        the policy file is not "name": "check" at line 1: the check is missing: "volume:get":
         the policy file names volume:fly at line 2, which is no rule of Cinder's and which no other rule refers to: mend the name or remove the line
         the policy file has the rule a twice, at line 2 again
         the policy file's rule volume:get at line 1 cannot be read at character 1: a check as role:name is expected, not role:

@@ -100,6 +100,8 @@ fn yaml_entry(text: &str, line: usize) -> Result<Option<Entry>, PolicyError> {
             check
         }
         Some(_) => return Err(wrong("something follows the check")),
+        // In YAML it is nothing, or on the next line; `""` lets everybody pass, and must be said.
+        None if rest.is_empty() => return Err(wrong("the check is missing")),
         None if rest.starts_with(['"', '\'', '[', '{', '|', '>', '&', '*']) => {
             return Err(wrong("the check must be a text on one line"));
         }

@@ -212,12 +212,12 @@ fn ec2_key(row: &Row<'_>) -> Result<Ec2Key> {
     })
 }
 
-/// Revokes a token until it would have expired, and forgets those that have.
+/// Revokes a token, and forgets those that expired at a time or before.
 pub fn revoke_token(
     tx: &mut Transaction<'_>,
     audit_id: &str,
     expires_at_us: i64,
-    now_us: i64,
+    expired_us: i64,
 ) -> Result<()> {
     tx.execute(
         "INSERT INTO revoked_tokens (audit_id, expires_at_us) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
@@ -225,7 +225,7 @@ pub fn revoke_token(
     )?;
     tx.execute(
         "DELETE FROM revoked_tokens WHERE expires_at_us <= ?1",
-        &[now_us.into()],
+        &[expired_us.into()],
     )?;
     Ok(())
 }

@@ -18,8 +18,11 @@ pub fn may_be_told(address: IpAddr) -> bool {
 }
 
 fn may_be_told_v4(address: Ipv4Addr) -> bool {
-    let [first, second, ..] = address.octets();
+    let [first, second, third, _] = address.octets();
     !(first == 0
+        // Oracle's and Azure's.
+        || [first, second, third] == [192, 0, 0]
+        || address == Ipv4Addr::new(168, 63, 129, 16)
         || address.is_loopback()
         || address.is_link_local()
         || address.is_multicast()
@@ -75,6 +78,8 @@ mod tests {
             "255.255.255.255",
             "240.0.0.1",
             "100.100.100.200",
+            "192.0.0.192",
+            "168.63.129.16",
             "::",
             "::1",
             "fe80::1",

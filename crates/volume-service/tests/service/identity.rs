@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use volume_service::app::identity::{
     Credentials, FirstCredentials, NewApplicationCredential, Scope, Token, authenticate, bootstrap,
     create_application_credential, create_ec2_key, create_project, create_user, ec2_key,
-    projects_of, revoke, validate,
+    projects_of, revoke, validate, validate_expired,
 };
 use volume_service::config::Secret;
 use volume_service::{ErrorKind, RequestContext};
@@ -165,6 +165,13 @@ fn a_token_is_good_until_it_expires_or_is_revoked() {
             .now_us
             .fetch_add(3600 * 1_000_000, Ordering::Relaxed);
         let error = validate(&bench.service, &other).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unauthenticated);
+
+        // Beside a service's token the expired one is still good, and the revoked one never again.
+        let third = issue().await.text.unwrap();
+        revoke(&bench.service, &admin, &third).await.unwrap();
+        validate_expired(&bench.service, &other).await.unwrap();
+        let error = validate_expired(&bench.service, &text).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unauthenticated);
     });
 }

@@ -22,21 +22,27 @@ pub(in crate::api) fn is_signed(described: &Value, secret: &Secret, now_us: i64)
     })
 }
 
-/// Describes a signed request for who knows the key's secret.
-pub(super) fn describe(request: &SignedRequest, parameters: &Parameters, claim: &Claim) -> Value {
+/// Describes a signed request for who knows the key's secret; none when a parameter is there twice. The description has room
+/// for one of them, and another one than is judged might be obeyed.
+pub(super) fn describe(
+    request: &SignedRequest,
+    parameters: &Parameters,
+    claim: &Claim,
+) -> Option<Value> {
     let is_version_2 = matches!(claim, Claim::V2(_));
     // Version 4 signs the query and the hash of the body, version 2 all parameters wherever they are.
     let of_query = match is_version_2 {
         true => None,
         false => Parameters::parse(&request.query, b"").ok(),
     };
-    let mut params: Map<String, Value> = of_query
-        .as_ref()
-        .unwrap_or(parameters)
-        .pairs()
+    let pairs = of_query.as_ref().unwrap_or(parameters).pairs();
+    let mut params: Map<String, Value> = pairs
         .iter()
         .map(|(name, value)| (name.clone(), json!(value)))
         .collect();
+    if params.len() != pairs.len() {
+        return None;
+    }
     let in_params = params
         .remove("Signature")
         .or_else(|| params.remove("X-Amz-Signature"));
@@ -64,7 +70,7 @@ pub(super) fn describe(request: &SignedRequest, parameters: &Parameters, claim: 
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    json!({
+    Some(json!({
         "access": claim.access_key(),
         "signature": in_header.or(in_params),
         "verb": request.method.as_str(),
@@ -73,7 +79,7 @@ pub(super) fn describe(request: &SignedRequest, parameters: &Parameters, claim: 
         "params": params,
         "headers": headers,
         "body_hash": hash,
-    })
+    }))
 }
 
 fn read(described: &Value) -> Option<(SignedRequest, Parameters)> {
@@ -114,4 +120,33 @@ fn read(described: &Value) -> Option<(SignedRequest, Parameters)> {
         body_hash,
     };
     Some((request, parameters))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_that_is_there_twice_is_not_relayed() {
+        let described = |query: &str| {
+            let parameters = Parameters::parse(query, b"").unwrap();
+            let request = SignedRequest {
+                method: Method::GET,
+                path: "/".to_owned(),
+                query: query.to_owned(),
+                headers: HeaderMap::new(),
+                body: Bytes::new(),
+                body_hash: None,
+            };
+            let now_us = crate::api::timestamp::parse_iso("2015-08-30T12:36:00Z").unwrap();
+            let claim = Claim::find(&request, &parameters, now_us).ok().unwrap();
+            describe(&request, &parameters, &claim)
+        };
+        let signed = "AWSAccessKeyId=AKID&Action=DeleteVolume&VolumeId=vol-2&SignatureVersion=2\
+                      &SignatureMethod=HmacSHA256&Timestamp=2015-08-30T12%3A36%3A00Z&Signature=c2lnbmVk";
+        let whole = described(signed).unwrap();
+        assert_eq!(whole["params"]["VolumeId"], "vol-2");
+        // The smaller value would be obeyed, and the larger one, which somebody signed, be judged.
+        assert!(described(&format!("{signed}&VolumeId=vol-1")).is_none());
+    }
 }

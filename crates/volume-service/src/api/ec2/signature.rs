@@ -114,7 +114,8 @@ pub(super) async fn authenticate(
         )
     };
     if let Some(source) = &service.token_source {
-        let described = super::relayed::describe(request, parameters, &claim);
+        let described =
+            super::relayed::describe(request, parameters, &claim).ok_or_else(unknown)?;
         return match source.validate_signed(described).await {
             Ok(token) => context_of(token, &service.config.policies).ok_or_else(unknown),
             Err(error) if error.kind == ErrorKind::Unauthenticated => Err(unknown()),

@@ -23,6 +23,11 @@ pub async fn projects(
         Some(user_id) => own_or_admin(request, user_id, "identity:list_user_projects")?,
         None => admin(request, "identity:list_projects")?,
     }
+    if filter.tags.len() > TAGS_MAX {
+        return Err(Error::invalid(format!(
+            "A project has at most {TAGS_MAX} tags."
+        )));
+    }
     let limit = page(limit);
     let found = service
         .database

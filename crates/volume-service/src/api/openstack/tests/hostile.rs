@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api::fixture::{Fixture, send};
 use crate::api::request::{Api, frame};
+use crate::auth::policy::Policies;
 
 async fn post(fixture: &Fixture, body: impl Into<axum::body::Body>) -> (u16, Value) {
     let headers = [("x-auth-token", fixture.token.as_str())];
@@ -245,5 +246,37 @@ async fn a_panic_answers_and_the_service_goes_on() {
         assert!(!answer.text.contains("secret"), "{}", answer.text);
         let after = send(&router, Method::GET, "/whole", &[], "").await;
         assert_eq!((after.status, after.text.as_str()), (200, "ok"));
+    }
+}
+
+#[tokio::test]
+async fn a_policy_file_takes_from_administrators_and_gives_nothing_elsewhere() {
+    let text = r#"{"context_is_admin": "role:admin or role:member", "volume_extension:type_create": "!",
+        "volume_extension:volume_type_access:addProjectAccess": "!", "volume_extension:services:index": "role:admin"}"#;
+    let fixture = Fixture::under(Policies::parse(text).expect("a policy file")).await;
+    let (member, _) = fixture.other_user("tenant", "member").await;
+
+    let body = json!({"volume_type": {"name": "silver"}});
+    let made = fixture.call(Method::POST, "/v3/types", body).await;
+    assert_eq!(made.status, 403, "{}", made.text);
+    let refusal = "Policy doesn't allow volume_extension:type_create to be performed.";
+    assert_eq!(made.json()["forbidden"]["message"], refusal);
+    let types = fixture.call(Method::GET, "/v3/types", Value::Null).await;
+    let gold = types.json()["volume_types"][0]["id"].clone();
+    let path = format!("/v3/types/{}/action", gold.as_str().expect("a type"));
+    let body = json!({"addProjectAccess": {"project": "x"}});
+    assert_eq!(fixture.call(Method::POST, &path, body).await.status, 403);
+
+    // Whom the file makes an administrator is one here, where no rule says otherwise, and not of identities.
+    let as_member = async |path: &str| {
+        let get = fixture.call_as(&member, "3.71", Method::GET, path, Value::Null);
+        get.await.status
+    };
+    assert_eq!(as_member("/v3/qos-specs").await, 200);
+    assert_eq!(as_member("/v3/os-services").await, 403);
+    let headers = [("x-auth-token", member.as_str())];
+    for path in ["/v3/users", "/v3/role_assignments"] {
+        let listed = send(&fixture.identity, Method::GET, path, &headers, "").await;
+        assert_eq!(listed.status, 403, "{path}: {}", listed.text);
     }
 }
