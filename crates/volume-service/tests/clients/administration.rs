@@ -41,6 +41,7 @@ async fn quotas_transfers_and_services_by_the_openstack_command() {
     assert!(full.contains("gigabytes_gold"), "{full}");
     run(&mut call("quota delete --volume admin")).await;
 
+    servers.finish_volumes().await;
     run(&mut call("volume set --state available gift")).await;
     let offer = "--os-volume-api-version 3.57 volume transfer request";
     let made = json(&mut call(&format!(
@@ -88,6 +89,7 @@ async fn quotas_transfers_and_services_by_the_cinder_command() {
         command
     };
     run(&mut call("create --name one --volume-type gold 1")).await;
+    servers.finish_volumes().await;
     run(&mut call("reset-state --state available one")).await;
     run(&mut call("transfer-create --name present one")).await;
     let listed = run(&mut call("transfer-list")).await;
