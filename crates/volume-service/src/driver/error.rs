@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::moment::AT_ONE_MOMENT;
 use crate::error::{Error, ErrorKind, Subject};
 
 /// What can be done about a failed call.
@@ -102,6 +103,7 @@ impl PoolError {
             Trouble::Full => "the storage is full",
             Trouble::UnknownType => "this storage manager does not have this SR type yet",
             Trouble::Unsupported => match self.call {
+                AT_ONE_MOMENT => "the storage cannot take so many snapshots at one moment",
                 "VDI.snapshot" => "the volume's storage takes no snapshots",
                 "VDI.clone" => "the storage makes no copies of volumes and snapshots",
                 _ => "the storage cannot do this",

@@ -4,6 +4,7 @@
 
 mod error;
 mod marks;
+mod moment;
 mod pool;
 mod probe;
 mod xenapi_error;
@@ -16,6 +17,7 @@ pub use marks::{
     NBD_EXPORT_KEY, NBD_SOCKET_KEY, NotMaking, OPERATION_KEY, SELF_KEY, SNAPSHOT_KEY,
     TEMPORARY_KEY, VOLUME_KEY, VdiOwner, vdi_description, vdi_label,
 };
+pub use moment::{BARRIER_KEY, MOMENT_MEMBERS, MomentOutcomes, all_made};
 pub use pool::{
     ForeignVdi, FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace,
     SrSpec, VbdSpec, VdiMarks, VdiSpec,

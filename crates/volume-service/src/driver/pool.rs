@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::error::PoolError;
 use super::marks::{Making, VdiOwner};
+use super::moment::MomentOutcomes;
 use super::probe::Probed;
 use crate::config::Secret;
 use crate::model::attachment::AttachMode;
@@ -84,6 +85,21 @@ pub trait Pool: Send + Sync {
 
     /// `VDI.snapshot`. Returns the uuid of the snapshot, which carries a copy of the VDI's marks.
     fn snapshot_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Uuid>;
+
+    /// `VDI.snapshot` of several VDIs at one moment: of what consumers write one after the other, all snapshots together hold what
+    /// was written up to that moment, and nothing of what came later. `moment` is a name for the pool's log.
+    ///
+    /// Each snapshot carries a copy of its VDI's marks. The storage manager takes all or none; where an answer is lost some may
+    /// be there all the same: see [`all_made`](super::all_made).
+    ///
+    /// # Errors
+    /// Nothing was begun: `Unsupported` when the pool cannot keep a moment for so many (at most
+    /// [`MOMENT_MEMBERS`](super::MOMENT_MEMBERS)), `Gone` when one of the VDIs is.
+    fn snapshot_vdis<'a>(
+        &'a self,
+        sources: &'a [Uuid],
+        moment: &'a str,
+    ) -> PoolFuture<'a, MomentOutcomes>;
 
     /// `VDI.clone`. Returns the uuid of the clone, which carries a copy of the VDI's marks.
     fn clone_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Uuid>;

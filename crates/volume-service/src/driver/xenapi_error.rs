@@ -34,7 +34,8 @@ fn trouble(error: &Error) -> Trouble {
 
 /// # Source
 /// XenAPI's storage-relevant error codes; 44 is the storage manager's "no space", 46 its "VDI not available", 109 its
-/// "the snapshot chain is too long".
+/// "the snapshot chain is too long"; 470 is ours alone, for a snapshot that was not taken because others could not be taken at the
+/// same moment.
 fn of_code(code: &str, is_retriable: bool) -> Trouble {
     match code {
         "UUID_INVALID" | "HANDLE_INVALID" | "VDI_MISSING" => Trouble::Gone,
@@ -45,6 +46,7 @@ fn of_code(code: &str, is_retriable: bool) -> Trouble {
         | "SR_BACKEND_FAILURE_46" => Trouble::InUse,
         "SR_HAS_NO_PBDS" | "SR_NOT_ATTACHED" => Trouble::NotPlugged,
         "SR_BACKEND_FAILURE_109" => Trouble::TooDeep,
+        "SR_BACKEND_FAILURE_470" => Trouble::Busy,
         "SR_FULL" | "SR_BACKEND_FAILURE_44" => Trouble::Full,
         "SR_UNKNOWN_DRIVER" => Trouble::UnknownType,
         "SR_OPERATION_NOT_SUPPORTED"
@@ -94,6 +96,7 @@ mod tests {
             ("OTHER_OPERATION_IN_PROGRESS", Trouble::Busy),
             ("SR_BACKEND_FAILURE_73", Trouble::Refused),
             ("SR_BACKEND_FAILURE_109", Trouble::TooDeep),
+            ("SR_BACKEND_FAILURE_470", Trouble::Busy),
             ("SESSION_AUTHENTICATION_FAILED", Trouble::Forbidden),
         ] {
             let error = Error::Api {

@@ -18,6 +18,7 @@ use super::marks::{
     ATTACHMENT_KEY, BACKEND_KEY, DEPLOYMENT_KEY, GENERATION_KEY, Making, NBD_EXPORT_KEY,
     NBD_SOCKET_KEY, OPERATION_KEY, VOLUME_KEY, vdi_description, vdi_label,
 };
+use super::moment::{MOMENT_MEMBERS, MomentOutcomes};
 use super::pool::{
     ForeignVdi, FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace,
     SrSpec, VbdSpec, VdiMarks, VdiSpec,
@@ -41,6 +42,10 @@ pub(super) type PoolResult<T> = std::result::Result<T, PoolError>;
 /// A pool that is reached by XenAPI.
 pub struct XenApiPool {
     pub(super) client: Client,
+    /// For calls that are answered when all are made: they must not take each other's places, nor those of other calls.
+    pub(super) moments: Client,
+    /// Held while snapshots are taken at one moment.
+    pub(super) moment_turn: tokio::sync::Mutex<()>,
     /// The references of SRs by uuid. A reference that has become invalid is dropped and looked up again.
     srs: Mutex<HashMap<Uuid, SrRef>>,
 }
@@ -51,11 +56,18 @@ impl XenApiPool {
     /// # Errors
     /// `Invalid` for a URL, CA file or fingerprint that cannot be used.
     pub fn new(config: &PoolConfig) -> Result<Self> {
-        let client = connect(config).map_err(|error| {
+        let unusable = |error: xenapi::client::Error| {
             Error::invalid(format!("pool {} cannot be used: {error}", config.url)).caused_by(error)
-        })?;
+        };
+        let moments = Options {
+            max_calls: MOMENT_MEMBERS,
+            call_deadline: MEDIUM_DEADLINE,
+            ..options()
+        };
         Ok(XenApiPool {
-            client,
+            client: connect(config, options()).map_err(unusable)?,
+            moments: connect(config, moments).map_err(unusable)?,
+            moment_turn: tokio::sync::Mutex::default(),
             srs: Mutex::default(),
         })
     }
@@ -99,7 +111,7 @@ impl XenApiPool {
         self.seen_sr(uuid, "SR.get_record", record)
     }
 
-    async fn master(&self) -> PoolResult<(HostRef, HostRecord)> {
+    pub(super) async fn master(&self) -> PoolResult<(HostRef, HostRecord)> {
         let pools = self.client.pool().get_all_records().await;
         let pools = pools.map_err(|error| translate("pool.get_all_records", &error))?;
         let Some((_, pool)) = pools.into_iter().next() else {
@@ -506,6 +518,14 @@ impl Pool for XenApiPool {
         Box::pin(self.make_snapshot(uuid))
     }
 
+    fn snapshot_vdis<'a>(
+        &'a self,
+        sources: &'a [Uuid],
+        moment: &'a str,
+    ) -> PoolFuture<'a, MomentOutcomes> {
+        Box::pin(self.make_snapshots(sources, moment))
+    }
+
     fn clone_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Uuid> {
         Box::pin(self.make_clone(uuid))
     }
@@ -543,7 +563,17 @@ impl Pool for XenApiPool {
     }
 }
 
-fn connect(config: &PoolConfig) -> std::result::Result<Client, xenapi::client::Error> {
+fn options() -> Options {
+    Options {
+        originator: "xensm".to_owned(),
+        ..Options::default()
+    }
+}
+
+fn connect(
+    config: &PoolConfig,
+    options: Options,
+) -> std::result::Result<Client, xenapi::client::Error> {
     // The configuration takes unix:/path; a URL has three slashes.
     let url = match config.url.strip_prefix("unix:/") {
         Some(path) if !path.starts_with('/') => format!("unix:///{path}"),
@@ -558,10 +588,6 @@ fn connect(config: &PoolConfig) -> std::result::Result<Client, xenapi::client::E
         config::Trust::NotNeeded => None,
     };
     let credentials = Credentials::new(config.username.clone(), config.password.expose());
-    let options = Options {
-        originator: "xensm".to_owned(),
-        ..Options::default()
-    };
     Client::connect(endpoint, trust.as_ref(), credentials, options)
 }
 

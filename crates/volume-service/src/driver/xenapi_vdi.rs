@@ -22,7 +22,7 @@ use super::xenapi_pool::{PoolResult, XenApiPool, done_or_gone, mark, parse};
 const COPY_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
 impl XenApiPool {
-    async fn vdi(&self, uuid: Uuid) -> PoolResult<VdiRef> {
+    pub(super) async fn vdi(&self, uuid: Uuid) -> PoolResult<VdiRef> {
         let found = self.client.vdi().get_by_uuid(&uuid.to_string()).await;
         found.map_err(|error| translate("VDI.get_by_uuid", &error))
     }
@@ -93,7 +93,7 @@ impl XenApiPool {
     }
 
     /// From here on the VDI exists whatever fails: its marks find it.
-    async fn uuid_of_new(
+    pub(super) async fn uuid_of_new(
         &self,
         call: &'static str,
         made: Result<VdiRef, Error>,

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 use volume_service::driver::{
-    ForeignVdi, FoundSr, FoundVbd, FoundVdi, Making, NbdEndpoint, Pool, PoolError, PoolFuture,
-    Probed, Resize, SrSpace, SrSpec, Trouble, VbdSpec, VdiMarks, VdiOwner, VdiSpec,
+    ForeignVdi, FoundSr, FoundVbd, FoundVdi, Making, MomentOutcomes, NbdEndpoint, Pool, PoolError,
+    PoolFuture, Probed, Resize, SrSpace, SrSpec, Trouble, VbdSpec, VdiMarks, VdiOwner, VdiSpec,
 };
 use volume_service::model::id::{AttachmentId, VolumeId};
 
@@ -40,6 +40,8 @@ pub struct State {
     pub is_without_online_resize: bool,
     /// True for a pool that does not tell where a VBD is served.
     pub is_without_nbd: bool,
+    /// True for a pool that cannot take snapshots of several VDIs at one moment.
+    pub is_without_moments: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -437,6 +439,26 @@ impl Pool for FakePool {
     fn snapshot_vdi(&self, uuid: Uuid) -> PoolFuture<'_, Uuid> {
         self.call("VDI.snapshot", move |state| {
             state.derive("VDI.snapshot", uuid, true)
+        })
+    }
+
+    /// Worse than our storage manager, which takes all or none: each fails, or is lost, by itself.
+    fn snapshot_vdis<'a>(
+        &'a self,
+        sources: &'a [Uuid],
+        _moment: &'a str,
+    ) -> PoolFuture<'a, MomentOutcomes> {
+        Box::pin(async move {
+            if self.state().is_without_moments && sources.len() > 1 {
+                let text = "the pool's storage manager does not hold back writes to several VDIs";
+                let call = "VDI.snapshot at one moment";
+                return Err(PoolError::new(call, Trouble::Unsupported, text));
+            }
+            let mut outcomes = Vec::with_capacity(sources.len());
+            for source in sources {
+                outcomes.push(self.snapshot_vdi(*source).await);
+            }
+            Ok(outcomes)
         })
     }
 
