@@ -112,7 +112,7 @@ fn certificate(root: &Path) -> (PathBuf, PathBuf) {
 fn configuration(root: &Path) -> String {
     let root = root.display();
     format!(
-        "[DEFAULT]\nlog_file = {root}/log\n[database]\nconnection = sqlite:///{root}/keystone.db\n\
+        "[DEFAULT]\nlog_file = {root}/log\n[database]\nconnection = sqlite:///{root}/keystone.db?timeout=60\n\
          [token]\nprovider = fernet\nallow_expired_window = 172800\n\
          [fernet_tokens]\nkey_repository = {root}/fernet\n\
          [fernet_receipts]\nkey_repository = {root}/fernet\n[credential]\nkey_repository = {root}/credential\n\
