@@ -141,6 +141,11 @@ impl RequestContext {
         self.policies.allows(rule, self.credentials(), target)
     }
 
+    /// True when the rule lets the requester see what it is about, in whatever is shown: Cinder does not ask whose that is.
+    pub fn shows(&self, rule: Rule) -> bool {
+        self.allows(rule, Target::OWN)
+    }
+
     fn credentials(&self) -> Credentials<'_> {
         Credentials {
             user_id: &self.user_id,

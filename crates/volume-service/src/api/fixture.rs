@@ -1,5 +1,6 @@
 //! What the router tests run against: a real service on a fresh SQLite file, in a world whose clock and chance are known.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -28,6 +29,9 @@ pub(super) const PASSWORD: &str = "a-password-of-the-tests";
 pub(super) const ACCESS_KEY: &str = "AKIAXENSMTEST0000001";
 /// Its secret.
 pub(super) const SECRET_KEY: &str = "secret/key+of=the~tests";
+
+/// The name of the database in its directory.
+const DATABASE: &str = "xensm.sqlite";
 
 /// A world in which time stands still until told, and chance counts upwards.
 pub(super) struct KnownWorld {
@@ -81,7 +85,7 @@ pub(super) struct Fixture {
     /// A token of the first user, who is an administrator.
     pub(super) token: String,
     pub(super) project: String,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Fixture {
@@ -96,13 +100,8 @@ impl Fixture {
             now_us: AtomicI64::new(NOW_US),
             next: AtomicU64::new(0),
         });
-        let config = Config {
-            policies,
-            ..config(&directory.path().join("xensm.sqlite"))
-        };
-        let service = Service::open(Context::with(world.clone()), config)
-            .await
-            .expect("the service opens");
+        let mut fixture = Fixture::over(directory, world, policies).await;
+        let service = &fixture.service;
         let first = FirstCredentials {
             user_name: "admin".to_owned(),
             password: Secret::new(PASSWORD),
@@ -111,28 +110,18 @@ impl Fixture {
             ec2_secret_key: Secret::new(SECRET_KEY),
         };
         assert!(
-            identity::bootstrap(&service, &first)
+            identity::bootstrap(service, &first)
                 .await
                 .expect("a first start")
         );
         flavors::create(
-            &service,
+            service,
             &RequestContext::operator(),
             "gold",
             "Not all that glitters",
         )
         .await
         .expect("a flavor");
-        let mut fixture = Fixture {
-            volume: volume_router(service.clone()),
-            identity: identity_router(service.clone()),
-            ec2: ec2_router(service.clone()),
-            service,
-            world,
-            token: String::new(),
-            project: String::new(),
-            _directory: directory,
-        };
         let issued = fixture.log_in("admin", PASSWORD, "admin").await;
         fixture.token = issued.header("x-subject-token").to_owned();
         fixture.project = issued.json()["token"]["project"]["id"]
@@ -140,6 +129,69 @@ impl Fixture {
             .expect("a project")
             .to_owned();
         fixture
+    }
+
+    /// A service over the database of a directory.
+    async fn over(
+        directory: tempfile::TempDir,
+        world: Arc<KnownWorld>,
+        policies: Policies,
+    ) -> Self {
+        let config = Config {
+            policies,
+            ..config(&directory.path().join(DATABASE))
+        };
+        let service = Service::open(Context::with(world.clone()), config)
+            .await
+            .expect("the service opens");
+        Fixture {
+            volume: volume_router(service.clone()),
+            identity: identity_router(service.clone()),
+            ec2: ec2_router(service.clone()),
+            service,
+            world,
+            token: String::new(),
+            project: String::new(),
+            directory,
+        }
+    }
+
+    /// Where the database is.
+    pub(super) fn database(&self) -> PathBuf {
+        self.directory.path().join(DATABASE)
+    }
+
+    /// Writes the rows as they are now to a file.
+    pub(super) fn save(&self, target: &Path) {
+        let source = rusqlite::Connection::open(self.database()).expect("the database");
+        source
+            .execute(
+                "VACUUM INTO ?1",
+                [target.to_str().expect("a path in UTF-8")],
+            )
+            .expect("a copy");
+    }
+
+    /// The same under other policies, with a database of its own that holds the rows of a file.
+    pub(super) async fn copy(&self, saved: &Path, policies: Policies) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        std::fs::copy(saved, directory.path().join(DATABASE)).expect("a copy");
+        let copy = Fixture::over(directory, self.world.clone(), policies).await;
+        Fixture {
+            token: self.token.clone(),
+            project: self.project.clone(),
+            ..copy
+        }
+    }
+
+    /// The same rows under other policies.
+    pub(super) fn ruled_by(&self, policies: Policies) -> Router {
+        let mut service = self.service.clone();
+        service.config = Arc::new(Config {
+            policies,
+            ..Config::clone(&service.config)
+        });
+        volume_router(service)
     }
 
     /// Lets time pass.

@@ -16,7 +16,7 @@ mod timestamp;
 
 pub use ec2::ec2_router;
 pub use identity::{REGION, identity_router};
-pub use openstack::volume_router;
+pub use openstack::{Microversion, openapi, volume_router};
 
 /// Parsers of untrusted text, open to the fuzz targets and to nobody else.
 #[doc(hidden)]

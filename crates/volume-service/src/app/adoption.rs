@@ -9,6 +9,7 @@ use super::delete_volume::{DELETABLE, refused};
 use super::volume_flags::check_maintenance;
 use super::volumes::visible;
 use super::{Service, limits, policy, snapshots as snapshots_app};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::adoptions::{self, Adoption};
 use crate::db::operations::NewOperation;
@@ -166,7 +167,7 @@ pub async fn list(
     host: &str,
     kind: Kind,
 ) -> Result<Vec<Manageable>> {
-    policy::is_admin(request)?;
+    policy::check_routed(request, Rule::VolumeListManageable)?;
     let backend = backend(service, host).await?;
     let zones = service.config.zones.iter();
     let zone = zones.into_iter().find(|known| known.name == backend.zone);
@@ -263,7 +264,7 @@ pub async fn manage_volume(
     request: &RequestContext,
     wanted: ManageVolume,
 ) -> Result<Volume> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::VolumeManage)?;
     limits::check_text("name", &wanted.name)?;
     limits::check_text("description", &wanted.description)?;
     limits::check_metadata(&wanted.metadata)?;
@@ -388,8 +389,11 @@ pub async fn manage_snapshot(
         .write(move |tx| {
             // Locked, so that the volume is not deleted between here and the commit.
             volumes::lock(tx, wanted.volume_id)?;
-            let volume = visible(tx, &policy::tenancy(&request), wanted.volume_id)?;
-            policy::is_admin(&request)?;
+            let volume = visible(
+                tx,
+                &policy::tenancy_of(&request, Rule::SnapshotManage),
+                wanted.volume_id,
+            )?;
             check_maintenance(&volume, "manage a snapshot of the volume")?;
             let settled = [VolumeStatus::Available, VolumeStatus::InUse];
             let place = volume
@@ -458,8 +462,7 @@ pub async fn unmanage_volume(
         .database
         .write(move |tx| {
             volumes::lock(tx, id)?;
-            let volume = visible(tx, &policy::tenancy(&request), id)?;
-            policy::is_admin(&request)?;
+            let volume = visible(tx, &policy::tenancy_of(&request, Rule::VolumeUnmanage), id)?;
             if volume.traits.encryption_key_id.is_some() {
                 let text = "Unmanaging encrypted volumes is not supported.";
                 return Err(Error::invalid(text));
@@ -509,8 +512,11 @@ pub async fn unmanage_snapshot(
         .database
         .write(move |tx| {
             snapshots::lock(tx, id)?;
-            let snapshot = snapshots_app::visible(tx, &policy::tenancy(&request), id)?;
-            policy::is_admin(&request)?;
+            let snapshot = snapshots_app::visible(
+                tx,
+                &policy::tenancy_of(&request, Rule::SnapshotUnmanage),
+                id,
+            )?;
             snapshots_app::check_unused(tx, &snapshot)?;
             let conflict = |why: &str| {
                 let text = format!("Invalid snapshot: {why}");

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::flavors::counted;
 use super::{Service, limits, policy, sr_types};
+use crate::auth::rule::Rule;
 use crate::config::Secret;
 use crate::context::RequestContext;
 use crate::db::backends::NewBackend;
@@ -44,7 +45,7 @@ pub async fn list(
     request: &RequestContext,
     flavor: Option<&str>,
 ) -> Result<Vec<Backend>> {
-    policy::is_admin(request)?;
+    policy::check_routed(request, Rule::SchedulerStatsGetPools)?;
     let vault = service.vault.clone();
     let flavor = flavor.map(str::to_owned);
     service

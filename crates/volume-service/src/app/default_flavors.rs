@@ -1,6 +1,7 @@
 //! The flavors of requests that name none, by project; administrators only.
 
 use super::{Service, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::{Transaction, default_flavors, flavors, identity};
 use crate::error::{Error, ErrorKind, Result, Subject};
@@ -17,7 +18,7 @@ pub struct DefaultFlavor {
 
 /// All of them, by project.
 pub async fn list(service: &Service, request: &RequestContext) -> Result<Vec<DefaultFlavor>> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::DefaultGetAll)?;
     let found = service.database.read(default_flavors::list).await?;
     Ok(found
         .into_iter()
@@ -37,7 +38,7 @@ pub async fn get(
     request: &RequestContext,
     project_id: &str,
 ) -> Result<DefaultFlavor> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::DefaultGet)?;
     let is_ours = service.config.keystone.is_none();
     let project_id = project_id.to_owned();
     service
@@ -67,7 +68,7 @@ pub async fn set(
     project_id: &str,
     flavor: &str,
 ) -> Result<DefaultFlavor> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::DefaultSetOrUpdate)?;
     let is_ours = service.config.keystone.is_none();
     let (project_id, wanted) = (project_id.to_owned(), flavor.to_owned());
     service
@@ -89,7 +90,7 @@ pub async fn set(
 
 /// Takes a project's default away, if it has one; the project itself may be gone.
 pub async fn unset(service: &Service, request: &RequestContext, project_id: &str) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::DefaultUnset)?;
     let project_id = project_id.to_owned();
     service
         .database

@@ -29,6 +29,7 @@ pub async fn extend(
 ) -> Result<Volume> {
     limits::check_size(new_size_gib)?;
     let tenancy = policy::tenancy_of(request, Rule::VolumeExtend);
+    let attached = policy::tenancy_of(request, Rule::VolumeExtendAttachedVolume);
     let now_us = service.context.now_us();
     let operation_id = OperationId(service.context.new_uuid());
     let request_id = request.request_id.clone();
@@ -37,6 +38,9 @@ pub async fn extend(
         .database
         .write(move |tx| {
             let volume = visible(tx, &tenancy, id)?;
+            if volume.status == VolumeStatus::InUse {
+                attached.check(&volume.project_id, Some(&volume.user_id))?;
+            }
             services::check_not_frozen(tx, &volume.zone)?;
             let allowed: &[VolumeStatus] = match in_use {
                 InUse::Refuse => &[VolumeStatus::Available],

@@ -2,6 +2,7 @@
 
 use super::flavors::existing;
 use super::{Service, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::flavor_access;
 use crate::error::{Error, ErrorKind, Result, Subject};
@@ -19,7 +20,7 @@ pub async fn list(
     request: &RequestContext,
     id: FlavorId,
 ) -> Result<Vec<String>> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::VolumeTypeAccessGetAllForType)?;
     service
         .database
         .read(move |tx| {
@@ -42,7 +43,7 @@ pub async fn add(
     id: FlavorId,
     project_id: &str,
 ) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::VolumeTypeAccessAddProjectAccess)?;
     let project_id = project_id.to_owned();
     service
         .database
@@ -70,7 +71,7 @@ pub async fn remove(
     id: FlavorId,
     project_id: &str,
 ) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::VolumeTypeAccessRemoveProjectAccess)?;
     let project_id = project_id.to_owned();
     service
         .database

@@ -2,6 +2,7 @@
 
 use super::flavors::{existing, without_volumes};
 use super::{Service, limits, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::{Transaction, flavor_encryption};
 use crate::error::{Error, ErrorKind, Result, Subject};
@@ -28,7 +29,7 @@ pub async fn get(
     request: &RequestContext,
     id: FlavorId,
 ) -> Result<Option<Encryption>> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::VolumeTypeEncryptionGet)?;
     service
         .database
         .read(move |tx| {
@@ -48,7 +49,7 @@ pub async fn create(
     id: FlavorId,
     wanted: WantedEncryption,
 ) -> Result<Encryption> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::VolumeTypeEncryptionCreate)?;
     check(&wanted)?;
     let now_us = service.context.now_us();
     let fresh = Encryption {
@@ -89,7 +90,7 @@ pub async fn update(
     id: FlavorId,
     wanted: WantedEncryption,
 ) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::VolumeTypeEncryptionUpdate)?;
     check(&wanted)?;
     let now_us = service.context.now_us();
     service
@@ -117,7 +118,7 @@ pub async fn update(
 /// # Errors
 /// `NotFound` when it has none; `Invalid` while there are volumes of it.
 pub async fn remove(service: &Service, request: &RequestContext, id: FlavorId) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::VolumeTypeEncryptionDelete)?;
     service
         .database
         .write(move |tx| {

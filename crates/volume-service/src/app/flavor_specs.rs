@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::flavors::{usable, without_volumes};
 use super::{Service, limits, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::{Transaction, flavor_specs};
 use crate::error::{Error, ErrorKind, Result, Subject};
@@ -23,8 +24,8 @@ pub async fn list(
     request: &RequestContext,
     id: FlavorId,
 ) -> Result<BTreeMap<String, String>> {
-    policy::may_read(request)?;
-    let tenancy = policy::tenancy(request);
+    policy::check_routed(request, Rule::TypesExtraSpecsIndex)?;
+    let tenancy = policy::tenancy_of(request, Rule::TypesExtraSpecsIndex);
     let specs = service
         .database
         .read(move |tx| {
@@ -40,7 +41,7 @@ pub fn shown(
     request: &RequestContext,
     mut specs: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    if !request.is_admin() {
+    if !request.shows(Rule::TypesExtraSpecsReadSensitive) {
         specs.retain(|name, _| VISIBLE.contains(&name.as_str()));
     }
     specs
@@ -70,7 +71,7 @@ pub async fn set(
     id: FlavorId,
     specs: BTreeMap<String, String>,
 ) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check_routed(request, Rule::TypesExtraSpecsCreate)?;
     limits::check_specs(&specs)?;
     service
         .database
@@ -92,7 +93,7 @@ pub async fn remove(
     id: FlavorId,
     name: &str,
 ) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::TypesExtraSpecsDelete)?;
     let name = name.to_owned();
     service
         .database

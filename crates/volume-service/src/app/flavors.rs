@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::volumes::SortDirection;
 use super::{Page, Service, limits, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::{Transaction, default_flavors, flavor_access, flavor_list, flavor_specs, flavors};
 use crate::error::{Error, ErrorKind, Result, Subject};
@@ -95,8 +96,8 @@ pub enum FlavorSortKey {
 
 /// Every flavor that the requester may use, by label.
 pub async fn list(service: &Service, request: &RequestContext) -> Result<Vec<Flavor>> {
-    policy::may_read(request)?;
-    let tenancy = policy::tenancy(request);
+    policy::check(request, Rule::TypeGetAll)?;
+    let tenancy = policy::tenancy_of(request, Rule::TypeGet);
     service
         .database
         .read(move |tx| {
@@ -117,7 +118,7 @@ pub async fn page(
     request: &RequestContext,
     mut query: FlavorQuery,
 ) -> Result<Page<Described>> {
-    policy::may_read(request)?;
+    policy::check(request, Rule::TypeGetAll)?;
     limits::check_list(0, query.specs.len(), query.offset)?;
     if !request.is_admin() {
         query.shown = Shown::UsableBy(request.project_id.clone());
@@ -144,8 +145,8 @@ pub async fn page(
 
 /// A flavor by label or id.
 pub async fn get(service: &Service, request: &RequestContext, id_or_label: &str) -> Result<Flavor> {
-    policy::may_read(request)?;
-    let tenancy = policy::tenancy(request);
+    policy::check(request, Rule::TypeGet)?;
+    let tenancy = policy::tenancy_of(request, Rule::TypeGet);
     let wanted = id_or_label.to_owned();
     service
         .database
@@ -162,8 +163,8 @@ pub async fn describe(
     request: &RequestContext,
     id: FlavorId,
 ) -> Result<Described> {
-    policy::may_read(request)?;
-    let tenancy = policy::tenancy(request);
+    policy::check(request, Rule::TypeGet)?;
+    let tenancy = policy::tenancy_of(request, Rule::TypeGet);
     service
         .database
         .read(move |tx| {
@@ -175,7 +176,7 @@ pub async fn describe(
 
 /// The flavor of requests that name none: the project's own default, else the one called `default`, else none.
 pub async fn default(service: &Service, request: &RequestContext) -> Result<Option<Described>> {
-    policy::may_read(request)?;
+    policy::check(request, Rule::TypeGet)?;
     let project_id = request.project_id.clone();
     service
         .database
@@ -207,7 +208,7 @@ pub async fn make(
     request: &RequestContext,
     new: NewFlavor,
 ) -> Result<Described> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::TypeCreate)?;
     limits::check_name("flavor label", &new.label)?;
     limits::check_text("description", &new.description)?;
     limits::check_specs(&new.specs)?;
@@ -242,7 +243,7 @@ pub async fn update(
     id: FlavorId,
     change: FlavorChange,
 ) -> Result<Described> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::TypeUpdate)?;
     if let Some(label) = &change.label {
         limits::check_name("flavor label", label)?;
     }
@@ -270,7 +271,7 @@ pub async fn update(
 
 /// Removes a flavor; refuses while it has backends, volumes or groups, or is a project's default, saying so.
 pub async fn delete(service: &Service, request: &RequestContext, id_or_label: &str) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::TypeDelete)?;
     let wanted = id_or_label.to_owned();
     service
         .database
@@ -291,7 +292,7 @@ pub async fn delete_unless_default(
     request: &RequestContext,
     id: FlavorId,
 ) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::TypeDelete)?;
     service
         .database
         .write(move |tx| {

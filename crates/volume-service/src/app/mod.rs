@@ -4,6 +4,7 @@
 pub mod adoption;
 pub mod attachments;
 pub mod backends;
+pub mod backups;
 pub mod cleanup;
 pub mod default_flavors;
 mod delete_volume;

@@ -24,9 +24,8 @@ pub const DOWN_AFTER_US: i64 = 60 * 1_000_000;
 /// A process that has been silent for longer is not shown any more.
 pub(super) const FORGOTTEN_AFTER_US: i64 = 24 * 3600 * 1_000_000;
 
-/// The zones, in the configured order.
-pub async fn zones(service: &Service, request: &RequestContext) -> Result<Vec<Zone>> {
-    policy::check_routed(request, Rule::VolumeGetAll)?;
+/// The zones, in the configured order, for whoever has a token: Cinder has no policy for it.
+pub async fn zones(service: &Service, _request: &RequestContext) -> Result<Vec<Zone>> {
     let alive = heartbeats(service, DOWN_AFTER_US).await?;
     Ok(service
         .config

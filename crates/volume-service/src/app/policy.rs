@@ -19,8 +19,8 @@ pub(super) fn check_routed(request: &RequestContext, fallback: Rule) -> Result<(
     check(request, request.rule.unwrap_or(fallback))
 }
 
-/// What belongs to the whole installation: administrators, who must pass the rule of the route that led here too, so that a
-/// policy file can take from them what it names.
+/// What no rule of Cinder's speaks of, or what is of all projects: administrators, who must pass the rule of the route that led
+/// here too, so that a policy file can take from them what it names.
 pub(super) fn is_admin(request: &RequestContext) -> Result<()> {
     if request.is_admin() {
         let kept = request
@@ -34,22 +34,6 @@ pub(super) fn is_admin(request: &RequestContext) -> Result<()> {
         "You are not authorized to perform the requested action.",
     )
     .detail("to administer, a role is needed: admin"))
-}
-
-/// Reading in one's own project, where the route names the rule.
-pub(super) fn may_read(request: &RequestContext) -> Result<()> {
-    check_routed(request, Rule::VolumeGetAll)
-}
-
-/// Changing one's own project, where the route names the rule.
-#[allow(dead_code)]
-pub(super) fn may_write(request: &RequestContext) -> Result<()> {
-    check_routed(request, Rule::VolumeUpdate)
-}
-
-/// Which objects the requester may know of, and whether the route's rule lets them do it.
-pub(super) fn tenancy(request: &RequestContext) -> Tenancy {
-    tenancy_of(request, request.rule.unwrap_or(Rule::VolumeGetAll))
 }
 
 /// Which objects the requester may know of, and whether the rule lets them do it; made before a transaction, asked in it.

@@ -1,6 +1,7 @@
 //! Backends as the pools of Cinder's scheduler; administrators only.
 
 use super::{Service, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::{backends, flavors};
 use crate::error::{Error, Result, Subject};
@@ -32,7 +33,7 @@ pub async fn list(
     request: &RequestContext,
     flavor: Option<&str>,
 ) -> Result<Vec<Backend>> {
-    policy::is_admin(request)?;
+    policy::check_routed(request, Rule::SchedulerStatsGetPools)?;
     let vault = service.vault.clone();
     let flavor = flavor.map(str::to_owned);
     service
@@ -56,7 +57,7 @@ pub async fn host(
     request: &RequestContext,
     wanted: Option<Host>,
 ) -> Result<Option<FoundHost>> {
-    policy::is_admin(request)?;
+    policy::check_routed(request, Rule::Capabilities)?;
     let Some(Host { zone, backend }) = wanted else {
         return Ok(None);
     };

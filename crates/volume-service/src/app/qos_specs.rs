@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::flavors::existing;
 use super::volumes::SortDirection;
 use super::{Page, Service, limits, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::{Transaction, flavors, qos_specs};
 use crate::error::{Error, ErrorKind, Result, Subject};
@@ -60,7 +61,7 @@ pub async fn list(
     request: &RequestContext,
     query: QosQuery,
 ) -> Result<Page<QosSpecs>> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QosSpecsManageGetAll)?;
     limits::check_list(0, 0, query.offset)?;
     let limit = service.page_size(query.limit);
     service
@@ -71,7 +72,7 @@ pub async fn list(
 
 /// QoS specs by id.
 pub async fn get(service: &Service, request: &RequestContext, id: Uuid) -> Result<QosSpecs> {
-    policy::is_admin(request)?;
+    policy::check_routed(request, Rule::QosSpecsManageGet)?;
     service
         .database
         .read(move |tx| qos_specs::find(tx, id)?.ok_or_else(|| missing(id)))
@@ -86,7 +87,7 @@ pub async fn create(
     consumer: Consumer,
     specs: BTreeMap<String, String>,
 ) -> Result<QosSpecs> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QosSpecsManageCreate)?;
     limits::check_name("name", name)?;
     limits::check_specs(&specs)?;
     let qos = QosSpecs {
@@ -116,7 +117,7 @@ pub async fn update(
     consumer: Option<Consumer>,
     specs: BTreeMap<String, String>,
 ) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QosSpecsManageUpdate)?;
     limits::check_specs(&specs)?;
     let now_us = service.context.now_us();
     service
@@ -142,7 +143,7 @@ pub async fn remove_keys(
     id: Uuid,
     names: Vec<String>,
 ) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QosSpecsManageDelete)?;
     service
         .database
         .write(move |tx| {
@@ -168,7 +169,7 @@ pub async fn remove(
     id: Uuid,
     in_use: WhileInUse,
 ) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QosSpecsManageDelete)?;
     let now_us = service.context.now_us();
     service
         .database
@@ -190,7 +191,7 @@ pub async fn flavors_of(
     request: &RequestContext,
     id: Uuid,
 ) -> Result<Vec<(FlavorId, String)>> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QosSpecsManageGetAll)?;
     service
         .database
         .read(move |tx| {
@@ -210,7 +211,7 @@ pub async fn associate(
     id: Uuid,
     flavor_id: FlavorId,
 ) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QosSpecsManageUpdate)?;
     let now_us = service.context.now_us();
     service
         .database
@@ -235,7 +236,7 @@ pub async fn disassociate(
     id: Uuid,
     flavor_id: FlavorId,
 ) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QosSpecsManageUpdate)?;
     let now_us = service.context.now_us();
     service
         .database
@@ -252,7 +253,7 @@ pub async fn disassociate(
 
 /// Lets no flavor refer to QoS specs any more.
 pub async fn disassociate_all(service: &Service, request: &RequestContext, id: Uuid) -> Result<()> {
-    policy::is_admin(request)?;
+    policy::check(request, Rule::QosSpecsManageUpdate)?;
     let now_us = service.context.now_us();
     service
         .database

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::volumes::VolumeQuery;
 use super::{Service, limits, policy};
+use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::volume_list::Decided;
 use crate::db::{flavors, narrowing};
@@ -33,9 +34,9 @@ pub async fn summarize(
     query: VolumeQuery,
     with_metadata: bool,
 ) -> Result<Summary> {
-    policy::may_read(request)?;
+    policy::check(request, Rule::VolumeGetAll)?;
     if query.all_projects || query.project_id.is_some() {
-        policy::is_admin(request)?;
+        policy::check(request, Rule::VolumeGetAll)?;
     }
     limits::check_list(query.ids.len(), query.metadata.len(), query.offset)?;
     let project_id = match (&query.project_id, query.all_projects) {

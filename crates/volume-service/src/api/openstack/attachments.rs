@@ -7,6 +7,7 @@ use axum::routing::on;
 use serde_json::{Value, json};
 
 use super::super::timestamp;
+use super::answers::{ATTACHMENT, ATTACHMENT_SUMMARY, LINKS};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
@@ -37,7 +38,7 @@ pub(super) const ROUTES: &[Route] = &[
         .rule(Rule::VolumeGetAll)
         .since(SINCE)
         .query(&LIST_QUERY)
-        .answers(200, &LISTED),
+        .answers(200, &DETAILED),
     Route::post("/attachments", |verb| on(verb, create))
         .rule(Rule::VolumeAttachmentCreate)
         .since(SINCE)
@@ -78,8 +79,15 @@ const LIST_QUERY: [Field; 9] = [
     field("attach_status", TEXT),
     field("sort", TEXT),
 ];
-const LISTED: Schema = open(&[required("attachments", list_of(&ANY_OBJECT))]);
-const ONE: Schema = closed(&[required("attachment", ANY_OBJECT)]);
+const LISTED: Schema = closed(&[
+    required("attachments", list_of(&ATTACHMENT_SUMMARY)),
+    field("attachments_links", LINKS),
+]);
+const DETAILED: Schema = closed(&[
+    required("attachments", list_of(&ATTACHMENT)),
+    field("attachments_links", LINKS),
+]);
+const ONE: Schema = closed(&[required("attachment", ATTACHMENT)]);
 const CREATE: Schema = open(&[required(
     "attachment",
     closed(&[

@@ -43,10 +43,30 @@ impl FromRequest<Service> for JsonBody {
             Ok(Value::Object(map)) => map,
             Ok(_) | Err(_) => return Err(Refusal::MalformedBody.into()),
         };
+        // No text may hold a NUL, which PostgreSQL does not store; only an escape can have brought one.
+        let escaped = b"\\u0000";
+        if bytes.windows(escaped.len()).any(|six| six == escaped) && has_nul_in(&map) {
+            let text = "Invalid input received: a text holds a NUL character.";
+            return Err(Fault::BadRequest(text.to_owned()));
+        }
         if let Some(form) = form {
             schema::check(form, &map, version)?;
         }
         Ok(JsonBody(map))
+    }
+}
+
+fn has_nul_in(map: &Map<String, Value>) -> bool {
+    map.iter()
+        .any(|(key, value)| key.contains('\0') || has_nul(value))
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(map) => has_nul_in(map),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

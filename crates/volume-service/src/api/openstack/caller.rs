@@ -10,6 +10,7 @@ use super::microversion::Microversion;
 use super::route::Route;
 use crate::app::{Service, identity};
 use crate::audit::Witness;
+use crate::auth::rule::Rule;
 use crate::config::Secret;
 use crate::context::RequestContext;
 use crate::error::{Error, ErrorKind, Subject};
@@ -26,6 +27,31 @@ pub(super) struct Caller {
     pub(super) version: Microversion,
     /// Makes links.
     pub(super) links: Links,
+    /// What of volumes is shown beside what everybody sees.
+    pub(super) shown: ShownOfVolumes,
+}
+
+/// Which attributes of volumes the requester sees; decided once for a request, whatever many volumes it shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShownOfVolumes {
+    /// What Cinder shows to administrators, whatever its policies say.
+    pub(super) internals: bool,
+    pub(super) host: bool,
+    pub(super) project: bool,
+    pub(super) migration: bool,
+    pub(super) image_metadata: bool,
+}
+
+impl ShownOfVolumes {
+    pub(super) fn to(context: &RequestContext) -> Self {
+        ShownOfVolumes {
+            internals: context.is_admin(),
+            host: context.shows(Rule::VolumeHostAttribute),
+            project: context.shows(Rule::VolumeTenantAttribute),
+            migration: context.shows(Rule::VolumeMigStatusAttribute),
+            image_metadata: context.shows(Rule::VolumeImageMetadataShow),
+        }
+    }
 }
 
 /// The token of a header, unless it is missing or absurd.
@@ -94,6 +120,7 @@ impl FromRequestParts<Service> for Caller {
             named.map(|_| context.project_id.as_str()),
         );
         Ok(Caller {
+            shown: ShownOfVolumes::to(&context),
             context,
             version,
             links,

@@ -64,7 +64,6 @@ macro_rules! empty {
     };
 }
 
-pub(super) const BACKUPS: &[Route] = empty!("backups", "backups", "Backup", 0);
 pub(super) const GROUPS: &[Route] = empty!("groups", "groups", "Group", 13);
 pub(super) const GROUP_SNAPSHOTS: &[Route] =
     empty!("group_snapshots", "group_snapshots", "Group snapshot", 14);
@@ -81,7 +80,6 @@ pub(super) const CG_SNAPSHOTS: &[Route] = empty!(
     "Consistency group snapshot",
     0
 );
-pub(super) const CLUSTERS: &[Route] = empty!("clusters", "clusters", "Cluster", 7);
 
 fn list(key: &str) -> Result<Json<Value>> {
     Ok(Json(json!({ key: [] })))

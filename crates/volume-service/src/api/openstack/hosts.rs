@@ -6,11 +6,12 @@ use axum::routing::on;
 use serde_json::{Value, json};
 
 use super::super::timestamp;
+use super::answers::{HOST, HOST_RESOURCE, TEXTS};
 use super::body::JsonBody;
 use super::caller::Caller;
 use super::fault::{Fault, Result};
 use super::route::Route;
-use super::schema::{ANY_OBJECT, Schema, TEXT, closed, field, list_of, open, required};
+use super::schema::{Schema, TEXT, closed, field, list_of, open, required};
 use crate::app::Service;
 use crate::app::services::{self, Usability};
 use crate::auth::rule::Rule;
@@ -21,14 +22,14 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/os-hosts", |verb| on(verb, list))
         .rule(Rule::Hosts)
         .query(&[field("zone", TEXT)])
-        .answers(200, &closed(&[required("hosts", list_of(&ANY_OBJECT))])),
+        .answers(200, &closed(&[required("hosts", list_of(&HOST))])),
     Route::get("/os-hosts/{id}", |verb| on(verb, show))
         .rule(Rule::Hosts)
-        .answers(200, &closed(&[required("host", list_of(&ANY_OBJECT))])),
+        .answers(200, &closed(&[required("host", list_of(&HOST_RESOURCE))])),
     Route::put("/os-hosts/{id}", |verb| on(verb, update))
         .rule(Rule::Hosts)
         .body(&UPDATE)
-        .answers(200, &ANY_OBJECT),
+        .answers(200, &TEXTS),
 ];
 
 const UPDATE: Schema = open(&[field("status", TEXT)]);

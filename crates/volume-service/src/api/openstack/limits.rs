@@ -5,21 +5,26 @@ use axum::extract::{RawQuery, State};
 use axum::routing::on;
 use serde_json::{Map, Value, json};
 
+use super::answers::ABSOLUTE_LIMITS;
 use super::caller::Caller;
 use super::fault::Result;
 use super::route::Route;
-use super::schema::{ANY_OBJECT, TEXT, closed, field, required};
+use super::schema::{Schema, TEXT, closed, field, list_of, required};
 use crate::app::Service;
 use crate::app::quotas;
 use crate::auth::rule::Rule;
 
 pub(super) const ROUTES: &[Route] = &[Route::get("/limits", |verb| on(verb, limits))
-    .rule(Rule::UsedLimits)
     .query(&[
         field("project_id", TEXT).since(PROJECT_SINCE),
         field("tenant_id", TEXT).since(PROJECT_SINCE),
     ])
-    .answers(200, &closed(&[required("limits", ANY_OBJECT)]))];
+    .answers(200, &closed(&[required("limits", LIMITS)]))];
+
+const LIMITS: Schema = closed(&[
+    required("rate", list_of(&Schema::Any)),
+    required("absolute", ABSOLUTE_LIMITS),
+]);
 
 /// The microversion from which administrators may ask for another project's.
 const PROJECT_SINCE: u16 = 39;
@@ -55,12 +60,14 @@ pub(super) async fn limits(
     let project = other
         .flatten()
         .unwrap_or_else(|| context.project_id.clone());
-    let found = quotas::show(&service, context, &project).await?;
+    let found = quotas::limits(&service, context, &project).await?;
     let mut absolute = Map::new();
     for (limit, used, name) in ABSOLUTE {
         if let Some(quota) = found.iter().find(|quota| quota.name == name) {
             absolute.insert(limit.to_owned(), json!(quota.limit));
-            absolute.insert(used.to_owned(), json!(quota.in_use));
+            if context.shows(Rule::UsedLimits) {
+                absolute.insert(used.to_owned(), json!(quota.in_use));
+            }
         }
     }
     Ok(Json(json!({"limits": {"rate": [], "absolute": absolute}})))

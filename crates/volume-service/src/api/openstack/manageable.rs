@@ -8,6 +8,7 @@ use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::answers;
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
@@ -28,7 +29,7 @@ use crate::model::adoption::Reference;
 use crate::model::id::VolumeId;
 
 macro_rules! routes {
-    ($path:literal, $since:literal, $list:ident, $detail:ident, $manage:ident, $body:expr, $list_rule:expr, $rule:expr) => {
+    ($path:literal, $since:literal, $list:ident, $detail:ident, $manage:ident, $body:expr, $answer:expr, $list_rule:expr, $rule:expr) => {
         &[
             Route::get(concat!("/", $path), |verb| on(verb, $list))
                 .rule($list_rule)
@@ -44,7 +45,7 @@ macro_rules! routes {
                 .rule($rule)
                 .since($since)
                 .body($body)
-                .answers(202, &ANY_OBJECT),
+                .answers(202, $answer),
         ]
     };
 }
@@ -58,6 +59,7 @@ macro_rules! volume_routes {
             volumes_detail,
             manage_volume,
             &VOLUME,
+            &MANAGED_VOLUME,
             Rule::VolumeListManageable,
             Rule::VolumeManage
         )
@@ -73,6 +75,7 @@ macro_rules! snapshot_routes {
             snapshots_detail,
             manage_snapshot,
             &SNAPSHOT,
+            &MANAGED_SNAPSHOT,
             Rule::SnapshotListManageable,
             Rule::SnapshotManage
         )
@@ -95,9 +98,11 @@ const QUERY: [Field; 8] = [
     PAGING[5],
 ];
 const LISTED: Schema = closed(&[
-    field("manageable-volumes", list_of(&ANY_OBJECT)),
-    field("manageable-snapshots", list_of(&ANY_OBJECT)),
+    field("manageable-volumes", list_of(&answers::MANAGEABLE)),
+    field("manageable-snapshots", list_of(&answers::MANAGEABLE)),
 ]);
+const MANAGED_VOLUME: Schema = closed(&[required("volume", answers::VOLUME)]);
+const MANAGED_SNAPSHOT: Schema = closed(&[required("snapshot", answers::SNAPSHOT)]);
 const VOLUME: Schema = closed(&[required(
     "volume",
     closed(&[

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::super::timestamp;
+use super::answers::{LINKS, MESSAGE};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::paging::{Paging, sort_direction};
 use super::route::Route;
-use super::schema::{ANY_OBJECT, PAGING, TEXT, closed, field, list_of, open, required};
+use super::schema::{PAGING, TEXT, closed, field, list_of, required};
 use crate::app::messages::{self, Message, MessageQuery, MessageSortKey};
 use crate::app::volumes::SortDirection;
 use crate::app::{Page, Service};
@@ -42,11 +43,17 @@ pub(super) const ROUTES: &[Route] = &[
             field("request_id", TEXT).since(PAGES_SINCE),
             field("message_level", TEXT).since(PAGES_SINCE),
         ])
-        .answers(200, &open(&[required("messages", list_of(&ANY_OBJECT))])),
+        .answers(
+            200,
+            &closed(&[
+                required("messages", list_of(&MESSAGE)),
+                field("messages_links", LINKS),
+            ]),
+        ),
     Route::get("/messages/{id}", |verb| on(verb, show))
         .rule(Rule::MessageGet)
         .since(SINCE)
-        .answers(200, &closed(&[required("message", ANY_OBJECT)])),
+        .answers(200, &closed(&[required("message", MESSAGE)])),
     Route::delete("/messages/{id}", |verb| on(verb, delete))
         .rule(Rule::MessageDelete)
         .since(SINCE)

@@ -8,10 +8,13 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, header};
+use percent_encoding::percent_decode_str;
 
+use super::super::request::Refusal;
 use super::fault::{Fault, Result};
 
-const HEADER: &str = "openstack-api-version";
+/// Which microversion a request asks for, and an answer has.
+pub(super) const HEADER: &str = "openstack-api-version";
 const SERVICE: &str = "volume";
 
 /// A minor version of the API's major version 3.
@@ -24,6 +27,14 @@ impl Microversion {
     /// The newest that is spoken.
     pub const MAX: Microversion = Microversion(71);
 
+    /// How many there are.
+    pub(super) const COUNT: usize = Microversion::MAX.0 as usize + 1;
+
+    /// Its place among them, below [`Microversion::COUNT`].
+    pub(super) fn place(self) -> usize {
+        usize::from(self.0.min(Microversion::MAX.0))
+    }
+
     /// True from 3.`minor` on.
     pub(super) fn at_least(self, minor: u16) -> bool {
         self.0 >= minor
@@ -34,7 +45,7 @@ impl Microversion {
         if self.at_least(minor) {
             Ok(())
         } else {
-            Err(super::super::request::Refusal::NoRoute.into())
+            Err(Refusal::NoRoute.into())
         }
     }
 
@@ -93,9 +104,14 @@ fn requested(headers: &HeaderMap) -> Result<Microversion> {
     })
 }
 
-/// The layer that settles the version of a request and names it in the answer.
+/// The layer that settles the version of a request and names it in the answer. A path that is no text is refused here, before
+/// any route reads a part of it.
 pub(super) async fn negotiate(mut request: Request, next: Next) -> Response {
+    let path = percent_decode_str(request.uri().path());
     let (version, mut response) = match requested(request.headers()) {
+        Ok(version) if path.decode_utf8().is_err() => {
+            (version, Fault::from(Refusal::MalformedUrl).into_response())
+        }
         Ok(version) => {
             request.extensions_mut().insert(version);
             (version, next.run(request).await)

@@ -4,10 +4,13 @@
 
 mod address;
 mod admin_actions;
+mod answers;
 mod attach_actions;
 mod attachments;
+mod backups;
 mod body;
 mod caller;
+mod clusters;
 mod content_actions;
 mod default_types;
 mod empty_collections;
@@ -19,14 +22,14 @@ mod manageable;
 mod messages;
 mod metadata;
 pub(crate) mod microversion;
+mod openapi;
+mod openapi_parts;
 pub(crate) mod paging;
 mod pools;
 mod python_words;
 mod qos_specs;
 mod quota_sets;
-#[allow(dead_code)]
 mod route;
-#[allow(dead_code)]
 mod schema;
 mod service_control;
 mod services;
@@ -64,6 +67,8 @@ use crate::app::Service;
 pub(super) use body::{Fields, JsonBody};
 pub(super) use caller::{token_header, unauthenticated};
 pub(super) use fault::refuse;
+pub use microversion::Microversion;
+pub use openapi::openapi;
 
 /// The router of the Block Storage listener: version discovery, `/v3`, `/healthz` and `/metrics`.
 pub fn volume_router(service: Service) -> Router {
@@ -108,7 +113,7 @@ const TABLES: &[&[Route]] = &[
     hosts::ROUTES,
     workers::ROUTES,
     volume_list::ROUTES,
-    empty_collections::BACKUPS,
+    backups::ROUTES,
     empty_collections::GROUPS,
     empty_collections::GROUP_SNAPSHOTS,
     empty_collections::GROUP_TYPES,
@@ -116,7 +121,7 @@ const TABLES: &[&[Route]] = &[
     empty_collections::CG_SNAPSHOTS,
     transfers::OLD,
     transfers::NEW,
-    empty_collections::CLUSTERS,
+    clusters::ROUTES,
     manageable::OLD_VOLUMES,
     manageable::OLD_SNAPSHOTS,
     manageable::VOLUMES,

@@ -6,6 +6,7 @@ use axum::routing::on;
 use serde_json::{Value, json};
 
 use super::super::timestamp;
+use super::answers::CAPABILITIES;
 use super::caller::Caller;
 use super::fault::Result;
 use super::route::Route;
@@ -30,7 +31,7 @@ pub(super) const ROUTES: &[Route] = &[
         .answers(200, &closed(&[required("pools", list_of(&POOL))])),
     Route::get("/capabilities/{host}", |verb| on(verb, show))
         .rule(Rule::Capabilities)
-        .answers(200, &ANY_OBJECT),
+        .answers(200, &CAPABILITIES),
 ];
 
 const POOL: Schema = closed(&[required("name", TEXT), field("capabilities", ANY_OBJECT)]);

@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::answers::{LINKS, QOS_ASSOCIATION, TEXTS};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
@@ -16,7 +17,7 @@ use super::filter_values;
 use super::paging::{Paging, sort_direction};
 use super::route::Route;
 use super::schema::{
-    ANY_OBJECT, BOOLEAN, FILLED_TEXT, PAGING, Schema, TEXT, closed, field, list_of, open, required,
+    BOOLEAN, FILLED_TEXT, PAGING, Schema, TEXT, closed, field, list_of, open, required,
 };
 use super::volume_types::{SPECS, specs, type_id};
 use crate::app::Service;
@@ -44,7 +45,7 @@ pub(super) const ROUTES: &[Route] = &[
             200,
             &closed(&[
                 required("qos_specs", list_of(&SHOWN)),
-                field("qos_specs_links", list_of(&ANY_OBJECT)),
+                field("qos_specs_links", LINKS),
             ]),
         ),
     Route::post("/qos-specs", |verb| on(verb, create))
@@ -57,7 +58,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::put("/qos-specs/{id}", |verb| on(verb, update))
         .rule(Rule::QosSpecsManageUpdate)
         .body(&SET)
-        .answers(200, &closed(&[required("qos_specs", ANY_OBJECT)])),
+        .answers(200, &closed(&[required("qos_specs", TEXTS)])),
     Route::delete("/qos-specs/{id}", |verb| on(verb, delete))
         .rule(Rule::QosSpecsManageDelete)
         .query(&[field("force", BOOLEAN)])
@@ -72,7 +73,7 @@ pub(super) const ROUTES: &[Route] = &[
     .rule(Rule::QosSpecsManageGetAll)
     .answers(
         200,
-        &closed(&[required("qos_associations", list_of(&ANY_OBJECT))]),
+        &closed(&[required("qos_associations", list_of(&QOS_ASSOCIATION))]),
     ),
     Route::get("/qos-specs/{id}/associate", |verb| on(verb, associate))
         .rule(Rule::QosSpecsManageUpdate)
@@ -95,12 +96,9 @@ const SHOWN: Schema = closed(&[
     required("id", TEXT),
     required("name", TEXT),
     required("consumer", TEXT),
-    required("specs", ANY_OBJECT),
+    required("specs", TEXTS),
 ]);
-const ONE: Schema = closed(&[
-    required("qos_specs", SHOWN),
-    required("links", list_of(&ANY_OBJECT)),
-]);
+const ONE: Schema = closed(&[required("qos_specs", SHOWN), required("links", LINKS)]);
 /// Other fields are the figures themselves.
 const CREATE: Schema = closed(&[required(
     "qos_specs",

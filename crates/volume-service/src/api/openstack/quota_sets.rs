@@ -8,14 +8,13 @@ use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::answers::QUOTAS;
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::python_words::shown;
 use super::route::Route;
-use super::schema::{
-    ANY_OBJECT, BOOLEAN, INTEGER_MAX, Pattern, Schema, closed, digits, field, required,
-};
+use super::schema::{BOOLEAN, INTEGER_MAX, Pattern, Schema, closed, digits, field, required};
 use crate::app::Service;
 use crate::app::quotas::{self, LIMIT_MAX, Quota};
 use crate::auth::rule::Rule;
@@ -42,8 +41,8 @@ pub(super) const ROUTES: &[Route] = &[
         .answers(200, &QUOTA_CLASS_SET),
 ];
 
-const QUOTA_SET: Schema = closed(&[required("quota_set", ANY_OBJECT)]);
-const QUOTA_CLASS_SET: Schema = closed(&[required("quota_class_set", ANY_OBJECT)]);
+const QUOTA_SET: Schema = closed(&[required("quota_set", QUOTAS)]);
+const QUOTA_CLASS_SET: Schema = closed(&[required("quota_class_set", QUOTAS)]);
 /// Besides limits, clients send `tenant_id`.
 const UPDATE: Schema = closed(&[required("quota_set", limits(&Schema::Any))]);
 const UPDATE_CLASS: Schema = closed(&[required(

@@ -47,7 +47,6 @@ use serde_json::{Map, Value};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result};
-use super::microversion::Microversion;
 use super::schema::{self, Field, Schema};
 use crate::app::Service;
 use crate::auth::rule::Rule;
@@ -217,11 +216,6 @@ impl Route {
             Access::Open | Access::Token | Access::Actions(_) => None,
         }
     }
-
-    /// True when the route exists in this microversion.
-    pub(super) fn exists_at(&self, version: Microversion) -> bool {
-        version.at_least(self.since)
-    }
 }
 
 /// Makes the method router of a route: `|verb| on(verb, handler)`.
@@ -309,11 +303,6 @@ impl Call {
     pub(super) fn fields(&self) -> Fields<'_> {
         let map = self.value.as_object().unwrap_or(&self.empty);
         Fields::under(self.action.name, map)
-    }
-
-    /// The refusal of an action that is not built, once its object was found.
-    pub(super) fn not_supported(&self, noun: &str) -> Fault {
-        Fault::not_supported(&format!("The {noun} action {}", self.action.name))
     }
 }
 

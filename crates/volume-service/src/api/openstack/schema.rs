@@ -31,8 +31,6 @@ pub(super) enum Schema {
     Boolean,
     /// A JSON boolean and nothing else, as in answers.
     TrueOrFalse,
-    /// A number with or without a fraction.
-    Number,
     /// A text.
     Text {
         /// Fewest characters.
@@ -557,7 +555,6 @@ fn accepts_type(schema: &Schema, value: &Value) -> bool {
         Schema::Any | Schema::OneOf(_) => true,
         Schema::Boolean => value.is_boolean() || value.is_string(),
         Schema::TrueOrFalse => value.is_boolean(),
-        Schema::Number => value.is_number(),
         Schema::Text { .. } | Schema::Uuid | Schema::Words(_) => value.is_string(),
         Schema::Integer { as_text, .. } => match value {
             Value::Number(number) => !number.is_f64(),
@@ -576,7 +573,6 @@ fn types(schema: &Schema) -> String {
         Schema::Any | Schema::OneOf(_) => "",
         Schema::Boolean => "'boolean', 'string'",
         Schema::TrueOrFalse => "'boolean'",
-        Schema::Number => "'number'",
         Schema::Text { .. } | Schema::Uuid | Schema::Words(_) => "'string'",
         Schema::Integer { as_text: true, .. } => "'integer', 'string'",
         Schema::Integer { as_text: false, .. } => "'integer'",

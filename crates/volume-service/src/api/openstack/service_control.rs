@@ -7,13 +7,12 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::timestamp;
+use super::answers::{SERVICE, SERVICE_CHANGED};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::route::Route;
-use super::schema::{
-    ANY_OBJECT, FILLED_TEXT, NAME, Pattern, Schema, TEXT, closed, field, list_of, required,
-};
+use super::schema::{FILLED_TEXT, NAME, Pattern, Schema, TEXT, closed, field, list_of, required};
 use crate::app::services::{self, Freeze, ServiceStatus, Usability};
 use crate::app::{Service, backends};
 use crate::auth::rule::Rule;
@@ -30,21 +29,21 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/os-services", |verb| on(verb, list))
         .rule(Rule::ServicesIndex)
         .query(&[field("binary", TEXT), field("host", TEXT)])
-        .answers(200, &closed(&[required("services", list_of(&ANY_OBJECT))])),
+        .answers(200, &closed(&[required("services", list_of(&SERVICE))])),
     Route::put("/os-services/enable", |verb| on(verb, enable))
         .rule(Rule::ServicesUpdate)
         .body(&WHICH)
-        .answers(200, &ANY_OBJECT),
+        .answers(200, &SERVICE_CHANGED),
     Route::put("/os-services/disable", |verb| on(verb, disable))
         .rule(Rule::ServicesUpdate)
         .body(&WHICH)
-        .answers(200, &ANY_OBJECT),
+        .answers(200, &SERVICE_CHANGED),
     Route::put("/os-services/disable-log-reason", |verb| {
         on(verb, disable_with_reason)
     })
     .rule(Rule::ServicesUpdate)
     .body(&WHICH_AND_WHY)
-    .answers(200, &ANY_OBJECT),
+    .answers(200, &SERVICE_CHANGED),
     Route::put("/os-services/freeze", |verb| on(verb, freeze))
         .rule(Rule::VolumeFreezeHost)
         .body(&HOST_ONLY),

@@ -5,16 +5,17 @@ use axum::extract::State;
 use axum::routing::on;
 use serde_json::{Value, json};
 
+use super::answers::ZONE;
 use super::caller::Caller;
 use super::fault::Result;
 use super::route::Route;
-use super::schema::{ANY_OBJECT, closed, list_of, required};
+use super::schema::{closed, list_of, required};
 use crate::app::{Service, overview};
 
 pub(super) const ROUTES: &[Route] = &[Route::get("/os-availability-zone", |verb| on(verb, zones))
     .answers(
         200,
-        &closed(&[required("availabilityZoneInfo", list_of(&ANY_OBJECT))]),
+        &closed(&[required("availabilityZoneInfo", list_of(&ZONE))]),
     )];
 
 /// `GET /os-availability-zone`

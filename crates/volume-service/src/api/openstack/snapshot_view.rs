@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::super::timestamp;
 use super::caller::Caller;
+use crate::auth::rule::Rule;
 use crate::model::snapshot::{Snapshot, SnapshotStatus};
 
 /// How much of a snapshot is shown.
@@ -53,7 +54,8 @@ pub(super) struct SnapshotView<'a> {
 impl<'a> SnapshotView<'a> {
     pub(super) fn new(caller: &Caller, snapshot: &'a Snapshot, form: Form) -> Self {
         let detailed = |since| form != Form::Summary && caller.version.at_least(since);
-        let extended = form == Form::Extended;
+        let extended =
+            form == Form::Extended && caller.context.shows(Rule::ExtendedSnapshotAttributes);
         SnapshotView {
             id: snapshot.id.to_string(),
             created_at: timestamp::openstack(snapshot.created_at_us),

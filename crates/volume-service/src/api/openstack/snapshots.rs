@@ -6,14 +6,14 @@ use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::answers::{LINKS, SNAPSHOT};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::paging::Paging;
 use super::route::Route;
 use super::schema::{
-    ANY_OBJECT, BOOLEAN, METADATA, NAME, Schema, UUID_OR_NULL, closed, field, integer, list_of,
-    open, required,
+    BOOLEAN, METADATA, NAME, Schema, UUID_OR_NULL, closed, field, integer, list_of, open, required,
 };
 use super::snapshot_list::{self, LIST_QUERY, Selection};
 use super::snapshot_view::{Form, SnapshotView};
@@ -56,11 +56,11 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 const LISTED: Schema = open(&[
-    required("snapshots", list_of(&ANY_OBJECT)),
-    field("snapshots_links", list_of(&ANY_OBJECT)),
+    required("snapshots", list_of(&SNAPSHOT)),
+    field("snapshots_links", LINKS),
     field("count", integer(0, i64::MAX)).since(45),
 ]);
-const ONE: Schema = closed(&[required("snapshot", ANY_OBJECT)]);
+const ONE: Schema = closed(&[required("snapshot", SNAPSHOT)]);
 
 /// What a creation takes.
 pub(super) const CREATE: Schema = closed(&[required(

@@ -10,6 +10,7 @@ mod quotas;
 mod reading;
 mod services;
 mod snapshots;
+mod table;
 mod transfers;
 mod volume_types;
 mod volumes;

@@ -8,14 +8,13 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::super::timestamp;
+use super::answers::{LINKS, TRANSFER};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::paging::{Paging, sort_direction};
 use super::route::Route;
-use super::schema::{
-    ANY_OBJECT, BOOLEAN, NAME, PAGING, Schema, TEXT, UUID, closed, field, list_of, open, required,
-};
+use super::schema::{BOOLEAN, NAME, PAGING, Schema, TEXT, UUID, closed, field, list_of, required};
 use crate::app::transfers::{
     self, CreateTransfer, Encrypted, Snapshots, TransferQuery, TransferSortKey,
 };
@@ -94,8 +93,11 @@ pub(super) const NEW: &[Route] = routes!(
     detail_new
 );
 
-const ONE: Schema = closed(&[required("transfer", ANY_OBJECT)]);
-const LIST: Schema = open(&[required("transfers", list_of(&ANY_OBJECT))]);
+const ONE: Schema = closed(&[required("transfer", TRANSFER)]);
+const LIST: Schema = closed(&[
+    required("transfers", list_of(&TRANSFER)),
+    field("transfers_links", LINKS),
+]);
 const CREATE: Schema = closed(&[required(
     "transfer",
     closed(&[required("volume_id", UUID), field("name", NAME)]),

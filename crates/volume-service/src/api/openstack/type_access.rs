@@ -6,10 +6,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::on;
 use serde_json::{Value, json};
 
+use super::answers::TYPE_ACCESS;
 use super::caller::Caller;
 use super::fault::{Result, success};
 use super::route::{Action, Call, Route, act};
-use super::schema::{ANY_OBJECT, FILLED_TEXT, Schema, closed, list_of, required};
+use super::schema::{FILLED_TEXT, Schema, closed, list_of, required};
 use super::volume_types::type_id;
 use crate::app::{Service, flavor_access};
 use crate::auth::rule::Rule;
@@ -19,7 +20,7 @@ pub(super) const ROUTES: &[Route] = &[
         .rule(Rule::VolumeTypeAccessGetAllForType)
         .answers(
             200,
-            &closed(&[required("volume_type_access", list_of(&ANY_OBJECT))]),
+            &closed(&[required("volume_type_access", list_of(&TYPE_ACCESS))]),
         ),
     Route::post("/types/{id}/action", |verb| on(verb, act)).actions(ACTIONS),
 ];

@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::super::timestamp;
+use super::answers::{ENCRYPTION, VOLUME_ENCRYPTION};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
@@ -27,14 +28,14 @@ use crate::model::id::FlavorId;
 pub(super) const ROUTES: &[Route] = &[
     Route::get("/types/{id}/encryption", |verb| on(verb, list))
         .rule(Rule::VolumeTypeEncryptionGet)
-        .answers(200, &ANY_OBJECT),
+        .answers(200, &ENCRYPTION),
     Route::post("/types/{id}/encryption", |verb| on(verb, create))
         .rule(Rule::VolumeTypeEncryptionCreate)
         .body(&CREATE)
         .answers(200, &ECHO),
     Route::get("/types/{id}/encryption/{key}", |verb| on(verb, show))
         .rule(Rule::VolumeTypeEncryptionGet)
-        .answers(200, &ANY_OBJECT),
+        .answers(200, &ENCRYPTION),
     Route::put("/types/{id}/encryption/{key}", |verb| on(verb, update))
         .rule(Rule::VolumeTypeEncryptionUpdate)
         .body(&UPDATE)
@@ -44,7 +45,7 @@ pub(super) const ROUTES: &[Route] = &[
         .status(202),
     Route::get("/volumes/{id}/encryption", |verb| on(verb, of_volume))
         .rule(Rule::VolumeEncryptionMetadata)
-        .answers(200, &ANY_OBJECT),
+        .answers(200, &VOLUME_ENCRYPTION),
     Route::get("/volumes/{id}/encryption/{key}", |verb| {
         on(verb, item_of_volume)
     })

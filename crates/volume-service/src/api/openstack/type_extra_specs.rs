@@ -6,11 +6,12 @@ use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::answers::TEXTS;
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::route::Route;
-use super::schema::{ANY_OBJECT, NAME, Pattern, Schema, TEXT_MAX_CHARS, closed, required};
+use super::schema::{NAME, Pattern, Schema, TEXT_MAX_CHARS, closed, required};
 use super::volume_types::{specs, type_id};
 use crate::app::{Service, flavor_specs};
 use crate::auth::rule::Rule;
@@ -25,17 +26,17 @@ pub(super) const ROUTES: &[Route] = &[
         .answers(200, &ALL),
     Route::get("/types/{id}/extra_specs/{key}", |verb| on(verb, show))
         .rule(Rule::TypesExtraSpecsShow)
-        .answers(200, &ANY_OBJECT),
+        .answers(200, &TEXTS),
     Route::put("/types/{id}/extra_specs/{key}", |verb| on(verb, set_one))
         .rule(Rule::TypesExtraSpecsUpdate)
         .body(&UPDATE)
-        .answers(200, &ANY_OBJECT),
+        .answers(200, &TEXTS),
     Route::delete("/types/{id}/extra_specs/{key}", |verb| on(verb, remove))
         .rule(Rule::TypesExtraSpecsDelete)
         .status(202),
 ];
 
-const ALL: Schema = closed(&[required("extra_specs", ANY_OBJECT)]);
+const ALL: Schema = closed(&[required("extra_specs", TEXTS)]);
 /// Cinder's keys of extra specs: those of metadata without spaces and slashes.
 const SPEC_KEY: Pattern = Pattern {
     expression: "^[a-zA-Z0-9-_:.]{1,255}$",

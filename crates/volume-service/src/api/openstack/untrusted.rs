@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::address::Links;
 use super::body::Fields;
-use super::caller::Caller;
+use super::caller::{Caller, ShownOfVolumes};
 use super::microversion::Microversion;
 use super::paging::Paging;
 use super::{metadata, schema, snapshot_list, snapshots, volume_list, volumes};
@@ -66,8 +66,10 @@ fn caller(version: Microversion) -> Caller {
         identity: "http://127.0.0.1:5000".to_owned(),
         ec2: "http://127.0.0.1:8773".to_owned(),
     };
+    let context = RequestContext::operator();
     Caller {
-        context: RequestContext::operator(),
+        shown: ShownOfVolumes::to(&context),
+        context,
         version,
         links: Links::new(&endpoints, None),
     }

@@ -1,14 +1,17 @@
 //! Version discovery, open to everybody: clients ask before they have a token.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::on;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::answers::{EXTENSION, VERSION};
 use super::caller::Caller;
 use super::fault::{Result, success};
-use super::microversion::Microversion;
+use super::microversion::{self, Microversion};
+use super::openapi::openapi_text;
 use super::route::Route;
 use super::schema::{ANY_OBJECT, Schema, closed, list_of, required};
 use crate::app::Service;
@@ -23,11 +26,14 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/", |verb| on(verb, show))
         .open()
         .answers(200, &VERSIONS),
+    Route::get("/openapi.json", |verb| on(verb, document))
+        .open()
+        .answers(200, &ANY_OBJECT),
     Route::get("/extensions", |verb| on(verb, extensions)).answers(200, &EXTENSIONS),
 ];
 
-const VERSIONS: Schema = closed(&[required("versions", list_of(&ANY_OBJECT))]);
-const EXTENSIONS: Schema = closed(&[required("extensions", list_of(&ANY_OBJECT))]);
+const VERSIONS: Schema = closed(&[required("versions", list_of(&VERSION))]);
+const EXTENSIONS: Schema = closed(&[required("extensions", list_of(&EXTENSION))]);
 
 fn versions(service: &Service) -> Value {
     let base = service.config.endpoints.volume.trim_end_matches('/');
@@ -55,6 +61,14 @@ pub(super) async fn list(State(service): State<Service>) -> (StatusCode, Json<Va
 /// `GET /v3/`
 pub(super) async fn show(State(service): State<Service>) -> Json<Value> {
     Json(versions(&service))
+}
+
+/// `GET /openapi.json`: of the microversion that is asked for, of the newest where none is.
+async fn document(headers: HeaderMap, version: Option<Extension<Microversion>>) -> Response {
+    let asked = version.filter(|_| headers.contains_key(microversion::HEADER));
+    let version = asked.map_or(Microversion::MAX, |Extension(version)| version);
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (json, openapi_text(version)).into_response()
 }
 
 /// `GET /extensions`: the parts of the API that began as extensions and are built.

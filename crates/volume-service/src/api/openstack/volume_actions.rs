@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use axum::routing::on;
 
+use super::answers::TEXTS;
 use super::fault::{Fault, Result, success};
 use super::route::{Action, Call, Route, act};
 use super::schema::{
@@ -159,7 +160,7 @@ const ACTIONS: &[Action] = &[
     .answers(200, &IMAGE_METADATA),
 ];
 
-const IMAGE_METADATA: Schema = closed(&[required("metadata", ANY_OBJECT)]);
+const IMAGE_METADATA: Schema = closed(&[required("metadata", TEXTS)]);
 const RESET: Schema = closed(&[
     field("status", NAME),
     field("attach_status", NAME),

@@ -3,12 +3,13 @@
 use axum::routing::on;
 use serde_json::{Value, json};
 
+use super::answers::RESOURCE_FILTERS;
 use super::caller::Caller;
 use super::fault::{Fault, Result};
 use super::filter_values;
 use super::paging::Paging;
 use super::route::Route;
-use super::schema::{ANY_OBJECT, BOOLEAN, Field, PAGING, TEXT, closed, field, list_of, required};
+use super::schema::{BOOLEAN, Field, PAGING, TEXT, closed, field, list_of, required};
 use super::snapshot_list;
 use super::volume_filters::{self, Known};
 use crate::app::volumes::VolumeQuery;
@@ -37,7 +38,7 @@ pub(super) const ROUTES: &[Route] =
             .since(33)
             .answers(
                 200,
-                &closed(&[required("resource_filters", list_of(&ANY_OBJECT))]),
+                &closed(&[required("resource_filters", list_of(&RESOURCE_FILTERS))]),
             ),
     ];
 

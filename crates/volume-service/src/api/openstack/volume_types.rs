@@ -8,6 +8,7 @@ use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::answers::{LINKS, TEXTS};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
@@ -15,8 +16,7 @@ use super::filter_values;
 use super::paging::{Paging, sort_direction};
 use super::route::Route;
 use super::schema::{
-    ANY_OBJECT, BOOLEAN, FILLED_TEXT, KEY, NAME, PAGING, Schema, TEXT, closed, field, list_of,
-    required,
+    BOOLEAN, FILLED_TEXT, KEY, NAME, PAGING, Schema, TEXT, closed, field, list_of, required,
 };
 use crate::app::flavors::{
     self, Described, FlavorChange, FlavorQuery, FlavorSortKey, NewFlavor, Shown,
@@ -43,7 +43,7 @@ pub(super) const ROUTES: &[Route] = &[
             200,
             &closed(&[
                 required("volume_types", list_of(&SHOWN)),
-                field("volume_type_links", list_of(&ANY_OBJECT)),
+                field("volume_type_links", LINKS),
             ]),
         ),
     Route::post("/types", |verb| on(verb, create))
@@ -70,7 +70,7 @@ const SHOWN: Schema = closed(&[
     required("name", TEXT),
     required("is_public", Schema::TrueOrFalse),
     required("description", Schema::OrNull(&Schema::Any)),
-    field("extra_specs", ANY_OBJECT),
+    field("extra_specs", TEXTS),
     field("qos_specs_id", NAME),
     field("os-volume-type-access:is_public", Schema::TrueOrFalse),
 ]);
@@ -134,13 +134,15 @@ fn view(caller: &Caller, described: Described, form: Form) -> Value {
         "name": flavor.label,
         "description": description,
         "is_public": flavor.is_public,
-        "extra_specs": flavor_specs::shown(&caller.context, specs),
     });
-    if form == Form::Found && caller.context.is_admin() {
+    let context = &caller.context;
+    if context.shows(Rule::AccessTypesExtraSpecs) {
+        view["extra_specs"] = json!(flavor_specs::shown(context, specs));
+    }
+    if form == Form::Found && context.shows(Rule::AccessTypesQosSpecsId) {
         view["qos_specs_id"] = json!(flavor.qos_id);
     }
-    let is_member = caller.context.has_role("member") || caller.context.is_admin();
-    if form != Form::Changed && is_member {
+    if form != Form::Changed && context.shows(Rule::VolumeTypeAccess) {
         view["os-volume-type-access:is_public"] = json!(flavor.is_public);
     }
     view
@@ -223,7 +225,8 @@ fn wanted(caller: &Caller, paging: &mut Paging) -> Result<Option<FlavorQuery>> {
     } else {
         nothing |= !unknown.is_empty();
     }
-    let may_ask = |name: &String| is_admin || flavor_specs::VISIBLE.contains(&name.as_str());
+    let sees_all = caller.context.shows(Rule::TypesExtraSpecsReadSensitive);
+    let may_ask = |name: &String| sees_all || flavor_specs::VISIBLE.contains(&name.as_str());
     nothing |= !query.specs.keys().all(may_ask);
     Ok((!nothing).then_some(query))
 }

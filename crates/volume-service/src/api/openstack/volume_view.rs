@@ -98,8 +98,11 @@ pub(super) struct VolumeDetail<'a> {
     consistencygroup_id: Option<&'a str>,
     multiattach: bool,
     attachments: Vec<AttachedView<'a>>,
-    #[serde(rename = "os-vol-tenant-attr:tenant_id")]
-    tenant_id: &'a str,
+    #[serde(
+        rename = "os-vol-tenant-attr:tenant_id",
+        skip_serializing_if = "Option::is_none"
+    )]
+    tenant_id: Gated<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     migration_status: Gated<Value>,
     #[serde(
@@ -133,8 +136,8 @@ pub(super) struct VolumeDetail<'a> {
     encryption_key_id: Gated<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     consumes_quota: Gated<bool>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    volume_image_metadata: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume_image_metadata: Gated<&'a BTreeMap<String, String>>,
 }
 
 /// One entry of a volume's `attachments`.
@@ -154,8 +157,8 @@ impl<'a> VolumeDetail<'a> {
     pub(super) fn new(caller: &Caller, volume: &'a Volume, attachments: &'a [Attachment]) -> Self {
         let id = volume.id.to_string();
         let version = caller.version;
-        let admin = caller.context.is_admin();
-        let null_for_admin = admin.then_some(Value::Null);
+        let shown = caller.shown;
+        let admin = shown.internals;
         VolumeDetail {
             status: status_word(volume.status),
             size: shown_size(volume),
@@ -181,16 +184,18 @@ impl<'a> VolumeDetail<'a> {
                 .filter(|attachment| attachment.status == AttachmentStatus::Attached)
                 .map(|attachment| AttachedView::new(attachment, admin))
                 .collect(),
-            tenant_id: &volume.project_id,
+            tenant_id: shown.project.then_some(volume.project_id.as_str()),
             migration_status: admin
                 .then(|| text_or_null(volume.traits.migration_status.as_deref())),
-            host: admin.then(|| {
+            host: shown.host.then(|| {
                 volume
                     .backend_id
                     .map(|backend| pool_name(&volume.zone, backend))
             }),
-            migstat: admin.then(|| text_or_null(volume.traits.migration_status.as_deref())),
-            name_id: null_for_admin.clone(),
+            migstat: shown
+                .migration
+                .then(|| text_or_null(volume.traits.migration_status.as_deref())),
+            name_id: shown.migration.then_some(Value::Null),
             group_id: version
                 .at_least(13)
                 .then(|| uuid_or_null(volume.traits.group_id)),
@@ -205,7 +210,7 @@ impl<'a> VolumeDetail<'a> {
                 }
             }),
             service_uuid: version.at_least(48).then_some(Value::Null),
-            cluster_name: null_for_admin.filter(|_| version.at_least(61)),
+            cluster_name: (admin && version.at_least(61)).then_some(Value::Null),
             volume_type_id: version.at_least(63).then(|| volume.flavor_id.to_string()),
             // Since 3.64, of volumes that have one.
             encryption_key_id: volume
@@ -214,7 +219,8 @@ impl<'a> VolumeDetail<'a> {
                 .filter(|_| version.at_least(64))
                 .map(|id| id.to_string()),
             consumes_quota: version.at_least(65).then_some(true),
-            volume_image_metadata: &volume.traits.image_metadata,
+            volume_image_metadata: Some(&volume.traits.image_metadata)
+                .filter(|metadata| shown.image_metadata && !metadata.is_empty()),
             id,
         }
     }

@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::answers::{LINKS, METADATA_VALUES, VOLUME, VOLUME_SUMMARY};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
@@ -18,7 +19,7 @@ use super::paging::Paging;
 use super::route::Route;
 use super::schema::{
     ANY_OBJECT, BOOLEAN, FILLED_TEXT, METADATA, NAME, SIZE, Schema, UUID, closed, closed_since,
-    field, integer, list_of, open, required, text,
+    field, integer, list_of, required, text,
 };
 use super::volume_list::{self, LIST_QUERY, Selection};
 use super::volume_view::{Listed, Shown, VolumeDetail, VolumeSummary, written};
@@ -42,7 +43,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/volumes/detail", |verb| on(verb, detail))
         .rule(Rule::VolumeGetAll)
         .query(&LIST_QUERY)
-        .answers(200, &LISTED),
+        .answers(200, &DETAILED),
     Route::get("/volumes/summary", |verb| on(verb, summary))
         .rule(Rule::VolumeGetAll)
         .since(12)
@@ -65,18 +66,23 @@ pub(super) const ROUTES: &[Route] = &[
         .status(202),
 ];
 
-const LISTED: Schema = open(&[
-    required("volumes", list_of(&ANY_OBJECT)),
-    field("volumes_links", list_of(&ANY_OBJECT)),
+const LISTED: Schema = closed(&[
+    required("volumes", list_of(&VOLUME_SUMMARY)),
+    field("volumes_links", LINKS),
     field("count", integer(0, i64::MAX)).since(45),
 ]);
-const ONE: Schema = closed(&[required("volume", ANY_OBJECT)]);
+const DETAILED: Schema = closed(&[
+    required("volumes", list_of(&VOLUME)),
+    field("volumes_links", LINKS),
+    field("count", integer(0, i64::MAX)).since(45),
+]);
+const ONE: Schema = closed(&[required("volume", VOLUME)]);
 const SUMMARY: Schema = closed(&[required(
     "volume-summary",
     closed(&[
         required("total_count", integer(0, i64::MAX)),
         required("total_size", integer(0, i64::MAX)),
-        field("metadata", ANY_OBJECT).since(36),
+        field("metadata", METADATA_VALUES).since(36),
     ]),
 )]);
 

@@ -163,14 +163,15 @@ async fn what_is_not_built_is_refused_and_not_ignored() {
         unknown.text,
         @r#"{"badRequest":{"code":400,"message":"There is no such action: os-fly. Verify the request body and Content-Type header and try again."}}"#
     );
-    for path in ["backups", "groups"] {
+    let backup = json!({"backup": {"volume_id": id}});
+    for (path, body, status) in [("backups", backup, 503), ("groups", json!({}), 501)] {
         let url = format!("/v3/{}/{path}", fixture.project);
         let listed = fixture
             .call(Method::GET, &format!("{url}/detail"), Value::Null)
             .await;
         assert_eq!(listed.status, 200, "{path}");
-        let made = fixture.call(Method::POST, &url, json!({})).await;
-        assert_eq!(made.status, 501, "{path}");
+        let made = fixture.call(Method::POST, &url, body).await;
+        assert_eq!(made.status, status, "{path}");
         let one = fixture
             .call(Method::GET, &format!("{url}/x"), Value::Null)
             .await;
