@@ -103,6 +103,7 @@ impl StorageManager {
             exports,
             sessions: Default::default(),
             operations: Default::default(),
+            barriers: Default::default(),
             cancellations: Default::default(),
             coalescing: Default::default(),
             scan_wanted: Default::default(),

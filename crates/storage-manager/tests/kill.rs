@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests fail the test
 
+#[path = "support/consumer.rs"]
+mod consumer;
 #[path = "support/fake.rs"]
 mod fake;
 mod support;
@@ -15,7 +17,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use support::{Address, Client, make_sr, vdi_record, wait_for};
+use consumer::Consumer;
+use support::{
+    Address, Client, make_sr, patient_consumer, texts, vbd_record, vdi_record, wait_for,
+};
 use xenapi::Value;
 
 /// Set for the child: the directory of the test.
@@ -340,4 +345,154 @@ fn a_copy_that_was_cut_off_leaves_no_vdi_and_no_image() {
         client.call("VDI.get_all", []).unwrap(),
         Value::Array(vec![vdi])
     );
+}
+
+/// Connects to a VDI that is plugged.
+fn connect(client: &mut Client, vbd: &Value) -> nbd::client::Client {
+    let config = client.call("VBD.get_other_config", [vbd.clone()]).unwrap();
+    let socket = text(&config, "xensm:nbd_socket");
+    let export = text(&config, "xensm:nbd_export");
+    nbd::client::Client::connect_unix(Path::new(&socket), &export, &patient_consumer()).unwrap()
+}
+
+/// Counts in two VDIs, first in the one and then in the other, until the server is gone; returns the last number that
+/// both have on stable storage.
+fn count_on(mut consumers: [nbd::client::Client; 2], from: u64) -> u64 {
+    for number in from + 1.. {
+        for consumer in &mut consumers {
+            let block = number.to_be_bytes().repeat(64);
+            // What was answered and not flushed may be lost.
+            if consumer.write(&block, 0).is_err() || consumer.flush().is_err() {
+                return number - 1;
+            }
+        }
+    }
+    unreachable!()
+}
+
+/// The number in a block that was written by [`count_on`].
+fn number_in(block: &[u8]) -> u64 {
+    let numbers: BTreeSet<_> = block.chunks_exact(8).collect();
+    assert_eq!(numbers.len(), 1, "half a write");
+    u64::from_be_bytes(block[..8].try_into().unwrap())
+}
+
+/// Takes a few snapshots of a VDI, each together with the one that another client takes of another VDI, until the server is
+/// gone. What was answered is kept under its number.
+fn snapshot_together(
+    mut client: Client,
+    round: u32,
+    vdi: &Value,
+    answers: &AtomicU32,
+) -> BTreeMap<u32, String> {
+    let mut made = BTreeMap::new();
+    for number in 0..5 {
+        let ticket = format!("{round}-{number}/2");
+        let params = vec![
+            client.session.as_str().into(),
+            vdi.clone(),
+            texts(&[("xensm:barrier", &ticket)]),
+        ];
+        match client.try_call("VDI.snapshot", params) {
+            Ok(Ok(snapshot)) => {
+                made.insert(number, snapshot.as_str().unwrap().to_owned());
+            }
+            // This machine was too slow for the moment.
+            Ok(Err(failure)) if failure.code == "SR_BACKEND_FAILURE_470" => {}
+            Ok(Err(failure)) => panic!("{failure}"),
+            Err(_) => break,
+        }
+        answers.fetch_add(1, Ordering::SeqCst);
+    }
+    made
+}
+
+#[test]
+fn snapshots_at_one_moment_are_of_one_moment_after_kill_9_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let medium = dir.path().join("sr");
+    let mut server = Server::start(dir.path());
+    let mut client = server.login();
+    let sr = make_sr(&mut client, &medium, "file");
+    let vm = client.call("VM.get_all", []).unwrap().as_array().unwrap()[0].clone();
+    let vdis = ["first", "second"].map(|label| {
+        let made = client.call("VDI.create", [vdi_record(&sr, label, 16 << 20)]);
+        made.unwrap()
+    });
+    let vbds = vdis.each_ref().map(|vdi| {
+        let record = vbd_record(vm.as_str().unwrap(), vdi.as_str().unwrap(), "RW");
+        let vbd = client.call("VBD.create", [record]).unwrap();
+        client.call("VBD.plug", [vbd.clone()]).unwrap();
+        vbd
+    });
+    let mut count = 0;
+    for round in 0..4 {
+        let consumers = vbds.each_ref().map(|vbd| connect(&mut client, vbd));
+        let answers = AtomicU32::new(0);
+        let (written, made) = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| count_on(consumers, count));
+            let takers = vdis.each_ref().map(|vdi| {
+                let (client, answers) = (server.login(), &answers);
+                scope.spawn(move || snapshot_together(client, round, vdi, answers))
+            });
+            wait_for("snapshots are answered, or a client fails", || {
+                answers.load(Ordering::SeqCst) > 2 * (round % 3)
+                    || takers.iter().any(|taker| taker.is_finished())
+            });
+            server.child.kill().unwrap();
+            server.child.wait().unwrap();
+            let made = takers.map(|taker| taker.join().unwrap());
+            (writer.join().unwrap(), made)
+        });
+        server = Server::start(dir.path());
+        client = server.login();
+        agree(&mut client, &sr, &medium);
+        let now = vbds.each_ref().map(|vbd| {
+            let mut block = vec![0; 512];
+            connect(&mut client, vbd).read(&mut block, 0).unwrap();
+            number_in(&block)
+        });
+        assert!(
+            now[1] >= written && now[0] - now[1] <= 1,
+            "{now:?} after {written}"
+        );
+        for (number, first) in &made[0] {
+            let Some(second) = made[1].get(number) else {
+                continue;
+            };
+            let shown = [first, second].map(|snapshot| {
+                let mut reader = Consumer::attach(&mut client, snapshot, "RO");
+                let block = reader.read(0, 512);
+                reader.detach(&mut client);
+                number_in(&block)
+            });
+            assert!(
+                shown[0] == shown[1] || shown[0] == shown[1] + 1,
+                "round {round}: {shown:?} are of two moments"
+            );
+        }
+        // Also those of which the answer was lost: of each VDI one at most.
+        let records = client.call("VDI.get_all_records", []).unwrap();
+        let is_snapshot =
+            |record: &Value| record.as_struct().unwrap()["is_a_snapshot"] == true.into();
+        let found = records.as_struct().unwrap().iter();
+        let found: Vec<_> = found.filter(|(_, record)| is_snapshot(record)).collect();
+        for (index, vdi) in vdis.iter().enumerate() {
+            let of = found
+                .iter()
+                .filter(|(_, record)| text(record, "snapshot_of") == vdi.as_str().unwrap());
+            let unanswered = of.count() - made[index].len();
+            assert!(
+                unanswered <= 1,
+                "round {round}: {unanswered} that nobody was told of"
+            );
+        }
+        for (snapshot, _) in found {
+            client
+                .call("VDI.destroy", [snapshot.as_str().into()])
+                .unwrap();
+        }
+        // The first may be ahead: it gets the number again that the second has not got.
+        count = now[1];
+    }
 }

@@ -180,7 +180,7 @@ fn the_server_passes_hints_on() {
             ],
         )
         .unwrap();
-    let mut snapshots = Vec::new();
+    let (mut sources, mut snapshots) = (Vec::new(), Vec::new());
     for name in ["one", "two"] {
         let mut record = vdi_record(sr.as_str().unwrap(), name, 8 << 20);
         if let Value::Struct(fields) = &mut record {
@@ -188,7 +188,8 @@ fn the_server_passes_hints_on() {
         }
         let made = client.call("VDI.create", [record]).unwrap();
         let hints = texts(&[("epochhint", "cookie")]);
-        snapshots.push(client.call("VDI.snapshot", [made, hints]).unwrap());
+        snapshots.push(client.call("VDI.snapshot", [made.clone(), hints]).unwrap());
+        sources.push(made);
     }
     let (names, luns) = array.with(|cluster| {
         let names = cluster.snapshots.iter().map(|it| it.name.clone());
@@ -215,7 +216,35 @@ fn the_server_passes_hints_on() {
         "{shown}"
     );
     drop(client);
+    snapshot_at_one_moment(&running, &sources);
     running.stop();
+}
+
+/// Takes snapshots of VDIs at one moment; again while this machine is too slow for it. All are made, or none.
+fn snapshot_at_one_moment(running: &Running, vdis: &[Value]) {
+    for number in 0..20 {
+        let ticket = format!("{number}/{}", vdis.len());
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let calls: Vec<_> = vdis
+                .iter()
+                .map(|vdi| {
+                    let mut client = running.unix();
+                    let params = [vdi.clone(), texts(&[("xensm:barrier", &ticket)])];
+                    scope.spawn(move || client.call("VDI.snapshot", params))
+                })
+                .collect();
+            calls.into_iter().map(|call| call.join().unwrap()).collect()
+        });
+        if outcomes.iter().all(Result::is_ok) {
+            return;
+        }
+        let is_late = |outcome: &Result<Value, Failure>| {
+            let failure = outcome.as_ref().err();
+            failure.is_some_and(|failure| failure.code == "SR_BACKEND_FAILURE_470")
+        };
+        assert!(outcomes.iter().all(is_late), "{outcomes:?}");
+    }
+    panic!("never at one moment");
 }
 
 /// What `openssl x509 -fingerprint -sha256` prints of the certificate that the array shows.

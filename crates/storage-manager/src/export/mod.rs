@@ -5,6 +5,7 @@ mod endpoint;
 mod export_name;
 mod readers;
 mod vdi_exports;
+mod write_gate;
 
 #[cfg(test)]
 mod tests;
@@ -12,3 +13,4 @@ mod tests;
 pub use certificate::{CERTIFICATE_FILE, Certificate, CertificateError};
 pub use endpoint::{Endpoint, TlsEndpoint};
 pub use vdi_exports::{Error, ExportOptions, ReaderGate, VdiExports};
+pub use write_gate::WriteHold;

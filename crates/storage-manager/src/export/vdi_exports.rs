@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use nbd::server::{Limits, ListenerId, ListenerOptions};
 use nbd::{Export, Exports, Found, Peer, PeerAddress, Refusal, Server};
@@ -17,6 +17,7 @@ use super::certificate::{Certificate, CertificateError};
 use super::endpoint::{Endpoint, TlsEndpoint};
 use super::export_name;
 use super::readers::{ReadOnly, Readers};
+use super::write_gate::{Gated, WriteGate, WriteHold};
 use crate::io::durable::create_directories;
 
 /// Most VDIs that are published at once; each has a socket and a thread.
@@ -139,6 +140,8 @@ struct Published {
 
 struct Table {
     published: Mutex<BTreeMap<Uuid, Published>>,
+    /// What writes to VDIs pass; of those that are published or held back.
+    gates: Mutex<BTreeMap<Uuid, Weak<WriteGate>>>,
     /// What readers with a session opened and still use.
     readers: Arc<Readers>,
     gate: Arc<dyn ReaderGate>,
@@ -148,9 +151,9 @@ impl VdiExports {
     /// Prepares the directory of the sockets and starts the TLS listener, if there is to be one.
     pub fn start(options: &ExportOptions, gate: Arc<dyn ReaderGate>) -> Result<Self, Error> {
         let (socket_dir, is_temporary_dir) = prepare_socket_dir(&options.data_dir)?;
-        let published = Mutex::default();
         let table = Arc::new(Table {
-            published,
+            published: Mutex::default(),
+            gates: Mutex::default(),
             readers: Arc::default(),
             gate,
         });
@@ -218,6 +221,7 @@ impl VdiExports {
                     limit: MAX_PUBLISHED,
                 });
             }
+            let export: Arc<dyn Export> = Arc::new(Gated::new(export, self.table.gate(vdi)));
             // Before the socket listens, so that the first client finds it.
             published.insert(
                 vdi,
@@ -266,6 +270,24 @@ impl VdiExports {
             unix_socket: entry.socket.clone(),
             export_name: vdi.to_string(),
         })
+    }
+
+    /// Holds back what consumers write to a VDI, published or not, until the hold is let go of, or until the time has come and
+    /// somebody waits. None when it is held back already.
+    pub fn hold_writes(&self, vdi: Uuid, until: Instant) -> Option<WriteHold> {
+        self.table.gate(vdi).shut(until)
+    }
+
+    /// Flushes a VDI, if it is published.
+    ///
+    /// # Errors
+    /// Those of its medium.
+    pub fn flush(&self, vdi: Uuid) -> io::Result<()> {
+        let export = {
+            let published = self.table.published();
+            published.get(&vdi).map(|entry| entry.export.clone())
+        };
+        export.map_or(Ok(()), |export| export.flush())
     }
 
     /// Ends a VDI's export: no new consumer, then those that are there are disconnected, then it is flushed and closed.
@@ -397,6 +419,18 @@ impl Table {
         self.published
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gate of a VDI. It is there as long as somebody has it.
+    fn gate(&self, vdi: Uuid) -> Arc<WriteGate> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = gates.get(&vdi).and_then(Weak::upgrade) {
+            return gate;
+        }
+        gates.retain(|_, gate| gate.strong_count() > 0);
+        let gate = Arc::default();
+        gates.insert(vdi, Arc::downgrade(&gate));
+        gate
     }
 
     fn find_local(&self, name: &str, socket: &Path) -> Result<Found, Refusal> {

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::barrier::Barriers;
 use super::coalesce::Coalescing;
 use super::lun_users::LunClaims;
 use super::operations::Operations;
@@ -35,6 +36,8 @@ pub struct Server {
     pub sessions: Sessions,
     /// What is under way on which object.
     pub operations: Operations,
+    /// Snapshots that are taken at one moment.
+    pub barriers: Barriers,
     /// How the tasks that run are asked to stop.
     pub cancellations: Cancellations,
     /// What merges images in the background.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use xenapi::{Failure, Value};
 
+use super::barrier;
 use super::context::{Home, now};
 use crate::database::{Object, Transaction, text_map, text_set};
 use crate::sr::{DriverInfo, SrType};
@@ -155,7 +156,9 @@ fn host_fields(host_name: &str, metrics: &str) -> Vec<(&'static str, Value)> {
 }
 
 fn software_version(host_name: &str) -> Value {
+    let most_members = barrier::MEMBERS.to_string();
     text_map([
+        (barrier::KEY, most_members.as_str()),
         ("product_version", PRODUCT_VERSION),
         ("product_version_text", "8"),
         ("product_version_text_short", "8"),

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use xenapi::{Failure, Value};
 
 use super::vdi::{begun, for_clients, uuid_of};
+use crate::server::barrier::{self, Ticket};
 use crate::server::call::Call;
 use crate::server::operations::{self, Sharing};
 use crate::server::vdi_records::{self, CONTENT_ID};
@@ -20,7 +21,8 @@ const EPOCH_HINT: &str = "epochhint";
 /// Medium before record: a crash in between leaves an image whose intent is stored, and the next start deletes it. The base
 /// copy that the driver made is introduced with the new VDI in one transaction.
 ///
-/// Of `driver_params` the drivers are told `epochhint`; other keys mean nothing here.
+/// Of `driver_params` the drivers are told `epochhint`. With [`barrier::KEY`] snapshots of several VDIs are taken at one moment.
+/// Other keys mean nothing here.
 pub async fn make(
     call: &Call,
     vdi: &str,
@@ -32,10 +34,27 @@ pub async fn make(
         SnapshotKind::Snapshot => ("snapshot", "vdi_snapshot"),
         SnapshotKind::Clone => ("clone", "vdi_clone"),
     };
+    // Joined before anything else: what fails from here on fails for the others at once.
+    let member = barrier_of(driver_params, kind)?
+        .map(|ticket| server.barriers.join(&ticket))
+        .transpose()?;
     let (sr, source) = begun(&server.database.read(), vdi, operation)?;
-    let _on_sr = operations::begin(call, "SR", &sr, on_sr, Sharing::Shared).await?;
-    let _on_vdi = operations::begin(call, "VDI", vdi, operation, Sharing::Exclusive).await?;
+    let _operations = match &member {
+        Some(member) => {
+            member.gather(call, vdi, &sr).await?;
+            None
+        }
+        None => {
+            let on_sr = operations::begin(call, "SR", &sr, on_sr, Sharing::Shared).await?;
+            let on_vdi = operations::begin(call, "VDI", vdi, operation, Sharing::Exclusive).await?;
+            Some((on_vdi, on_sr))
+        }
+    };
     allowed::check_vdi(&server.database.read(), vdi, operation)?;
+    let hold = match &member {
+        Some(member) => Some(member.hold_back(server, &sr, source).await?),
+        None => None,
+    };
     let hints = SnapshotHints {
         epochhint: driver_params
             .get(EPOCH_HINT)
@@ -48,6 +67,12 @@ pub async fn make(
     let made = made
         .await
         .map_err(|failure| for_clients(failure, &sr, vdi, source))?;
+    if let Some((member, hold)) = member.as_ref().zip(hold)
+        && let Err(failure) = member.settle(hold).await
+    {
+        made.discard().await;
+        return Err(failure);
+    }
     let family = family(&made.answer);
     let recorded = made
         .record(|transaction, report| vdi_records::insert_snapshot(transaction, vdi, report, kind));
@@ -55,6 +80,21 @@ pub async fn make(
     labels::push_family(server, &sr, &family).await;
     tracing::info!(vdi.uuid = %source, operation, "a VDI was snapshotted or cloned");
     Ok(new.into())
+}
+
+/// The barrier that a call belongs to.
+fn barrier_of(
+    driver_params: &BTreeMap<String, String>,
+    kind: SnapshotKind,
+) -> Result<Option<Ticket>, Failure> {
+    match driver_params.get(barrier::KEY) {
+        Some(value) if kind == SnapshotKind::Snapshot => Ticket::parse(value).map(Some),
+        Some(value) => Err(barrier::invalid(
+            value,
+            "only snapshots are taken at one moment",
+        )),
+        None => Ok(None),
+    }
 }
 
 /// Gives the VDI of a snapshot the content of the snapshot; its uuid and reference stay.
