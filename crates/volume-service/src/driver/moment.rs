@@ -68,7 +68,8 @@ impl XenApiPool {
             [alone] => return Ok(vec![self.make_snapshot(*alone).await]),
             _ => {}
         }
-        self.require_barrier(sources.len()).await?;
+        let (_, host) = self.master().await?;
+        require_barrier(&host.software_version, sources.len())?;
         let mut vdis = Vec::with_capacity(sources.len());
         for source in sources {
             vdis.push(self.vdi(*source).await?);
@@ -106,22 +107,21 @@ impl XenApiPool {
         }
         Ok(outcomes)
     }
+}
 
-    /// Makes sure that the pool's storage manager keeps a moment for so many VDIs.
-    async fn require_barrier(&self, members: usize) -> PoolResult<()> {
-        let (_, host) = self.master().await?;
-        let most = host.software_version.get(BARRIER_KEY);
-        let Some(most) = most.and_then(|most| most.parse::<usize>().ok()) else {
-            let text = "the pool's storage manager does not hold back writes to several VDIs";
-            return Err(PoolError::new(AT_ONE_MOMENT, Trouble::Unsupported, text));
-        };
-        let most = most.min(MOMENT_MEMBERS);
-        if members > most {
-            let text = format!("{members} VDIs are more than the {most} that can be held back");
-            return Err(PoolError::new(AT_ONE_MOMENT, Trouble::Unsupported, text));
-        }
-        Ok(())
+/// Makes sure that a pool whose host says this of itself keeps a moment for so many VDIs.
+fn require_barrier(host: &BTreeMap<String, String>, members: usize) -> PoolResult<()> {
+    let most = host.get(BARRIER_KEY).map(|most| most.parse::<usize>());
+    let Some(Ok(most)) = most else {
+        let text = "the pool's storage manager does not hold back writes to several VDIs";
+        return Err(PoolError::new(AT_ONE_MOMENT, Trouble::Unsupported, text));
+    };
+    let most = most.min(MOMENT_MEMBERS);
+    if members > most {
+        let text = format!("{members} VDIs are more than the {most} that can be held back");
+        return Err(PoolError::new(AT_ONE_MOMENT, Trouble::Unsupported, text));
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -144,5 +144,34 @@ mod tests {
         let error = all_made(vec![Ok(Uuid::from_u128(1)), failed(Trouble::Busy)]).unwrap_err();
         assert_eq!(error.trouble, Trouble::Busy);
         assert!(error.outcome_unknown, "one is there");
+    }
+
+    #[test]
+    fn a_pool_is_asked_only_for_what_it_says_that_it_can() {
+        let says = |most: &str| BTreeMap::from([(BARRIER_KEY.to_owned(), most.to_owned())]);
+        let trouble = |host: &BTreeMap<String, String>, members| {
+            require_barrier(host, members)
+                .err()
+                .map(|error| error.trouble)
+        };
+        assert_eq!(trouble(&says("128"), 128), None);
+        assert_eq!(trouble(&says("1000"), 128), None);
+        for (host, members) in [
+            (BTreeMap::new(), 2),
+            (says("yes"), 2),
+            (says("10"), 11),
+            (says("1000"), 129),
+        ] {
+            assert_eq!(
+                trouble(&host, members),
+                Some(Trouble::Unsupported),
+                "{host:?}"
+            );
+        }
+        let refused = require_barrier(&BTreeMap::new(), 2).unwrap_err();
+        assert_eq!(
+            refused.on_zone("nova").public,
+            "the storage cannot take so many snapshots at one moment"
+        );
     }
 }

@@ -8,7 +8,7 @@ use super::error::{PoolError, Trouble};
 
 /// Translates an error of the client.
 pub(super) fn translate(call: &'static str, error: &Error) -> PoolError {
-    let translated = PoolError::new(call, trouble(error), text(error));
+    let translated = PoolError::new(call, trouble_of(call, error), text(error));
     if error.outcome() == Outcome::Unknown {
         return translated.with_unknown_outcome();
     }
@@ -18,6 +18,15 @@ pub(super) fn translate(call: &'static str, error: &Error) -> PoolError {
 /// True when the pool says that the object does not exist.
 pub(super) fn is_gone(error: &Error) -> bool {
     trouble(error) == Trouble::Gone
+}
+
+/// Plugging again does no harm: what an earlier plug has opened after its deadline is closed by the next. Of other calls nobody
+/// knows whether they will have happened, so the caller looks, or another backend is tried.
+fn trouble_of(call: &str, error: &Error) -> Trouble {
+    match call {
+        "VBD.plug" if error.is("SR_UNHEALTHY") => Trouble::Unreachable,
+        _ => trouble(error),
+    }
 }
 
 fn trouble(error: &Error) -> Trouble {
@@ -108,5 +117,22 @@ mod tests {
             assert!(!translated.outcome_unknown);
             assert_eq!(translated.text, format!("{code}(x)"));
         }
+    }
+
+    #[test]
+    fn a_plug_of_an_sr_that_does_not_answer_is_tried_again() {
+        let error = Error::Api {
+            method: "VBD.plug".to_owned(),
+            failure: Failure::new("SR_UNHEALTHY", ["x", "no answer", "look at it"]),
+        };
+        let plugged = translate("VBD.plug", &error);
+        assert_eq!(plugged.trouble, Trouble::Unreachable);
+        assert!(!plugged.outcome_unknown);
+        assert!(plugged.on_zone("nova").is_retriable());
+        let created = translate("VDI.create", &error);
+        assert!(
+            !created.on_zone("nova").is_retriable(),
+            "another backend is"
+        );
     }
 }
