@@ -35,6 +35,13 @@ pub(super) const TEXTS: Schema = Schema::Map {
     min: 0,
     max: usize::MAX,
 };
+/// The same as it was sent: null stands for an empty text.
+pub(super) const TEXTS_AS_SENT: Schema = Schema::Map {
+    key: ANY_KEY,
+    value: &SAID_OR_NULL,
+    min: 0,
+    max: usize::MAX,
+};
 const ANY_KEY: Pattern = Pattern {
     expression: "",
     matches: |_| true,

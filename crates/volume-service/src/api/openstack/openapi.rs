@@ -48,6 +48,10 @@ pub fn openapi(version: Microversion) -> Value {
             "securitySchemes": {
                 "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"},
             },
+            "responses": {"refused": {
+                "description": "It was refused, or failed.",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/fault"}}},
+            }},
             "schemas": {"boolean": boolean(), "fault": fault()},
         },
     });
@@ -169,11 +173,12 @@ fn responses(route: &Route, version: Microversion) -> Value {
             statuses.sort_unstable();
             statuses.dedup();
             for status in statuses {
-                let forms: Vec<Value> = known(actions, version)
+                // Where one of them answers without a body, nothing is said of the others'.
+                let forms: Option<Vec<Value>> = known(actions, version)
                     .filter(|action| action.status == status)
-                    .filter_map(|action| Some(schema(action.answer?, version)))
+                    .map(|action| Some(schema(action.answer?, version)))
                     .collect();
-                let form = (!forms.is_empty()).then(|| json!({ "anyOf": forms }));
+                let form = forms.map(|forms| json!({ "anyOf": forms }));
                 responses.insert(status.to_string(), answer(form));
             }
         }
@@ -182,13 +187,8 @@ fn responses(route: &Route, version: Microversion) -> Value {
             responses.insert(route.status.to_string(), answer(form));
         }
     }
-    responses.insert(
-        "default".to_owned(),
-        json!({
-            "description": "It was refused, or failed.",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/fault"}}},
-        }),
-    );
+    let refused = json!({"$ref": "#/components/responses/refused"});
+    responses.insert("default".to_owned(), refused);
     Value::Object(responses)
 }
 

@@ -59,6 +59,9 @@ fn is_form(map: &Map<String, Value>) -> bool {
 fn count(value: &Value, name: &str, found: &mut Found) {
     match value {
         Value::Object(map) => {
+            // A parameter has its name beside its form.
+            let parameter = map.get("name").filter(|_| map.contains_key("in"));
+            let name = parameter.and_then(Value::as_str).unwrap_or(name);
             let text = value.to_string();
             if is_form(map) && text.len() >= SHORT {
                 let (times, _) = found.entry(text).or_insert((0, name.to_owned()));

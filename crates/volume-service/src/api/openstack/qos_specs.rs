@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::answers::{LINKS, QOS_ASSOCIATION, TEXTS};
+use super::answers::{LINKS, QOS_ASSOCIATION, TEXTS, TEXTS_AS_SENT};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
@@ -58,7 +58,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::put("/qos-specs/{id}", |verb| on(verb, update))
         .rule(Rule::QosSpecsManageUpdate)
         .body(&SET)
-        .answers(200, &closed(&[required("qos_specs", TEXTS)])),
+        .answers(200, &closed(&[required("qos_specs", TEXTS_AS_SENT)])),
     Route::delete("/qos-specs/{id}", |verb| on(verb, delete))
         .rule(Rule::QosSpecsManageDelete)
         .query(&[field("force", BOOLEAN)])

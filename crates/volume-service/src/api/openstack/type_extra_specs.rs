@@ -6,7 +6,7 @@ use axum::routing::on;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::answers::TEXTS;
+use super::answers::{TEXTS, TEXTS_AS_SENT};
 use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
@@ -23,19 +23,20 @@ pub(super) const ROUTES: &[Route] = &[
     Route::post("/types/{id}/extra_specs", |verb| on(verb, set))
         .rule(Rule::TypesExtraSpecsCreate)
         .body(&CREATE)
-        .answers(200, &ALL),
+        .answers(200, &SENT),
     Route::get("/types/{id}/extra_specs/{key}", |verb| on(verb, show))
         .rule(Rule::TypesExtraSpecsShow)
         .answers(200, &TEXTS),
     Route::put("/types/{id}/extra_specs/{key}", |verb| on(verb, set_one))
         .rule(Rule::TypesExtraSpecsUpdate)
         .body(&UPDATE)
-        .answers(200, &TEXTS),
+        .answers(200, &TEXTS_AS_SENT),
     Route::delete("/types/{id}/extra_specs/{key}", |verb| on(verb, remove))
         .rule(Rule::TypesExtraSpecsDelete)
         .status(202),
 ];
 
+const SENT: Schema = closed(&[required("extra_specs", TEXTS_AS_SENT)]);
 const ALL: Schema = closed(&[required("extra_specs", TEXTS)]);
 /// Cinder's keys of extra specs: those of metadata without spaces and slashes.
 const SPEC_KEY: Pattern = Pattern {
