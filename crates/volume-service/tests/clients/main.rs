@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
 
 mod administration;
+mod openapi;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -30,7 +31,7 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(300);
 struct Servers {
     endpoints: Endpoints,
     service: Service,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     directory: tempfile::TempDir,
 }
 
@@ -82,7 +83,7 @@ impl Servers {
         Servers {
             endpoints,
             service,
-            _tasks: tasks,
+            tasks,
             directory,
         }
     }
