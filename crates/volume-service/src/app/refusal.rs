@@ -57,6 +57,26 @@ impl Asked {
         }
     }
 
+    /// To attach a volume.
+    pub(super) fn attachment(volume_id: impl ToString) -> Self {
+        Asked {
+            resource_type: "VOLUME",
+            resource_id: volume_id.to_string(),
+            action: "002",
+            is_new: false,
+        }
+    }
+
+    /// To give a volume another flavor, or to another project; the catalogue has no words for that.
+    pub(super) fn allocation(volume_id: impl ToString) -> Self {
+        Asked {
+            resource_type: "VOLUME",
+            resource_id: volume_id.to_string(),
+            action: "001",
+            is_new: false,
+        }
+    }
+
     /// To take a snapshot of a volume.
     pub(super) fn snapshot(volume_id: impl ToString) -> Self {
         Asked {

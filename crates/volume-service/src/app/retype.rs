@@ -6,6 +6,7 @@
 
 use super::delete_volume::refused;
 use super::messages::Message;
+use super::refusal::{self, Asked};
 use super::volumes::visible;
 use super::{Service, policy, quota};
 use crate::auth::rule::Rule;
@@ -32,6 +33,17 @@ pub enum MigrationPolicy {
 /// # Errors
 /// `Invalid` for a flavor that is not there, `QuotaExceeded` for the quotas of the new one, `Conflict` for its own, and for a state other than `available` and `in-use`.
 pub async fn retype(
+    service: &Service,
+    request: &RequestContext,
+    id: VolumeId,
+    flavor: &str,
+    policy_asked: MigrationPolicy,
+) -> Result<()> {
+    let changed = change(service, request, id, flavor, policy_asked).await;
+    refusal::told(service, request, Asked::allocation(id), changed).await
+}
+
+async fn change(
     service: &Service,
     request: &RequestContext,
     id: VolumeId,

@@ -5,13 +5,14 @@ use uuid::Uuid;
 
 use super::policy::Tenancy;
 use super::quota::{Added, Scope};
+use super::refusal::{self, Asked};
 use super::volumes::visible;
 use super::{Page, Service, limits, policy, quota};
 use crate::auth::rule::Rule;
 use crate::config::Secret;
 use crate::context::RequestContext;
 use crate::db::transfers::{self, KeyProof};
-use crate::db::{Transaction, operations, quotas, snapshots, volumes};
+use crate::db::{Transaction, operations, quotas, snapshots, volumes, webhooks};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::VolumeId;
 use crate::model::quota::Usage;
@@ -69,7 +70,8 @@ pub async fn create(
     let id = service.context.new_uuid();
     let now_us = service.context.now_us();
     let tenancy = policy::tenancy_of(request, Rule::VolumeCreateTransfer);
-    let transfer = service
+    let asked = Asked::allocation(wanted.volume_id);
+    let offered = service
         .database
         .write(move |tx| {
             let volume = visible(tx, &tenancy, wanted.volume_id)?;
@@ -93,9 +95,12 @@ pub async fn create(
                 created_at_us: now_us,
             };
             transfers::insert(tx, &transfer, &proof)?;
+            let owner = &transfer.source_project_id;
+            tell(tx, &transfer, "transfer.created", owner, now_us)?;
             Ok(transfer)
         })
-        .await?;
+        .await;
+    let transfer = refusal::told(service, request, asked, offered).await?;
     Ok((transfer, key))
 }
 
@@ -138,7 +143,8 @@ pub async fn delete(service: &Service, request: &RequestContext, id: Uuid) -> Re
             let (from, to) = (VolumeStatus::AwaitingTransfer, VolumeStatus::Available);
             volumes::change_status(tx, transfer.volume_id, &[from], to, now_us)?;
             if transfers::remove(tx, id)? {
-                return Ok(());
+                let owner = &transfer.source_project_id;
+                return tell(tx, &transfer, "transfer.deleted", owner, now_us);
             }
             Err(not_found(id))
         })
@@ -164,8 +170,8 @@ pub async fn accept(
     }
     let configured = service.config.limits.clone();
     let now_us = service.context.now_us();
-    let request = request.clone();
-    service
+    let receiver = request.clone();
+    let accepted = service
         .database
         .write(move |tx| {
             let (transfer, proof) = transfers::find(tx, id)?.ok_or_else(|| not_found(id))?;
@@ -184,10 +190,40 @@ pub async fn accept(
                     "Transfer {id}: Volume id {volume_id} expected in awaiting-transfer state."
                 )));
             }
-            move_all(tx, &transfer, &request, &configured)?;
+            move_all(tx, &transfer, &receiver, &configured)
+                .map_err(|error| error.on(volume_id.to_string()))?;
+            let (from, to) = (&transfer.source_project_id, &receiver.project_id);
+            tell(tx, &transfer, "transfer.accepted", from, now_us)?;
+            if from != to {
+                tell(tx, &transfer, "transfer.accepted", to, now_us)?;
+            }
             Ok(transfer)
         })
-        .await
+        .await;
+    // Whose key is wrong learns of no volume.
+    let about = accepted.as_ref().err().map(|error| error.object.clone());
+    let asked = Asked::allocation(about.unwrap_or_default());
+    refusal::told(service, request, asked, accepted).await
+}
+
+/// Tells webhooks what became of a transfer.
+fn tell(
+    tx: &mut Transaction<'_>,
+    transfer: &Transfer,
+    kind: &str,
+    project_id: &str,
+    now_us: i64,
+) -> Result<()> {
+    let event = webhooks::Event {
+        id: 0,
+        at_us: now_us,
+        kind: kind.to_owned(),
+        project_id: project_id.to_owned(),
+        resource_type: "transfer".to_owned(),
+        resource_id: transfer.id.to_string(),
+        data: serde_json::json!({"volume_id": transfer.volume_id}).to_string(),
+    };
+    webhooks::tell(tx, &event)
 }
 
 /// Moves what a transfer offers and judges the quotas of who gets it.

@@ -2,27 +2,14 @@
 
 use serde_json::Value;
 
+use super::select::count;
 use super::{Param, Row, Transaction, volume_metadata};
+use crate::app::attachments::Consumer;
 use crate::error::{Error, Result, Subject};
 use crate::model::attachment::{AttachMode, Attachment, AttachmentStatus};
 use crate::model::id::{AttachmentId, VolumeId};
 
-/// Which attachments, oldest first.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Of one project; none for all.
-    pub project_id: Option<String>,
-    /// Of one volume.
-    pub volume_id: Option<VolumeId>,
-    /// Of one instance.
-    pub instance_id: Option<String>,
-    /// In this state.
-    pub status: Option<String>,
-    /// Only those behind this one: its time of creation and id.
-    pub after: Option<(i64, AttachmentId)>,
-}
-
-const COLUMNS: &str = "id, volume_id, project_id, instance_id, host_name, mountpoint, status, read_only, connector, \
+pub(super) const COLUMNS: &str = "id, volume_id, project_id, instance_id, host_name, mountpoint, status, read_only, connector, \
                        connection_info, failure, attached_at_us, detached_at_us, created_at_us";
 
 /// Adds an attachment.
@@ -98,38 +85,19 @@ pub fn of_volumes(
     Ok(found)
 }
 
-/// Up to `limit` attachments, oldest first.
-pub fn list(tx: &mut Transaction<'_>, filter: &Filter, limit: usize) -> Result<Vec<Attachment>> {
-    let mut sql = format!("SELECT {COLUMNS} FROM attachments WHERE 1 = 1");
-    let mut params: Vec<Param> = Vec::new();
-    let mut and = |condition: &str, param: Param| {
-        params.push(param);
-        sql.push_str(&format!(" AND {condition} ?{}", params.len()));
-    };
-    if let Some(project_id) = &filter.project_id {
-        and("project_id =", project_id.as_str().into());
-    }
-    if let Some(volume_id) = filter.volume_id {
-        and("volume_id =", volume_id.into());
-    }
-    if let Some(instance_id) = &filter.instance_id {
-        and("instance_id =", instance_id.as_str().into());
-    }
-    if let Some(status) = &filter.status {
-        and("status =", status.as_str().into());
-    }
-    if let Some((created_at_us, id)) = filter.after {
-        params.push(created_at_us.into());
-        params.push(id.into());
-        let (first, second) = (params.len() - 1, params.len());
-        sql.push_str(&format!(" AND (created_at_us, id) > (?{first}, ?{second})"));
-    }
-    params.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
-    sql.push_str(&format!(
-        " ORDER BY created_at_us, id LIMIT ?{}",
-        params.len()
-    ));
-    tx.query(&sql, &params, from_row)
+/// Up to `limit` attachments in a state, oldest first.
+pub fn in_status(
+    tx: &mut Transaction<'_>,
+    status: AttachmentStatus,
+    limit: usize,
+) -> Result<Vec<Attachment>> {
+    tx.query(
+        &format!(
+            "SELECT {COLUMNS} FROM attachments WHERE status = ?1 ORDER BY created_at_us, id LIMIT ?2"
+        ),
+        &[status.as_str().into(), count(limit)],
+        from_row,
+    )
 }
 
 /// Moves an attachment to a state if it is in one of some states; false, with nothing changed, when it is not (or is gone).
@@ -185,6 +153,25 @@ pub fn set_connection_info(
     Ok(touched == 1)
 }
 
+/// Records who uses it, where that was not said before.
+pub fn set_consumer(
+    tx: &mut Transaction<'_>,
+    id: AttachmentId,
+    consumer: &Consumer,
+) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE attachments SET instance_id = COALESCE(instance_id, ?2), host_name = COALESCE(host_name, ?3), \
+         mountpoint = COALESCE(mountpoint, ?4) WHERE id = ?1",
+        &[
+            id.into(),
+            consumer.instance_id.clone().into(),
+            consumer.host_name.clone().into(),
+            consumer.mountpoint.clone().into(),
+        ],
+    )?;
+    Ok(touched == 1)
+}
+
 /// Records when it was attached.
 pub fn set_attached_at(
     tx: &mut Transaction<'_>,
@@ -212,7 +199,7 @@ pub fn remove(tx: &mut Transaction<'_>, id: AttachmentId) -> Result<bool> {
     Ok(tx.execute("DELETE FROM attachments WHERE id = ?1", &[id.into()])? == 1)
 }
 
-fn from_row(row: &Row<'_>) -> Result<Attachment> {
+pub(super) fn from_row(row: &Row<'_>) -> Result<Attachment> {
     let json = |text: &str| serde_json::from_str(text).ok();
     Ok(Attachment {
         id: row.parsed(0, |text| text.parse().ok())?,

@@ -17,6 +17,7 @@ mod sqlite;
 mod transaction;
 
 pub mod adoptions;
+pub mod attachment_list;
 pub mod attachments;
 pub mod backends;
 pub mod credentials;

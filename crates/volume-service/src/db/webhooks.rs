@@ -1,4 +1,4 @@
-//! Webhooks, what happened, and who was told of it. Events are written by triggers (migration 0011).
+//! Webhooks, what happened, and who was told of it. Most events are written by triggers (migration 0011).
 
 use super::{Param, Row, Transaction};
 use crate::error::Result;
@@ -31,7 +31,7 @@ pub struct Webhook {
 /// An event's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its number.
+    /// Its number; given when it is stored.
     pub id: i64,
     /// Microseconds since 1970.
     pub at_us: i64,
@@ -80,6 +80,23 @@ pub fn list(tx: &mut Transaction<'_>) -> Result<Vec<Webhook>> {
 /// Removes one; what nobody is to be told of any more goes with the next sweep. False when there is none.
 pub fn remove(tx: &mut Transaction<'_>, id: &str) -> Result<bool> {
     Ok(tx.execute("DELETE FROM webhooks WHERE id = ?1", &[id.into()])? == 1)
+}
+
+/// Tells, while there is a webhook, what is no change of a row's state: no trigger sees why a row went.
+pub fn tell(tx: &mut Transaction<'_>, event: &Event) -> Result<()> {
+    tx.execute(
+        "INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data) SELECT ?1, ?2, ?3, ?4, ?5, ?6 \
+         WHERE EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1)",
+        &[
+            event.at_us.into(),
+            event.kind.as_str().into(),
+            event.project_id.as_str().into(),
+            event.resource_type.as_str().into(),
+            event.resource_id.as_str().into(),
+            event.data.as_str().into(),
+        ],
+    )?;
+    Ok(())
 }
 
 /// Takes the webhook that is next and has something to be told, until a moment.

@@ -111,3 +111,12 @@ pub struct Attachment {
     /// Microseconds since 1970.
     pub created_at_us: i64,
 }
+
+impl Attachment {
+    /// True when its consumer was told how the bytes are reached.
+    pub fn is_connected(&self) -> bool {
+        self.connection_info
+            .as_object()
+            .is_some_and(|info| !info.is_empty())
+    }
+}

@@ -40,6 +40,8 @@ pub(super) struct Outputs {
     vdi_uuid: Uuid,
     is_read_only: bool,
     is_xen_host: bool,
+    #[serde(default)]
+    enforces_multipath: bool,
     /// What the pool is to know of the traffic that is wanted.
     #[serde(default)]
     pool_qos: BTreeMap<String, String>,
@@ -138,6 +140,8 @@ fn read(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begin
     outputs.vdi_uuid = vdi_uuid;
     outputs.is_read_only = attachment.mode == AttachMode::ReadOnly;
     outputs.is_xen_host = is_xen_host(&attachment.connector);
+    let enforces = attachment.connector.get("enforce_multipath");
+    outputs.enforces_multipath = enforces.and_then(Value::as_bool).unwrap_or_default();
     if let Some(qos) = qos_specs::of_flavor(at.transaction, volume.flavor_id)? {
         if qos.consumer.is_back_end() {
             outputs.pool_qos.clone_from(&qos.specs);
@@ -145,8 +149,8 @@ fn read(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begin
         outputs.told_qos = qos.consumer.is_front_end().then_some(qos.specs);
     }
     if outputs.is_xen_host {
-        let (mode, qos) = (attachment.mode, outputs.told_qos.as_ref());
-        outputs.connection_info = connection_info::of_xen_host(&volume, &backend, mode, qos);
+        outputs.connection_info =
+            connection_info::of_xen_host(&volume, &backend, &outputs.wanted());
     }
     Ok(Begin::Next)
 }
@@ -168,7 +172,7 @@ async fn make_vbd(job: &Job, outputs: &Outputs, look: bool) -> Result<Uuid> {
         vdi_uuid: outputs.vdi_uuid,
         attachment,
         deployment: job.deployment(),
-        mode: mode(outputs),
+        mode: outputs.mode(),
         qos: outputs.pool_qos.clone(),
     };
     let error = match job.pool()?.create_vbd(&spec).await {
@@ -194,17 +198,25 @@ async fn plug(job: &Job, outputs: &mut Outputs) -> Result<()> {
     let Some(endpoint) = endpoint else {
         return Err(not_served(outputs));
     };
-    let (volume, mode) = (&outputs.volume, mode(outputs));
-    let qos = outputs.told_qos.as_ref();
-    outputs.connection_info = Some(connection_info::of_nbd(volume, &endpoint, mode, qos));
+    let info = connection_info::of_nbd(&outputs.volume, &endpoint, &outputs.wanted());
+    outputs.connection_info = Some(info);
     Ok(())
 }
 
-fn mode(outputs: &Outputs) -> AttachMode {
-    if outputs.is_read_only {
-        AttachMode::ReadOnly
-    } else {
-        AttachMode::ReadWrite
+impl Outputs {
+    fn mode(&self) -> AttachMode {
+        match self.is_read_only {
+            true => AttachMode::ReadOnly,
+            false => AttachMode::ReadWrite,
+        }
+    }
+
+    fn wanted(&self) -> connection_info::Wanted<'_> {
+        connection_info::Wanted {
+            mode: self.mode(),
+            qos: self.told_qos.as_ref(),
+            enforces_multipath: self.enforces_multipath,
+        }
     }
 }
 

@@ -18,6 +18,17 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
+/// How the consumer is to use what it is told of.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted<'a> {
+    /// Whether it writes.
+    pub(super) mode: AttachMode,
+    /// The traffic that it may make.
+    pub(super) qos: Option<&'a BTreeMap<String, String>>,
+    /// What its connector says of several paths; it is told that again, as Cinder's consumers expect.
+    pub(super) enforces_multipath: bool,
+}
+
 /// The `xensm` connection info of a placed volume; none while it has no SR or VDI.
 ///
 /// # Source
@@ -26,8 +37,7 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
 pub(super) fn of_xen_host(
     volume: &Volume,
     backend: &Backend,
-    mode: AttachMode,
-    qos: Option<&BTreeMap<String, String>>,
+    wanted: &Wanted<'_>,
 ) -> Option<Value> {
     let mut data = Map::new();
     for (key, value) in &backend.config {
@@ -48,7 +58,7 @@ pub(super) fn of_xen_host(
     for (key, value) in fixed {
         data.insert(key.to_owned(), value);
     }
-    add_common(&mut data, mode, qos);
+    add_common(&mut data, wanted);
     Some(Value::Object(data))
 }
 
@@ -56,12 +66,7 @@ pub(super) fn of_xen_host(
 ///
 /// # Source
 /// The NBD URI specification: `nbd+unix:///export?socket=path`.
-pub(super) fn of_nbd(
-    volume: &str,
-    endpoint: &NbdEndpoint,
-    mode: AttachMode,
-    qos: Option<&BTreeMap<String, String>>,
-) -> Value {
+pub(super) fn of_nbd(volume: &str, endpoint: &NbdEndpoint, wanted: &Wanted<'_>) -> Value {
     let export = utf8_percent_encode(&endpoint.export, KEPT);
     let socket = utf8_percent_encode(&endpoint.socket, KEPT);
     let mut data = Map::new();
@@ -73,22 +78,22 @@ pub(super) fn of_nbd(
     );
     data.insert("export".to_owned(), json!(endpoint.export));
     data.insert("socket".to_owned(), json!(endpoint.socket));
-    add_common(&mut data, mode, qos);
+    add_common(&mut data, wanted);
     Value::Object(data)
 }
 
-fn add_common(
-    data: &mut Map<String, Value>,
-    mode: AttachMode,
-    qos: Option<&BTreeMap<String, String>>,
-) {
-    let access = match mode {
+fn add_common(data: &mut Map<String, Value>, wanted: &Wanted<'_>) {
+    let access = match wanted.mode {
         AttachMode::ReadWrite => "rw",
         AttachMode::ReadOnly => "ro",
     };
     data.insert("access_mode".to_owned(), json!(access));
     data.insert("encrypted".to_owned(), json!(false));
-    data.insert("qos_specs".to_owned(), json!(qos));
+    data.insert("qos_specs".to_owned(), json!(wanted.qos));
+    data.insert(
+        "enforce_multipath".to_owned(),
+        json!(wanted.enforces_multipath),
+    );
 }
 
 #[cfg(test)]
@@ -101,7 +106,13 @@ mod tests {
             socket: "/var/lib/my xensm/nbd?.sock".to_owned(),
             export: "a&b".to_owned(),
         };
-        let info = of_nbd("v", &endpoint, AttachMode::ReadOnly, None);
+        let wanted = Wanted {
+            mode: AttachMode::ReadOnly,
+            qos: None,
+            enforces_multipath: true,
+        };
+        let info = of_nbd("v", &endpoint, &wanted);
+        assert_eq!(info["enforce_multipath"], true);
         assert_eq!(
             info["uri"],
             "nbd+unix:///a%26b?socket=/var/lib/my%20xensm/nbd%3F.sock"

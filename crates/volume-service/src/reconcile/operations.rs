@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use super::Report;
 use crate::context::Context;
-use crate::db::attachments::{self, Filter};
 use crate::db::operations::{self, NewOperation};
-use crate::db::{Transaction, snapshots, volumes};
+use crate::db::{Transaction, attachments, snapshots, volumes};
 use crate::error::Result;
-use crate::model::attachment::{Attachment, AttachmentStatus, volume_status};
+use crate::model::attachment::{AttachmentStatus, volume_status};
 use crate::model::id::OperationId;
 use crate::model::operation::OperationKind;
 use crate::model::snapshot::SnapshotStatus;
@@ -98,12 +97,8 @@ fn waiting(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String, Operatio
         (AttachmentStatus::Attaching, OperationKind::AttachVolume),
         (AttachmentStatus::Detaching, OperationKind::DetachVolume),
     ] {
-        let filter = Filter {
-            status: Some(status.as_str().to_owned()),
-            ..Filter::default()
-        };
-        for attachment in attachments::list(tx, &filter, ROWS_MAX)? {
-            if kind == OperationKind::AttachVolume && is_connected(&attachment) {
+        for attachment in attachments::in_status(tx, status, ROWS_MAX)? {
+            if kind == OperationKind::AttachVolume && attachment.is_connected() {
                 continue;
             }
             let volume = volumes::find(tx, attachment.volume_id)?;
@@ -158,12 +153,6 @@ fn settle_snapshots(tx: &mut Transaction<'_>, zone: &str, now_us: i64) -> Result
         }
     }
     Ok(settled)
-}
-
-/// True when it only waits for its consumer to say that it uses the volume.
-fn is_connected(attachment: &Attachment) -> bool {
-    let info = attachment.connection_info.as_object();
-    info.is_some_and(|info| !info.is_empty())
 }
 
 /// Gives volumes that are said to be attaching or detaching the state that their attachments say.

@@ -1,15 +1,18 @@
 //! Transfers: who may offer, see, take back and accept, and what goes along.
 
+use volume_service::app::messages::{self, MessageQuery};
 use volume_service::app::snapshots::{self, CreateSnapshot, InUse};
 use volume_service::app::transfers::{
     self, CreateTransfer, Encrypted, Snapshots, TransferQuery, TransferSortKey,
 };
 use volume_service::app::volumes::{self, DeleteMode, SortDirection};
-use volume_service::app::{quotas, retype};
+use volume_service::app::{attachments, quotas, retype};
 use volume_service::config::Secret;
 use volume_service::db;
 use volume_service::error::Subject;
+use volume_service::model::attachment::AttachMode;
 use volume_service::model::id::{SnapshotId, VolumeId};
+use volume_service::model::snapshot::SnapshotStatus;
 use volume_service::model::transfer::Transfer;
 use volume_service::model::volume::VolumeStatus;
 use volume_service::{ErrorKind, RequestContext};
@@ -97,9 +100,14 @@ fn a_volume_goes_over_with_its_snapshots_or_without() {
                 Snapshots::Stay => {
                     let refused = deleted.unwrap_err();
                     assert!(refused.public.contains("another project"), "{refused}");
-                    volumes::delete(s, &admin, volume, DeleteMode::Cascade)
+                    // Nor does an administrator's word on the volume reach another project's snapshots.
+                    let refused = volumes::delete(s, &admin, volume, DeleteMode::Cascade)
                         .await
-                        .unwrap();
+                        .unwrap_err();
+                    assert!(refused.public.contains("another project"), "{refused}");
+                    let kept = snapshots::get(s, &alice, snap).await.unwrap();
+                    assert_eq!(kept.status, SnapshotStatus::Available);
+                    assert_eq!(status(&bench, volume).await, VolumeStatus::Available);
                 }
             }
         }
@@ -338,5 +346,80 @@ fn another_flavor_has_a_quota_of_its_own() {
             "silver"
         );
         assert_usage_is_true(&bench, "alice").await;
+    });
+}
+
+#[test]
+fn who_is_refused_finds_out_why_afterwards() {
+    on_each(|bench| async move {
+        flavor(&bench, "gold").await;
+        flavor(&bench, "silver").await;
+        let (alice, bob) = (requester("alice", "member"), requester("bob", "member"));
+        let (s, admin) = (&bench.service, RequestContext::operator());
+        let volume = available(&bench, &alice, "gold").await;
+        let told = async |who: &RequestContext| {
+            let all = messages::list(s, who, MessageQuery::default()).await;
+            let mut all: Vec<(String, String)> = all
+                .unwrap()
+                .items
+                .into_iter()
+                .map(|message| (message.event(), message.resource_id))
+                .collect();
+            all.sort_unstable();
+            all
+        };
+        let about = |events: &[&str]| -> Vec<(String, String)> {
+            let pair = |event: &&str| ((*event).to_owned(), volume.to_string());
+            events.iter().map(pair).collect()
+        };
+
+        // A type that has no room, and an acceptor who has none.
+        let limits = [("volumes_silver".to_owned(), 0)].into();
+        quotas::update(s, &admin, "alice", limits).await.unwrap();
+        let never = retype::MigrationPolicy::Never;
+        let backend = crate::backends::add_nfs(&bench, "gold").await.id;
+        let placed = s
+            .database
+            .write(move |tx| tx.execute("UPDATE volumes SET backend_id = ?1", &[backend.0.into()]));
+        placed.await.unwrap();
+        let refused = retype::retype(s, &alice, volume, "silver", never).await;
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::QuotaExceeded);
+        let (transfer, key) = offered(&bench, &alice, volume, Snapshots::GoAlong).await;
+        let limits = [("volumes".to_owned(), 0)].into();
+        quotas::update(s, &admin, "bob", limits).await.unwrap();
+        transfers::accept(s, &bob, transfer.id, key)
+            .await
+            .unwrap_err();
+        assert_eq!(told(&bob).await, about(&["VOLUME_VOLUME_001_006"]));
+        assert_eq!(told(&alice).await, about(&["VOLUME_VOLUME_001_006"]));
+
+        // A wrong key is told to nobody: it would say which volume it is.
+        let carol = requester("carol", "member");
+        let wrong = transfers::accept(s, &carol, transfer.id, Secret::new("0123456789abcdef"));
+        assert_eq!(wrong.await.unwrap_err().kind, ErrorKind::Invalid);
+        assert_eq!(told(&carol).await, []);
+
+        // What is awaiting a transfer is neither attached nor offered again; who asks twice is told once.
+        let claim = attachments::CreateAttachment {
+            volume_id: volume,
+            instance_id: None,
+            connector: None,
+            mode: AttachMode::ReadWrite,
+            mountpoint: None,
+        };
+        for _ in 0..2 {
+            attachments::create(s, &alice, claim.clone())
+                .await
+                .unwrap_err();
+            transfers::create(s, &alice, offer(volume, Snapshots::Stay))
+                .await
+                .unwrap_err();
+        }
+        let events = [
+            "VOLUME_VOLUME_001_006",
+            "VOLUME_VOLUME_001_027",
+            "VOLUME_VOLUME_002_027",
+        ];
+        assert_eq!(told(&alice).await, about(&events));
     });
 }

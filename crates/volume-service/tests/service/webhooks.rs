@@ -10,8 +10,11 @@ use axum::extract::State;
 use axum::routing::post;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
+use volume_service::app::attachments::{self, CreateAttachment};
+use volume_service::app::transfers::{self, CreateTransfer, Encrypted, Snapshots};
 use volume_service::app::webhooks::{self, NewWebhook};
 use volume_service::db::webhooks as events;
+use volume_service::model::attachment::{AttachMode, AttachmentStatus};
 use volume_service::notify::{Notifier, SIGNATURE_HEADER, signature};
 use volume_service::{ErrorKind, RequestContext};
 
@@ -232,5 +235,75 @@ fn the_newest_events_stay_for_a_receiver_that_is_away() {
         assert_eq!(ids().await, before[1..]);
         sweep(100, 2).await;
         assert_eq!(ids().await, before[before.len() - 2..]);
+    });
+}
+
+#[test]
+fn attachments_and_transfers_are_told() {
+    on_each(|bench| async move {
+        let (operator, s) = (RequestContext::operator(), &bench.service);
+        let mut tasks = tokio::task::JoinSet::new();
+        flavor(&bench, "gold").await;
+        let (alice, bob) = (requester("alice", "member"), requester("bob", "member"));
+        let volume = available(&bench, &alice, "gold").await;
+        let hook = async |project: &str, kinds: &str, tasks: &mut tokio::task::JoinSet<()>| {
+            let receiver = Receiver::default();
+            let url = receiver.serve(tasks).await;
+            let of_project = NewWebhook {
+                project_id: Some(project.to_owned()),
+                ..wanted(&url, kinds, true)
+            };
+            webhooks::add(s, &operator, of_project).await.unwrap();
+            receiver
+        };
+        let attached = hook("alice", "attachment.", &mut tasks).await;
+        let given = hook("alice", "transfer.", &mut tasks).await;
+        let taken = hook("bob", "transfer.", &mut tasks).await;
+
+        let claim = CreateAttachment {
+            volume_id: volume,
+            instance_id: None,
+            connector: None,
+            mode: AttachMode::ReadWrite,
+            mountpoint: None,
+        };
+        let claimed = attachments::create(s, &alice, claim).await.unwrap();
+        let moved = s.database.write(move |tx| {
+            let (from, to) = ([AttachmentStatus::Reserved], AttachmentStatus::Attaching);
+            volume_service::db::attachments::change_status(tx, claimed.id, &from, to)?;
+            volume_service::db::attachments::change_status(tx, claimed.id, &[to], from[0])
+        });
+        assert!(moved.await.unwrap());
+        attachments::delete(s, &alice, claimed.id).await.unwrap();
+        let offer = || CreateTransfer {
+            volume_id: volume,
+            name: String::new(),
+            snapshots: Snapshots::Stay,
+            encrypted: Encrypted::Refuse,
+        };
+        let (first, _) = transfers::create(s, &alice, offer()).await.unwrap();
+        transfers::delete(s, &alice, first.id).await.unwrap();
+        let (second, key) = transfers::create(s, &alice, offer()).await.unwrap();
+        transfers::accept(s, &bob, second.id, key).await.unwrap();
+
+        tell_all(&Notifier::new(s.clone())).await;
+        let of = |noun: &str, verbs: &[&str]| -> Vec<String> {
+            let kind = |verb: &&str| format!("org.xensm.{noun}.{verb}");
+            verbs.iter().map(kind).collect()
+        };
+        let states = ["reserved", "attaching", "reserved", "deleted"];
+        assert_eq!(attached.kinds(), of("attachment", &states));
+        let fates = ["created", "deleted", "created", "accepted"];
+        assert_eq!(given.kinds(), of("transfer", &fates));
+        assert_eq!(taken.kinds(), of("transfer", &fates[3..]));
+        let (_, _, body) = attached.taken.lock().unwrap()[1].clone();
+        let event: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(event["subject"], format!("attachments/{}", claimed.id));
+        assert_eq!(event["data"]["volume_id"], volume.to_string());
+        assert_eq!(event["data"]["previous"], "reserved");
+        let (_, _, body) = taken.taken.lock().unwrap()[0].clone();
+        let event: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(event["subject"], format!("transfers/{}", second.id));
+        assert_eq!(event["data"]["project_id"], "bob");
     });
 }

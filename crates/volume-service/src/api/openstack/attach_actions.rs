@@ -9,7 +9,7 @@ use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::route::Call;
 use super::volumes::volume_id;
-use crate::app::attachments::CreateAttachment;
+use crate::app::attachments::{Consumer, CreateAttachment};
 use crate::app::{Service, attachments, detaching, volumes};
 use crate::error::{Error, ErrorKind, Subject};
 use crate::model::attachment::{AttachMode, Attachment, AttachmentStatus};
@@ -37,12 +37,7 @@ impl<'a> OfVolume<'a> {
         Ok(attachments::of_volumes(self.service, context, &[self.volume]).await?)
     }
 
-    async fn create(
-        &self,
-        connector: Option<Value>,
-        how: Option<HowAttached>,
-    ) -> Result<Attachment> {
-        let how = how.unwrap_or_default();
+    async fn create(&self, connector: Option<Value>, how: HowAttached) -> Result<Attachment> {
         let wanted = CreateAttachment {
             volume_id: self.volume,
             instance_id: how.instance_id,
@@ -53,6 +48,17 @@ impl<'a> OfVolume<'a> {
         Ok(attachments::create(self.service, &self.caller.context, wanted).await?)
     }
 
+    /// Refuses to end what only a service may end.
+    fn check_end(&self, existing: &[Attachment], named: Option<AttachmentId>) -> Result<()> {
+        let context = &self.caller.context;
+        Ok(attachments::check_end(
+            self.service,
+            context,
+            existing,
+            named,
+        )?)
+    }
+
     async fn remove(&self, id: AttachmentId) -> Result<Response> {
         attachments::delete(self.service, &self.caller.context, id).await?;
         Ok(success::ACCEPTED.into_response())
@@ -61,7 +67,9 @@ impl<'a> OfVolume<'a> {
 
 /// `os-reserve`
 pub(super) async fn reserve(call: Call) -> Result<Response> {
-    OfVolume::new(&call)?.create(None, None).await?;
+    OfVolume::new(&call)?
+        .create(None, HowAttached::default())
+        .await?;
     Ok(success::ACCEPTED.into_response())
 }
 
@@ -84,21 +92,25 @@ pub(super) async fn initialize_connection(call: Call) -> Result<Response> {
     let of = OfVolume::new(&call)?;
     let fields = call.fields();
     let connector = fields.value("connector").cloned().unwrap_or_default();
+    let enforces = connector.get("enforce_multipath").cloned();
     let attachment = match of.existing().await?.first() {
-        None => of.create(Some(connector), None).await?,
+        None => of.create(Some(connector), HowAttached::default()).await?,
         Some(found) => {
             let context = &call.caller.context;
             attachments::connect(&call.service, context, found.id, connector).await?
         }
     };
-    let info = connection_info(&attachment.connection_info);
+    let mut info = connection_info(&attachment.connection_info);
+    info["enforce_multipath"] = enforces.unwrap_or(json!(false));
     Ok(Json(json!({ "connection_info": info })).into_response())
 }
 
 /// Gives up a connection that was never used; one in use ends with `os-detach`.
 pub(super) async fn terminate_connection(call: Call) -> Result<Response> {
     let of = OfVolume::new(&call)?;
-    let unused = of.existing().await?.into_iter().find(|attachment| {
+    let existing = of.existing().await?;
+    of.check_end(&existing, None)?;
+    let unused = existing.into_iter().find(|attachment| {
         !matches!(
             attachment.status,
             AttachmentStatus::Attached | AttachmentStatus::Detaching
@@ -110,33 +122,60 @@ pub(super) async fn terminate_connection(call: Call) -> Result<Response> {
     }
 }
 
-/// `os-attach`
+/// `os-attach`: completes the connection that the consumer has, or one that is nobody's yet, or makes one.
 pub(super) async fn attach(call: Call) -> Result<Response> {
     let of = OfVolume::new(&call)?;
     let fields = call.fields();
-    let how = HowAttached {
+    let consumer = Consumer {
         instance_id: fields.uuid("instance_uuid")?.map(|id| id.to_string()),
+        host_name: fields.text("host_name")?.map(str::to_owned),
         mountpoint: Some(fields.required_text("mountpoint")?.to_owned()),
-        mode: Some(mode_field(fields)?),
     };
-    let host = fields.text("host_name")?;
+    let mode = mode_field(fields)?;
     let existing = of.existing().await?;
-    let volume = volumes::get(&call.service, &call.caller.context, of.volume).await?;
-    if volume.traits.read_only == Some(true) && how.mode == Some(AttachMode::ReadWrite) {
+    let (service, context) = (of.service, &of.caller.context);
+    let volume = volumes::get(service, context, of.volume).await?;
+    if volume.traits.read_only == Some(true) && mode == AttachMode::ReadWrite {
         return Err(Fault::BadRequest(format!(
             "Invalid attaching mode 'rw' for volume {}.",
             of.volume
         )));
     }
-    let attachment = match existing.first() {
+    let connector = json!({"host": consumer.host_name.as_deref().unwrap_or_default()});
+    let found = existing
+        .iter()
+        .find(|attachment| is_of(attachment, &consumer))
+        .or_else(|| existing.iter().find(|one| is_free_for(one, &consumer)));
+    let attachment = match found {
+        Some(found) if found.status == AttachmentStatus::Reserved => {
+            attachments::connect(service, context, found.id, connector).await?
+        }
         Some(found) => found.clone(),
         None => {
-            let connector = json!({"host": host.unwrap_or_default()});
-            of.create(Some(connector), Some(how)).await?
+            let how = HowAttached {
+                instance_id: consumer.instance_id.clone(),
+                mountpoint: consumer.mountpoint.clone(),
+                mode: Some(mode),
+            };
+            of.create(Some(connector), how).await?
         }
     };
-    attachments::complete(&call.service, &call.caller.context, attachment.id).await?;
+    attachments::complete_for(service, context, attachment.id, consumer).await?;
     Ok(success::ACCEPTED.into_response())
+}
+
+/// The same consumer's: of its instance, or where none is named, of its host.
+fn is_of(attachment: &Attachment, consumer: &Consumer) -> bool {
+    match &consumer.instance_id {
+        Some(instance) => attachment.instance_id.as_ref() == Some(instance),
+        None => attachment.host_name == consumer.host_name,
+    }
+}
+
+/// Not said to be used yet, and not by another instance.
+fn is_free_for(attachment: &Attachment, consumer: &Consumer) -> bool {
+    attachment.status != AttachmentStatus::Attached
+        && (attachment.instance_id.is_none() || attachment.instance_id == consumer.instance_id)
 }
 
 /// `os-detach`
@@ -144,10 +183,14 @@ pub(super) async fn detach(call: Call) -> Result<Response> {
     let of = OfVolume::new(&call)?;
     let named = call.fields().uuid("attachment_id")?.map(AttachmentId);
     let existing = of.existing().await?;
+    of.check_end(&existing, named)?;
     let found = existing
         .iter()
         .find(|attachment| named.is_none_or(|id| id == attachment.id));
     match (found, named) {
+        (Some(_), None) if existing.len() > 1 => Err(conflict(
+            "Invalid volume: Detach volume failed: More than one attachment, but no attachment_id provided.",
+        )),
         (Some(attachment), _) => of.remove(attachment.id).await,
         (None, Some(id)) => Err(Error::not_found(Subject::Attachment, id).into()),
         (None, None) => Err(conflict("The volume is not attached.")),

@@ -12,13 +12,14 @@ use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::filter_values;
-use super::paging::Paging;
+use super::paging::{Paging, sort_direction};
 use super::route::{Action, Call, Route, act};
 use super::schema::{
     ANY_OBJECT, Field, Schema, TEXT, UUID, UUID_OR_NULL, closed, digits, field, list_of, open,
     required, words,
 };
-use crate::app::attachments::{AttachmentQuery, CreateAttachment};
+use crate::app::attachments::{AttachmentQuery, AttachmentSortKey, CreateAttachment};
+use crate::app::volumes::SortDirection;
 use crate::app::{Page, Service, attachments};
 use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
@@ -68,8 +69,9 @@ pub(super) const ROUTES: &[Route] = &[
         ]),
 ];
 
-const LIST_QUERY: [Field; 9] = [
+const LIST_QUERY: [Field; 12] = [
     field("limit", digits(0, i64::MAX)),
+    field("offset", digits(0, i64::MAX)),
     field("marker", TEXT),
     field("all_tenants", TEXT),
     field("project_id", TEXT),
@@ -78,6 +80,8 @@ const LIST_QUERY: [Field; 9] = [
     field("status", TEXT),
     field("attach_status", TEXT),
     field("sort", TEXT),
+    field("sort_key", TEXT),
+    field("sort_dir", TEXT),
 ];
 const LISTED: Schema = closed(&[
     required("attachments", list_of(&ATTACHMENT_SUMMARY)),
@@ -229,6 +233,8 @@ fn read(caller: &Caller, paging: &mut Paging) -> Result<Option<AttachmentQuery>>
     let mut query = AttachmentQuery {
         limit: paging.limit,
         marker: paging.marker_id()?.map(AttachmentId),
+        sort: sort(paging)?,
+        offset: paging.offset,
         ..AttachmentQuery::default()
     };
     if let Some(all) = paging.take("all_tenants") {
@@ -250,6 +256,29 @@ fn read(caller: &Caller, paging: &mut Paging) -> Result<Option<AttachmentQuery>>
     }
     filter_values::refuse_unknown(caller, unknown)?;
     Ok((query.limit != Some(0)).then_some(query))
+}
+
+/// Cinder takes the names of its columns, and 'status' beside.
+fn sort(paging: &Paging) -> Result<Vec<(AttachmentSortKey, SortDirection)>> {
+    let known = |key: &str| match key {
+        "created_at" => Ok(AttachmentSortKey::CreatedAt),
+        "attach_time" => Ok(AttachmentSortKey::AttachedAt),
+        "attach_status" | "status" => Ok(AttachmentSortKey::Status),
+        "attach_mode" => Ok(AttachmentSortKey::Mode),
+        "attached_host" => Ok(AttachmentSortKey::Host),
+        "instance_uuid" => Ok(AttachmentSortKey::Instance),
+        "mountpoint" => Ok(AttachmentSortKey::Mountpoint),
+        "volume_id" => Ok(AttachmentSortKey::Volume),
+        "id" => Ok(AttachmentSortKey::Id),
+        _ => Err(Fault::BadRequest(
+            "Invalid input received: Sort key supplied is invalid.".to_owned(),
+        )),
+    };
+    paging
+        .sort
+        .iter()
+        .map(|(key, direction)| Ok((known(key)?, sort_direction(direction)?)))
+        .collect()
 }
 
 /// `GET /attachments/{id}`

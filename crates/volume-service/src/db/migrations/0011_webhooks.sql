@@ -86,6 +86,27 @@ CREATE TRIGGER IF NOT EXISTS snapshots_tell_delete AFTER DELETE ON snapshots
         VALUES (OLD.updated_at_us, 'snapshot.deleted', OLD.project_id, 'snapshot', OLD.id,
             '{"previous":"' || OLD.status || '"}');
 END;
+CREATE TRIGGER IF NOT EXISTS attachments_tell_insert AFTER INSERT ON attachments
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.created_at_us, 'attachment.' || NEW.status, NEW.project_id, 'attachment', NEW.id,
+            '{"status":"' || NEW.status || '","volume_id":"' || NEW.volume_id || '"}');
+END;
+-- Attachments have no time of their last change: their volume's is the nearest.
+CREATE TRIGGER IF NOT EXISTS attachments_tell_status AFTER UPDATE OF status ON attachments
+    WHEN OLD.status <> NEW.status AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (COALESCE((SELECT updated_at_us FROM volumes WHERE id = NEW.volume_id), NEW.created_at_us),
+            'attachment.' || NEW.status, NEW.project_id, 'attachment', NEW.id,
+            '{"status":"' || NEW.status || '","previous":"' || OLD.status || '","volume_id":"' || NEW.volume_id || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS attachments_tell_delete AFTER DELETE ON attachments
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (COALESCE((SELECT updated_at_us FROM volumes WHERE id = OLD.volume_id), OLD.created_at_us),
+            'attachment.deleted', OLD.project_id, 'attachment', OLD.id,
+            '{"previous":"' || OLD.status || '","volume_id":"' || OLD.volume_id || '"}');
+END;
 --@ postgresql
 CREATE OR REPLACE FUNCTION xensm_tell() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -110,6 +131,35 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+-- Attachments have no time of their last change: their volume's is the nearest.
+CREATE OR REPLACE FUNCTION xensm_tell_attachment() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) THEN
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+            VALUES (NEW.created_at_us, 'attachment.' || NEW.status, NEW.project_id, 'attachment', NEW.id,
+                '{"status":"' || NEW.status || '","volume_id":"' || NEW.volume_id || '"}');
+    ELSIF TG_OP = 'UPDATE' THEN
+        INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+            VALUES (COALESCE((SELECT updated_at_us FROM volumes WHERE id = NEW.volume_id), NEW.created_at_us),
+                'attachment.' || NEW.status, NEW.project_id, 'attachment', NEW.id,
+                '{"status":"' || NEW.status || '","previous":"' || OLD.status || '","volume_id":"' || NEW.volume_id || '"}');
+    ELSE
+        INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+            VALUES (COALESCE((SELECT updated_at_us FROM volumes WHERE id = OLD.volume_id), OLD.created_at_us),
+                'attachment.deleted', OLD.project_id, 'attachment', OLD.id,
+                '{"previous":"' || OLD.status || '","volume_id":"' || OLD.volume_id || '"}');
+    END IF;
+    RETURN NULL;
+END $$;
+DROP TRIGGER IF EXISTS attachments_tell_rows ON attachments;
+CREATE TRIGGER attachments_tell_rows AFTER INSERT OR DELETE ON attachments
+    FOR EACH ROW EXECUTE FUNCTION xensm_tell_attachment();
+DROP TRIGGER IF EXISTS attachments_tell_status ON attachments;
+CREATE TRIGGER attachments_tell_status AFTER UPDATE OF status ON attachments
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION xensm_tell_attachment();
 DROP TRIGGER IF EXISTS volumes_tell_rows ON volumes;
 CREATE TRIGGER volumes_tell_rows AFTER INSERT OR DELETE ON volumes
     FOR EACH ROW EXECUTE FUNCTION xensm_tell('volume', '');

@@ -12,6 +12,26 @@ CREATE VIEW snapshot_flavors AS
     FROM snapshots s;
 CREATE VIEW snapshot_usage AS
     SELECT project_id, CAST(SUM(snapshots) AS BIGINT) AS snapshots FROM type_usage GROUP BY project_id;
+CREATE TRIGGER attachments_tell_delete AFTER DELETE ON attachments
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (COALESCE((SELECT updated_at_us FROM volumes WHERE id = OLD.volume_id), OLD.created_at_us),
+            'attachment.deleted', OLD.project_id, 'attachment', OLD.id,
+            '{"previous":"' || OLD.status || '","volume_id":"' || OLD.volume_id || '"}');
+END;
+CREATE TRIGGER attachments_tell_insert AFTER INSERT ON attachments
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.created_at_us, 'attachment.' || NEW.status, NEW.project_id, 'attachment', NEW.id,
+            '{"status":"' || NEW.status || '","volume_id":"' || NEW.volume_id || '"}');
+END;
+CREATE TRIGGER attachments_tell_status AFTER UPDATE OF status ON attachments
+    WHEN OLD.status <> NEW.status AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (COALESCE((SELECT updated_at_us FROM volumes WHERE id = NEW.volume_id), NEW.created_at_us),
+            'attachment.' || NEW.status, NEW.project_id, 'attachment', NEW.id,
+            '{"status":"' || NEW.status || '","previous":"' || OLD.status || '","volume_id":"' || NEW.volume_id || '"}');
+END;
 CREATE TRIGGER extensions_count_delete BEFORE DELETE ON volume_extensions BEGIN
     UPDATE type_usage SET gigabytes = gigabytes - OLD.added_gib WHERE project_id = OLD.project_id
         AND flavor_id = (SELECT flavor_id FROM volumes WHERE id = OLD.volume_id);

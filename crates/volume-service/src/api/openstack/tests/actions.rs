@@ -255,7 +255,7 @@ async fn a_type_is_changed_where_the_volume_may_stay() {
     assert_eq!(act(&fixture, &id, retype("silver")).await.0, 202);
     assert_eq!(shown(&fixture, &id).await["volume_type"], "gold");
     let messages = fixture.call(Method::GET, "/v3/messages", Value::Null).await;
-    let text = messages.json()["messages"][0]["user_message"].to_string();
+    let text = messages.json()["messages"].to_string();
     assert!(text.contains("keeps its type"), "{text}");
 }
 

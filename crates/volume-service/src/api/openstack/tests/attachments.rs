@@ -4,6 +4,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::api::fixture::Fixture;
+use crate::db::{attachments, volumes};
+use crate::model::attachment::{AttachMode, Attachment, AttachmentStatus};
+use crate::model::id::{AttachmentId, VolumeId};
 
 async fn reserve(fixture: &Fixture, volume: &str) -> Value {
     let body = json!({"attachment": {
@@ -164,4 +167,107 @@ async fn the_calls_of_before_attachments() {
     let refused = fixture.call(Method::POST, &early, force.clone()).await;
     assert_eq!(refused.status, 400);
     assert_eq!(act(force).await, 202);
+}
+
+/// An attachment that is in use, as a worker and its consumer leave it.
+async fn attached(fixture: &Fixture, volume: &str, instance: &str, mode: AttachMode) -> String {
+    let volume_id: VolumeId = volume.parse().expect("an id");
+    let now_us = fixture.service.context.now_us();
+    let mut attachment = Attachment {
+        id: AttachmentId(fixture.service.context.new_uuid()),
+        volume_id,
+        project_id: fixture.project.clone(),
+        instance_id: Some(instance.to_owned()),
+        host_name: Some("h".to_owned()),
+        mountpoint: Some("/dev/xvdb".to_owned()),
+        status: AttachmentStatus::Attached,
+        mode,
+        connector: json!({"host": "h", "enforce_multipath": true}),
+        connection_info: json!({"driver_volume_type": "nbd", "uri": "nbd+unix:///x"}),
+        failure: String::new(),
+        attached_at_us: Some(now_us),
+        detached_at_us: None,
+        created_at_us: now_us,
+    };
+    let id = attachment.id.to_string();
+    let written = fixture.service.database.write(move |tx| {
+        attachment.created_at_us = now_us;
+        attachments::insert(tx, &attachment)?;
+        volumes::settle(tx, volume_id, now_us)
+    });
+    written.await.expect("written");
+    id
+}
+
+const SERVER: &str = "3b8b6631-1cf7-4fd7-9afb-c01e541a073c";
+const OTHER_SERVER: &str = "3b8b6631-1cf7-4fd7-9afb-c01e541a073d";
+
+#[tokio::test]
+async fn the_same_instance_attaches_twice_and_another_one_does_not() {
+    let fixture = Fixture::new().await;
+    let volume = fixture.make_volume("one").await;
+    fixture.settle(&volume).await;
+    let id = attached(&fixture, &volume, SERVER, AttachMode::ReadWrite).await;
+    let action = format!("/v3/volumes/{volume}/action");
+    let attach = |instance: &str| json!({"os-attach": {"instance_uuid": instance, "mountpoint": "/dev/xvdc"}});
+    let again = fixture.call(Method::POST, &action, attach(SERVER)).await;
+    assert_eq!(again.status, 202, "{}", again.text);
+    let other = fixture
+        .call(Method::POST, &action, attach(OTHER_SERVER))
+        .await;
+    assert_eq!(other.status, 400, "{}", other.text);
+    let shown = fixture
+        .call(Method::GET, &format!("/v3/volumes/{volume}"), Value::Null)
+        .await
+        .json();
+    let held = shown["volume"]["attachments"]
+        .as_array()
+        .expect("attachments");
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0]["attachment_id"], json!(id));
+    assert_eq!(held[0]["device"], "/dev/xvdb", "what was said first stays");
+
+    // Said again, with what its connector says of several paths.
+    let connect = json!({"os-initialize_connection": {"connector": {"host": "h", "enforce_multipath": true}}});
+    let told = fixture.call(Method::POST, &action, connect).await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    assert_eq!(told.json()["connection_info"]["enforce_multipath"], true);
+}
+
+#[tokio::test]
+async fn one_of_several_attachments_is_ended_by_its_id() {
+    let fixture = Fixture::new().await;
+    let volume = fixture.make_volume("one").await;
+    fixture.settle(&volume).await;
+    attached(&fixture, &volume, SERVER, AttachMode::ReadOnly).await;
+    attached(&fixture, &volume, OTHER_SERVER, AttachMode::ReadOnly).await;
+    let action = format!("/v3/volumes/{volume}/action");
+    let refused = fixture
+        .call(Method::POST, &action, json!({"os-detach": {}}))
+        .await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    assert!(
+        refused.text.contains("no attachment_id provided"),
+        "{}",
+        refused.text
+    );
+    let listed = |query: &str| format!("/v3/attachments/detail?{query}");
+    for (query, status, count) in [
+        ("offset=1", 200, 1),
+        ("sort=instance_uuid:asc,attach_time&limit=1", 200, 1),
+        ("sort_key=attach_status&sort_dir=asc", 200, 2),
+        ("sort=colour", 400, 0),
+        ("sort=id:up", 400, 0),
+        ("offset=-1", 400, 0),
+    ] {
+        let answer = fixture.call(Method::GET, &listed(query), Value::Null).await;
+        assert_eq!(answer.status, status, "{query}: {}", answer.text);
+        let found = answer.json()["attachments"].as_array().map_or(0, Vec::len);
+        assert_eq!(found, count, "{query}");
+    }
+    let sorted = fixture
+        .call(Method::GET, &listed("sort=instance_uuid:desc"), Value::Null)
+        .await
+        .json();
+    assert_eq!(sorted["attachments"][0]["instance"], OTHER_SERVER);
 }
