@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
@@ -9,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use volume_service::app::backends::{self, AddBackend};
+use volume_service::app::log_levels::LogFilter;
 use volume_service::app::{Service, flavors, identity};
 use volume_service::config::{Endpoints, Secret, ZoneConfig};
 use volume_service::notify::Notifier;
@@ -105,7 +107,7 @@ pub struct Running {
 pub fn run(common: &CommonFlags, flags: &ServeFlags, roles: &Roles) -> Result<()> {
     let started = Instant::now();
     let file = config::load(common, flags)?;
-    logging::start(&file)?;
+    let filter = logging::start(&file)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -116,7 +118,7 @@ pub fn run(common: &CommonFlags, flags: &ServeFlags, roles: &Roles) -> Result<()
             .map_err(|cause| Failure::failed("listen for SIGTERM", &cause))?;
         let mut interrupt = signal(SignalKind::interrupt())
             .map_err(|cause| Failure::failed("listen for SIGINT", &cause))?;
-        let mut running = start(&file, roles).await?;
+        let mut running = start_logged(&file, roles, Some(filter)).await?;
         announce(&running, started.elapsed());
         let failed = tokio::select! {
             _ = terminate.recv() => None,
@@ -134,6 +136,15 @@ pub fn run(common: &CommonFlags, flags: &ServeFlags, roles: &Roles) -> Result<()
 
 /// Starts what the roles say.
 pub async fn start(file: &File, roles: &Roles) -> Result<Running> {
+    start_logged(file, roles, None).await
+}
+
+/// As [`start`], with what changes the filter of the log.
+async fn start_logged(
+    file: &File,
+    roles: &Roles,
+    filter: Option<Arc<dyn LogFilter>>,
+) -> Result<Running> {
     let data_dir = DataDir::new(&file.data_dir)?;
     data_dir.create()?;
     let lock = if roles.has_storage_manager {
@@ -155,7 +166,7 @@ pub async fn start(file: &File, roles: &Roles) -> Result<Running> {
         start_storage_manager(file, &secrets, &mut running)?;
     }
     if roles.needs_service() {
-        start_service(file, roles, &mut running).await?;
+        start_service(file, roles, filter, &mut running).await?;
     }
     Ok(running)
 }
@@ -193,7 +204,12 @@ fn start_storage_manager(file: &File, secrets: &Secrets, running: &mut Running) 
     Ok(())
 }
 
-async fn start_service(file: &File, roles: &Roles, running: &mut Running) -> Result<()> {
+async fn start_service(
+    file: &File,
+    roles: &Roles,
+    filter: Option<Arc<dyn LogFilter>>,
+    running: &mut Running,
+) -> Result<()> {
     let data_dir = running.data_dir.clone();
     let listeners = if roles.has_api {
         Some(Listeners::bind(file).await?)
@@ -207,6 +223,9 @@ async fn start_service(file: &File, roles: &Roles, running: &mut Running) -> Res
     let mut config = service_config(file, &data_dir, bound.clone())?;
     config.audit_dir = Some(data_dir.file("audit"));
     let service = Service::open(Context::real(), config).await?;
+    if let Some(filter) = filter {
+        service.log.is_decided_by(filter);
+    }
     if roles.has_api {
         let is_embedded = roles.has_storage_manager && service.config.zones.iter().any(is_embedded);
         if service.config.keystone.is_some() {

@@ -17,6 +17,7 @@ pub mod flavor_specs;
 pub mod flavors;
 pub mod identity;
 pub mod limits;
+pub mod log_levels;
 pub mod messages;
 pub mod modifications;
 pub mod narrowing;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::log_levels::ProcessLog;
 use super::refusal::Refusals;
 use crate::audit::AuditLog;
 use crate::auth::Authenticator;
@@ -27,6 +28,8 @@ pub struct Service {
     pub database: Database,
     /// Seals and opens the secrets in rows.
     pub vault: Vault,
+    /// What this process logs.
+    pub log: Arc<ProcessLog>,
     /// What was refused lately.
     pub(super) refusals: Arc<Refusals>,
     /// Passwords and tokens.
@@ -72,6 +75,7 @@ impl Service {
             config: Arc::new(config),
             database,
             vault,
+            log: Arc::default(),
             refusals: Arc::default(),
             authenticator: Arc::new(authenticator),
         })

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::engine::{Ended, Engine};
 use super::lease::LEASE_US;
 use crate::app::Service;
+use crate::app::log_levels::machine_name;
 use crate::db::services::{self, Heartbeat};
 use crate::driver::{Pool, XenApiPool};
 use crate::error::{Error, Result, Subject};
@@ -60,11 +61,13 @@ impl Worker {
     /// # Errors
     /// Those of the database at the start; later ones are waited out.
     pub async fn run(self, stop: CancellationToken) -> Result<()> {
+        let machine = machine_name();
+        self.service.log.has_worker(&machine, &self.zone);
         let engine = Arc::new(Engine::open(&self.service, &self.zone, self.pool).await?);
         let worker = Loop {
             engine: Arc::clone(&engine),
             concurrency: self.service.config.limits.worker_concurrency.max(1),
-            machine: machine_name(),
+            machine,
         };
         tokio::join!(worker.run(stop.clone()), reconcile::run(engine, stop));
         Ok(())
@@ -197,14 +200,5 @@ impl Loop {
         if let Err(error) = self.engine.release_all().await {
             tracing::warn!(zone = self.engine.zone(), "give back leases: {error}");
         }
-    }
-}
-
-/// The kernel's name for this machine, for the list of services.
-fn machine_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "localhost".to_owned(),
-        name => name.to_owned(),
     }
 }

@@ -32,6 +32,7 @@ mod quota_sets;
 mod route;
 mod schema;
 mod service_control;
+mod service_logs;
 mod services;
 mod snapshot_actions;
 mod snapshot_list;
@@ -110,6 +111,7 @@ const TABLES: &[&[Route]] = &[
     quota_sets::ROUTES,
     services::ROUTES,
     service_control::ROUTES,
+    service_logs::ROUTES,
     hosts::ROUTES,
     workers::ROUTES,
     volume_list::ROUTES,

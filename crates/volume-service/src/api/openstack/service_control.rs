@@ -19,10 +19,9 @@ use crate::auth::rule::Rule;
 use crate::db::service_states::VOLUME_BINARY;
 use crate::model::backend::{Backend, BackendState, BackendUse};
 
-/// The microversions of clusters, of failing over by another path, of logs, and of a backend's state.
+/// The microversions of clusters, of failing over by another path, and of a backend's state.
 const CLUSTER_SINCE: u16 = 7;
 const FAILOVER_SINCE: u16 = 26;
-const LOGS_SINCE: u16 = 32;
 const BACKEND_STATE_SINCE: u16 = 49;
 
 pub(super) const ROUTES: &[Route] = &[
@@ -59,15 +58,6 @@ pub(super) const ROUTES: &[Route] = &[
         .rule(Rule::VolumeFailoverHost)
         .since(FAILOVER_SINCE)
         .body(&FAILOVER)
-        .status(202)
-        .refused(),
-    Route::put("/os-services/get-log", |verb| on(verb, logs))
-        .rule(Rule::ServicesUpdate)
-        .since(LOGS_SINCE)
-        .refused(),
-    Route::put("/os-services/set-log", |verb| on(verb, logs))
-        .rule(Rule::ServicesUpdate)
-        .since(LOGS_SINCE)
         .status(202)
         .refused(),
 ];
@@ -313,12 +303,4 @@ async fn fail_over(
         format!("No {VOLUME_BINARY} service could be found with parameters: host={host}.")
     };
     Err(Fault::BadRequest(format!("Invalid input received: {why}")))
-}
-
-/// `PUT /os-services/get-log`, `PUT /os-services/set-log`
-async fn logs(State(service): State<Service>, caller: Caller) -> Result<StatusCode> {
-    services::list(&service, &caller.context).await?;
-    Err(Fault::not_supported(
-        "Reading or changing the log level of a running process",
-    ))
 }

@@ -1,9 +1,13 @@
 //! Services, hosts, freezing, and asking for a cleanup.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::api::fixture::{Fixture, NOW_US};
+use crate::app::log_levels::{LogFilter, LogLevel};
 use crate::db::services::{self, Heartbeat};
 
 /// A worker of the zone `nova` says that it lives.
@@ -260,8 +264,11 @@ async fn wrong_requests_about_services_are_refused() {
         ("thaw", json!({"cluster": "c"}), 400),
         ("failover_host", json!({"host": host}), 400),
         ("failover", json!({"host": "elsewhere"}), 400),
-        ("get-log", json!({}), 501),
-        ("set-log", json!({"level": "debug"}), 501),
+        ("get-log", json!({"binary": "nova-api"}), 400),
+        ("get-log", json!({"colour": "red"}), 400),
+        ("set-log", json!({}), 400),
+        ("set-log", json!({"level": "loud"}), 400),
+        ("set-log", json!({"level": 7}), 400),
         ("dance", json!({}), 404),
     ] {
         let (found, said) = put(&fixture, &format!("/v3/os-services/{path}"), body.clone()).await;
@@ -280,6 +287,12 @@ async fn wrong_requests_about_services_are_refused() {
             json!({"status": "disable"}),
         ),
         (Method::POST, "/v3/workers/cleanup", json!({})),
+        (Method::PUT, "/v3/os-services/get-log", json!({})),
+        (
+            Method::PUT,
+            "/v3/os-services/set-log",
+            json!({"level": "debug"}),
+        ),
     ] {
         let refused = fixture.call_as(&token, "3.71", method, path, body).await;
         assert_eq!(refused.status, 403, "{path}: {}", refused.text);
@@ -335,4 +348,87 @@ async fn a_cleanup_is_asked_for() {
         .call_as(&fixture.token, "3.23", Method::POST, path, json!({}))
         .await;
     assert_eq!(early.status, 404);
+}
+
+/// What decides about log lines in these tests.
+#[derive(Default)]
+struct Noted(Mutex<BTreeMap<String, LogLevel>>);
+
+impl LogFilter for Noted {
+    fn levels(&self, prefix: &str) -> BTreeMap<String, LogLevel> {
+        let mut levels = self.0.lock().expect("not poisoned").clone();
+        levels.retain(|part, _| part.starts_with(prefix));
+        levels
+    }
+
+    fn set(&self, prefix: &str, level: LogLevel) -> crate::error::Result<()> {
+        let mut levels = self.0.lock().expect("not poisoned");
+        levels.insert(prefix.to_owned(), level);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn log_levels_are_told_and_set_where_they_can_be() {
+    let fixture = Fixture::new().await;
+    let silent = put(&fixture, "/v3/os-services/get-log", json!({})).await;
+    assert_eq!(silent.0, 501, "no filter is known: {}", silent.1);
+    let noted = Arc::new(Noted::default());
+    fixture.service.log.is_decided_by(noted.clone());
+    beat(&fixture).await;
+    let set = "/v3/os-services/set-log";
+    let get = "/v3/os-services/get-log";
+    let debug =
+        |binary: &str| json!({"binary": binary, "prefix": "volume_service", "level": "debug"});
+
+    // The worker that beats is another process: its levels cannot be reached, and nothing is changed.
+    for body in [
+        debug("*"),
+        debug(""),
+        debug("cinder-volume"),
+        debug("cinder-scheduler"),
+    ] {
+        let (status, said) = put(&fixture, set, body.clone()).await;
+        assert_eq!(status, 400, "{body}");
+        let text = said["badRequest"]["message"].as_str().unwrap_or_default();
+        assert!(text.contains("cannot be reached"), "{text}");
+    }
+    assert_eq!(
+        put(&fixture, get, json!({"server": "xensm@nova"})).await.0,
+        400
+    );
+    assert!(noted.levels("").is_empty());
+    let (status, _) = put(&fixture, set, debug("cinder-api")).await;
+    assert_eq!(status, 202);
+    let (status, said) = put(&fixture, get, json!({"prefix": "volume"})).await;
+    assert_eq!(status, 200);
+    let all = said["log_levels"].as_array().expect("a list");
+    assert_eq!(all.len(), 1, "the other process is left out: {said}");
+    assert_eq!(all[0]["binary"], "cinder-api");
+    assert_eq!(all[0]["levels"], json!({"volume_service": "DEBUG"}));
+
+    // Of a worker in the same process they are the same.
+    fixture.service.log.has_worker("m1", "nova");
+    let info = json!({"server": "xensm@nova", "prefix": "xenapi", "level": "INFO"});
+    assert_eq!(put(&fixture, set, info).await.0, 202);
+    let (_, said) = put(&fixture, get, json!({"binary": "*"})).await;
+    let hosts: Vec<_> = said["log_levels"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| (one["binary"].clone(), one["levels"]["xenapi"].clone()))
+        .collect();
+    let named = ["cinder-api", "cinder-scheduler", "cinder-volume"];
+    assert_eq!(hosts, named.map(|name| (json!(name), json!("INFO"))));
+    let nobody = json!({"binary": "cinder-backup", "level": "error"});
+    assert_eq!(put(&fixture, set, nobody).await.0, 202, "as Cinder");
+    for prefix in ["a,b", "a=trace", "[x]", " "] {
+        let body = json!({"binary": "cinder-api", "prefix": prefix, "level": "error"});
+        assert_eq!(put(&fixture, set, body).await.0, 400, "{prefix}");
+    }
+
+    let early = fixture
+        .call_as(&fixture.token, "3.31", Method::PUT, get, json!({}))
+        .await;
+    assert_eq!(early.status, 404, "{}", early.text);
 }
