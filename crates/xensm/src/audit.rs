@@ -157,7 +157,7 @@ fn show(
                     .ok()
                     .and_then(|time| time.format(&Rfc3339).ok());
                 let (what, on, outcome) = match line["kind"].as_str() {
-                    Some("operation") => ("what", "target", "outcome"),
+                    Some("operation" | "command") => ("what", "target", "outcome"),
                     _ => ("method", "path", "status"),
                 };
                 vec![

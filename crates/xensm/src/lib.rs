@@ -6,6 +6,7 @@ pub mod attach;
 pub mod audit;
 pub mod chain;
 pub mod cli;
+pub mod command_record;
 pub mod config;
 pub mod credentials;
 pub mod data_dir;

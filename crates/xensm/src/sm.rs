@@ -3,6 +3,7 @@
 //! The commands work on the database directly, as they did in 2011, so that they work while no service runs; running workers
 //! notice within a moment.
 
+mod change;
 mod parameters;
 mod probe;
 
@@ -17,6 +18,7 @@ use volume_service::model::backend::{Backend, BackendState, BackendUse};
 use volume_service::model::id::BackendId;
 use volume_service::{Context, ErrorKind};
 
+use crate::command_record::{Change, recorded};
 use crate::config::{CommonFlags, ServeFlags};
 use crate::failure::{Exit, Failure, Result};
 use crate::service_config::service_config;
@@ -159,13 +161,16 @@ pub fn run(common: &CommonFlags, command: SmCommand, format: Format) -> Result<(
 
 /// Runs one command inside a runtime.
 pub async fn run_async(common: &CommonFlags, command: SmCommand, format: Format) -> Result<()> {
-    let service = open_service(common).await?;
-    execute(&service, &RequestContext::operator(), command, format).await
+    let change = command.change();
+    let service = open_service(common, change.as_ref()).await?;
+    let operator = RequestContext::operator();
+    let work = execute(&service, &operator, command, format);
+    recorded(&service, change, work).await
 }
 
 /// Number and name of each backend of a flavor.
 pub async fn backends_of(common: &CommonFlags, flavor: &str) -> Result<Vec<(i64, String)>> {
-    let service = open_service(common).await?;
+    let service = open_service(common, None).await?;
     let found = backends::list(&service, &RequestContext::operator(), Some(flavor)).await?;
     Ok(found
         .into_iter()
@@ -173,8 +178,8 @@ pub async fn backends_of(common: &CommonFlags, flavor: &str) -> Result<Vec<(i64,
         .collect())
 }
 
-/// Opens the service on the database of this machine, as the operator.
-pub async fn open_service(common: &CommonFlags) -> Result<Service> {
+/// Opens the service on the database of this machine, as the operator; with its audit log for what changes something.
+pub async fn open_service(common: &CommonFlags, change: Option<&Change>) -> Result<Service> {
     let file = config::load(common, &ServeFlags::default())?;
     let data_dir = DataDir::new(&file.data_dir)?;
     if file.database.url.is_none() && !data_dir.file("xensm.db").exists() {
@@ -184,7 +189,9 @@ pub async fn open_service(common: &CommonFlags) -> Result<Service> {
         ));
     }
     data_dir.create()?;
-    Ok(Service::open(Context::real(), service_config(&file, &data_dir, None)?).await?)
+    let mut config = service_config(&file, &data_dir, None)?;
+    config.audit_dir = change.map(|_| data_dir.file("audit"));
+    Ok(Service::open(Context::real(), config).await?)
 }
 
 async fn execute(

@@ -3,9 +3,11 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 use volume_service::RequestContext;
+use volume_service::app::Service;
 use volume_service::app::webhooks::{self, NewWebhook};
 use volume_service::db::webhooks::Webhook;
 
+use crate::command_record::{Change, recorded};
 use crate::config::CommonFlags;
 use crate::failure::{Failure, Result};
 use crate::sm;
@@ -69,6 +71,21 @@ fn view(webhook: &Webhook) -> Value {
     })
 }
 
+impl WebhookCommand {
+    /// What is written down of it. URLs may hold secrets.
+    fn change(&self) -> Option<Change> {
+        match self {
+            WebhookCommand::List => None,
+            WebhookCommand::Add { kinds, project, .. } => {
+                let project = project.as_deref().unwrap_or("every project");
+                Change::of("webhook add", format!("{kinds}* of {project}"))
+            }
+            WebhookCommand::Remove { id } => Change::of("webhook remove", id),
+            WebhookCommand::Test { id } => Change::of("webhook test", id),
+        }
+    }
+}
+
 /// Runs a command.
 pub fn run(common: &CommonFlags, command: WebhookCommand, format: Format) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -76,63 +93,71 @@ pub fn run(common: &CommonFlags, command: WebhookCommand, format: Format) -> Res
         .build()
         .map_err(|cause| Failure::failed("start the runtime", &cause))?;
     runtime.block_on(async {
-        let service = sm::open_service(common).await?;
-        let operator = RequestContext::operator();
-        match command {
-            WebhookCommand::Add {
+        let change = command.change();
+        let service = sm::open_service(common, change.as_ref()).await?;
+        recorded(&service, change, carry_out(&service, command, format)).await
+    })
+}
+
+async fn carry_out(service: &Service, command: WebhookCommand, format: Format) -> Result<()> {
+    let operator = RequestContext::operator();
+    match command {
+        WebhookCommand::Add {
+            url,
+            project,
+            kinds,
+            local,
+        } => {
+            let wanted = NewWebhook {
                 url,
-                project,
+                project_id: project,
                 kinds,
-                local,
-            } => {
-                let wanted = NewWebhook {
-                    url,
-                    project_id: project,
-                    kinds,
-                    allows_local: local,
-                };
-                let (added, secret) = webhooks::add(&service, &operator, wanted).await?;
-                let mut view = view(&added);
-                view["secret"] = json!(secret.expose());
-                match format {
-                    Format::Json => ui::json(&view),
-                    Format::Table => {
-                        ui::result(format!("webhook {} is added", added.id));
-                        ui::result(format!("secret {}", secret.expose()));
-                    }
+                allows_local: local,
+            };
+            let (added, secret) = webhooks::add(service, &operator, wanted).await?;
+            let mut view = view(&added);
+            view["secret"] = json!(secret.expose());
+            match format {
+                Format::Json => ui::json(&view),
+                Format::Table => {
+                    ui::result(format!("webhook {} is added", added.id));
+                    ui::result(format!("secret {}", secret.expose()));
                 }
-            }
-            WebhookCommand::List => {
-                let all = webhooks::list(&service, &operator).await?;
-                let views: Vec<Value> = all.iter().map(view).collect();
-                match format {
-                    Format::Json => ui::json(&json!(views)),
-                    Format::Table => {
-                        let row = |webhook: &Webhook| {
-                            vec![
-                                webhook.id.clone(),
-                                webhook.url.clone(),
-                                webhook.kinds.clone(),
-                                webhook.dropped.to_string(),
-                                webhook.failure.clone(),
-                            ]
-                        };
-                        let header = ["id", "url", "kinds", "dropped", "last failure"];
-                        ui::table(&header, all.iter().map(row).collect());
-                    }
-                }
-            }
-            WebhookCommand::Remove { id } => {
-                webhooks::remove(&service, &operator, &id).await?;
-                said(format, &format!("webhook {id} is removed"));
-            }
-            WebhookCommand::Test { id } => {
-                webhooks::test(&service, &operator, &id).await?;
-                said(format, &format!("webhook {id} took the test"));
             }
         }
-        Ok(())
-    })
+        WebhookCommand::List => show(&webhooks::list(service, &operator).await?, format),
+        WebhookCommand::Remove { id } => {
+            webhooks::remove(service, &operator, &id).await?;
+            said(format, &format!("webhook {id} is removed"));
+        }
+        WebhookCommand::Test { id } => {
+            webhooks::test(service, &operator, &id).await?;
+            said(format, &format!("webhook {id} took the test"));
+        }
+    }
+    Ok(())
+}
+
+fn show(all: &[Webhook], format: Format) {
+    match format {
+        Format::Json => {
+            let views: Vec<Value> = all.iter().map(view).collect();
+            ui::json(&json!(views));
+        }
+        Format::Table => {
+            let row = |webhook: &Webhook| {
+                vec![
+                    webhook.id.clone(),
+                    webhook.url.clone(),
+                    webhook.kinds.clone(),
+                    webhook.dropped.to_string(),
+                    webhook.failure.clone(),
+                ]
+            };
+            let header = ["id", "url", "kinds", "dropped", "last failure"];
+            ui::table(&header, all.iter().map(row).collect());
+        }
+    }
 }
 
 fn said(format: Format, text: &str) {

@@ -134,4 +134,41 @@ fn an_operator_looks_after_users() {
     fails(&format!("webhook test {id}"));
     assert!(json("webhook list")[0].get("secret").is_none());
     tool::run(&mut command(&format!("webhook remove {id}")));
+
+    // What was typed is written down too, also what failed, and no secret with it.
+    let flavor = "sm flavor_create silver second";
+    tool::run(&mut command(flavor));
+    let lines = json("audit show");
+    let typed = |what: &str, target: &str, outcome: &str| {
+        let is_it = |line: &&Value| {
+            line["kind"] == "command"
+                && line["what"] == what
+                && line["target"] == target
+                && line["outcome"] == outcome
+        };
+        let found = lines.as_array().unwrap().iter().find(is_it);
+        let person = found.unwrap_or_else(|| panic!("{what} {target}: {lines}"))["user"].clone();
+        assert!(person.as_str().unwrap().starts_with("uid "), "{person}");
+    };
+    typed("identity user create", "alice", "succeeded");
+    typed("identity user password", "alice", "succeeded");
+    typed(
+        "identity role revoke",
+        "member of alice in lab",
+        "succeeded",
+    );
+    typed("identity user set", &name, "failed");
+    typed("webhook add", "volume.* of every project", "succeeded");
+    typed("webhook test", id, "failed");
+    typed("sm flavor_create", "silver", "succeeded");
+    for secret in [
+        "another-secret",
+        "a-secret-of-hers",
+        hook["secret"].as_str().unwrap(),
+    ] {
+        assert!(!lines.to_string().contains(secret));
+    }
+    for file in json("audit verify").as_array().unwrap() {
+        assert_eq!(file["faults"], serde_json::json!([]), "{file}");
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::log_levels::ProcessLog;
 use super::refusal::Refusals;
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Event};
 use crate::auth::Authenticator;
 use crate::auth::keystone::Keystone;
 use crate::auth::token_source::TokenSource;
@@ -79,6 +79,18 @@ impl Service {
             refusals: Arc::default(),
             authenticator: Arc::new(authenticator),
         })
+    }
+
+    /// Writes down that a command at the machine ended; nothing where there is no audit log.
+    pub fn note_command(&self, what: &str, target: &str, person: &str, outcome: &str) {
+        if let Some(audit) = &self.audit {
+            audit.note(Event::Command {
+                what: what.to_owned(),
+                target: target.to_owned(),
+                person: person.to_owned(),
+                outcome: outcome.to_owned(),
+            });
+        }
     }
 
     /// Refuses a zone that is not configured.

@@ -38,6 +38,17 @@ pub enum Event {
         /// `succeeded` or `failed`.
         outcome: String,
     },
+    /// A command at the machine that changes something ended.
+    Command {
+        /// Its words, without arguments: those may hold secrets.
+        what: String,
+        /// What it was done to.
+        target: String,
+        /// Who typed it, as the kernel tells.
+        person: String,
+        /// `succeeded` or `failed`.
+        outcome: String,
+    },
 }
 
 /// Who asked.
@@ -117,6 +128,18 @@ impl Event {
                 "operation": id,
                 "what": kind,
                 "target": target,
+                "outcome": outcome,
+            }),
+            Event::Command {
+                what,
+                target,
+                person,
+                outcome,
+            } => json!({
+                "kind": "command",
+                "user": person,
+                "what": clipped(what),
+                "target": clipped(target),
                 "outcome": outcome,
             }),
         }

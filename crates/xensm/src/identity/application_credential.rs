@@ -7,6 +7,7 @@ use volume_service::db::credentials::ApplicationCredential;
 
 use super::Act;
 use super::token::time_of;
+use crate::command_record::Change;
 use crate::failure::Result;
 
 /// Microseconds of a day.
@@ -94,6 +95,26 @@ async fn find(act: &Act, user: &str, credential: &str) -> Result<ApplicationCred
     match found {
         Some(found) => Ok(found.clone()),
         None => Err(identity::missing("application credential", credential).into()),
+    }
+}
+
+impl ApplicationCredentialCommand {
+    /// What is written down of it.
+    pub(super) fn change(&self) -> Option<Change> {
+        match self {
+            ApplicationCredentialCommand::List { .. }
+            | ApplicationCredentialCommand::Show { .. } => None,
+            ApplicationCredentialCommand::Create { name, user, .. } => Change::of(
+                "identity application-credential create",
+                format!("{name} of {user}"),
+            ),
+            ApplicationCredentialCommand::Delete {
+                credential, user, ..
+            } => Change::of(
+                "identity application-credential delete",
+                format!("{credential} of {user}"),
+            ),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use volume_service::app::identity::{self, ShownKey};
 use volume_service::config::Secret;
 
 use super::Act;
+use crate::command_record::Change;
 use crate::failure::Result;
 
 /// What `ec2` does.
@@ -54,6 +55,21 @@ pub enum Ec2Command {
 
 fn view(key: &ShownKey) -> Value {
     json!({"access_key": key.access_key, "user_id": key.user_id, "project_id": key.project_id})
+}
+
+impl Ec2Command {
+    /// What is written down of it.
+    pub(super) fn change(&self) -> Option<Change> {
+        match self {
+            Ec2Command::List { .. } => None,
+            // It shows the secret.
+            Ec2Command::Show { access_key, .. } => Change::of("identity ec2 show", access_key),
+            Ec2Command::Create { user, project } => {
+                Change::of("identity ec2 create", format!("{user} in {project}"))
+            }
+            Ec2Command::Delete { access_key, .. } => Change::of("identity ec2 delete", access_key),
+        }
+    }
 }
 
 pub(super) async fn run(act: &Act, command: Ec2Command) -> Result<()> {

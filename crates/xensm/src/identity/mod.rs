@@ -19,6 +19,7 @@ use volume_service::app::Service;
 use volume_service::app::identity::{self, Project, ProjectFilter, UserEntry};
 use volume_service::config::Secret;
 
+use crate::command_record::{Change, recorded};
 use crate::config::CommonFlags;
 use crate::failure::{Exit, Failure, Result};
 use crate::sm;
@@ -61,7 +62,8 @@ pub fn run(common: &CommonFlags, command: IdentityCommand, format: Format) -> Re
         .build()
         .map_err(|cause| Failure::failed("start the runtime", &cause))?;
     runtime.block_on(async {
-        let service = sm::open_service(common).await?;
+        let change = command.change();
+        let service = sm::open_service(common, change.as_ref()).await?;
         if let Some(keystone) = &service.config.keystone {
             return Err(Failure::new(
                 Exit::Usage,
@@ -74,20 +76,38 @@ pub fn run(common: &CommonFlags, command: IdentityCommand, format: Format) -> Re
             operator: RequestContext::operator(),
             format,
         };
-        match command {
-            IdentityCommand::Project(command) => project::run(&act, command).await,
-            IdentityCommand::User(command) => user::run(&act, command).await,
-            IdentityCommand::Role(command) => role::run(&act, command).await,
-            IdentityCommand::Token(command) => token::run(&act, command).await,
-            IdentityCommand::Ec2(command) => ec2::run(&act, command).await,
-            IdentityCommand::ApplicationCredential(command) => {
-                application_credential::run(&act, command).await
-            }
-        }
+        recorded(&act.service, change, act.carry_out(command)).await
     })
 }
 
+impl IdentityCommand {
+    /// What is written down of it.
+    fn change(&self) -> Option<Change> {
+        match self {
+            IdentityCommand::Project(command) => command.change(),
+            IdentityCommand::User(command) => command.change(),
+            IdentityCommand::Role(command) => command.change(),
+            IdentityCommand::Token(command) => command.change(),
+            IdentityCommand::Ec2(command) => command.change(),
+            IdentityCommand::ApplicationCredential(command) => command.change(),
+        }
+    }
+}
+
 impl Act {
+    async fn carry_out(&self, command: IdentityCommand) -> Result<()> {
+        match command {
+            IdentityCommand::Project(command) => project::run(self, command).await,
+            IdentityCommand::User(command) => user::run(self, command).await,
+            IdentityCommand::Role(command) => role::run(self, command).await,
+            IdentityCommand::Token(command) => token::run(self, command).await,
+            IdentityCommand::Ec2(command) => ec2::run(self, command).await,
+            IdentityCommand::ApplicationCredential(command) => {
+                application_credential::run(self, command).await
+            }
+        }
+    }
+
     /// The user with this id or name.
     async fn user(&self, id_or_name: &str) -> Result<UserEntry> {
         Ok(identity::find_user(&self.service, &self.operator, id_or_name).await?)

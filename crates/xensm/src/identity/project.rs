@@ -6,6 +6,7 @@ use volume_service::app::identity::{self, ProjectChange, ProjectEntry, ProjectFi
 
 use super::Act;
 use super::user::insist;
+use crate::command_record::Change;
 use crate::failure::Result;
 use crate::ui::{self, Confirmation};
 
@@ -84,6 +85,20 @@ fn view(entry: &ProjectEntry) -> Value {
         "enabled": entry.is_enabled,
         "tags": entry.tags,
     })
+}
+
+impl ProjectCommand {
+    /// What is written down of it.
+    pub(super) fn change(&self) -> Option<Change> {
+        match self {
+            ProjectCommand::List { .. } | ProjectCommand::Show { .. } => None,
+            ProjectCommand::Create { name, .. } => Change::of("identity project create", name),
+            ProjectCommand::Set { project, .. } => Change::of("identity project set", project),
+            ProjectCommand::Delete { project, .. } => {
+                Change::of("identity project delete", project)
+            }
+        }
+    }
 }
 
 pub(super) async fn run(act: &Act, command: ProjectCommand) -> Result<()> {

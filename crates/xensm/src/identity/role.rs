@@ -6,6 +6,7 @@ use volume_service::app::identity::{self, EVERY_ROLE, GrantFilter, implied};
 
 use super::Act;
 use super::user::insist;
+use crate::command_record::Change;
 use crate::failure::Result;
 
 /// What `role` does.
@@ -54,6 +55,23 @@ pub struct Target {
     /// The project's id or name.
     #[arg(long)]
     project: String,
+}
+
+impl Target {
+    fn told(&self) -> String {
+        format!("{} of {} in {}", self.role, self.user, self.project)
+    }
+}
+
+impl RoleCommand {
+    /// What is written down of it.
+    pub(super) fn change(&self) -> Option<Change> {
+        match self {
+            RoleCommand::List | RoleCommand::Assignments { .. } => None,
+            RoleCommand::Grant(target) => Change::of("identity role grant", target.told()),
+            RoleCommand::Revoke { target, .. } => Change::of("identity role revoke", target.told()),
+        }
+    }
 }
 
 pub(super) async fn run(act: &Act, command: RoleCommand) -> Result<()> {

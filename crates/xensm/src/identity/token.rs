@@ -8,6 +8,7 @@ use volume_service::app::identity::{self, Token};
 use volume_service::config::Secret;
 
 use super::Act;
+use crate::command_record::Change;
 use crate::failure::{Exit, Failure, Result};
 use crate::ui;
 
@@ -34,6 +35,20 @@ pub enum TokenCommand {
     #[command(after_help = "Example:
   echo \"$OS_TOKEN\" | xensm identity token revoke")]
     Revoke,
+}
+
+impl TokenCommand {
+    /// What is written down of it.
+    pub(super) fn change(&self) -> Option<Change> {
+        match self {
+            TokenCommand::Issue { user, project } => {
+                Change::of("identity token issue", format!("{user} in {project}"))
+            }
+            TokenCommand::Show => None,
+            // The token itself is a secret.
+            TokenCommand::Revoke => Change::of("identity token revoke", ""),
+        }
+    }
 }
 
 pub(super) async fn run(act: &Act, command: TokenCommand) -> Result<()> {

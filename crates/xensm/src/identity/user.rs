@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use volume_service::app::identity::{self, Force, NewUser, UserChange, UserEntry, UserFilter};
 
 use super::{Act, PasswordFlags};
+use crate::command_record::Change;
 use crate::failure::{Exit, Failure, Result};
 use crate::ui::{self, Confirmation};
 
@@ -114,6 +115,19 @@ fn view(entry: &UserEntry) -> Value {
     })
 }
 
+impl UserCommand {
+    /// What is written down of it.
+    pub(super) fn change(&self) -> Option<Change> {
+        match self {
+            UserCommand::List { .. } | UserCommand::Show { .. } => None,
+            UserCommand::Create { name, .. } => Change::of("identity user create", name),
+            UserCommand::Set { user, .. } => Change::of("identity user set", user),
+            UserCommand::Password { user, .. } => Change::of("identity user password", user),
+            UserCommand::Delete { user, .. } => Change::of("identity user delete", user),
+        }
+    }
+}
+
 pub(super) async fn run(act: &Act, command: UserCommand) -> Result<()> {
     let (service, operator) = (&act.service, &act.operator);
     match command {
@@ -127,49 +141,8 @@ pub(super) async fn run(act: &Act, command: UserCommand) -> Result<()> {
             act.list(&["id", "name", "enabled", "email"], &views);
             Ok(())
         }
-        UserCommand::Show { user } => {
-            let entry = act.user(&user).await?;
-            let mut view = view(&entry);
-            let filter = identity::GrantFilter {
-                user_id: Some(entry.user.id),
-                project_id: None,
-            };
-            let grants = identity::grants(service, operator, filter).await?;
-            view["roles"] = grants
-                .items
-                .iter()
-                .map(|grant| json!(format!("{} in {}", grant.role, grant.project_name)))
-                .collect();
-            act.show(&view);
-            Ok(())
-        }
-        UserCommand::Create {
-            name,
-            project,
-            role,
-            email,
-            description,
-            password,
-        } => {
-            let project = match &project {
-                Some(project) => Some(act.project(project).await?),
-                None => None,
-            };
-            let wanted = NewUser {
-                password: Some(password.read(&format!("Password for {name}"))?),
-                name,
-                email,
-                description,
-                is_enabled: true,
-                default_project_id: project.as_ref().map(|project| project.id.clone()),
-            };
-            let made = identity::new_user(service, operator, wanted).await?;
-            if let (Some(project), Some(role)) = (&project, &role) {
-                identity::grant(service, operator, &made.user.id, &project.id, role).await?;
-            }
-            act.show(&view(&made));
-            Ok(())
-        }
+        UserCommand::Show { user } => show(act, &user).await,
+        create @ UserCommand::Create { .. } => make(act, create).await,
         set @ UserCommand::Set { .. } => change(act, set).await,
         UserCommand::Password { user, password } => {
             let entry = act.user(&user).await?;
@@ -201,6 +174,56 @@ pub(super) async fn run(act: &Act, command: UserCommand) -> Result<()> {
             Ok(())
         }
     }
+}
+
+async fn show(act: &Act, user: &str) -> Result<()> {
+    let entry = act.user(user).await?;
+    let mut view = view(&entry);
+    let filter = identity::GrantFilter {
+        user_id: Some(entry.user.id),
+        project_id: None,
+    };
+    let grants = identity::grants(&act.service, &act.operator, filter).await?;
+    view["roles"] = grants
+        .items
+        .iter()
+        .map(|grant| json!(format!("{} in {}", grant.role, grant.project_name)))
+        .collect();
+    act.show(&view);
+    Ok(())
+}
+
+async fn make(act: &Act, create: UserCommand) -> Result<()> {
+    let UserCommand::Create {
+        name,
+        project,
+        role,
+        email,
+        description,
+        password,
+    } = create
+    else {
+        return Err(Failure::new(Exit::Usage, "this makes no user"));
+    };
+    let (service, operator) = (&act.service, &act.operator);
+    let project = match &project {
+        Some(project) => Some(act.project(project).await?),
+        None => None,
+    };
+    let wanted = NewUser {
+        password: Some(password.read(&format!("Password for {name}"))?),
+        name,
+        email,
+        description,
+        is_enabled: true,
+        default_project_id: project.as_ref().map(|project| project.id.clone()),
+    };
+    let made = identity::new_user(service, operator, wanted).await?;
+    if let (Some(project), Some(role)) = (&project, &role) {
+        identity::grant(service, operator, &made.user.id, &project.id, role).await?;
+    }
+    act.show(&view(&made));
+    Ok(())
 }
 
 async fn change(act: &Act, set: UserCommand) -> Result<()> {

@@ -1,0 +1,52 @@
+//! What commands that change something leave in the audit log: a line with who typed what, on what, and how it ended.
+
+use std::os::unix::fs::MetadataExt;
+
+use volume_service::app::Service;
+
+use crate::failure::Result;
+
+/// A command that changes something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its words, without arguments.
+    pub what: &'static str,
+    /// What it is done to.
+    pub target: String,
+}
+
+impl Change {
+    /// A command and what it is done to.
+    pub fn of(what: &'static str, target: impl ToString) -> Option<Self> {
+        Some(Change {
+            what,
+            target: target.to_string(),
+        })
+    }
+}
+
+/// Carries a command out and writes it down if it changes something, also when it fails.
+pub async fn recorded<T>(
+    service: &Service,
+    change: Option<Change>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let done = work.await;
+    if let Some(change) = change {
+        let outcome = if done.is_ok() { "succeeded" } else { "failed" };
+        service.note_command(change.what, &change.target, &person(), outcome);
+    }
+    done
+}
+
+/// Who runs this process, and as whom they logged in, by the kernel's numbers: `sudo` and `su` change the first only.
+fn person() -> String {
+    let uid = std::fs::metadata("/proc/self").map(|found| found.uid());
+    let uid = uid.map_or_else(|_| "?".to_owned(), |uid| uid.to_string());
+    let login = std::fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
+    match login.trim().parse::<u32>() {
+        // The kernel's word for nobody: a daemon's process.
+        Ok(u32::MAX) | Err(_) => format!("uid {uid}"),
+        Ok(login) => format!("uid {uid}, logged in as {login}"),
+    }
+}
