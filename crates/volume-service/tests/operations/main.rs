@@ -19,3 +19,4 @@ mod scenarios;
 mod simulation;
 mod stopped;
 mod two_workers;
+mod unheard;
