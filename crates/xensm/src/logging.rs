@@ -55,7 +55,6 @@ pub fn start(file: &File) -> Result<Arc<dyn LogFilter>> {
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_filter_reloading()
         .with_writer(std::io::stderr);
     let failed = |cause: &dyn std::fmt::Display| {
         Failure::new(Exit::Failed, format!("start logging: {cause}"))
@@ -63,12 +62,14 @@ pub fn start(file: &File) -> Result<Arc<dyn LogFilter>> {
     let reload: Reload = match file.log.format {
         LogFormat::Text => {
             let builder = builder.with_ansi(crate::ui::is_watched());
+            let builder = builder.with_filter_reloading();
             let handle = builder.reload_handle();
             builder.try_init().map_err(|cause| failed(&cause))?;
             Box::new(move |filter| handle.reload(filter).map_err(|cause| cause.to_string()))
         }
         LogFormat::Json => {
             let builder = builder.json().flatten_event(true);
+            let builder = builder.with_filter_reloading();
             let handle = builder.reload_handle();
             builder.try_init().map_err(|cause| failed(&cause))?;
             Box::new(move |filter| handle.reload(filter).map_err(|cause| cause.to_string()))
