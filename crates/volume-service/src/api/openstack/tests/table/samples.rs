@@ -470,8 +470,10 @@ fn of_installation(ids: &Ids, name: &str) -> Option<Sample> {
         "PUT /os-services/thaw" => at("/os-services/thaw").body(host),
         "PUT /os-services/failover_host" => at("/os-services/failover_host").body(host).says(400),
         "PUT /os-services/failover" => at("/os-services/failover").body(host).says(400),
-        "PUT /os-services/get-log" => at("/os-services/get-log").says(501),
-        "PUT /os-services/set-log" => at("/os-services/set-log").says(501),
+        "PUT /os-services/get-log" => at("/os-services/get-log").body(json!({})),
+        "PUT /os-services/set-log" => {
+            at("/os-services/set-log").body(json!({"binary": "cinder-api", "level": "debug"}))
+        }
         "POST /workers/cleanup" => at("/workers/cleanup").body(json!({})),
         _ => return None,
     })

@@ -1,6 +1,8 @@
 //! Something of everything that a path or a body can name, in one project, and people of all kinds who ask for it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use http::Method;
 use rusqlite::types::ValueRef;
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::api::fixture::{Fixture, NOW_US};
 use crate::app::identity;
+use crate::app::log_levels::{LogFilter, LogLevel};
 use crate::app::messages::Message;
 use crate::auth::policy::Policies;
 use crate::db::backends::{self, NewBackend};
@@ -92,9 +95,23 @@ pub(super) struct World {
     tokens: Vec<String>,
 }
 
+/// What decides about log lines here: nothing.
+struct Deaf;
+
+impl LogFilter for Deaf {
+    fn levels(&self, _: &str) -> BTreeMap<String, LogLevel> {
+        BTreeMap::from([("volume_service".to_owned(), LogLevel::Info)])
+    }
+
+    fn set(&self, _: &str, _: LogLevel) -> crate::error::Result<()> {
+        Ok(())
+    }
+}
+
 impl World {
     pub(super) async fn new() -> Self {
         let fixture = Fixture::new().await;
+        fixture.service.log.is_decided_by(Arc::new(Deaf));
         let (foreign, other_project) = fixture.other_user("tenant", "member").await;
         let tokens = vec![
             fixture.token.clone(),
