@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use volume_service::api::Microversion;
 
 use crate::config::{CommonFlags, ServeFlags, Severity};
 use crate::failure::{Exit, Failure, Result};
@@ -85,6 +86,14 @@ enum XensmCommand {
     Audit(AuditArguments),
     /// Who is told of what happens.
     Webhook(WebhookArguments),
+    /// Prints the OpenAPI document of the Block Storage API.
+    #[command(after_help = "Example:
+  xensm openapi --microversion 3.59 > block-storage.json")]
+    Openapi {
+        /// The microversion that it is about: the newest, unless another is named.
+        #[arg(long, default_value = "latest")]
+        microversion: String,
+    },
     /// Prints an example configuration or judges one.
     Config {
         #[command(subcommand)]
@@ -195,6 +204,7 @@ pub fn run_xensm() -> ExitCode {
         XensmCommand::Webhook(arguments) => {
             webhook::run(&common, arguments.command, arguments.format)
         }
+        XensmCommand::Openapi { microversion } => run_openapi(&microversion),
         XensmCommand::Config { command } => run_config(command),
     })
 }
@@ -218,6 +228,21 @@ fn finish(outcome: Result<()>) -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+fn run_openapi(microversion: &str) -> Result<()> {
+    let version = Microversion::parse(&format!("volume {microversion}")).map_err(|_| {
+        let (oldest, newest) = (Microversion::MIN, Microversion::MAX);
+        Failure::new(
+            Exit::Usage,
+            format!("{microversion} is no microversion of the Block Storage API"),
+        )
+        .hint(format!(
+            "{oldest} to {newest} are spoken, and latest is the last of them"
+        ))
+    })?;
+    ui::json(&volume_service::api::openapi(version));
+    Ok(())
 }
 
 fn run_config(command: ConfigCommand) -> Result<()> {

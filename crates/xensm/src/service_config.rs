@@ -69,7 +69,7 @@ fn policies(file: &File) -> Result<Policies> {
     })?;
     Policies::parse(&text).map_err(|error| {
         Failure::new(Exit::Usage, format!("{}: {error}", path.display()))
-            .hint("the names and their defaults are in docs/api/openstack.md")
+            .hint("what a policy file holds is in docs/operate/policies.md")
     })
 }
 
