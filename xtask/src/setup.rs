@@ -14,6 +14,11 @@ use crate::ci::checked;
 /// Debian packages, each with a file that shows that it is there.
 const DEBIAN: &[(&str, &str)] = &[
     ("fio", "/usr/bin/fio"),
+    (
+        "golang-github-gophercloud-gophercloud-dev",
+        "/usr/share/gocode/src/github.com/gophercloud/gophercloud",
+    ),
+    ("golang-go", "/usr/bin/go"),
     ("istgt", "/usr/sbin/istgt"),
     ("libiscsi-bin", "/usr/bin/iscsi-perf"),
     ("libiscsi-dev", "/usr/include/iscsi/iscsi.h"),

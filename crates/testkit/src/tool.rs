@@ -61,6 +61,15 @@ pub fn node_directory() -> Option<PathBuf> {
     found.or_else(|| missing("the Node clients", "cargo xtask setup"))
 }
 
+/// A directory that a Debian package brings.
+///
+/// # Panics
+/// As [`program`].
+pub fn directory(path: &Path) -> Option<PathBuf> {
+    let found = Some(path.to_owned()).filter(|path| path.is_dir());
+    found.or_else(|| missing(&path.display().to_string(), "cargo xtask setup"))
+}
+
 /// The directory in which the packages of [`crate::guest`] were unpacked.
 ///
 /// # Panics

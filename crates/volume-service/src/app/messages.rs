@@ -50,6 +50,8 @@ impl Message {
 /// Which messages, in which order, which page.
 #[derive(Clone, Debug, Default)]
 pub struct MessageQuery {
+    /// Of this project, for administrators; none for one's own.
+    pub project_id: Option<String>,
     /// About this volume or snapshot.
     pub resource_id: Option<String>,
     /// About things of this kind.
@@ -95,7 +97,8 @@ pub async fn list(
 ) -> Result<Page<Message>> {
     policy::check(request, Rule::MessageGetAll)?;
     limits::check_list(0, 0, query.offset)?;
-    let project_id = request.project_id.clone();
+    let named = query.project_id.clone().filter(|_| request.is_admin());
+    let project_id = named.unwrap_or_else(|| request.project_id.clone());
     let limit = service.page_size(query.limit);
     let now_us = service.context.now_us();
     service

@@ -12,6 +12,8 @@ pub const TIME_BOUNDS_MAX: usize = 16;
 /// Filters beside those of [`super::volumes::VolumeQuery`]; what is absent filters nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Narrowing {
+    /// Part of its name.
+    pub name_part: Option<String>,
     /// All of these bounds.
     pub times: Vec<TimeBound>,
     /// Who asked for it.

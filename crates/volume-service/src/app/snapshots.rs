@@ -51,6 +51,8 @@ pub struct SnapshotQuery {
     pub project_id: Option<String>,
     /// Exact name.
     pub name: Option<String>,
+    /// Part of the name.
+    pub name_part: Option<String>,
     /// Exact description.
     pub description: Option<String>,
     /// Any of these states; empty for all.

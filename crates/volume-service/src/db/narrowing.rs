@@ -10,6 +10,9 @@ use crate::error::Result;
 
 /// Adds the conditions to those of a list.
 pub(super) fn narrow(select: &mut Select, narrowing: &Narrowing) {
+    if let Some(part) = &narrowing.name_part {
+        select.has_part("v.name", part);
+    }
     for bound in &narrowing.times {
         let column = match bound.moment {
             Moment::Created => "v.created_at_us",

@@ -30,6 +30,17 @@ impl Select {
         self.condition.push_str(&format!(" AND {column} = {place}"));
     }
 
+    /// Only rows with this text in a column, in the same case.
+    pub(super) fn has_part(&mut self, column: &str, part: &str) {
+        // Nothing is in every text, and REPLACE finds it in none.
+        if part.is_empty() {
+            return;
+        }
+        let place = self.param(part.into());
+        self.condition
+            .push_str(&format!(" AND REPLACE({column}, {place}, '') <> {column}"));
+    }
+
     /// Only rows with one of these values; no values mean all rows.
     pub(super) fn one_of(&mut self, column: &str, values: impl Iterator<Item = Param>) {
         let places: Vec<String> = values.map(|value| self.param(value)).collect();

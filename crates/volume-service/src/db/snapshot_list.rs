@@ -128,6 +128,9 @@ fn filters(decided: &Decided) -> Select {
     if let Some(name) = &query.name {
         select.equal("s.name", name.as_str().into());
     }
+    if let Some(part) = &query.name_part {
+        select.has_part("s.name", part);
+    }
     if let Some(description) = &query.description {
         select.equal("s.description", description.as_str().into());
     }

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib.metadata
 import io
 import json
 import os
@@ -11,6 +12,17 @@ from openstackclient import shell
 from osc_lib import clientmanager
 
 
+# The commands that ended well.
+done = set()
+
+
+class Shell(shell.OpenStackShell):
+    def clean_up(self, cmd, result, err):
+        super().clean_up(cmd, result, err)
+        if err is None and result == 0:
+            done.add(cmd.cmd_name)
+
+
 def run(line, code=0, json_format=False):
     arguments = line.split(" ")
     if json_format:
@@ -18,7 +30,7 @@ def run(line, code=0, json_format=False):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            ended = shell.OpenStackShell().run(arguments)
+            ended = Shell().run(arguments)
         except SystemExit as exit:
             ended = exit.code
     said = out.getvalue() + err.getvalue()
@@ -127,4 +139,62 @@ assert len(get("endpoint list --service identity")) == 3
 assert get("region list")[0]["region"] == "RegionOne"
 assert get("domain list")[0]["id"] == "default"
 assert get("group list") == []
+get("service show identity")
+get("endpoint show " + get("endpoint list --service identity")[0]["id"])
+get("region show RegionOne")
+get("domain show default")
+
+# What no command above does, by the beginning of its name, and why.
+FIXED = "it is made of the configuration"
+ABSENT = {
+    "access rule": "application credentials have no access rules",
+    "access token": "no OAuth",
+    "consumer": "no OAuth",
+    "request token": "no OAuth",
+    "credential create": "EC2 keys are the only credentials, and have commands of their own",
+    "credential delete": "EC2 keys are the only credentials, and have commands of their own",
+    "credential set": "EC2 keys are the only credentials, and have commands of their own",
+    "credential show": "EC2 keys are the only credentials, and have commands of their own",
+    "domain create": "there is one domain",
+    "domain delete": "there is one domain",
+    "domain set": "there is one domain",
+    "endpoint add": FIXED,
+    "endpoint create": FIXED,
+    "endpoint delete": FIXED,
+    "endpoint group": FIXED,
+    "endpoint remove": FIXED,
+    "endpoint set": FIXED,
+    "federation": "no federation",
+    "group add": "no groups",
+    "group contains": "no groups",
+    "group create": "no groups",
+    "group delete": "no groups",
+    "group remove": "no groups",
+    "group set": "no groups",
+    "group show": "no groups",
+    "identity provider": "no federation",
+    "implied role create": "the roles are fixed",
+    "implied role delete": "the roles are fixed",
+    "limit": "limits are those of block storage",
+    "mapping": "no federation",
+    "policy": "policies are a file",
+    "region create": FIXED,
+    "region delete": FIXED,
+    "region set": FIXED,
+    "registered limit": "limits are those of block storage",
+    "role create": "the roles are fixed",
+    "role delete": "the roles are fixed",
+    "role set": "the roles are fixed",
+    "service create": FIXED,
+    "service delete": FIXED,
+    "service provider": "no federation",
+    "service set": FIXED,
+    "trust": "no trusts",
+}
+points = importlib.metadata.entry_points().select(group="openstack.identity.v3")
+names = {point.name.replace("_", " ") for point in points}
+absent = {name for name in names if any((name + " ").startswith(begin + " ") for begin in ABSENT)}
+missing = sorted(names - absent - done)
+assert not missing, f"commands that nothing runs: {missing}"
+assert not absent & done, f"commands that work now: {sorted(absent & done)}"
 print("done")

@@ -254,7 +254,9 @@ fn read(caller: &Caller, paging: &mut Paging) -> Result<Option<AttachmentQuery>>
             _ => unknown.push(name),
         }
     }
-    filter_values::refuse_unknown(caller, unknown)?;
+    if filter_values::judge_unknown(caller, unknown)? {
+        return Ok(None);
+    }
     Ok((query.limit != Some(0)).then_some(query))
 }
 

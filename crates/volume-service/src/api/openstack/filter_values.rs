@@ -32,11 +32,26 @@ pub(super) fn with_count(caller: &Caller, paging: &mut Paging) -> Result<bool> {
     }
 }
 
-/// Unknown filters are refused from 3.31 on and passed over before, as Cinder does for members; unlike Cinder,
-/// administrators are refused too, because an ignored filter would show too much.
-pub(super) fn refuse_unknown(caller: &Caller, mut unknown: Vec<String>) -> Result<()> {
-    if unknown.is_empty() || !caller.version.at_least(31) {
-        return Ok(());
+/// Whether `name~`, a part of the name, is a filter; for members it would have to be configured.
+pub(super) fn knows_likeness(caller: &Caller) -> bool {
+    caller.context.is_admin() && caller.version.at_least(34)
+}
+
+/// What comes of filters that are not known; true when nothing can match.
+///
+/// Members' are refused from 3.31 on and passed over before. For administrators every column of Cinder's tables is a filter, so
+/// that theirs are never refused; what is no column matches nothing.
+pub(super) fn judge_unknown(caller: &Caller, mut unknown: Vec<String>) -> Result<bool> {
+    // Clients always send it.
+    unknown.retain(|name| name != "all_tenants");
+    if unknown.is_empty() {
+        return Ok(false);
+    }
+    if caller.context.is_admin() {
+        return Ok(true);
+    }
+    if !caller.version.at_least(31) {
+        return Ok(false);
     }
     unknown.truncate(8);
     Err(Fault::BadRequest(format!(

@@ -108,7 +108,7 @@ const VOLUME: Schema = closed(&[required(
     closed(&[
         field("description", NAME),
         field("availability_zone", NAME),
-        field("bootable", BOOLEAN),
+        field("bootable", Schema::OrNull(&BOOLEAN)),
         field("volume_type", NAME),
         field("name", NAME),
         field("host", NAME),

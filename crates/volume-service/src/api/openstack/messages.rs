@@ -11,6 +11,7 @@ use super::super::timestamp;
 use super::answers::{LINKS, MESSAGE};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
+use super::filter_values;
 use super::paging::{Paging, sort_direction};
 use super::route::Route;
 use super::schema::{PAGING, TEXT, closed, field, list_of, required};
@@ -91,8 +92,12 @@ pub(super) async fn list(
     let mut paging = Paging::of(query.as_deref())?;
     // All messages tell of errors.
     let level = paging.take("message_level");
-    let matches_none = level.is_some_and(|level| !level.eq_ignore_ascii_case(LEVEL));
+    let mut matches_none = level.is_some_and(|level| !level.eq_ignore_ascii_case(LEVEL));
     let wanted = MessageQuery {
+        project_id: match caller.context.is_admin() {
+            true => paging.take("project_id"),
+            false => None,
+        },
         resource_id: paging.take("resource_uuid"),
         resource_type: paging.take("resource_type"),
         event: paging.take("event_id"),
@@ -102,12 +107,10 @@ pub(super) async fn list(
         offset: paging.offset,
         limit: paging.limit,
     };
-    if caller.version.at_least(FILTERS_SINCE)
-        && let Some((name, _)) = paging.filters.first()
-    {
-        return Err(Fault::BadRequest(format!(
-            "Invalid filters {name} are found in query options."
-        )));
+    if caller.version.at_least(FILTERS_SINCE) {
+        let unknown = std::mem::take(&mut paging.filters);
+        let names = unknown.into_iter().map(|(name, _)| name).collect();
+        matches_none |= filter_values::judge_unknown(&caller, names)?;
     }
     let page = if matches_none || paging.limit == Some(0) {
         Page {

@@ -1,6 +1,7 @@
 //! Microversions: which one a request asks for, and the headers that say which one was used.
 //!
-//! Source: `OpenStack-API-Version: volume 3.71`, the API working group's microversion specification.
+//! Source: `OpenStack-API-Version: volume 3.71`, the API working group's microversion specification, and Cinder, which takes every
+//! service whose name has `volume` in it: gophercloud says `volumev3`.
 
 use std::fmt;
 
@@ -16,6 +17,8 @@ use super::fault::{Fault, Result};
 /// Which microversion a request asks for, and an answer has.
 pub(super) const HEADER: &str = "openstack-api-version";
 const SERVICE: &str = "volume";
+/// What the catalogue calls the service, and some clients too.
+const CATALOGUE_TYPE: &str = "block-storage";
 
 /// A minor version of the API's major version 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +56,8 @@ impl Microversion {
     pub fn parse(header: &str) -> std::result::Result<Self, VersionError> {
         let Some(wanted) = header.split(',').find_map(|part| {
             let (service, version) = part.trim().split_once(' ')?;
-            (service == SERVICE).then_some(version.trim())
+            let is_ours = service.contains(SERVICE) || service == CATALOGUE_TYPE;
+            is_ours.then_some(version.trim())
         }) else {
             return Ok(Microversion::MIN);
         };
@@ -141,6 +145,9 @@ mod tests {
             Microversion::parse("compute 2.1, volume 3.27"),
             Ok(Microversion(27))
         );
+        for named in ["volumev3 3.54", "block-storage 3.54"] {
+            assert_eq!(Microversion::parse(named), Ok(Microversion(54)), "{named}");
+        }
         assert_eq!(Microversion::parse("compute 2.1"), Ok(Microversion::MIN));
         assert_eq!(Microversion::parse(""), Ok(Microversion::MIN));
     }

@@ -20,7 +20,7 @@ pub(super) const FILTERS: [&str; 6] = [
 ];
 
 /// What the query of a list may hold.
-pub(super) const LIST_QUERY: [Field; 15] = [
+pub(super) const LIST_QUERY: [Field; 16] = [
     PAGING[0],
     PAGING[1],
     PAGING[2],
@@ -31,6 +31,7 @@ pub(super) const LIST_QUERY: [Field; 15] = [
     field("all_tenants", BOOLEAN),
     field("project_id", TEXT),
     field("name", TEXT),
+    field("name~", TEXT).since(34),
     field("status", TEXT),
     field("volume_id", TEXT),
     field("metadata", TEXT).since(22),
@@ -67,6 +68,7 @@ pub(super) fn read(caller: &Caller, paging: &mut Paging) -> Result<Selection> {
     for (name, value) in std::mem::take(&mut paging.filters) {
         match name.as_str() {
             "name" => query.name = Some(value),
+            "name~" if filter_values::knows_likeness(caller) => query.name_part = Some(value),
             "status" => match SnapshotStatus::parse(&value.to_lowercase()) {
                 Some(status) => query.statuses = vec![status],
                 None => nothing = true,
@@ -87,7 +89,7 @@ pub(super) fn read(caller: &Caller, paging: &mut Paging) -> Result<Selection> {
             _ => unknown.push(name),
         }
     }
-    filter_values::refuse_unknown(caller, unknown)?;
+    nothing |= filter_values::judge_unknown(caller, unknown)?;
     Ok(if nothing {
         Selection::Nothing
     } else {

@@ -64,6 +64,9 @@ pub(super) fn of_administrators(
     narrowing: &mut Narrowing,
 ) -> Result<Known> {
     match name {
+        "name~" if filter_values::knows_likeness(caller) => {
+            narrowing.name_part = Some(value.to_owned())
+        }
         "user_id" => narrowing.user_id = Some(value.to_owned()),
         "host" => match place(value) {
             Some(place) => narrowing.place = Some(place),

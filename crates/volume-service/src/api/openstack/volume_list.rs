@@ -43,7 +43,7 @@ pub(super) const ROUTES: &[Route] =
     ];
 
 /// What the query of a list may hold.
-pub(super) const LIST_QUERY: [Field; 27] = [
+pub(super) const LIST_QUERY: [Field; 28] = [
     PAGING[0],
     PAGING[1],
     PAGING[2],
@@ -54,6 +54,7 @@ pub(super) const LIST_QUERY: [Field; 27] = [
     field("all_tenants", BOOLEAN),
     field("project_id", TEXT),
     field("name", TEXT),
+    field("name~", TEXT).since(34),
     field("status", TEXT),
     field("metadata", TEXT),
     field("bootable", BOOLEAN),
@@ -81,8 +82,7 @@ pub(super) enum Selection {
     Nothing,
 }
 
-/// Reads a list's query. Unknown filters are refused from 3.31 on and passed over before, as Cinder does for members;
-/// unlike Cinder, administrators are refused too, because an ignored filter would show too much.
+/// Reads a list's query.
 pub(super) fn read(caller: &Caller, paging: &mut Paging) -> Result<Selection> {
     let mut query = VolumeQuery {
         sort: paging.volume_sort()?,
@@ -138,7 +138,7 @@ pub(super) fn read(caller: &Caller, paging: &mut Paging) -> Result<Selection> {
             _ => unknown.push(name),
         }
     }
-    filter_values::refuse_unknown(caller, unknown)?;
+    nothing |= filter_values::judge_unknown(caller, unknown)?;
     Ok(if nothing {
         Selection::Nothing
     } else {

@@ -90,6 +90,8 @@ const UPDATE: Schema = closed(&[required(
         field("name", Schema::OrNull(&FILLED_TEXT)),
         field("description", NAME),
         field("is_public", BOOLEAN),
+        // What openstacksdk sends for it, and with it `openstack volume type set --public`; Cinder knows it in creations only.
+        field("os-volume-type-access:is_public", BOOLEAN),
     ]),
 )]);
 /// Specs whose values may be null.
@@ -221,7 +223,7 @@ fn wanted(caller: &Caller, paging: &mut Paging) -> Result<Option<FlavorQuery>> {
         }
     }
     if caller.version.at_least(52) {
-        filter_values::refuse_unknown(caller, unknown)?;
+        nothing |= filter_values::judge_unknown(caller, unknown)?;
     } else {
         nothing |= !unknown.is_empty();
     }
@@ -295,7 +297,10 @@ async fn update(
     let change = FlavorChange {
         label: text("name")?,
         description: text("description")?,
-        is_public: fields.boolean("is_public")?,
+        is_public: match fields.boolean("is_public")? {
+            None => fields.boolean("os-volume-type-access:is_public")?,
+            said => said,
+        },
     };
     if change
         .label

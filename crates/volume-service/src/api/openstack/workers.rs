@@ -18,24 +18,34 @@ use super::service_control::HOST;
 use crate::app::{Service, cleanup};
 use crate::auth::rule::Rule;
 
-pub(super) const ROUTES: &[Route] = &[Route::post("/workers/cleanup", |verb| on(verb, clean_up))
-    .rule(Rule::WorkersCleanup)
-    .since(24)
-    .body(&FILTERS)
-    .answers(
-        202,
-        &closed(&[
-            required("cleaning", list_of(&ANY_OBJECT)),
-            required("unavailable", list_of(&ANY_OBJECT)),
-        ]),
-    )];
+pub(super) const ROUTES: &[Route] = &[
+    Route::post("/workers/cleanup", |verb| on(verb, clean_up))
+        .rule(Rule::WorkersCleanup)
+        .since(24)
+        .body(&FILTERS)
+        .answers(202, &CLEANED),
+    // What openstacksdk 4.22 sends, and with it `openstack block storage cleanup`; Cinder has no such method there.
+    Route::put("/workers/cleanup", |verb| on(verb, clean_up))
+        .rule(Rule::WorkersCleanup)
+        .since(24)
+        .body(&FILTERS)
+        .answers(202, &CLEANED),
+];
+
+const CLEANED: Schema = closed(&[
+    required("cleaning", list_of(&ANY_OBJECT)),
+    required("unavailable", list_of(&ANY_OBJECT)),
+]);
 
 const FILTERS: Schema = closed(&[
     field("cluster_name", HOST),
-    field("disabled", BOOLEAN),
+    field("disabled", Schema::OrNull(&BOOLEAN)),
     field("host", HOST),
-    field("is_up", BOOLEAN),
-    field("binary", words(&["cinder-volume", "cinder-scheduler"])),
+    field("is_up", Schema::OrNull(&BOOLEAN)),
+    field(
+        "binary",
+        Schema::OrNull(&words(&["cinder-volume", "cinder-scheduler"])),
+    ),
     field("resource_id", UUID_OR_NULL),
     field("resource_type", Schema::OrNull(&text(0, 40))),
     field("service_id", Schema::OrNull(&digits(0, INTEGER_MAX))),

@@ -62,6 +62,7 @@ async fn lists_are_narrowed_by_times_and_by_what_administrators_ask() {
         ("source_volid=0b7a4f9c-8b1f-4dd3-9d6c-2f1c4b1c7b6a", vec![]),
         ("group_id=0b7a4f9c-8b1f-4dd3-9d6c-2f1c4b1c7b6a", vec![]),
         ("migration_status=migrating", vec![]),
+        ("color=red", vec![]),
     ] {
         let found = names(&fixture, token, "3.71", query).await;
         assert_eq!(
@@ -75,7 +76,6 @@ async fn lists_are_narrowed_by_times_and_by_what_administrators_ask() {
         "created_at=ge:2026-11-22",
         "updated_at=gt:x",
         "bootable=maybe",
-        "color=red",
     ] {
         assert_eq!(
             names(&fixture, token, "3.71", query).await,
@@ -139,11 +139,10 @@ async fn a_summary_counts_what_a_list_would_show() {
         summary("3.71", token, "all_tenants=1&name=two").await.1["total_size"],
         2
     );
-    assert_eq!(
-        summary("3.71", token, "status=flying").await,
-        (200, nothing)
-    );
-    assert_eq!(summary("3.71", token, "color=red").await.0, 400);
+    for query in ["status=flying", "color=red"] {
+        let found = summary("3.71", token, query).await;
+        assert_eq!(found, (200, nothing.clone()), "{query}");
+    }
     assert_eq!(summary("3.11", token, "").await.0, 404);
 }
 

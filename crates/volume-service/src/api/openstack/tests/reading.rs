@@ -117,29 +117,41 @@ async fn filters_as_cinders_defaults_allow_them() {
         let found = get(&fixture, &format!("/v3/volumes?{query}")).await;
         assert_eq!(names(&found), expected, "{query}");
     }
-    let refused = fixture
-        .call(Method::GET, "/v3/volumes?colour=red", Value::Null)
-        .await;
+    let (member, _) = fixture.other_user("tenant", "member").await;
+    let get_as = async |token: &str, version: &str, path: &str| {
+        fixture
+            .call_as(token, version, Method::GET, path, Value::Null)
+            .await
+    };
+    let path = "/v3/volumes?colour=red&all_tenants=1";
+    let refused = get_as(&member, "3.71", path).await;
     assert_eq!(refused.status, 400);
     assert!(
         refused
             .text
             .contains("Invalid filters colour are found in query options.")
     );
-    let old = fixture
-        .call_as(
-            &fixture.token,
-            "3.30",
-            Method::GET,
-            "/v3/volumes?colour=red&name=a",
-            Value::Null,
-        )
-        .await;
-    assert_eq!(
-        names(&old.json()),
-        ["a"],
-        "before 3.31 unknown filters are passed over"
-    );
+    let old = get_as(&member, "3.30", path).await;
+    assert_eq!(old.status, 200, "before 3.31 they are passed over");
+    for version in ["3.0", "3.71"] {
+        let found = get_as(&fixture.token, version, path).await;
+        assert!(
+            names(&found.json()).is_empty(),
+            "an administrator's matches nothing"
+        );
+    }
+    for (version, query, expected) in [
+        ("3.71", "name~=b", vec!["b"]),
+        ("3.71", "name~=B", vec![]),
+        ("3.71", "name~=%25", vec![]),
+        ("3.71", "name~=&name=a", vec!["a"]),
+        ("3.33", "name~=b", vec![]),
+    ] {
+        let found = get_as(&fixture.token, version, &format!("/v3/volumes?{query}")).await;
+        assert_eq!(names(&found.json()), expected, "{version} {query}");
+    }
+    let refused = get_as(&member, "3.71", "/v3/volumes?name~=b").await;
+    assert_eq!(refused.status, 400, "it would have to be configured");
     for query in [
         "limit=-1",
         "limit=x",

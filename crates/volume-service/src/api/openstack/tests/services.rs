@@ -344,6 +344,10 @@ async fn a_cleanup_is_asked_for() {
         let refused = fixture.call(Method::POST, path, body.clone()).await;
         assert_eq!(refused.status, 400, "{body}: {}", refused.text);
     }
+    let nulls = json!({"binary": "cinder-volume", "host": null, "cluster_name": null, "disabled": null, "is_up": false,
+        "resource_id": null, "resource_type": null, "service_id": null});
+    let as_the_sdk_does = fixture.call(Method::PUT, path, nulls).await;
+    assert_eq!(as_the_sdk_does.status, 202, "{}", as_the_sdk_does.text);
     let early = fixture
         .call_as(&fixture.token, "3.23", Method::POST, path, json!({}))
         .await;

@@ -229,7 +229,6 @@ async fn lists_are_filtered_sorted_paged_and_counted() {
         "100%"
     );
     for query in [
-        "?colour=red",
         "?sort=password",
         "?marker=x",
         "?limit=-1",
@@ -239,7 +238,16 @@ async fn lists_are_filtered_sorted_paged_and_counted() {
         let (status, text) = message(&fixture, Method::GET, &path, Value::Null).await;
         assert_eq!(status, 400, "{query}: {text}");
     }
+    let unknown = get("3.71", "?colour=red").await;
+    assert_eq!(unknown["snapshots"], json!([]));
+    let part = get("3.71", "?name~=s").await;
+    assert_eq!(part["snapshots"], get("3.71", "").await["snapshots"]);
     let (other, _) = fixture.other_user("tenant", "member").await;
+    let path = "/v3/snapshots?name~=s&colour=red";
+    let refused = fixture
+        .call_as(&other, "3.71", Method::GET, path, Value::Null)
+        .await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
     let listed = fixture
         .call_as(
             &other,

@@ -475,6 +475,7 @@ fn of_installation(ids: &Ids, name: &str) -> Option<Sample> {
             at("/os-services/set-log").body(json!({"binary": "cinder-api", "level": "debug"}))
         }
         "POST /workers/cleanup" => at("/workers/cleanup").body(json!({})),
+        "PUT /workers/cleanup" => at("/workers/cleanup").body(json!({})),
         _ => return None,
     })
 }
