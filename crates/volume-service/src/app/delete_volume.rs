@@ -44,7 +44,14 @@ pub async fn delete(
     service
         .database
         .write(move |tx| {
+            volumes::lock(tx, id)?;
             let volume = visible(tx, &tenancy, id)?;
+            if let Some(group) = volume.traits.group_id {
+                let why = format!(
+                    "Volume must not belong to a group; take it out of group {group} first, or delete that with its volumes"
+                );
+                return Err(refused(id, &why));
+            }
             services::check_not_frozen(tx, &volume.zone)?;
             let allowed: &[VolumeStatus] = match mode {
                 DeleteMode::Normal | DeleteMode::Cascade | DeleteMode::KeepSnapshots => &DELETABLE,
@@ -79,6 +86,37 @@ pub async fn delete(
             Ok(())
         })
         .await
+}
+
+/// Marks a member of a group that goes as a whole, and asks for its removal; false when an operation is at work on it. The caller
+/// has seen that it has neither attachments nor snapshots.
+///
+/// # Errors
+/// `Conflict` when its state does not allow it.
+pub(super) fn begin(
+    tx: &mut Transaction<'_>,
+    volume: &Volume,
+    operation_id: OperationId,
+    request_id: &str,
+    now_us: i64,
+) -> Result<bool> {
+    let id = volume.id;
+    if !volumes::change_status(tx, id, &DELETABLE, VolumeStatus::Deleting, now_us)? {
+        return Err(not_deletable(volume));
+    }
+    if volumes::is_being_cloned(tx, id)? {
+        return Err(refused(id, "a volume is being cloned from it"));
+    }
+    volumes::set_failure(tx, id, "")?;
+    let operation = NewOperation {
+        id: operation_id,
+        kind: OperationKind::DeleteVolume,
+        target: id.to_string(),
+        zone: volume.zone.clone(),
+        request_id: request_id.to_owned(),
+        not_before_us: now_us,
+    };
+    operations::insert(tx, &operation, now_us)
 }
 
 /// Snapshots that go with a volume at most: each costs a few statements of the request's transaction, and a call of the operation.
@@ -126,6 +164,10 @@ fn take_snapshots_along(tx: &mut Transaction<'_>, volume: &Volume, now_us: i64) 
         if snapshot.project_id != volume.project_id {
             // The volume was transferred without its snapshots, which not even an administrator means by its own.
             return Err(refused(id, "it has snapshots in another project"));
+        }
+        if snapshot.traits.group_snapshot_id.is_some() {
+            let why = format!("its snapshot {} is part of a group snapshot", snapshot.id);
+            return Err(refused(id, &why));
         }
         snapshots_app::check_unused(tx, &snapshot)?;
         let (from, to) = (SnapshotStatus::DELETABLE, SnapshotStatus::Deleting);

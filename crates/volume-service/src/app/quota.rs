@@ -117,7 +117,6 @@ pub(super) fn check_retype(
 }
 
 /// Judges a group that was just added.
-#[allow(dead_code, reason = "groups are made by a package that lands later")]
 pub(super) fn check_group(
     tx: &mut Transaction<'_>,
     project_id: &str,

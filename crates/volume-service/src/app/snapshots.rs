@@ -203,7 +203,7 @@ fn check_volume(volume: &Volume, in_use: InUse) -> Result<()> {
     .on(volume.id.to_string()))
 }
 
-fn doubled() -> Error {
+pub(super) fn doubled() -> Error {
     Error::new(
         ErrorKind::Internal,
         Subject::Snapshot,
@@ -415,6 +415,12 @@ pub async fn delete(
                 DeleteMode::Force => &SnapshotStatus::ALL,
             };
             services::check_not_frozen(tx, &snapshot.zone)?;
+            if let Some(group_snapshot) = snapshot.traits.group_snapshot_id {
+                let why = format!(
+                    "it must not be part of a group snapshot; delete group snapshot {group_snapshot}"
+                );
+                return Err(busy(id, &why));
+            }
             // Locks the row: a volume that is asked for from now on finds it `deleting`.
             if !snapshots::change_status(tx, id, allowed, SnapshotStatus::Deleting, now_us)? {
                 return Err(not_deletable(&snapshot));

@@ -295,6 +295,10 @@ fn check_traits(traits: &VolumeTraits, wanted: &CreateTransfer) -> Result<()> {
 
 fn check_snapshots(tx: &mut Transaction<'_>, id: VolumeId) -> Result<()> {
     for snapshot in snapshots::of_volume(tx, id)? {
+        if snapshot.traits.group_snapshot_id.is_some() {
+            let why = format!("its snapshot {} is part of a group snapshot", snapshot.id);
+            return Err(refused(id, &why));
+        }
         if snapshot.status != SnapshotStatus::Available {
             return Err(Error::new(
                 ErrorKind::Conflict,

@@ -2,25 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-
 use super::narrowing::Narrowing;
 use super::policy::Tenancy;
-use super::refusal::{self, Asked};
 use super::volume_flags::check_maintenance;
-use super::volume_source;
-use super::{Page, Service, flavor_choice, limits, policy, quota};
+use super::{Page, Service, limits, policy};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
-use crate::db::operations::NewOperation;
 use crate::db::volume_list::Decided;
-use crate::db::volumes::ClientToken;
-use crate::db::{Transaction, flavors, operations, volume_list, volume_metadata, volumes};
+use crate::db::{Transaction, flavors, volume_list, volume_metadata, volumes};
 use crate::error::{Error, ErrorKind, Result, Subject};
-use crate::model::id::{OperationId, VolumeId};
-use crate::model::operation::OperationKind;
-use crate::model::volume::{Volume, VolumeStatus, VolumeTraits};
+use crate::model::id::{GroupId, VolumeId};
+use crate::model::volume::{Volume, VolumeStatus};
 
+pub use super::create_volume::create;
 pub use super::delete_volume::{CASCADE_MAX, DeleteMode, delete};
 pub use super::extend_volume::extend;
 pub use super::revert_volume::revert;
@@ -39,8 +33,10 @@ pub struct CreateVolume {
     pub source: VolumeSource,
     /// Flavor by id or label; none takes the source's, or else the default flavor.
     pub flavor: Option<String>,
-    /// Zone; none takes the source's, or else the default zone. Never another one than the source's.
+    /// Zone; none takes the source's, or else the default zone. Never another one than the source's. In a group it is the group's.
     pub zone: Option<String>,
+    /// The group that it is a member of from the start; the flavor must be named then.
+    pub group_id: Option<GroupId>,
     /// The user's keys; keys 1 to 255 characters, values at most 255.
     pub metadata: BTreeMap<String, String>,
     /// EC2's ClientToken: the same token from the same project returns the same volume, and with other parameters is a
@@ -129,173 +125,6 @@ pub struct UpdateVolume {
 /// Refuses who may not change the volumes of their project; what a dry run asks.
 pub fn check_may_change(request: &RequestContext) -> Result<()> {
     policy::check(request, Rule::VolumeUpdate)
-}
-
-/// Takes a request for a volume: validates, checks quota, writes the volume (`creating`) and its operation.
-///
-/// # Errors
-/// `Conflict` about the source when its state does not allow it.
-pub async fn create(
-    service: &Service,
-    request: &RequestContext,
-    wanted: CreateVolume,
-) -> Result<Volume> {
-    policy::check(request, Rule::VolumeCreate)?;
-    check(service, request, &wanted)?;
-    let id = VolumeId(service.context.new_uuid());
-    let now_us = service.context.now_us();
-    let operation_id = OperationId(service.context.new_uuid());
-    let context = service.context.clone();
-    let default_zone = service.config.default_zone.clone();
-    let zones: Vec<String> = service
-        .config
-        .zones
-        .iter()
-        .map(|zone| zone.name.clone())
-        .collect();
-    let tenancy = policy::tenancy_of(request, Rule::VolumeCreate);
-    let client = wanted.client_token.as_ref().map(|token| ClientToken {
-        token: token.clone(),
-        digest: digest(&wanted),
-    });
-    let limits = service.config.limits.clone();
-    let asker = request.clone();
-    let created = service
-        .database
-        .write(move |tx| {
-            let origin = volume_source::origin(tx, &tenancy, &wanted)?;
-            let flavor = flavor_choice::flavor(
-                tx,
-                &tenancy,
-                &asker.project_id,
-                wanted.flavor.as_deref(),
-                origin.as_ref(),
-            )?;
-            let from_origin = origin.as_ref().map(|origin| &origin.zone);
-            let asked_zone = wanted.zone.as_ref().or(from_origin);
-            let zone = flavor_choice::zone(&flavor, asked_zone, &default_zone, &zones)?;
-            let size_gib = match (&origin, wanted.size_gib) {
-                (Some(origin), 0) => origin.size_gib,
-                (_, size_gib) => size_gib,
-            };
-            let volume = Volume {
-                id,
-                ec2_id: id.ec2_id(),
-                project_id: asker.project_id.clone(),
-                user_id: asker.user_id.clone(),
-                name: wanted.name.clone(),
-                description: wanted.description.clone(),
-                size_gib,
-                extending_to_gib: None,
-                status: VolumeStatus::Creating,
-                flavor_id: flavor.id,
-                flavor_label: flavor.label,
-                zone,
-                backend_id: None,
-                vdi_uuid: None,
-                source_snapshot_id: wanted.source.snapshot_id(),
-                source_volume_id: wanted.source.volume_id(),
-                bootable: origin.as_ref().is_some_and(|origin| origin.bootable),
-                metadata: wanted.metadata.clone(),
-                traits: VolumeTraits {
-                    image_metadata: origin
-                        .map(|origin| origin.image_metadata)
-                        .unwrap_or_default(),
-                    encryption_key_id: flavor.encryption.map(|_| context.new_uuid()),
-                    ..VolumeTraits::default()
-                },
-                failure: String::new(),
-                created_at_us: now_us,
-                updated_at_us: None,
-            };
-            if !volumes::insert(tx, &volume, client.as_ref())? {
-                return made_before(tx, &asker.project_id, client.as_ref());
-            }
-            let operation = NewOperation {
-                id: operation_id,
-                kind: OperationKind::CreateVolume,
-                target: id.to_string(),
-                zone: volume.zone.clone(),
-                request_id: asker.request_id.clone(),
-                not_before_us: now_us,
-            };
-            operations::add(tx, &operation, now_us)?;
-            quota::check_volume(tx, &volume, &limits)?;
-            Ok(volume)
-        })
-        .await;
-    refusal::told(service, request, Asked::new_volume(id), created).await
-}
-
-fn check(service: &Service, request: &RequestContext, wanted: &CreateVolume) -> Result<()> {
-    if request.project_id.is_empty() {
-        return Err(Error::invalid(
-            "A volume belongs to a project, and the request is in none.",
-        ));
-    }
-    limits::check_text("name", &wanted.name)?;
-    limits::check_text("description", &wanted.description)?;
-    if wanted.size_gib != 0 || wanted.source == VolumeSource::Blank {
-        limits::check_size(wanted.size_gib)?;
-    }
-    limits::check_metadata(&wanted.metadata)?;
-    if let Some(token) = &wanted.client_token {
-        limits::check_name("client token", token)?;
-    }
-    // Without one it is the source's, which is known to be there, or the default.
-    match &wanted.zone {
-        Some(zone) => service.check_zone(zone),
-        None => Ok(()),
-    }
-}
-
-/// The volume that the same client token made before.
-fn made_before(
-    tx: &mut Transaction<'_>,
-    project_id: &str,
-    client: Option<&ClientToken>,
-) -> Result<Volume> {
-    let found = match client {
-        Some(client) => volumes::find_by_client_token(tx, project_id, &client.token)?
-            .map(|(id, digest)| (id, digest == client.digest)),
-        None => None,
-    };
-    match (found, client) {
-        (Some((id, true)), _) => volumes::get(tx, id),
-        (Some((_, false)), Some(client)) => Err(Error::new(
-            ErrorKind::Conflict,
-            Subject::Request,
-            "The client token was used before with other parameters.",
-        )
-        .on(client.token.clone())),
-        _ => Err(Error::new(
-            ErrorKind::Internal,
-            Subject::Volume,
-            "An unexpected error has occurred.",
-        )
-        .detail("a fresh volume id, or its EC2 name, exists already")),
-    }
-}
-
-/// What a client token stands for, besides itself.
-fn digest(wanted: &CreateVolume) -> String {
-    let mut parts = serde_json::json!([
-        wanted.name,
-        wanted.description,
-        wanted.size_gib,
-        wanted.flavor,
-        wanted.zone,
-        wanted.metadata,
-    ]);
-    // Without a source it is what it was before volumes could have one: tokens outlive updates.
-    if let Some(parts) = parts.as_array_mut()
-        && wanted.source != VolumeSource::Blank
-    {
-        parts.push(serde_json::json!(wanted.source.snapshot_id()));
-        parts.push(serde_json::json!(wanted.source.volume_id()));
-    }
-    let digest = ring::digest::digest(&ring::digest::SHA256, parts.to_string().as_bytes());
-    base64::engine::general_purpose::STANDARD.encode(digest)
 }
 
 /// One volume of the project (of any project for an administrator).
@@ -470,38 +299,4 @@ pub async fn delete_metadata_key(
             Ok(())
         })
         .await
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::model::id::SnapshotId;
-
-    #[test]
-    fn a_client_token_means_without_a_source_what_it_always_meant() {
-        // As EC2's CreateVolume has it. The digest is the SHA-256 of ["","",8,"gold","nova",{}]: tokens of databases that were
-        // written before volumes had sources are compared with it.
-        let wanted = CreateVolume {
-            size_gib: 8,
-            flavor: Some("gold".to_owned()),
-            zone: Some("nova".to_owned()),
-            client_token: Some("once".to_owned()),
-            ..CreateVolume::default()
-        };
-        assert_eq!(
-            digest(&wanted),
-            "yhnh+vr/qIHSxKj0cNzcZ1e8UdiGP0pF68WzFVcHohU="
-        );
-        let of_snapshot = |number| {
-            let id = SnapshotId(Uuid::from_u128(number));
-            digest(&CreateVolume {
-                source: VolumeSource::Snapshot(id),
-                ..wanted.clone()
-            })
-        };
-        assert_ne!(of_snapshot(1), digest(&wanted));
-        assert_ne!(of_snapshot(1), of_snapshot(2));
-    }
 }

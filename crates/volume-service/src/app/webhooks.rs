@@ -46,7 +46,7 @@ pub async fn add(
         )));
     }
     limits::check_text("kinds", &wanted.kinds)?;
-    let is_prefix = |byte: u8| byte.is_ascii_lowercase() || b".-".contains(&byte);
+    let is_prefix = |byte: u8| byte.is_ascii_lowercase() || b".-_".contains(&byte);
     if !wanted.kinds.bytes().all(is_prefix) {
         return Err(Error::invalid(
             "The kinds of a webhook are a prefix such as volume. or snapshot.error",

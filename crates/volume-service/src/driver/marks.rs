@@ -71,7 +71,9 @@ impl fmt::Debug for Deployment {
 /// born carries it from its first moment, and whoever looks for what an earlier try left finds it. `VDI.add_to_other_config` refuses
 /// a key that is there, so that the mark excludes others too.
 ///
-/// Text form: `<deployment>/<operation>/<generation>`.
+/// An operation that makes something from several VDIs numbers them, so that each mark leads to what was born of one.
+///
+/// Text form: `<deployment>/<operation>/<generation>`, and for all VDIs but the first `/<part>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Making {
     /// The deployment.
@@ -80,6 +82,8 @@ pub struct Making {
     pub operation: OperationId,
     /// The generation of its lease.
     pub generation: i64,
+    /// Which of the VDIs that the operation makes something from it is; 0 for the first or only one.
+    pub part: u32,
 }
 
 impl fmt::Display for Making {
@@ -88,7 +92,11 @@ impl fmt::Display for Making {
             f,
             "{}/{}/{}",
             self.deployment, self.operation, self.generation
-        )
+        )?;
+        match self.part {
+            0 => Ok(()),
+            part => write!(f, "/{part}"),
+        }
     }
 }
 
@@ -96,12 +104,16 @@ impl FromStr for Making {
     type Err = NotMaking;
 
     fn from_str(text: &str) -> Result<Self, NotMaking> {
-        let mut parts = text.splitn(3, '/');
+        let mut parts = text.splitn(4, '/');
         let mut part = || parts.next().ok_or(NotMaking);
         Ok(Making {
             deployment: part()?.parse().map_err(|_| NotMaking)?,
             operation: part()?.parse().map_err(|_| NotMaking)?,
             generation: part()?.parse().map_err(|_| NotMaking)?,
+            part: match parts.next() {
+                None => 0,
+                Some(number) => number.parse().map_err(|_| NotMaking)?,
+            },
         })
     }
 }
@@ -166,9 +178,15 @@ mod tests {
             deployment: Uuid::from_u128(1),
             operation: OperationId(Uuid::from_u128(2)),
             generation: 3,
+            part: 0,
         };
-        assert_eq!(making.to_string().parse(), Ok(making));
-        for wrong in ["", "/", "a/b/c", "true"] {
+        // As it was when an operation made something from one VDI only.
+        assert!(making.to_string().ends_with("/3"));
+        let second = Making { part: 1, ..making };
+        for making in [making, second] {
+            assert_eq!(making.to_string().parse(), Ok(making));
+        }
+        for wrong in ["", "/", "a/b/c", "true", &format!("{making}/x")] {
             assert_eq!(wrong.parse::<Making>(), Err(NotMaking), "{wrong:?}");
         }
     }

@@ -54,6 +54,18 @@ uuid_id!(
     /// An operation's id.
     OperationId
 );
+uuid_id!(
+    /// The id of a group of volumes.
+    GroupId
+);
+uuid_id!(
+    /// A group type's id.
+    GroupTypeId
+);
+uuid_id!(
+    /// A group snapshot's id.
+    GroupSnapshotId
+);
 
 /// A backend's number, as `nova-manage sm backend_list` shows it.
 #[derive(

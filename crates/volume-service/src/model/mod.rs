@@ -4,6 +4,7 @@ pub mod adoption;
 pub mod attachment;
 pub mod backend;
 pub mod flavor;
+pub mod group;
 pub mod id;
 pub mod operation;
 pub mod qos_specs;

@@ -31,6 +31,8 @@ pub enum OperationKind {
     ManageSnapshot,
     /// Let go of a snapshot's VDI and remove the snapshot.
     UnmanageSnapshot,
+    /// Take the snapshots of all members of a group at one moment.
+    CreateGroupSnapshot,
 }
 
 impl OperationKind {
@@ -47,7 +49,7 @@ impl OperationKind {
     }
 
     /// Every kind.
-    pub const ALL: [OperationKind; 13] = [
+    pub const ALL: [OperationKind; 14] = [
         OperationKind::CreateVolume,
         OperationKind::DeleteVolume,
         OperationKind::ConnectBackend,
@@ -61,6 +63,7 @@ impl OperationKind {
         OperationKind::UnmanageVolume,
         OperationKind::ManageSnapshot,
         OperationKind::UnmanageSnapshot,
+        OperationKind::CreateGroupSnapshot,
     ];
 
     /// The word that is stored and shown.
@@ -79,6 +82,7 @@ impl OperationKind {
             OperationKind::UnmanageVolume => "unmanage_volume",
             OperationKind::ManageSnapshot => "manage_snapshot",
             OperationKind::UnmanageSnapshot => "unmanage_snapshot",
+            OperationKind::CreateGroupSnapshot => "create_group_snapshot",
         }
     }
 
@@ -146,7 +150,7 @@ pub struct Operation {
     pub id: OperationId,
     /// What it does.
     pub kind: OperationKind,
-    /// What it is done to: a volume, snapshot, backend or attachment id as text. At most one unfinished operation per target.
+    /// What it is done to: a volume, snapshot, group snapshot, backend or attachment id as text. At most one unfinished operation per target.
     pub target: String,
     /// The zone whose workers may take it.
     pub zone: String,

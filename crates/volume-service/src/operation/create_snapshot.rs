@@ -124,6 +124,7 @@ fn birth(job: &Job, outputs: &Outputs) -> Result<Birth> {
         sr: outputs.sr.clone(),
         owner: VdiOwner::Snapshot(snapshot_id(&job.target)?),
         how: How::Snapshot,
+        part: 0,
     })
 }
 

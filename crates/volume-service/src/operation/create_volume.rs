@@ -16,11 +16,11 @@ use super::volume_content::{self, Content, Copied};
 use super::{leftovers, none_left};
 use crate::db::operations::NewOperation;
 use crate::db::service_states::ServiceState;
-use crate::db::{backends, operations, volumes};
+use crate::db::{backends, groups, operations, volumes};
 use crate::driver::{PoolError, Resize, Trouble, VdiOwner, VdiSpec};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::backend::{Backend, BackendState};
-use crate::model::id::{BackendId, OperationId, VolumeId};
+use crate::model::id::{BackendId, GroupId, OperationId, VolumeId};
 use crate::model::operation::{Operation, OperationKind, OperationState};
 use crate::model::volume::VolumeStatus;
 use crate::scheduler::{self, Policy, Request};
@@ -55,6 +55,9 @@ pub(super) struct Outputs {
     is_there: bool,
     /// True when something may be left in the pool.
     may_have_left: bool,
+    /// The group that it is a member of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<GroupId>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -164,8 +167,15 @@ impl Definition for CreateVolume {
             volumes::leave(at.transaction, id, from, now_us)?;
             return Ok(Finish::Succeeded);
         }
+        if let Some(group) = outputs.group {
+            // Before the volume, as everybody does who changes a group.
+            groups::lock(at.transaction, group)?;
+        }
         if !volumes::become_available(at.transaction, id, outputs.vdi_uuid, now_us)? {
             return Ok(Finish::Undo(Reason::new(NO_LONGER_WANTED)));
+        }
+        if let Some(group) = outputs.group {
+            groups::settle(at.transaction, group, now_us)?;
         }
         Ok(Finish::Succeeded)
     }
@@ -180,6 +190,9 @@ impl Definition for CreateVolume {
         if volumes::change_status(at.transaction, id, &[from], to, now_us)? {
             volumes::set_failure(at.transaction, id, &reason.public)?;
             super::notice::volume_failed(at, id, super::notice::NO_BACKEND, &reason.public)?;
+        }
+        if let Some(group) = outputs.group {
+            groups::settle(at.transaction, group, now_us)?;
         }
         Ok(())
     }
@@ -242,6 +255,7 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
     let Some(volume) = found.filter(|volume| volume.status == VolumeStatus::Creating) else {
         return Ok(Begin::Undo(Reason::new(NO_LONGER_WANTED)));
     };
+    outputs.group = volume.traits.group_id.map(GroupId);
     if volume.vdi_uuid.is_some() {
         // Its state was set by hand: a second VDI would take the place of the first, which nobody would find again.
         outputs.is_there = true;
@@ -354,6 +368,7 @@ fn clone_of(job: &Job, placed: &Placed, source: Uuid) -> Result<Birth> {
         sr: placed.sr.clone(),
         owner: VdiOwner::Volume(volume_id(&job.target)?),
         how: How::Clone,
+        part: 0,
     })
 }
 
@@ -412,6 +427,7 @@ fn frozen_source(copied: &Copied) -> Option<Birth> {
         sr: copied.sr.clone(),
         owner: VdiOwner::Operation,
         how: How::Snapshot,
+        part: 0,
     })
 }
 

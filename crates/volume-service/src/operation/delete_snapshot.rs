@@ -8,8 +8,9 @@ use super::create_snapshot::snapshot_id;
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
 use super::notice;
-use crate::db::{backends, snapshots};
+use crate::db::{backends, group_snapshots, snapshots};
 use crate::error::Result;
+use crate::model::id::GroupSnapshotId;
 use crate::model::snapshot::SnapshotStatus;
 
 /// The operation.
@@ -27,6 +28,9 @@ pub(super) enum Step {
 pub(super) struct Outputs {
     vdi_uuid: Option<Uuid>,
     sr: SrName,
+    /// The group snapshot that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group_snapshot: Option<GroupSnapshotId>,
 }
 
 impl Definition for DeleteSnapshot {
@@ -54,6 +58,7 @@ impl Definition for DeleteSnapshot {
                 "the snapshot is {status}, not deleting"
             ))));
         }
+        outputs.group_snapshot = snapshot.traits.group_snapshot_id.map(GroupSnapshotId);
         // What a failed try to take it may have left is the reconciler's, which knows the leases it was made under.
         let (Some(backend), Some(vdi)) = (snapshot.backend_id, snapshot.vdi_uuid) else {
             return Ok(Begin::Next);
@@ -80,17 +85,27 @@ impl Definition for DeleteSnapshot {
         Ok(())
     }
 
-    fn succeed(at: &mut StepTransaction<'_, '_>, _: &Outputs) -> Result<Finish> {
+    fn succeed(at: &mut StepTransaction<'_, '_>, outputs: &Outputs) -> Result<Finish> {
+        if let Some(together) = outputs.group_snapshot {
+            // Before the snapshot, as everybody does who changes a group snapshot.
+            group_snapshots::lock(at.transaction, together)?;
+        }
         snapshots::remove(at.transaction, snapshot_id(&at.operation.target)?)?;
+        if let Some(together) = outputs.group_snapshot {
+            group_snapshots::settle(at.transaction, together, at.context.now_us())?;
+        }
         Ok(Finish::Succeeded)
     }
 
-    fn fail(at: &mut StepTransaction<'_, '_>, _: &Outputs, reason: &Reason) -> Result<()> {
+    fn fail(at: &mut StepTransaction<'_, '_>, outputs: &Outputs, reason: &Reason) -> Result<()> {
         let (id, now_us) = (snapshot_id(&at.operation.target)?, at.context.now_us());
         let (from, to) = (SnapshotStatus::Deleting, SnapshotStatus::ErrorDeleting);
         if snapshots::change_status(at.transaction, id, &[from], to, now_us)? {
             snapshots::set_failure(at.transaction, id, &reason.public)?;
             notice::snapshot_failed(at, id, notice::NOT_DELETED, &reason.public)?;
+        }
+        if let Some(together) = outputs.group_snapshot {
+            group_snapshots::settle(at.transaction, together, now_us)?;
         }
         Ok(())
     }

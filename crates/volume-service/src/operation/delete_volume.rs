@@ -7,9 +7,9 @@ use super::create_volume::volume_id;
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
 use super::{detach_volume, leftovers, notice};
-use crate::db::{attachments, backends, snapshots, volumes};
+use crate::db::{attachments, backends, groups, snapshots, volumes};
 use crate::error::Result;
-use crate::model::id::AttachmentId;
+use crate::model::id::{AttachmentId, GroupId};
 use crate::model::snapshot::SnapshotStatus;
 use crate::model::volume::VolumeStatus;
 
@@ -31,6 +31,9 @@ pub(super) struct Outputs {
     attachments: Vec<AttachmentId>,
     #[serde(default)]
     snapshot_vdis: Vec<Uuid>,
+    /// The group that it is a member of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<GroupId>,
 }
 
 impl Definition for DeleteVolume {
@@ -58,6 +61,7 @@ impl Definition for DeleteVolume {
                 "the volume is {status}, not deleting"
             ))));
         }
+        outputs.group = volume.traits.group_id.map(GroupId);
         // No backend was recorded, so nothing was ever begun in a pool.
         let Some(backend) = volume.backend_id else {
             return Ok(Begin::Next);
@@ -100,7 +104,7 @@ impl Definition for DeleteVolume {
         Ok(())
     }
 
-    fn succeed(at: &mut StepTransaction<'_, '_>, _: &Outputs) -> Result<Finish> {
+    fn succeed(at: &mut StepTransaction<'_, '_>, outputs: &Outputs) -> Result<Finish> {
         let id = volume_id(&at.operation.target)?;
         for attachment in attachments::of_volume(at.transaction, id)? {
             attachments::remove(at.transaction, attachment.id)?;
@@ -110,11 +114,18 @@ impl Definition for DeleteVolume {
                 snapshots::remove(at.transaction, snapshot.id)?;
             }
         }
+        if let Some(group) = outputs.group {
+            // Before the volume, as everybody does who changes a group.
+            groups::lock(at.transaction, group)?;
+        }
         volumes::remove(at.transaction, id)?;
+        if let Some(group) = outputs.group {
+            groups::settle(at.transaction, group, at.context.now_us())?;
+        }
         Ok(Finish::Succeeded)
     }
 
-    fn fail(at: &mut StepTransaction<'_, '_>, _: &Outputs, reason: &Reason) -> Result<()> {
+    fn fail(at: &mut StepTransaction<'_, '_>, outputs: &Outputs, reason: &Reason) -> Result<()> {
         let (id, now_us) = (volume_id(&at.operation.target)?, at.context.now_us());
         let (from, to) = (VolumeStatus::Deleting, VolumeStatus::ErrorDeleting);
         if volumes::change_status(at.transaction, id, &[from], to, now_us)? {
@@ -126,6 +137,9 @@ impl Definition for DeleteVolume {
             if snapshots::change_status(at.transaction, snapshot.id, &[from], to, now_us)? {
                 snapshots::set_failure(at.transaction, snapshot.id, &reason.public)?;
             }
+        }
+        if let Some(group) = outputs.group {
+            groups::settle(at.transaction, group, now_us)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::attach_volume::AttachVolume;
 use super::connect_backend::ConnectBackend;
+use super::create_group_snapshot::CreateGroupSnapshot;
 use super::create_snapshot::CreateSnapshot;
 use super::create_volume::CreateVolume;
 use super::delete_snapshot::DeleteSnapshot;
@@ -42,6 +43,9 @@ pub(super) fn settle_any(
         OperationKind::ManageSnapshot => settle::<ManageSnapshot>(transaction, around, operation),
         OperationKind::UnmanageSnapshot => {
             settle::<UnmanageSnapshot>(transaction, around, operation)
+        }
+        OperationKind::CreateGroupSnapshot => {
+            settle::<CreateGroupSnapshot>(transaction, around, operation)
         }
     }
 }
@@ -93,6 +97,9 @@ pub(super) fn abandon_any(
         OperationKind::UnmanageSnapshot => {
             abandon::<UnmanageSnapshot>(transaction, around, operation, failure)
         }
+        OperationKind::CreateGroupSnapshot => {
+            abandon::<CreateGroupSnapshot>(transaction, around, operation, failure)
+        }
     }
 }
 
@@ -112,5 +119,6 @@ pub(super) async fn drive_any(engine: &Arc<Engine>, claimed: Claimed) -> Ended {
         OperationKind::UnmanageVolume => drive::<UnmanageVolume>(engine, claimed).await,
         OperationKind::ManageSnapshot => drive::<ManageSnapshot>(engine, claimed).await,
         OperationKind::UnmanageSnapshot => drive::<UnmanageSnapshot>(engine, claimed).await,
+        OperationKind::CreateGroupSnapshot => drive::<CreateGroupSnapshot>(engine, claimed).await,
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Birth {
     pub(super) owner: VdiOwner,
     /// By which call.
     pub(super) how: How,
+    /// Which of the VDIs that the operation makes something from the source is; 0 for the first or only one.
+    pub(super) part: u32,
 }
 
 /// By which call a VDI is made.
@@ -89,7 +91,12 @@ pub(super) async fn unmake(job: &Job, birth: &Birth) -> Result<()> {
     };
     let all = job.pool()?.vdis_of_sr(sr_uuid).await;
     let all = all.map_err(|error| birth.sr.error(error))?;
-    for vdi in made(job, birth, &all) {
+    unmake_among(job, birth, &all).await
+}
+
+/// The same, among the VDIs of the SR.
+pub(super) async fn unmake_among(job: &Job, birth: &Birth, all: &[FoundVdi]) -> Result<()> {
+    for vdi in made(job, birth, all) {
         if vdi.generation() <= job.generation() {
             destroy(job, birth, vdi.uuid()).await?;
         }
@@ -102,7 +109,7 @@ pub(super) async fn unmake(job: &Job, birth: &Birth) -> Result<()> {
     Ok(())
 }
 
-async fn finish(job: &Job, birth: &Birth, born: Uuid) -> Result<Uuid> {
+pub(super) async fn finish(job: &Job, birth: &Birth, born: Uuid) -> Result<Uuid> {
     let marks = VdiMarks {
         owner: birth.owner,
         operation: job.operation(),
@@ -116,11 +123,12 @@ async fn finish(job: &Job, birth: &Birth, born: Uuid) -> Result<Uuid> {
 }
 
 /// Puts the mark on the source. The mark of an operation that has ended, or of an earlier lease of this one, is replaced.
-async fn mark_source(job: &Job, birth: &Birth) -> Result<()> {
+pub(super) async fn mark_source(job: &Job, birth: &Birth) -> Result<()> {
     let making = Making {
         deployment: job.deployment().0,
         operation: job.operation(),
         generation: job.generation(),
+        part: birth.part,
     };
     let mut holder = String::new();
     for _ in 0..2 {
@@ -166,7 +174,7 @@ async fn is_at_work(job: &Job, id: OperationId) -> Result<bool> {
     Ok(found.is_some_and(|operation| !operation.state.is_finished()))
 }
 
-async fn end_making(job: &Job, birth: &Birth) -> Result<()> {
+pub(super) async fn end_making(job: &Job, birth: &Birth) -> Result<()> {
     let ended = job.pool()?.end_making(birth.source).await;
     ended.map_err(|error| birth.sr.error(error))
 }
@@ -232,8 +240,10 @@ fn made(job: &Job, birth: &Birth, all: &[FoundVdi]) -> Vec<Made> {
         is_for_owner && vdi.making.is_none() && vdi.operation == Some(job.operation())
     };
     let newborn = |vdi: &FoundVdi| {
+        let is_of_it =
+            |making: &Making| making.operation == job.operation() && making.part == birth.part;
         vdi.making
-            .filter(|making| making.operation == job.operation() && vdi.uuid != birth.source)
+            .filter(|making| is_of_it(making) && vdi.uuid != birth.source)
     };
     let is_alone = |making: Making| {
         all.iter()

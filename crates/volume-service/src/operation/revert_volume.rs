@@ -196,5 +196,6 @@ fn birth(job: &Job, outputs: &Outputs) -> Result<Birth> {
         sr: outputs.sr.clone(),
         owner: VdiOwner::Volume(volume_id(&job.target)?),
         how: How::Clone,
+        part: 0,
     })
 }

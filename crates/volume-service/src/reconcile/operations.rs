@@ -8,9 +8,10 @@ use std::sync::Arc;
 use super::Report;
 use crate::context::Context;
 use crate::db::operations::{self, NewOperation};
-use crate::db::{Transaction, attachments, snapshots, volumes};
+use crate::db::{Transaction, attachments, group_snapshots, groups, snapshots, volumes};
 use crate::error::Result;
 use crate::model::attachment::{AttachmentStatus, volume_status};
+use crate::model::group::GroupStatus;
 use crate::model::id::OperationId;
 use crate::model::operation::OperationKind;
 use crate::model::snapshot::SnapshotStatus;
@@ -45,6 +46,7 @@ impl Operations {
             }
             report.repaired += settle_volumes(tx, &zone, context.now_us())?;
             report.repaired += settle_snapshots(tx, &zone, context.now_us())?;
+            report.repaired += settle_groups(tx, &zone, context.now_us())?;
             Ok(report)
         });
         passed.await
@@ -93,6 +95,11 @@ fn waiting(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String, Operatio
         }
     }
     waiting.extend(waiting_snapshots(tx, zone)?);
+    for (id, status) in group_snapshots::on_their_way(tx, zone, ROWS_MAX)? {
+        if status == GroupStatus::Creating {
+            waiting.push((id.to_string(), OperationKind::CreateGroupSnapshot));
+        }
+    }
     for (status, kind) in [
         (AttachmentStatus::Attaching, OperationKind::AttachVolume),
         (AttachmentStatus::Detaching, OperationKind::DetachVolume),
@@ -119,7 +126,10 @@ fn waiting_snapshots(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String
         (SnapshotStatus::Unmanaging, OperationKind::UnmanageSnapshot),
     ] {
         for snapshot in snapshots::in_status(tx, zone, status, ROWS_MAX)? {
-            if snapshot.traits.is_hand_set {
+            // The snapshots of a group are taken together, by the group snapshot's operation.
+            let is_of_group = snapshot.traits.group_snapshot_id.is_some();
+            let is_taken_together = is_of_group && status == SnapshotStatus::Creating;
+            if snapshot.traits.is_hand_set || is_taken_together {
                 continue;
             }
             // One that goes with its volume is removed by the volume's operation.
@@ -150,6 +160,20 @@ fn settle_snapshots(tx: &mut Transaction<'_>, zone: &str, now_us: i64) -> Result
             && snapshots::change_status(tx, snapshot.id, &[from], to, now_us)?
         {
             settled += 1;
+        }
+    }
+    Ok(settled)
+}
+
+/// Takes groups and group snapshots further whose last member is made, or gone, without that anybody noticed.
+fn settle_groups(tx: &mut Transaction<'_>, zone: &str, now_us: i64) -> Result<u64> {
+    let mut settled = 0;
+    for id in groups::on_their_way(tx, zone, ROWS_MAX)? {
+        settled += u64::from(groups::settle(tx, id, now_us)?);
+    }
+    for (id, status) in group_snapshots::on_their_way(tx, zone, ROWS_MAX)? {
+        if status == GroupStatus::Deleting {
+            settled += u64::from(group_snapshots::settle(tx, id, now_us)?);
         }
     }
     Ok(settled)

@@ -96,6 +96,15 @@ impl Gate {
         };
     }
 
+    /// Refuses a call of the pool from now on.
+    pub fn refuse(&self, call: &'static str) {
+        *self.inner.lock().unwrap() = Inner {
+            is_watching: true,
+            lasting: Some((Event::Call(call), Verdict::Refused)),
+            ..Inner::default()
+        };
+    }
+
     /// Begins to do random things to events.
     pub fn randomize(&self, seed: u64) {
         self.inner.lock().unwrap().chance = Some(Chance::new(seed));

@@ -8,6 +8,7 @@ mod fake_pool;
 mod faults;
 mod flavors;
 mod gate;
+mod groups;
 mod installation;
 mod late_worker;
 mod offspring;

@@ -133,6 +133,7 @@ fn a_mark_that_came_too_late_is_taken_off() {
             deployment: engine.deployment().0,
             operation: OperationId(Uuid::new_v4()),
             generation: 1,
+            part: 0,
         };
         site.pool.change(|state| {
             state.vdis.get_mut(&vdi).unwrap().making = Some(making.to_string());

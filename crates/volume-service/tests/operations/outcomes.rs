@@ -9,6 +9,7 @@ use volume_service::model::backend::BackendState;
 use volume_service::model::snapshot::SnapshotStatus;
 use volume_service::model::volume::{Volume, VolumeStatus};
 
+use crate::groups;
 use crate::installation::Site;
 use crate::scenarios::{Actors, NOW, Scenario, THEN};
 
@@ -18,6 +19,7 @@ pub async fn assert_nothing_is_leaked(site: &Site, story: &str) {
         site.unfinished().await.is_empty(),
         "{story}: an operation is left"
     );
+    groups::assert_settled(site, story).await;
     let (zone, mut volumes_left) = (site.zone.clone(), Vec::new());
     for status in VolumeStatus::ALL {
         let zone = zone.clone();
@@ -298,6 +300,13 @@ pub async fn assert_ended_well(site: &Site, scenario: Scenario, actors: &Actors,
         Scenario::Detach => {
             assert!(attachment.is_none(), "{story}");
             assert_eq!(status, Some(VolumeStatus::Available), "{story}");
+        }
+        Scenario::GroupSnapshot
+        | Scenario::GroupSnapshotRefused
+        | Scenario::DeleteGroupSnapshot
+        | Scenario::GroupFromSnapshot
+        | Scenario::DeleteGroup => {
+            groups::assert_ended_well(site, scenario, actors, story).await;
         }
         _ => assert_content_ended_well(site, scenario, actors, story).await,
     }

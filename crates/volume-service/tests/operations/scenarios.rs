@@ -11,7 +11,9 @@ use volume_service::app::volumes::{DeleteMode, VolumeSource};
 use volume_service::db::backends;
 use volume_service::model::adoption::Reference;
 use volume_service::model::backend::{BackendState, BackendUse};
-use volume_service::model::id::{AttachmentId, BackendId, SnapshotId, VolumeId};
+use volume_service::model::id::{
+    AttachmentId, BackendId, GroupId, GroupSnapshotId, SnapshotId, VolumeId,
+};
 use volume_service::model::volume::VolumeStatus;
 
 use crate::fake_pool::State;
@@ -94,10 +96,20 @@ pub enum Scenario {
     ManageSnapshot,
     /// A snapshot goes and its VDI stays.
     UnmanageSnapshot,
+    /// The snapshots of a group, at one moment.
+    GroupSnapshot,
+    /// The same, promised where a pool cannot keep a moment.
+    GroupSnapshotRefused,
+    /// The snapshots of a group go.
+    DeleteGroupSnapshot,
+    /// A group from the snapshots of another one.
+    GroupFromSnapshot,
+    /// A group goes with its volumes.
+    DeleteGroup,
 }
 
 impl Scenario {
-    pub const ALL: [Scenario; 37] = [
+    pub const ALL: [Scenario; 42] = [
         Scenario::Create,
         Scenario::CreateOnNewBackend,
         Scenario::CreateOnSecond,
@@ -135,6 +147,11 @@ impl Scenario {
         Scenario::UnmanageVolume,
         Scenario::ManageSnapshot,
         Scenario::UnmanageSnapshot,
+        Scenario::GroupSnapshot,
+        Scenario::GroupSnapshotRefused,
+        Scenario::DeleteGroupSnapshot,
+        Scenario::GroupFromSnapshot,
+        Scenario::DeleteGroup,
     ];
 }
 
@@ -161,6 +178,9 @@ pub struct Actors {
     pub snapshot: Option<SnapshotId>,
     /// The volume that another one is made from.
     pub source: Option<VolumeId>,
+    /// The group that it is about in the end.
+    pub group: Option<GroupId>,
+    pub group_snapshot: Option<GroupSnapshotId>,
 }
 
 /// What a volume holds when a snapshot of it is taken.
@@ -249,6 +269,11 @@ pub async fn begin(site: &Site, scenario: Scenario) -> Actors {
             actors.volume = Some(volume);
             actors.attachment = Some(attachment);
         }
+        Scenario::GroupSnapshot
+        | Scenario::GroupSnapshotRefused
+        | Scenario::DeleteGroupSnapshot
+        | Scenario::GroupFromSnapshot
+        | Scenario::DeleteGroup => crate::groups::begin(site, scenario, &mut actors).await,
         _ => begin_content(site, scenario, &mut actors).await,
     }
     if scenario == Scenario::CreateUnwanted {
@@ -266,7 +291,8 @@ async fn connected(site: &Site) -> BackendId {
     backend
 }
 
-async fn available(site: &Site) -> VolumeId {
+/// A volume on a connected backend.
+pub async fn available(site: &Site) -> VolumeId {
     connected(site).await;
     let engine = site.engine().await;
     let volume = site.create_volume().await;

@@ -12,9 +12,12 @@ use volume_service::config::{
     Config, Endpoints, Limits, MasterKey, PoolConfig, Secret, Trust, ZoneConfig,
 };
 use volume_service::context::{RealWorld, World};
-use volume_service::db::{Database, operations, snapshots, volume_extensions, volumes};
+use volume_service::db::{
+    Database, group_snapshots, groups, operations, snapshots, volume_extensions, volumes,
+};
 use volume_service::model::flavor::Flavor;
-use volume_service::model::id::VolumeId;
+use volume_service::model::group::GroupStatus;
+use volume_service::model::id::{GroupId, GroupSnapshotId, VolumeId};
 use volume_service::model::operation::{OperationKind, OperationState};
 use volume_service::model::snapshot::SnapshotStatus;
 use volume_service::model::volume::VolumeStatus;
@@ -213,9 +216,18 @@ pub async fn work_on_volumes(bench: &Bench) {
                             let id = operation.target.parse().unwrap();
                             let from = [VolumeStatus::Creating];
                             volumes::change_status(tx, id, &from, VolumeStatus::Available, now_us)?;
+                            let group = volumes::get(tx, id)?.traits.group_id.map(GroupId);
+                            if let Some(group) = group {
+                                groups::settle(tx, group, now_us)?;
+                            }
                         }
                         OperationKind::DeleteVolume => {
-                            volumes::remove(tx, operation.target.parse().unwrap())?;
+                            let id = operation.target.parse().unwrap();
+                            let group = volumes::get(tx, id)?.traits.group_id.map(GroupId);
+                            volumes::remove(tx, id)?;
+                            if let Some(group) = group {
+                                groups::settle(tx, group, now_us)?;
+                            }
                         }
                         OperationKind::ExtendVolume => {
                             let volume = volumes::get(tx, operation.target.parse().unwrap())?;
@@ -229,7 +241,23 @@ pub async fn work_on_volumes(bench: &Bench) {
                             snapshots::change_status(tx, id, &from, to, now_us)?;
                         }
                         OperationKind::DeleteSnapshot => {
-                            snapshots::remove(tx, operation.target.parse().unwrap())?;
+                            let id = operation.target.parse().unwrap();
+                            let traits = snapshots::get(tx, id)?.traits;
+                            snapshots::remove(tx, id)?;
+                            if let Some(together) = traits.group_snapshot_id {
+                                let together = GroupSnapshotId(together);
+                                group_snapshots::settle(tx, together, now_us)?;
+                            }
+                        }
+                        OperationKind::CreateGroupSnapshot => {
+                            let id = operation.target.parse().unwrap();
+                            let (from, to) =
+                                ([SnapshotStatus::Creating], SnapshotStatus::Available);
+                            for snapshot in group_snapshots::members(tx, id)? {
+                                snapshots::change_status(tx, snapshot.id, &from, to, now_us)?;
+                            }
+                            let to = GroupStatus::Available;
+                            group_snapshots::set_status(tx, id, to, "", false, now_us)?;
                         }
                         other => panic!("not expected here: {other:?}"),
                     }

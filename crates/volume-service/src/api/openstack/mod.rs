@@ -11,11 +11,15 @@ mod backups;
 mod body;
 mod caller;
 mod clusters;
+mod consistency_groups;
 mod content_actions;
 mod default_types;
-mod empty_collections;
 pub(super) mod fault;
 mod filter_values;
+mod group_actions;
+mod group_snapshots;
+mod group_types;
+mod groups;
 mod hosts;
 mod limits;
 mod manageable;
@@ -116,11 +120,12 @@ const TABLES: &[&[Route]] = &[
     workers::ROUTES,
     volume_list::ROUTES,
     backups::ROUTES,
-    empty_collections::GROUPS,
-    empty_collections::GROUP_SNAPSHOTS,
-    empty_collections::GROUP_TYPES,
-    empty_collections::CONSISTENCY_GROUPS,
-    empty_collections::CG_SNAPSHOTS,
+    group_types::ROUTES,
+    groups::ROUTES,
+    group_actions::ROUTES,
+    group_snapshots::ROUTES,
+    consistency_groups::GROUPS,
+    consistency_groups::SNAPSHOTS,
     transfers::OLD,
     transfers::NEW,
     clusters::ROUTES,

@@ -2,6 +2,8 @@
 
 mod actions;
 mod attachments;
+mod group_snapshots;
+mod groups;
 mod hostile;
 mod manageable;
 mod narrowing;

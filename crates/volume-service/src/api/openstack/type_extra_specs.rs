@@ -39,7 +39,7 @@ pub(super) const ROUTES: &[Route] = &[
 const SENT: Schema = closed(&[required("extra_specs", TEXTS_AS_SENT)]);
 const ALL: Schema = closed(&[required("extra_specs", TEXTS)]);
 /// Cinder's keys of extra specs: those of metadata without spaces and slashes.
-const SPEC_KEY: Pattern = Pattern {
+pub(super) const SPEC_KEY: Pattern = Pattern {
     expression: "^[a-zA-Z0-9-_:.]{1,255}$",
     matches: is_spec_key,
 };

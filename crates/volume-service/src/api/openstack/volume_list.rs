@@ -78,7 +78,7 @@ pub(super) const LIST_QUERY: [Field; 28] = [
 pub(super) enum Selection {
     /// Ask for these.
     Query(VolumeQuery),
-    /// Nothing can match, as with the group of a service that has no groups.
+    /// Nothing can match, as with a group that is none.
     Nothing,
 }
 
@@ -163,6 +163,8 @@ pub(super) async fn resource_filters(_caller: Caller) -> Result<axum::Json<Value
     Ok(axum::Json(json!({"resource_filters": [
         {"resource": "volume", "filters": FILTERS},
         {"resource": "snapshot", "filters": snapshot_list::FILTERS},
+        {"resource": "group", "filters": ["name"]},
+        {"resource": "group_snapshot", "filters": ["name", "status", "group_id"]},
         {"resource": "attachment", "filters": ["volume_id", "status", "instance_id", "attach_status"]},
         {"resource": "pool", "filters": ["name", "volume_type"]},
         {"resource": "volume_type", "filters": ["is_public", "extra_specs"]},

@@ -15,6 +15,7 @@ use super::body::{Fields, JsonBody};
 use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::filter_values;
+use super::groups::group_id;
 use super::paging::Paging;
 use super::route::Route;
 use super::schema::{
@@ -131,15 +132,8 @@ pub(super) const UPDATE: Schema = closed(&[required(
     .some_of_since(53),
 )]);
 
-/// The fields that ask for a source or a grouping that is not built, and what the refusal calls them.
-const UNBUILT_FIELDS: [(&str, &str); 3] = [
-    (
-        "consistencygroup_id",
-        "Creating a volume in a consistency group",
-    ),
-    ("group_id", "Creating a volume in a group"),
-    ("source_replica", "Creating a volume from a replica"),
-];
+/// The fields that ask for a source that is not built, and what the refusal calls them.
+const UNBUILT_FIELDS: [(&str, &str); 1] = [("source_replica", "Creating a volume from a replica")];
 
 /// The volume that a path names; what is no uuid cannot exist.
 pub(super) fn volume_id(text: &str) -> Result<VolumeId> {
@@ -174,6 +168,13 @@ pub(super) fn wanted(top: &Fields<'_>) -> Result<CreateVolume> {
         .text("description")?
         .or(fields.text("display_description")?);
     let source = wanted_source(fields)?;
+    let named = |key| fields.value(key).and_then(Value::as_str);
+    // The one of the consistency group API, and the one of its successor; the latter wins, as in Cinder.
+    let group = named("group_id").or(named("consistencygroup_id"));
+    let group_id = match group.filter(|id| !id.is_empty()) {
+        Some(id) => Some(group_id(id)?),
+        None => None,
+    };
     let size_gib = match fields.size("size")? {
         Some(size_gib) => size_gib,
         None if source != VolumeSource::Blank => SIZE_OF_SOURCE,
@@ -194,6 +195,7 @@ pub(super) fn wanted(top: &Fields<'_>) -> Result<CreateVolume> {
             .filter(|flavor| !flavor.is_empty())
             .map(str::to_owned),
         zone: fields.text("availability_zone")?.map(str::to_owned),
+        group_id,
         metadata: fields.metadata("metadata")?.unwrap_or_default(),
         client_token: None,
     })

@@ -24,15 +24,19 @@ CREATE TABLE IF NOT EXISTS volume_groups (
     name {text} NOT NULL,
     description {text} NOT NULL,
     zone {text} NOT NULL,
-    backend_id {int} REFERENCES backends (id),
     status {text} NOT NULL,
+    -- What it was made from, which may be gone.
     group_snapshot_id {text},
     source_group_id {text},
     failure {text} NOT NULL,
+    -- An operator set the status by hand: the reconcilers leave it alone.
+    hand_set {int} NOT NULL,
     created_at_us {int} NOT NULL,
     updated_at_us {int} NOT NULL
 ) {strict};
 CREATE INDEX IF NOT EXISTS volume_groups_by_project ON volume_groups (project_id, created_at_us, id);
+CREATE INDEX IF NOT EXISTS volume_groups_on_their_way ON volume_groups (zone, status)
+    WHERE status <> 'available' AND status <> 'error';
 
 CREATE TABLE IF NOT EXISTS group_flavors (
     group_id {text} NOT NULL REFERENCES volume_groups (id) ON DELETE CASCADE,
@@ -51,8 +55,11 @@ CREATE TABLE IF NOT EXISTS group_snapshots (
     zone {text} NOT NULL,
     status {text} NOT NULL,
     failure {text} NOT NULL,
+    hand_set {int} NOT NULL,
     created_at_us {int} NOT NULL,
     updated_at_us {int} NOT NULL
 ) {strict};
 CREATE INDEX IF NOT EXISTS group_snapshots_by_project ON group_snapshots (project_id, created_at_us, id);
 CREATE INDEX IF NOT EXISTS group_snapshots_by_group ON group_snapshots (group_id);
+CREATE INDEX IF NOT EXISTS group_snapshots_on_their_way ON group_snapshots (zone, status)
+    WHERE status <> 'available' AND status <> 'error';

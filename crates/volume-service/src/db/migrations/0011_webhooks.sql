@@ -107,6 +107,42 @@ CREATE TRIGGER IF NOT EXISTS attachments_tell_delete AFTER DELETE ON attachments
             'attachment.deleted', OLD.project_id, 'attachment', OLD.id,
             '{"previous":"' || OLD.status || '","volume_id":"' || OLD.volume_id || '"}');
 END;
+CREATE TRIGGER IF NOT EXISTS volume_groups_tell_insert AFTER INSERT ON volume_groups
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.created_at_us, 'group.' || NEW.status, NEW.project_id, 'group', NEW.id,
+            '{"status":"' || NEW.status || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS volume_groups_tell_status AFTER UPDATE OF status ON volume_groups
+    WHEN OLD.status <> NEW.status AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.updated_at_us, 'group.' || NEW.status, NEW.project_id, 'group', NEW.id,
+            '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS volume_groups_tell_delete AFTER DELETE ON volume_groups
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (OLD.updated_at_us, 'group.deleted', OLD.project_id, 'group', OLD.id,
+            '{"previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS group_snapshots_tell_insert AFTER INSERT ON group_snapshots
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.created_at_us, 'group_snapshot.' || NEW.status, NEW.project_id, 'group_snapshot', NEW.id,
+            '{"status":"' || NEW.status || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS group_snapshots_tell_status AFTER UPDATE OF status ON group_snapshots
+    WHEN OLD.status <> NEW.status AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.updated_at_us, 'group_snapshot.' || NEW.status, NEW.project_id, 'group_snapshot', NEW.id,
+            '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER IF NOT EXISTS group_snapshots_tell_delete AFTER DELETE ON group_snapshots
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (OLD.updated_at_us, 'group_snapshot.deleted', OLD.project_id, 'group_snapshot', OLD.id,
+            '{"previous":"' || OLD.status || '"}');
+END;
 --@ postgresql
 CREATE OR REPLACE FUNCTION xensm_tell() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -175,4 +211,16 @@ CREATE TRIGGER snapshots_tell_rows AFTER INSERT OR DELETE ON snapshots
 DROP TRIGGER IF EXISTS snapshots_tell_status ON snapshots;
 CREATE TRIGGER snapshots_tell_status AFTER UPDATE OF status ON snapshots
     FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION xensm_tell('snapshot', '');
+DROP TRIGGER IF EXISTS volume_groups_tell_rows ON volume_groups;
+CREATE TRIGGER volume_groups_tell_rows AFTER INSERT OR DELETE ON volume_groups
+    FOR EACH ROW EXECUTE FUNCTION xensm_tell('group', '');
+DROP TRIGGER IF EXISTS volume_groups_tell_status ON volume_groups;
+CREATE TRIGGER volume_groups_tell_status AFTER UPDATE OF status ON volume_groups
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION xensm_tell('group', '');
+DROP TRIGGER IF EXISTS group_snapshots_tell_rows ON group_snapshots;
+CREATE TRIGGER group_snapshots_tell_rows AFTER INSERT OR DELETE ON group_snapshots
+    FOR EACH ROW EXECUTE FUNCTION xensm_tell('group_snapshot', '');
+DROP TRIGGER IF EXISTS group_snapshots_tell_status ON group_snapshots;
+CREATE TRIGGER group_snapshots_tell_status AFTER UPDATE OF status ON group_snapshots
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION xensm_tell('group_snapshot', '');
 --@ both

@@ -40,6 +40,24 @@ CREATE TRIGGER extensions_count_insert AFTER INSERT ON volume_extensions BEGIN
     UPDATE type_usage SET gigabytes = gigabytes + NEW.added_gib WHERE project_id = NEW.project_id
         AND flavor_id = (SELECT flavor_id FROM volumes WHERE id = NEW.volume_id);
 END;
+CREATE TRIGGER group_snapshots_tell_delete AFTER DELETE ON group_snapshots
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (OLD.updated_at_us, 'group_snapshot.deleted', OLD.project_id, 'group_snapshot', OLD.id,
+            '{"previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER group_snapshots_tell_insert AFTER INSERT ON group_snapshots
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.created_at_us, 'group_snapshot.' || NEW.status, NEW.project_id, 'group_snapshot', NEW.id,
+            '{"status":"' || NEW.status || '"}');
+END;
+CREATE TRIGGER group_snapshots_tell_status AFTER UPDATE OF status ON group_snapshots
+    WHEN OLD.status <> NEW.status AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.updated_at_us, 'group_snapshot.' || NEW.status, NEW.project_id, 'group_snapshot', NEW.id,
+            '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
+END;
 CREATE TRIGGER snapshots_count_delete BEFORE DELETE ON snapshots BEGIN
     UPDATE type_usage SET snapshots = snapshots - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id
         AND flavor_id = (SELECT flavor_id FROM snapshot_flavors WHERE snapshot_id = OLD.id);
@@ -76,6 +94,24 @@ CREATE TRIGGER snapshots_tell_status AFTER UPDATE OF status ON snapshots
     WHEN OLD.status <> NEW.status AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
     INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
         VALUES (NEW.updated_at_us, 'snapshot.' || NEW.status, NEW.project_id, 'snapshot', NEW.id,
+            '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER volume_groups_tell_delete AFTER DELETE ON volume_groups
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (OLD.updated_at_us, 'group.deleted', OLD.project_id, 'group', OLD.id,
+            '{"previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER volume_groups_tell_insert AFTER INSERT ON volume_groups
+    WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.created_at_us, 'group.' || NEW.status, NEW.project_id, 'group', NEW.id,
+            '{"status":"' || NEW.status || '"}');
+END;
+CREATE TRIGGER volume_groups_tell_status AFTER UPDATE OF status ON volume_groups
+    WHEN OLD.status <> NEW.status AND EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
+    INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
+        VALUES (NEW.updated_at_us, 'group.' || NEW.status, NEW.project_id, 'group', NEW.id,
             '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
 END;
 CREATE TRIGGER volumes_count_delete BEFORE DELETE ON volumes BEGIN
@@ -270,6 +306,7 @@ CREATE TABLE group_snapshots (
     zone TEXT NOT NULL,
     status TEXT NOT NULL,
     failure TEXT NOT NULL,
+    hand_set INTEGER NOT NULL,
     created_at_us INTEGER NOT NULL,
     updated_at_us INTEGER NOT NULL
 ) STRICT;
@@ -484,11 +521,13 @@ CREATE TABLE volume_groups (
     name TEXT NOT NULL,
     description TEXT NOT NULL,
     zone TEXT NOT NULL,
-    backend_id INTEGER REFERENCES backends (id),
     status TEXT NOT NULL,
+    -- What it was made from, which may be gone.
     group_snapshot_id TEXT,
     source_group_id TEXT,
     failure TEXT NOT NULL,
+    -- An operator set the status by hand: the reconcilers leave it alone.
+    hand_set INTEGER NOT NULL,
     created_at_us INTEGER NOT NULL,
     updated_at_us INTEGER NOT NULL
 ) STRICT;
@@ -577,6 +616,8 @@ CREATE INDEX ec2_keys_by_user ON ec2_keys (user_id, access_key);
 CREATE INDEX flavor_traits_by_qos ON flavor_traits (qos_id) WHERE qos_id IS NOT NULL;
 CREATE INDEX group_snapshots_by_group ON group_snapshots (group_id);
 CREATE INDEX group_snapshots_by_project ON group_snapshots (project_id, created_at_us, id);
+CREATE INDEX group_snapshots_on_their_way ON group_snapshots (zone, status)
+    WHERE status <> 'available' AND status <> 'error';
 CREATE INDEX messages_by_expiry ON messages (expires_at_us);
 CREATE INDEX messages_by_project ON messages (project_id, created_at_us, id);
 CREATE INDEX messages_by_resource ON messages (project_id, resource_id, created_at_us, id);
@@ -605,6 +646,8 @@ CREATE INDEX snapshots_by_volume ON snapshots (volume_id, created_at_us, id);
 CREATE INDEX snapshots_by_zone_status ON snapshots (zone, status, created_at_us);
 CREATE INDEX transfers_by_project ON transfers (source_project_id, created_at_us, id);
 CREATE INDEX volume_groups_by_project ON volume_groups (project_id, created_at_us, id);
+CREATE INDEX volume_groups_on_their_way ON volume_groups (zone, status)
+    WHERE status <> 'available' AND status <> 'error';
 CREATE INDEX volume_sources_by_snapshot ON volume_sources (source_snapshot_id)
     WHERE source_snapshot_id IS NOT NULL;
 CREATE INDEX volume_sources_by_volume ON volume_sources (source_volume_id)

@@ -147,7 +147,8 @@ async fn what_is_not_built_is_refused_and_not_ignored() {
         ("image_id", json!(id), 400),
         ("backup_id", json!(id), 404),
         ("multiattach", json!(true), 400),
-        ("group_id", json!(id), 501),
+        ("group_id", json!(id), 404),
+        ("consistencygroup_id", json!(id), 404),
     ] {
         let body = json!({"volume": {"size": 1, field: value}});
         let answer = fixture.call(Method::POST, "/v3/volumes", body).await;
@@ -164,7 +165,7 @@ async fn what_is_not_built_is_refused_and_not_ignored() {
         @r#"{"badRequest":{"code":400,"message":"There is no such action: os-fly. Verify the request body and Content-Type header and try again."}}"#
     );
     let backup = json!({"backup": {"volume_id": id}});
-    for (path, body, status) in [("backups", backup, 503), ("groups", json!({}), 501)] {
+    for (path, body, status) in [("backups", backup, 503)] {
         let url = format!("/v3/{}/{path}", fixture.project);
         let listed = fixture
             .call(Method::GET, &format!("{url}/detail"), Value::Null)

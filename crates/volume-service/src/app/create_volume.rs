@@ -1,0 +1,332 @@
+//! Makes volumes: alone, in a group, or as one of many that a group is made of.
+
+use base64::Engine as _;
+
+use super::policy::Tenancy;
+use super::refusal::{self, Asked};
+use super::volume_source::{self, Origin};
+use super::volumes::{CreateVolume, VolumeSource};
+use super::{Service, flavor_choice, group_members, groups as groups_app, limits, policy, quota};
+use crate::auth::rule::Rule;
+use crate::config::Limits;
+use crate::context::{Context, RequestContext};
+use crate::db::operations::NewOperation;
+use crate::db::volumes::ClientToken;
+use crate::db::{Transaction, flavors, groups, operations, snapshots, volumes};
+use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::model::flavor::Flavor;
+use crate::model::group::Group;
+use crate::model::id::{FlavorId, GroupId, OperationId, VolumeId};
+use crate::model::operation::OperationKind;
+use crate::model::snapshot::Snapshot;
+use crate::model::volume::{Volume, VolumeStatus, VolumeTraits};
+
+/// Takes a request for a volume: validates, checks quota, writes the volume (`creating`) and its operation.
+///
+/// # Errors
+/// `Conflict` about the source when its state does not allow it.
+pub async fn create(
+    service: &Service,
+    request: &RequestContext,
+    wanted: CreateVolume,
+) -> Result<Volume> {
+    policy::check(request, Rule::VolumeCreate)?;
+    check(service, request, &wanted)?;
+    let creation = Creation::of(service, request);
+    let id = creation.id;
+    let may_read_group = policy::tenancy_of(request, Rule::GroupGet);
+    let client = wanted.client_token.as_ref().map(|token| ClientToken {
+        token: token.clone(),
+        digest: digest(&wanted),
+    });
+    let created = service
+        .database
+        .write(move |tx| {
+            let group = match wanted.group_id {
+                Some(id) => Some(joined(tx, &may_read_group, &creation, &wanted, id)?),
+                None => None,
+            };
+            add(tx, &creation, &wanted, group.as_ref(), client.as_ref())
+        })
+        .await;
+    refusal::told(service, request, Asked::new_volume(id), created).await
+}
+
+/// What makes the row of a new volume, besides what is wanted of it.
+#[derive(Clone)]
+pub(super) struct Creation {
+    id: VolumeId,
+    operation_id: OperationId,
+    now_us: i64,
+    context: Context,
+    default_zone: String,
+    zones: Vec<String>,
+    tenancy: Tenancy,
+    asker: RequestContext,
+    limits: Limits,
+}
+
+impl Creation {
+    pub(super) fn of(service: &Service, request: &RequestContext) -> Self {
+        let zones = service.config.zones.iter();
+        Creation {
+            id: VolumeId(service.context.new_uuid()),
+            operation_id: OperationId(service.context.new_uuid()),
+            now_us: service.context.now_us(),
+            context: service.context.clone(),
+            default_zone: service.config.default_zone.clone(),
+            zones: zones.map(|zone| zone.name.clone()).collect(),
+            tenancy: policy::tenancy_of(request, Rule::VolumeCreate),
+            asker: request.clone(),
+            limits: service.config.limits.clone(),
+        }
+    }
+
+    /// The same for another volume.
+    pub(super) fn fresh(&self) -> Self {
+        Creation {
+            id: VolumeId(self.context.new_uuid()),
+            operation_id: OperationId(self.context.new_uuid()),
+            ..self.clone()
+        }
+    }
+}
+
+/// The group that a new volume is to be in, locked.
+fn joined(
+    tx: &mut Transaction<'_>,
+    may_read: &Tenancy,
+    creation: &Creation,
+    wanted: &CreateVolume,
+    id: GroupId,
+) -> Result<Group> {
+    groups::lock(tx, id)?;
+    let group = groups_app::visible(tx, may_read, id)?;
+    if group.project_id != creation.asker.project_id {
+        return Err(groups_app::not_found(id));
+    }
+    if wanted.flavor.is_none() {
+        return Err(Error::invalid(
+            "Invalid input received: volume_type must be provided when creating a volume in a group.",
+        ));
+    }
+    group_members::check_new_member(tx, &group)?;
+    Ok(group)
+}
+
+/// Writes a volume and its operation, and judges the quota.
+pub(super) fn add(
+    tx: &mut Transaction<'_>,
+    creation: &Creation,
+    wanted: &CreateVolume,
+    group: Option<&Group>,
+    client: Option<&ClientToken>,
+) -> Result<Volume> {
+    let (id, now_us, asker) = (creation.id, creation.now_us, &creation.asker);
+    let origin = volume_source::origin(tx, &creation.tenancy, wanted)?;
+    let named = wanted.flavor.as_deref();
+    let (tenancy, project_id) = (&creation.tenancy, &asker.project_id);
+    let flavor = flavor_choice::flavor(tx, tenancy, project_id, named, origin.as_ref())?;
+    let zone = volume_zone(creation, wanted, &flavor, group, origin.as_ref())?;
+    let size_gib = match (&origin, wanted.size_gib) {
+        (Some(origin), 0) => origin.size_gib,
+        (_, size_gib) => size_gib,
+    };
+    let volume = Volume {
+        id,
+        ec2_id: id.ec2_id(),
+        project_id: asker.project_id.clone(),
+        user_id: asker.user_id.clone(),
+        name: wanted.name.clone(),
+        description: wanted.description.clone(),
+        size_gib,
+        extending_to_gib: None,
+        status: VolumeStatus::Creating,
+        flavor_id: flavor.id,
+        flavor_label: flavor.label,
+        zone,
+        backend_id: None,
+        vdi_uuid: None,
+        source_snapshot_id: wanted.source.snapshot_id(),
+        source_volume_id: wanted.source.volume_id(),
+        bootable: origin.as_ref().is_some_and(|origin| origin.bootable),
+        metadata: wanted.metadata.clone(),
+        traits: VolumeTraits {
+            group_id: group.map(|group| group.id.0),
+            image_metadata: origin
+                .map(|origin| origin.image_metadata)
+                .unwrap_or_default(),
+            encryption_key_id: flavor.encryption.map(|_| creation.context.new_uuid()),
+            ..VolumeTraits::default()
+        },
+        failure: String::new(),
+        created_at_us: now_us,
+        updated_at_us: None,
+    };
+    if !volumes::insert(tx, &volume, client)? {
+        return made_before(tx, &asker.project_id, client);
+    }
+    let operation = NewOperation {
+        id: creation.operation_id,
+        kind: OperationKind::CreateVolume,
+        target: id.to_string(),
+        zone: volume.zone.clone(),
+        request_id: asker.request_id.clone(),
+        not_before_us: now_us,
+    };
+    operations::add(tx, &operation, now_us)?;
+    quota::check_volume(tx, &volume, &creation.limits)?;
+    Ok(volume)
+}
+
+/// The zone of a new volume, which is its group's where it has one.
+fn volume_zone(
+    creation: &Creation,
+    wanted: &CreateVolume,
+    flavor: &Flavor,
+    group: Option<&Group>,
+    origin: Option<&Origin>,
+) -> Result<String> {
+    let of_origin = origin.map(|origin| &origin.zone);
+    let Some(group) = group else {
+        let asked = wanted.zone.as_ref().or(of_origin);
+        return flavor_choice::zone(flavor, asked, &creation.default_zone, &creation.zones);
+    };
+    if !group.flavors.contains(&flavor.id) {
+        return Err(Error::invalid(format!(
+            "Invalid input received: Invalid volume_type provided: {} (requested type must be supported by this group).",
+            flavor.id
+        )));
+    }
+    if of_origin.is_some_and(|zone| *zone != group.zone) {
+        return Err(Error::invalid(format!(
+            "Volume must be in the same availability zone as the group, which is {}.",
+            group.zone
+        )));
+    }
+    flavor_choice::zone(
+        flavor,
+        Some(&group.zone),
+        &creation.default_zone,
+        &creation.zones,
+    )
+}
+
+/// The flavor that a volume has that is made from a snapshot and names none; none where that is gone.
+pub(super) fn flavor_of_snapshot(
+    tx: &mut Transaction<'_>,
+    snapshot: &Snapshot,
+) -> Result<Option<FlavorId>> {
+    if let Some(volume) = volumes::find(tx, snapshot.volume_id)? {
+        return Ok(Some(volume.flavor_id));
+    }
+    match snapshots::origin(tx, snapshot.id)? {
+        Some((id, _)) => Ok(flavors::by_id(tx, id)?.map(|flavor| flavor.id)),
+        None => Ok(None),
+    }
+}
+
+fn check(service: &Service, request: &RequestContext, wanted: &CreateVolume) -> Result<()> {
+    if request.project_id.is_empty() {
+        return Err(Error::invalid(
+            "A volume belongs to a project, and the request is in none.",
+        ));
+    }
+    limits::check_text("name", &wanted.name)?;
+    limits::check_text("description", &wanted.description)?;
+    if wanted.size_gib != 0 || wanted.source == VolumeSource::Blank {
+        limits::check_size(wanted.size_gib)?;
+    }
+    limits::check_metadata(&wanted.metadata)?;
+    if let Some(token) = &wanted.client_token {
+        limits::check_name("client token", token)?;
+    }
+    // Without one it is the source's, which is known to be there, or the default.
+    match &wanted.zone {
+        Some(zone) => service.check_zone(zone),
+        None => Ok(()),
+    }
+}
+
+/// The volume that the same client token made before.
+fn made_before(
+    tx: &mut Transaction<'_>,
+    project_id: &str,
+    client: Option<&ClientToken>,
+) -> Result<Volume> {
+    let found = match client {
+        Some(client) => volumes::find_by_client_token(tx, project_id, &client.token)?
+            .map(|(id, digest)| (id, digest == client.digest)),
+        None => None,
+    };
+    match (found, client) {
+        (Some((id, true)), _) => volumes::get(tx, id),
+        (Some((_, false)), Some(client)) => Err(Error::new(
+            ErrorKind::Conflict,
+            Subject::Request,
+            "The client token was used before with other parameters.",
+        )
+        .on(client.token.clone())),
+        _ => Err(Error::new(
+            ErrorKind::Internal,
+            Subject::Volume,
+            "An unexpected error has occurred.",
+        )
+        .detail("a fresh volume id, or its EC2 name, exists already")),
+    }
+}
+
+/// What a client token stands for, besides itself.
+fn digest(wanted: &CreateVolume) -> String {
+    let mut parts = serde_json::json!([
+        wanted.name,
+        wanted.description,
+        wanted.size_gib,
+        wanted.flavor,
+        wanted.zone,
+        wanted.metadata,
+    ]);
+    // Without a source it is what it was before volumes could have one: tokens outlive updates.
+    if let Some(parts) = parts.as_array_mut()
+        && wanted.source != VolumeSource::Blank
+    {
+        parts.push(serde_json::json!(wanted.source.snapshot_id()));
+        parts.push(serde_json::json!(wanted.source.volume_id()));
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, parts.to_string().as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::id::SnapshotId;
+
+    #[test]
+    fn a_client_token_means_without_a_source_what_it_always_meant() {
+        // As EC2's CreateVolume has it. The digest is the SHA-256 of ["","",8,"gold","nova",{}]: tokens of databases that were
+        // written before volumes had sources are compared with it.
+        let wanted = CreateVolume {
+            size_gib: 8,
+            flavor: Some("gold".to_owned()),
+            zone: Some("nova".to_owned()),
+            client_token: Some("once".to_owned()),
+            ..CreateVolume::default()
+        };
+        assert_eq!(
+            digest(&wanted),
+            "yhnh+vr/qIHSxKj0cNzcZ1e8UdiGP0pF68WzFVcHohU="
+        );
+        let of_snapshot = |number| {
+            let id = SnapshotId(Uuid::from_u128(number));
+            digest(&CreateVolume {
+                source: VolumeSource::Snapshot(id),
+                ..wanted.clone()
+            })
+        };
+        assert_ne!(of_snapshot(1), digest(&wanted));
+        assert_ne!(of_snapshot(1), of_snapshot(2));
+    }
+}

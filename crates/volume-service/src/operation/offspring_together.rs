@@ -1,0 +1,127 @@
+//! Snapshots of several VDIs, taken at one moment: all of them, or none.
+//!
+//! 1. Each source gets the mark [`Making`](crate::driver::Making), with its number among them; as for one VDI, see `offspring`.
+//! 2. One call takes all snapshots. Whatever it leaves when it does not take all carries these marks. It is destroyed before the
+//!    call is made again: what an earlier try made is of another moment.
+//! 3. Each new VDI gets its name and marks of its own, and its source loses the mark. A crash leaves some that are known by the one
+//!    and some by the other kind of marks; all are destroyed by the next try, or by the undo.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use uuid::Uuid;
+
+use super::job::Job;
+use super::offspring::{Birth, end_making, finish, mark_source, unmake_among};
+use crate::driver::{FoundVdi, PoolError, Trouble, all_made};
+use crate::error::Result;
+
+/// What is promised of the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// All are of one, or none is taken.
+    Promised,
+    /// A pool that cannot keep one takes them one after the other.
+    WherePossible,
+}
+
+/// Makes them, in the order of the births. `look` says that an earlier try may have left something.
+///
+/// # Errors
+/// Those of the pool; nothing is left then, unless the pool cannot be reached.
+pub(super) async fn make_all(
+    job: &Job,
+    births: &[Birth],
+    moment: Moment,
+    look: bool,
+) -> Result<Vec<Uuid>> {
+    // In one order, so that no two operations wait for each other.
+    let mut in_order: Vec<Uuid> = births.iter().map(|birth| birth.source).collect();
+    in_order.sort();
+    in_order.dedup();
+    let mut alone = Vec::with_capacity(in_order.len());
+    for source in in_order {
+        alone.push(job.engine.alone_with(source).await);
+    }
+    if look {
+        unmake_all(job, births).await?;
+    }
+    for (index, birth) in births.iter().enumerate() {
+        if let Err(error) = mark_source(job, birth).await {
+            for marked in &births[..index] {
+                // What stays is taken off by the next try, the undo or a reconciler.
+                let _removed = end_making(job, marked).await;
+            }
+            return Err(error);
+        }
+    }
+    let born = match take(job, births, moment).await {
+        Ok(born) => born,
+        Err((index, error)) => {
+            let _cleaned = unmake_all(job, births).await;
+            return Err(births[index].sr.error(error));
+        }
+    };
+    for (birth, born) in births.iter().zip(&born) {
+        finish(job, birth, *born).await?;
+    }
+    Ok(born)
+}
+
+/// Destroys what this operation made from the sources under this lease or an earlier one, and takes its marks off them.
+pub(super) async fn unmake_all(job: &Job, births: &[Birth]) -> Result<()> {
+    let mut by_sr: BTreeMap<Uuid, Vec<FoundVdi>> = BTreeMap::new();
+    for birth in births {
+        let Some(sr_uuid) = birth.sr.sr_uuid else {
+            continue;
+        };
+        let all = match by_sr.entry(sr_uuid) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let all = job.pool()?.vdis_of_sr(sr_uuid).await;
+                unknown.insert(all.map_err(|error| birth.sr.error(error))?)
+            }
+        };
+        unmake_among(job, birth, all).await?;
+    }
+    Ok(())
+}
+
+/// Takes all snapshots, or tells which birth failed, as far as that is known, and why.
+async fn take(
+    job: &Job,
+    births: &[Birth],
+    moment: Moment,
+) -> std::result::Result<Vec<Uuid>, (usize, PoolError)> {
+    let lost = || {
+        let text = "the lease of the operation is lost";
+        (0, PoolError::new("VDI.snapshot", Trouble::Busy, text))
+    };
+    let sources: Vec<Uuid> = births.iter().map(|birth| birth.source).collect();
+    let name = job.operation().to_string();
+    let pool = job.pool().map_err(|_| lost())?;
+    let mut outcomes = match pool.snapshot_vdis(&sources, &name).await {
+        Ok(outcomes) => outcomes,
+        Err(error) if error.trouble == Trouble::Unsupported && moment == Moment::WherePossible => {
+            let mut one_by_one = Vec::with_capacity(sources.len());
+            for source in &sources {
+                let pool = job.pool().map_err(|_| lost())?;
+                one_by_one.push(pool.snapshot_vdi(*source).await);
+                if one_by_one.last().is_some_and(|outcome| outcome.is_err()) {
+                    break;
+                }
+            }
+            one_by_one
+        }
+        Err(error) => return Err((0, error)),
+    };
+    if let Some(pool) = job.pool_when_late() {
+        // Only this answer tells of them: whoever has the lease now takes nothing over that an earlier one made.
+        for born in outcomes.drain(..).flatten() {
+            let _gone = pool.destroy_vdi(born).await;
+        }
+        return Err(lost());
+    }
+    let failed = outcomes.iter().position(std::result::Result::is_err);
+    all_made(outcomes).map_err(|error| (failed.unwrap_or(0), error))
+}

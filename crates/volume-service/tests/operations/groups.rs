@@ -1,0 +1,254 @@
+//! Groups: how their scenarios begin and end, and what a pool that cannot keep a moment makes of them.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+use volume_service::app::group_snapshots::{self, CreateGroupSnapshot};
+use volume_service::app::groups::{
+    self, ChangeMembers, CreateFromSource, DeleteGroup, GroupSource,
+};
+use volume_service::db;
+use volume_service::model::group::{CONSISTENT_SPEC, Group, GroupSnapshot, GroupStatus, GroupType};
+use volume_service::model::id::{GroupId, GroupSnapshotId, GroupTypeId, VolumeId};
+use volume_service::model::snapshot::{Snapshot, SnapshotStatus};
+use volume_service::model::volume::{Volume, VolumeStatus};
+
+use crate::installation::{Kind, Site, on};
+use crate::scenarios::{Actors, NOW, Scenario, THEN, available, write};
+
+/// Volumes of a group.
+const MEMBERS: usize = 2;
+
+/// Makes a group of volumes that hold [`THEN`].
+async fn group(site: &Site, is_promised: bool) -> GroupId {
+    let mut members = vec![available(site).await];
+    for _ in 1..MEMBERS {
+        members.push(site.create_volume().await);
+    }
+    site.work(&site.engine().await).await;
+    for member in &members {
+        write(site, *member, THEN).await;
+    }
+    let specs = match is_promised {
+        true => BTreeMap::from([(CONSISTENT_SPEC.to_owned(), "<is> True".to_owned())]),
+        false => BTreeMap::new(),
+    };
+    let group_type = GroupType {
+        id: GroupTypeId(Uuid::new_v4()),
+        name: format!("type-of-{}", site.zone),
+        description: String::new(),
+        is_public: true,
+        specs,
+        created_at_us: 1,
+    };
+    let group = Group {
+        id: GroupId(Uuid::new_v4()),
+        project_id: "p".to_owned(),
+        user_id: "u".to_owned(),
+        type_id: group_type.id,
+        type_name: group_type.name.clone(),
+        name: "pair".to_owned(),
+        description: String::new(),
+        zone: site.zone.clone(),
+        status: GroupStatus::Available,
+        flavors: vec![site.flavor.id],
+        group_snapshot_id: None,
+        source_group_id: None,
+        failure: String::new(),
+        is_hand_set: false,
+        created_at_us: 1,
+    };
+    let id = group.id;
+    let inserted = site.database().write(move |tx| {
+        assert!(db::group_types::insert(tx, &group_type)?);
+        db::groups::insert(tx, &group)
+    });
+    inserted.await.unwrap();
+    let change = ChangeMembers {
+        add: members.iter().map(VolumeId::to_string).collect(),
+        ..ChangeMembers::default()
+    };
+    let added = groups::update(site.service(), &site.requester(), id, change).await;
+    added.unwrap();
+    id
+}
+
+async fn take(site: &Site, group_id: GroupId) -> GroupSnapshotId {
+    let wanted = CreateGroupSnapshot {
+        group_id,
+        name: "both".to_owned(),
+        description: String::new(),
+    };
+    let taken = group_snapshots::create(site.service(), &site.requester(), wanted).await;
+    taken.unwrap().id
+}
+
+/// Brings a site to where a scenario of groups begins, and asks for its operation.
+pub async fn begin(site: &Site, scenario: Scenario, actors: &mut Actors) {
+    let is_refused = scenario == Scenario::GroupSnapshotRefused;
+    let (service, requester) = (site.service(), site.requester());
+    let id = group(site, is_refused || scenario == Scenario::GroupSnapshot).await;
+    actors.group = Some(id);
+    site.pool
+        .change(|state| state.is_without_moments = is_refused);
+    if scenario == Scenario::DeleteGroup {
+        let mode = DeleteGroup::WithVolumes;
+        let asked = groups::delete(service, &requester, id, mode).await;
+        return asked.unwrap();
+    }
+    let taken = take(site, id).await;
+    actors.group_snapshot = Some(taken);
+    if matches!(
+        scenario,
+        Scenario::GroupSnapshot | Scenario::GroupSnapshotRefused
+    ) {
+        return;
+    }
+    site.work(&site.engine().await).await;
+    for member in members(site, id).await {
+        write(site, member.id, NOW).await;
+    }
+    if scenario == Scenario::DeleteGroupSnapshot {
+        let asked = group_snapshots::delete(service, &requester, taken).await;
+        return asked.unwrap();
+    }
+    let wanted = CreateFromSource {
+        name: "copy".to_owned(),
+        description: String::new(),
+        source: GroupSource::Snapshot(taken),
+    };
+    let made = groups::create_from_source(service, &requester, wanted).await;
+    actors.group = Some(made.unwrap().id);
+}
+
+async fn find(site: &Site, id: GroupId) -> Option<Group> {
+    let found = site.database().read(move |tx| db::groups::find(tx, id));
+    found.await.unwrap()
+}
+
+async fn members(site: &Site, id: GroupId) -> Vec<Volume> {
+    let found = site.database().read(move |tx| db::groups::members(tx, id));
+    found.await.unwrap()
+}
+
+async fn taken(site: &Site, id: GroupSnapshotId) -> (Option<GroupSnapshot>, Vec<Snapshot>) {
+    let found = site.database().read(move |tx| {
+        Ok((
+            db::group_snapshots::find(tx, id)?,
+            db::group_snapshots::members(tx, id)?,
+        ))
+    });
+    found.await.unwrap()
+}
+
+/// Asserts that a scenario of groups ended as it does without faults.
+pub async fn assert_ended_well(site: &Site, scenario: Scenario, actors: &Actors, story: &str) {
+    let group = actors.group.unwrap();
+    let of_group = members(site, group).await;
+    let (whole, snapshots) = match actors.group_snapshot {
+        Some(id) => taken(site, id).await,
+        None => (None, Vec::new()),
+    };
+    let state = site.pool.state();
+    match scenario {
+        Scenario::GroupSnapshot => {
+            assert_eq!(whole.unwrap().status, GroupStatus::Available, "{story}");
+            assert_eq!(snapshots.len(), MEMBERS, "{story}");
+            for snapshot in snapshots {
+                assert_eq!(snapshot.status, SnapshotStatus::Available, "{story}");
+                let vdi = &state.vdis[&snapshot.vdi_uuid.unwrap()];
+                assert!(vdi.is_a_snapshot && vdi.content == THEN, "{story}: {vdi:?}");
+                let volume = site.volume(snapshot.volume_id).await.unwrap();
+                assert_eq!(vdi.snapshot_of, volume.vdi_uuid, "{story}");
+            }
+        }
+        Scenario::GroupSnapshotRefused => {
+            let whole = whole.unwrap();
+            assert_eq!(whole.status, GroupStatus::Error, "{story}");
+            let why = "the storage cannot";
+            assert!(whole.failure.contains(why), "{story}: {}", whole.failure);
+            for snapshot in snapshots {
+                assert_eq!(snapshot.status, SnapshotStatus::Error, "{story}");
+                assert_eq!((snapshot.vdi_uuid, snapshot.backend_id), (None, None));
+            }
+            assert_eq!(state.vdis.len(), MEMBERS, "{story}: nothing is left");
+        }
+        Scenario::DeleteGroupSnapshot => {
+            assert!(whole.is_none() && snapshots.is_empty(), "{story}");
+            assert_eq!(state.vdis.len(), MEMBERS, "{story}");
+            assert_eq!(of_group.len(), MEMBERS, "{story}");
+        }
+        Scenario::GroupFromSnapshot => {
+            let made = find(site, group).await.unwrap();
+            assert_eq!(made.status, GroupStatus::Available, "{story}");
+            assert_eq!(of_group.len(), MEMBERS, "{story}");
+            for volume in of_group {
+                assert_eq!(volume.status, VolumeStatus::Available, "{story}");
+                let vdi = &state.vdis[&volume.vdi_uuid.unwrap()];
+                assert_eq!(vdi.content, THEN, "{story}: {vdi:?}");
+            }
+        }
+        Scenario::DeleteGroup => {
+            assert_eq!(find(site, group).await, None, "{story}");
+            assert!(of_group.is_empty() && state.vdis.is_empty(), "{story}");
+        }
+        other => panic!("{other:?} is about no group"),
+    }
+}
+
+/// Asserts that no group is on its way for ever.
+pub async fn assert_settled(site: &Site, story: &str) {
+    let zone = site.zone.clone();
+    let found = site.database().read(move |tx| {
+        Ok((
+            db::groups::on_their_way(tx, &zone, 10)?,
+            db::group_snapshots::on_their_way(tx, &zone, 10)?,
+        ))
+    });
+    let (groups, snapshots) = found.await.unwrap();
+    assert!(groups.is_empty(), "{story}: {groups:?} for ever");
+    assert!(snapshots.is_empty(), "{story}: {snapshots:?} for ever");
+}
+
+#[test]
+fn without_a_promise_a_pool_that_keeps_no_moment_takes_them_one_by_one() {
+    on(Kind::Sqlite, |installation| async move {
+        let site = Site::new(&installation).await;
+        let id = group(&site, false).await;
+        site.pool.change(|state| state.is_without_moments = true);
+        let group_snapshot = take(&site, id).await;
+        site.work(&site.engine().await).await;
+        let (whole, snapshots) = taken(&site, group_snapshot).await;
+        assert_eq!(whole.unwrap().status, GroupStatus::Available);
+        for snapshot in snapshots {
+            assert_eq!(snapshot.status, SnapshotStatus::Available);
+            let vdi = &site.pool.state().vdis[&snapshot.vdi_uuid.unwrap()];
+            assert_eq!((vdi.content, vdi.making.clone()), (THEN, None));
+        }
+    });
+}
+
+/// A member whose VDI is gone: the group goes into error, not away, and can be deleted again.
+#[test]
+fn a_member_that_cannot_be_removed_keeps_its_group() {
+    on(Kind::Sqlite, |installation| async move {
+        let site = Site::new(&installation).await;
+        let id = group(&site, false).await;
+        let (service, requester) = (site.service(), site.requester());
+        let mode = DeleteGroup::WithVolumes;
+        groups::delete(service, &requester, id, mode).await.unwrap();
+        let again = groups::delete(service, &requester, id, mode).await;
+        assert!(again.unwrap_err().public.contains("deleting"));
+        let engine = site.engine().await;
+        site.gate.refuse("VDI.destroy");
+        site.work(&engine).await;
+        site.gate.heal();
+        let left = find(&site, id).await.unwrap();
+        assert_eq!(left.status, GroupStatus::ErrorDeleting);
+        assert_eq!(left.failure, "2 of its 2 volumes are in error");
+        groups::delete(service, &requester, id, mode).await.unwrap();
+        site.work(&engine).await;
+        assert_eq!(find(&site, id).await, None);
+        assert!(site.pool.state().vdis.is_empty());
+    });
+}
