@@ -179,6 +179,18 @@ fn of_action(ids: &Ids, path: &str, action: &str) -> Option<Sample> {
             let path = format!("/backups/{NOT_THERE}/action");
             (at(path).says(404), json!({"status": "error"}))
         }
+        "/groups/{id}/action" => {
+            let path = format!("/groups/{}/action", ids.group);
+            match action {
+                "delete" => (at(path).of_project(), json!({"delete-volumes": true})),
+                "reset_status" => (at(path).of_project(), json!({"status": "error"})),
+                _ => (at(path).of_project().says(400), json!({})),
+            }
+        }
+        "/group_snapshots/{id}/action" => {
+            let path = format!("/group_snapshots/{}/action", ids.group_snapshot);
+            (at(path).of_project(), json!({"status": "error"}))
+        }
         "/types/{id}/action" => {
             let project = match action {
                 "addProjectAccess" => &ids.other_project,
@@ -231,6 +243,7 @@ fn of_route(ids: &Ids, name: &str) -> Option<Sample> {
     of_volumes(ids, name)
         .or_else(|| of_snapshots(ids, name))
         .or_else(|| of_transfers(ids, name))
+        .or_else(|| of_groups(ids, name))
         .or_else(|| of_adoption(ids, name))
         .or_else(|| of_types(ids, name))
         .or_else(|| of_qos(ids, name))
@@ -322,6 +335,68 @@ fn of_snapshots(ids: &Ids, name: &str) -> Option<Sample> {
             of("/metadata/k")
         }
         "PUT /snapshots/{id}/metadata/{key}" => of("/metadata/k").body(json!({"meta": {"k": "w"}})),
+        _ => return None,
+    })
+}
+
+fn of_groups(ids: &Ids, name: &str) -> Option<Sample> {
+    let wanted = json!({"group_type": ids.group_type, "volume_types": ["gold"]});
+    let kind = format!("/group_types/{}", ids.idle_group_type);
+    let group = format!("/groups/{}", ids.group);
+    let taken = format!("/group_snapshots/{}", ids.group_snapshot);
+    let old = format!("/consistencygroups/{}", ids.group);
+    let old_taken = format!("/cgsnapshots/{}", ids.group_snapshot);
+    let renamed = json!({"name": "new"});
+    Some(match name {
+        "GET /group_types" => at("/group_types"),
+        "POST /group_types" => at("/group_types").body(json!({"group_type": {"name": "new"}})),
+        "GET /group_types/default" => at("/group_types/default").says(404),
+        "GET /group_types/{id}" | "DELETE /group_types/{id}" => at(kind),
+        "PUT /group_types/{id}" => at(kind).body(json!({ "group_type": renamed })),
+        "GET /group_types/{id}/group_specs" => at(format!("{kind}/group_specs")),
+        "POST /group_types/{id}/group_specs" => {
+            at(format!("{kind}/group_specs")).body(json!({"group_specs": {"a": "b"}}))
+        }
+        "GET /group_types/{id}/group_specs/{key}"
+        | "DELETE /group_types/{id}/group_specs/{key}" => at(format!("{kind}/group_specs/k")),
+        "PUT /group_types/{id}/group_specs/{key}" => {
+            at(format!("{kind}/group_specs/k")).body(json!({"k": "w"}))
+        }
+        "GET /groups" => at("/groups"),
+        "GET /groups/detail" => at("/groups/detail"),
+        "POST /groups" => at("/groups").body(json!({ "group": wanted })),
+        "GET /groups/{id}" => at(group).of_project(),
+        "PUT /groups/{id}" => at(group).of_project().body(json!({ "group": renamed })),
+        "POST /groups/action" => at("/groups/action")
+            .of_project()
+            .body(json!({"create-from-src": {"source_group_id": ids.group}})),
+        "GET /group_snapshots" => at("/group_snapshots"),
+        "GET /group_snapshots/detail" => at("/group_snapshots/detail"),
+        "POST /group_snapshots" => at("/group_snapshots")
+            .of_project()
+            .body(json!({"group_snapshot": {"group_id": ids.group}})),
+        "GET /group_snapshots/{id}" | "DELETE /group_snapshots/{id}" => at(taken).of_project(),
+        "GET /consistencygroups" => at("/consistencygroups"),
+        "GET /consistencygroups/detail" => at("/consistencygroups/detail"),
+        "POST /consistencygroups" => {
+            at("/consistencygroups").body(json!({"consistencygroup": {"volume_types": "gold"}}))
+        }
+        "POST /consistencygroups/create_from_src" => at("/consistencygroups/create_from_src")
+            .of_project()
+            .body(json!({"consistencygroup-from-src": {"source_cgid": ids.group}})),
+        "GET /consistencygroups/{id}" => at(old).of_project(),
+        "POST /consistencygroups/{id}/delete" => at(format!("{old}/delete"))
+            .of_project()
+            .body(json!({"consistencygroup": {"force": true}})),
+        "PUT /consistencygroups/{id}/update" => at(format!("{old}/update"))
+            .of_project()
+            .body(json!({ "consistencygroup": renamed })),
+        "GET /cgsnapshots" => at("/cgsnapshots"),
+        "GET /cgsnapshots/detail" => at("/cgsnapshots/detail"),
+        "POST /cgsnapshots" => at("/cgsnapshots")
+            .of_project()
+            .body(json!({"cgsnapshot": {"consistencygroup_id": ids.group}})),
+        "GET /cgsnapshots/{id}" | "DELETE /cgsnapshots/{id}" => at(old_taken).of_project(),
         _ => return None,
     })
 }

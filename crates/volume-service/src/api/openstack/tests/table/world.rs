@@ -73,6 +73,15 @@ pub(super) struct Ids {
     pub(super) offered: String,
     pub(super) transfer: String,
     pub(super) transfer_key: String,
+    /// A group type with groups and the spec `k`.
+    pub(super) group_type: String,
+    /// A group type without groups, with the spec `k`.
+    pub(super) idle_group_type: String,
+    /// A group with a volume.
+    pub(super) group: String,
+    /// A group with a volume and a group snapshot.
+    pub(super) taken_group: String,
+    pub(super) group_snapshot: String,
     pub(super) message: String,
     /// A public type with volumes, which is the project's default.
     pub(super) gold: String,
@@ -134,6 +143,7 @@ impl World {
         };
         world.make_types().await;
         world.make_volumes().await;
+        world.make_groups().await;
         world.make_attachments().await;
         world.make_message().await;
         world.fixture.save(&world.saved());
@@ -256,6 +266,39 @@ impl World {
         self.ids.connected.clone_from(connected);
         self.ids.in_use.clone_from(in_use);
         self.ids.offered.clone_from(offered);
+    }
+
+    /// No worker takes anything here: rows say that it happened.
+    async fn make_groups(&mut self) {
+        for name in ["pairs", "idle-pairs"] {
+            let body = json!({"group_type": {"name": name, "group_specs": {"k": "v"}}});
+            let id = self.make("/v3/group_types", body, "group_type").await;
+            match name {
+                "pairs" => self.ids.group_type = id,
+                _ => self.ids.idle_group_type = id,
+            }
+        }
+        let mut made = Vec::new();
+        for name in ["whole", "taken"] {
+            let body =
+                json!({"group": {"name": name, "group_type": "pairs", "volume_types": ["gold"]}});
+            let group = self.make("/v3/groups", body, "group").await;
+            let body = json!({"volume": {"size": 1, "volume_type": "gold", "group_id": group}});
+            let volume = self.make("/v3/volumes", body, "volume").await;
+            self.fixture.settle(&volume).await;
+            made.push(group);
+        }
+        self.change("UPDATE volumes SET backend_id = 1, vdi_uuid = id WHERE vdi_uuid IS NULL");
+        let body = json!({"group_snapshot": {"group_id": made[1], "name": "both"}});
+        let path = "/v3/group_snapshots";
+        self.ids.group_snapshot = self.make(path, body, "group_snapshot").await;
+        self.change("UPDATE operations SET state = 'succeeded'");
+        self.change(
+            "UPDATE snapshots SET status = 'available', vdi_uuid = id WHERE status = 'creating'",
+        );
+        self.change("UPDATE group_snapshots SET status = 'available'");
+        self.ids.group.clone_from(&made[0]);
+        self.ids.taken_group.clone_from(&made[1]);
     }
 
     /// No worker connects anything here: rows say that it happened.
