@@ -37,8 +37,8 @@ const SIZE_UNKNOWN_GIB: u64 = 1;
 pub struct ManageVolume {
     /// The backend, as pools name it: `xensm@<zone>#backend-<number>`.
     pub host: String,
-    /// The VDI.
-    pub reference: Reference,
+    /// The VDI; none where the request names it in no way that is known.
+    pub reference: Option<Reference>,
     /// Name for people; at most 255 characters.
     pub name: String,
     /// Sentence for people; at most 255 characters.
@@ -58,8 +58,8 @@ pub struct ManageVolume {
 pub struct ManageSnapshot {
     /// The volume that it is a snapshot of.
     pub volume_id: VolumeId,
-    /// The VDI.
-    pub reference: Reference,
+    /// The VDI; none where the request names it in no way that is known.
+    pub reference: Option<Reference>,
     /// Name for people; at most 255 characters.
     pub name: String,
     /// Sentence for people; at most 255 characters.
@@ -265,6 +265,7 @@ pub async fn manage_volume(
     wanted: ManageVolume,
 ) -> Result<Volume> {
     policy::check(request, Rule::VolumeManage)?;
+    let reference = wanted.reference.clone().ok_or_else(unknown_reference)?;
     limits::check_text("name", &wanted.name)?;
     limits::check_text("description", &wanted.description)?;
     limits::check_metadata(&wanted.metadata)?;
@@ -289,7 +290,7 @@ pub async fn manage_volume(
                 let text = format!("Availability zone '{zone}' is invalid.");
                 return Err(Error::new(ErrorKind::Invalid, Subject::Zone, text).on(zone));
             }
-            refuse_managed(tx, &wanted.reference)?;
+            refuse_managed(tx, &reference)?;
             let label = wanted.flavor.as_deref();
             let label = label.unwrap_or(super::flavors::DEFAULT_LABEL);
             let flavor = flavors::find(tx, label)?.ok_or_else(|| {
@@ -335,7 +336,7 @@ pub async fn manage_volume(
             };
             volumes::insert(tx, &volume, None)?;
             let adoption = Adoption {
-                reference: wanted.reference.clone(),
+                reference: reference.clone(),
                 backend_id: backend.id,
             };
             adoptions::insert(tx, &id.to_string(), &adoption)?;
@@ -354,6 +355,13 @@ pub async fn manage_volume(
 }
 
 /// Refuses at once what the name says is a volume's.
+fn unknown_reference() -> Error {
+    Error::invalid(
+        "Manage existing volume failed due to invalid backend reference: it must have source-name, the name_label of a VDI, or \
+         source-id, its uuid.",
+    )
+}
+
 fn refuse_managed(tx: &mut Transaction<'_>, reference: &Reference) -> Result<()> {
     let Reference::Name(name) = reference else {
         return Ok(());
@@ -394,6 +402,7 @@ pub async fn manage_snapshot(
                 &policy::tenancy_of(&request, Rule::SnapshotManage),
                 wanted.volume_id,
             )?;
+            let reference = wanted.reference.clone().ok_or_else(unknown_reference)?;
             check_maintenance(&volume, "manage a snapshot of the volume")?;
             let settled = [VolumeStatus::Available, VolumeStatus::InUse];
             let place = volume
@@ -428,7 +437,7 @@ pub async fn manage_snapshot(
             };
             snapshots::insert(tx, &snapshot)?;
             let adoption = Adoption {
-                reference: wanted.reference.clone(),
+                reference: reference.clone(),
                 backend_id,
             };
             adoptions::insert(tx, &id.to_string(), &adoption)?;

@@ -26,7 +26,8 @@ pub enum DeleteMode {
     Force,
 }
 
-/// Takes a request to delete: the volume becomes `deleting`, an operation removes the VDI and then the volume.
+/// Takes a request to delete: the volume becomes `deleting`, an operation removes the VDI and then the volume. One that no
+/// backend was found for is gone at once.
 pub async fn delete(
     service: &Service,
     request: &RequestContext,
@@ -71,6 +72,10 @@ pub async fn delete(
                 return Err(refused(id, "a volume is being cloned from it"));
             }
             settle_snapshots(tx, &volume, mode, now_us)?;
+            if was_never_placed(tx, &volume)? {
+                volumes::remove(tx, id)?;
+                return Ok(());
+            }
             volumes::set_failure(tx, id, "")?;
             let operation = NewOperation {
                 id: operation_id,
@@ -131,6 +136,15 @@ pub(super) const DELETABLE: [VolumeStatus; 6] = [
     VolumeStatus::ErrorExtending,
     VolumeStatus::ErrorRestoring,
 ];
+
+/// Whether no backend was ever found for it: there is nothing to remove but its row, which goes at once, as in Cinder.
+fn was_never_placed(tx: &mut Transaction<'_>, volume: &Volume) -> Result<bool> {
+    Ok(volume.status == VolumeStatus::Error
+        && volume.backend_id.is_none()
+        && volume.vdi_uuid.is_none()
+        && !snapshots::exist(tx, volume.id)?
+        && operations::find_unfinished(tx, &volume.id.to_string())?.is_none())
+}
 
 /// Decides what becomes of the volume's snapshots.
 fn settle_snapshots(

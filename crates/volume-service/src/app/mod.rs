@@ -36,6 +36,7 @@ pub mod qos_specs;
 mod quota;
 pub mod quotas;
 mod refusal;
+pub mod reserving;
 pub mod reset_status;
 pub mod retype;
 mod revert_volume;

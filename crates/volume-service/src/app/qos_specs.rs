@@ -75,7 +75,7 @@ pub async fn get(service: &Service, request: &RequestContext, id: Uuid) -> Resul
     policy::check_routed(request, Rule::QosSpecsManageGet)?;
     service
         .database
-        .read(move |tx| qos_specs::find(tx, id)?.ok_or_else(|| missing(id)))
+        .read(move |tx| qos_specs::find(tx, id)?.ok_or_else(|| qos_specs::missing(id)))
         .await
 }
 
@@ -195,7 +195,7 @@ pub async fn flavors_of(
     service
         .database
         .read(move |tx| {
-            qos_specs::find(tx, id)?.ok_or_else(|| missing(id))?;
+            qos_specs::find(tx, id)?.ok_or_else(|| qos_specs::missing(id))?;
             qos_specs::flavors(tx, id)
         })
         .await
@@ -266,10 +266,5 @@ pub async fn disassociate_all(service: &Service, request: &RequestContext, id: U
 
 fn locked(tx: &mut Transaction<'_>, id: Uuid) -> Result<QosSpecs> {
     qos_specs::lock(tx, id)?;
-    qos_specs::find(tx, id)?.ok_or_else(|| missing(id))
-}
-
-fn missing(id: Uuid) -> Error {
-    let text = format!("No such QoS spec {id}.");
-    Error::new(ErrorKind::NotFound, Subject::Request, text).on(id.to_string())
+    qos_specs::find(tx, id)?.ok_or_else(|| qos_specs::missing(id))
 }

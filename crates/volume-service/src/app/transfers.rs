@@ -146,7 +146,7 @@ pub async fn delete(service: &Service, request: &RequestContext, id: Uuid) -> Re
                 let owner = &transfer.source_project_id;
                 return tell(tx, &transfer, "transfer.deleted", owner, now_us);
             }
-            Err(not_found(id))
+            Err(transfers::missing(id))
         })
         .await
 }
@@ -174,7 +174,8 @@ pub async fn accept(
     let accepted = service
         .database
         .write(move |tx| {
-            let (transfer, proof) = transfers::find(tx, id)?.ok_or_else(|| not_found(id))?;
+            let (transfer, proof) =
+                transfers::find(tx, id)?.ok_or_else(|| transfers::missing(id))?;
             let salt = hmac::Key::new(hmac::HMAC_SHA256, &proof.salt);
             if hmac::verify(&salt, key.expose().as_bytes(), &proof.hash).is_err() {
                 return Err(Error::invalid(format!(
@@ -318,18 +319,9 @@ fn own(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: Uuid) -> Result<Transfer
     let transfer = transfers::find(tx, id)?
         .map(|(transfer, _)| transfer)
         .filter(|transfer| tenancy.sees(&transfer.source_project_id))
-        .ok_or_else(|| not_found(id))?;
+        .ok_or_else(|| transfers::missing(id))?;
     tenancy.check(&transfer.source_project_id, None)?;
     Ok(transfer)
-}
-
-fn not_found(id: Uuid) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        Subject::Request,
-        format!("Transfer {id} could not be found."),
-    )
-    .on(id.to_string())
 }
 
 fn refused(id: VolumeId, why: &str) -> Error {

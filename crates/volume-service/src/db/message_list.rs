@@ -7,7 +7,7 @@ use super::select::{Select, count, order};
 use super::{Param, Transaction};
 use crate::app::messages::{Message, MessageQuery, MessageSortKey};
 use crate::app::volumes::SortDirection;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Subject};
 
 /// A page of a project's messages, with one more than `limit` when more follow.
 ///
@@ -85,7 +85,7 @@ fn sort_values(
     sort: &[(MessageSortKey, SortDirection)],
 ) -> Result<Vec<Param>> {
     let found = super::messages::find(tx, project_id, marker, now_us)?;
-    let message = found.ok_or_else(|| Error::invalid(format!("marker [{marker}] not found")))?;
+    let message = found.ok_or_else(|| Error::not_found(Subject::Message, marker))?;
     let value = |key: &MessageSortKey| match key {
         MessageSortKey::CreatedAt => message.created_at_us.into(),
         MessageSortKey::ExpiresAt => message.expires_at_us.into(),

@@ -8,7 +8,7 @@ use super::select::{Select, count, order};
 use super::{Param, Row, Transaction};
 use crate::app::qos_specs::{QosQuery, QosSortKey};
 use crate::app::volumes::SortDirection;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::FlavorId;
 use crate::model::qos_specs::{Consumer, QosSpecs};
 
@@ -134,9 +134,13 @@ fn sort_values(
             })
             .collect::<Result<Vec<Param>>>()
     })?;
-    found.ok_or_else(|| {
-        Error::invalid(format!("marker [{marker}] not found")).on(marker.to_string())
-    })
+    found.ok_or_else(|| missing(marker))
+}
+
+/// What is said of specs that are not there.
+pub fn missing(id: Uuid) -> Error {
+    let text = format!("No such QoS spec {id}.");
+    Error::new(ErrorKind::NotFound, Subject::Request, text).on(id.to_string())
 }
 
 fn column(key: QosSortKey) -> &'static str {

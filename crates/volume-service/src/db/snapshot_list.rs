@@ -5,7 +5,7 @@ use super::snapshots::{COLUMNS, from_row};
 use super::{Param, Transaction, snapshot_metadata};
 use crate::app::snapshots::{SnapshotQuery, SnapshotSortKey};
 use crate::app::volumes::SortDirection;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Subject};
 use crate::model::id::SnapshotId;
 use crate::model::snapshot::Snapshot;
 
@@ -116,7 +116,7 @@ fn sort_values(
             })
             .collect::<Result<Vec<Param>>>()
     })?
-    .ok_or_else(|| Error::invalid(format!("marker [{marker}] not found")).on(marker.to_string()))
+    .ok_or_else(|| Error::not_found(Subject::Snapshot, marker))
 }
 
 fn filters(decided: &Decided) -> Select {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::select::{Select, count, order};
 use super::{Param, Row, Transaction};
 use crate::app::volumes::SortDirection;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::VolumeId;
 use crate::model::transfer::Transfer;
 
@@ -184,6 +184,12 @@ fn full_sort(asked: &[(TransferSortKey, SortDirection)]) -> Vec<(TransferSortKey
     sort
 }
 
+/// What is said of a transfer that is not there.
+pub fn missing(id: Uuid) -> Error {
+    let text = format!("Transfer {id} could not be found.");
+    Error::new(ErrorKind::NotFound, Subject::Request, text).on(id.to_string())
+}
+
 fn sort_values(
     tx: &mut Transaction<'_>,
     query: &TransferQuery,
@@ -195,9 +201,7 @@ fn sort_values(
         let project_id = query.project_id.as_ref();
         project_id.is_none_or(|own| *own == transfer.source_project_id)
     };
-    let transfer = found
-        .filter(is_own)
-        .ok_or_else(|| Error::invalid(format!("marker [{marker}] not found")))?;
+    let transfer = found.filter(is_own).ok_or_else(|| missing(marker))?;
     let value = |key: &TransferSortKey| match key {
         TransferSortKey::CreatedAt => transfer.created_at_us.into(),
         TransferSortKey::Name => transfer.name.as_str().into(),

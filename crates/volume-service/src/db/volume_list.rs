@@ -8,7 +8,7 @@ use super::select::{Select, count, order};
 use super::volumes::{COLUMNS, from_row};
 use super::{Param, Transaction};
 use crate::app::volumes::{SortDirection, SortKey, VolumeQuery};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Subject};
 use crate::model::id::{FlavorId, VolumeId};
 use crate::model::volume::Volume;
 
@@ -113,7 +113,7 @@ fn sort_values(
             })
             .collect::<Result<Vec<Param>>>()
     })?
-    .ok_or_else(|| Error::invalid(format!("marker [{marker}] not found")).on(marker.to_string()))
+    .ok_or_else(|| Error::not_found(Subject::Volume, marker))
 }
 
 pub(super) fn filters(decided: &Decided) -> Select {

@@ -190,7 +190,12 @@ fn settle_volumes(tx: &mut Transaction<'_>, zone: &str, now_us: i64) -> Result<u
             volumes::lock(tx, volume.id)?;
             let held = attachments::of_volume(tx, volume.id)?;
             let to = volume_status(held.iter().map(|attachment| attachment.status));
-            if to != status && volumes::change_status(tx, volume.id, &[status], to, now_us)? {
+            // What `os-reserve` has marked stays so until its attachment changes.
+            let is_marked = (status, to) == (VolumeStatus::Attaching, VolumeStatus::Reserved);
+            if to != status
+                && !is_marked
+                && volumes::change_status(tx, volume.id, &[status], to, now_us)?
+            {
                 settled += 1;
             }
         }

@@ -447,7 +447,7 @@ async fn adopt(site: &Site, scenario: Scenario, volume: VolumeId, actors: &mut A
     let row = site.volume(volume).await.unwrap();
     let wanted = |reference| ManageVolume {
         host: format!("xensm@{}#backend-{}", site.zone, row.backend_id.unwrap()),
-        reference,
+        reference: Some(reference),
         name: "adopted".to_owned(),
         description: String::new(),
         flavor: Some(site.flavor.label.clone()),
@@ -490,7 +490,7 @@ async fn adopt(site: &Site, scenario: Scenario, volume: VolumeId, actors: &mut A
                 site.work(&site.engine().await).await;
                 let wanted = ManageSnapshot {
                     volume_id: volume,
-                    reference: Reference::Name(format!("snap-{snapshot}")),
+                    reference: Some(Reference::Name(format!("snap-{snapshot}"))),
                     name: String::new(),
                     description: String::new(),
                     metadata: BTreeMap::new(),

@@ -112,7 +112,7 @@ fn messages_come_newest_first_and_expire() {
         let marker = Some(uuid::Uuid::nil());
         let unknown = MessageQuery { marker, ..first };
         let error = list(unknown).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert_eq!(error.kind, ErrorKind::NotFound);
         let of = |resource: &str, event: &str| MessageQuery {
             resource_id: Some(resource.to_owned()),
             event: Some(event.to_owned()),

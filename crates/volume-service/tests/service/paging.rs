@@ -260,7 +260,7 @@ fn filters_select_and_markers_must_exist() {
                 ..all()
             };
             let error = list(&bench.service, &alice, query).await.unwrap_err();
-            assert_eq!(error.kind, ErrorKind::Invalid);
+            assert_eq!(error.kind, ErrorKind::NotFound);
         }
         let wrong = [
             VolumeQuery {

@@ -231,7 +231,7 @@ fn filters_find_what_a_look_at_all_rows_finds() {
             ..Default::default()
         };
         let refused = snapshots::list(&bench.service, &alice, query).await;
-        assert_eq!(refused.unwrap_err().kind, ErrorKind::Invalid);
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::NotFound);
     });
 }
 

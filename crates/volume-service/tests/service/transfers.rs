@@ -310,7 +310,7 @@ fn offers_are_listed_page_by_page() {
             ..all()
         };
         let refused = transfers::list(s, &alice, false, foreign, None).await;
-        assert_eq!(refused.unwrap_err().kind, ErrorKind::Invalid);
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::NotFound);
     });
 }
 

@@ -313,6 +313,27 @@ fn a_volume_is_deleted_once_and_frees_its_quota() {
     });
 }
 
+/// Tempest deletes such a volume, and its type in the next request, as Cinder lets it.
+#[test]
+fn what_was_never_placed_is_gone_at_once() {
+    on_each(|bench| async move {
+        flavor(&bench, "gold").await;
+        let alice = requester("alice", "member");
+        let id = available(&bench, &alice, "gold").await;
+        let fail = move |tx: &mut db::Transaction<'_>| {
+            let from = [VolumeStatus::Available];
+            db::volumes::change_status(tx, id, &from, VolumeStatus::Error, 1)
+        };
+        bench.service.database.write(fail).await.unwrap();
+        delete(&bench.service, &alice, id, DeleteMode::Normal)
+            .await
+            .unwrap();
+        let error = get(&bench.service, &alice, id).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+        assert_usage_is_true(&bench, "alice").await;
+    });
+}
+
 #[test]
 fn force_deletes_what_no_operation_is_at_work_on() {
     on_each(|bench| async move {

@@ -147,7 +147,7 @@ async fn scan(call: &Call, filters: &[Filter], wanted: &page::Wanted) -> Result<
         let volumes = volumes::list(&call.service, &call.context, query.clone())
             .await
             .map_err(|error| match error.kind {
-                crate::error::ErrorKind::Invalid if query.marker.is_some() => page::bad_token(),
+                crate::error::ErrorKind::NotFound if query.marker.is_some() => page::bad_token(),
                 _ => error.into(),
             })?;
         page.next = volumes

@@ -81,7 +81,7 @@ async fn scan(call: &Call, filters: &[Filter], wanted: &page::Wanted) -> Result<
             .await
             .map_err(|error| match error.kind {
                 // The snapshot that the token names is gone.
-                crate::error::ErrorKind::Invalid if query.marker.is_some() => page::bad_token(),
+                crate::error::ErrorKind::NotFound if query.marker.is_some() => page::bad_token(),
                 _ => error.into(),
             })?;
         let last = found.items.last().map(|snapshot| snapshot.id);

@@ -72,7 +72,7 @@ async fn scan(call: &Call, filters: &[Filter], wanted: &page::Wanted) -> Result<
             .await
             .map_err(|error| match error.kind {
                 // The volume that the token names is gone.
-                crate::error::ErrorKind::Invalid if query.marker.is_some() => page::bad_token(),
+                crate::error::ErrorKind::NotFound if query.marker.is_some() => page::bad_token(),
                 _ => error.into(),
             })?;
         let last = found.items.last().map(|volume| volume.id);

@@ -10,7 +10,7 @@ use super::fault::{Fault, Result, success};
 use super::route::Call;
 use super::volumes::volume_id;
 use crate::app::attachments::{Consumer, CreateAttachment};
-use crate::app::{Service, attachments, detaching, volumes};
+use crate::app::{Service, attachments, detaching, reserving, volumes};
 use crate::error::{Error, ErrorKind, Subject};
 use crate::model::attachment::{AttachMode, Attachment, AttachmentStatus};
 use crate::model::id::{AttachmentId, VolumeId};
@@ -67,13 +67,13 @@ impl<'a> OfVolume<'a> {
 
 /// `os-reserve`
 pub(super) async fn reserve(call: Call) -> Result<Response> {
-    OfVolume::new(&call)?
-        .create(None, HowAttached::default())
-        .await?;
+    let of = OfVolume::new(&call)?;
+    of.create(None, HowAttached::default()).await?;
+    reserving::mark(&call.service, of.volume).await?;
     Ok(success::ACCEPTED.into_response())
 }
 
-/// `os-unreserve`
+/// `os-unreserve`; of a volume that is not reserved it does nothing, as in Cinder.
 pub(super) async fn unreserve(call: Call) -> Result<Response> {
     let of = OfVolume::new(&call)?;
     let reserved = of
@@ -83,7 +83,7 @@ pub(super) async fn unreserve(call: Call) -> Result<Response> {
         .find(|attachment| attachment.status == AttachmentStatus::Reserved);
     match reserved {
         Some(attachment) => of.remove(attachment.id).await,
-        None => Err(conflict("The volume is not reserved.")),
+        None => Ok(success::ACCEPTED.into_response()),
     }
 }
 

@@ -219,7 +219,7 @@ async fn listed(
     };
     let views: Vec<_> = page.items.iter().map(view).collect();
     let mut body = json!({ "attachments": views });
-    if page.has_more
+    if paging.leads_on(&page)
         && let Some(last) = page.items.last()
     {
         let next = caller.links.next(path, &paging.query, &last.id.to_string());

@@ -240,7 +240,7 @@ pub(super) async fn select(
             _ => unknown.push(name),
         }
     }
-    filter_values::refuse_unknown(caller, unknown)?;
+    matches_none |= filter_values::judge_unknown(caller, unknown)?;
     if matches_none || query.limit == Some(0) {
         return Ok(Page {
             items: Vec::new(),

@@ -130,24 +130,17 @@ const SNAPSHOT: Schema = closed(&[required(
 /// An object that names it, or a text that none of ours understands.
 const REFERENCE: Schema = Schema::OneOf(&[ANY_OBJECT, TEXT]);
 
-/// Which VDI a body means: `{"source-name": name_label}` or `{"source-id": uuid}`.
-pub(super) fn reference(value: Option<&Value>) -> Result<Reference> {
+/// Which VDI a body means: `{"source-name": name_label}` or `{"source-id": uuid}`; none for anything else.
+pub(super) fn reference(value: Option<&Value>) -> Option<Reference> {
     let text = |key: &str| {
         value
             .and_then(|value| value.get(key))
             .and_then(Value::as_str)
     };
     if let Some(name) = text("source-name").filter(|name| !name.is_empty()) {
-        return Ok(Reference::Name(name.chars().take(TEXT_MAX_CHARS).collect()));
+        return Some(Reference::Name(name.chars().take(TEXT_MAX_CHARS).collect()));
     }
-    if let Some(uuid) = text("source-id").and_then(|uuid| uuid.parse().ok()) {
-        return Ok(Reference::Uuid(uuid));
-    }
-    Err(Fault::BadRequest(
-        "Manage existing volume failed due to invalid backend reference: it must have source-name, the name_label of a VDI, or \
-         source-id, its uuid."
-            .to_owned(),
-    ))
+    Some(Reference::Uuid(text("source-id")?.parse().ok()?))
 }
 
 /// Longest name that is looked for: XenAPI sets no limit.
@@ -189,7 +182,7 @@ async fn manage_volume(
         Ok(text.map(str::to_owned))
     };
     let wanted = ManageVolume {
-        reference: reference(fields.value("ref"))?,
+        reference: reference(fields.value("ref")),
         name: text("name")?,
         description: text("description")?,
         flavor: named("volume_type")?,
@@ -200,7 +193,7 @@ async fn manage_volume(
     };
     let volume = adoption::manage_volume(&service, &caller.context, wanted).await;
     let volume = volume.map_err(|error| no_host(error, &host))?;
-    let view = json!({"volume": VolumeDetail::new(&caller, &volume, &[])});
+    let view = json!({"volume": VolumeDetail::changed(&caller, &volume, &[])});
     Ok((success::ACCEPTED, Json(view)))
 }
 
@@ -227,7 +220,7 @@ async fn manage_snapshot(
         .ok_or_else(|| fields.missing("volume_id"))?;
     let wanted = ManageSnapshot {
         volume_id: VolumeId(volume),
-        reference: reference(fields.value("ref"))?,
+        reference: reference(fields.value("ref")),
         name: text("name")?,
         description: text("description")?,
         metadata: fields.metadata("metadata")?.unwrap_or_default(),

@@ -123,7 +123,7 @@ pub(super) async fn list(
     };
     let views: Vec<_> = page.items.iter().map(|m| view(&caller, m)).collect();
     let mut body = json!({ "messages": views });
-    if page.has_more
+    if paging.leads_on(&page)
         && let Some(last) = page.items.last()
     {
         let next = caller

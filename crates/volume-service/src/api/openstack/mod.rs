@@ -14,6 +14,7 @@ mod clusters;
 mod consistency_groups;
 mod content_actions;
 mod default_types;
+mod extensions;
 pub(super) mod fault;
 mod filter_values;
 mod group_actions;
@@ -96,6 +97,7 @@ pub fn volume_router(service: Service) -> Router {
 /// The table of routes, by resource.
 const TABLES: &[&[Route]] = &[
     versions::ROUTES,
+    extensions::ROUTES,
     volumes::ROUTES,
     metadata::ROUTES,
     volume_actions::ROUTES,

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::fault::Fault;
+use crate::app::Page;
 use crate::app::volumes::{SortDirection, SortKey};
 
 /// Largest `offset`, Cinder's largest database integer.
@@ -82,6 +83,12 @@ impl Paging {
             !hit
         });
         last
+    }
+
+    /// Whether a page leads on to another: when there is more, and, as in Cinder, whenever it has as many items as were asked for.
+    pub(super) fn leads_on<T>(&self, page: &Page<T>) -> bool {
+        let length = page.items.len();
+        page.has_more || (length > 0 && self.limit == Some(length))
     }
 
     /// The marker, which is an id.

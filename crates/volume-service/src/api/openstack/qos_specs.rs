@@ -175,7 +175,7 @@ async fn list(
     let found: &[QosSpecs] = if nothing { &[] } else { &page.items };
     let views: Vec<_> = found.iter().map(view).collect();
     let mut body = json!({ "qos_specs": views });
-    if let Some(last) = found.last().filter(|_| page.has_more) {
+    if let Some(last) = found.last().filter(|_| paging.leads_on(&page)) {
         let marker = last.id.to_string();
         body["qos_specs_links"] = json!(caller.links.next("qos-specs", &paging.query, &marker));
     }

@@ -179,7 +179,7 @@ async fn listed(
         .map(|snapshot| SnapshotView::new(caller, snapshot, form))
         .collect();
     let mut body = json!({ "snapshots": views });
-    if page.has_more
+    if paging.leads_on(&page)
         && let Some(last) = page.items.last()
     {
         let next = caller.links.next(path, &paging.query, &last.id.to_string());

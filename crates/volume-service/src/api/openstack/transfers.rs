@@ -254,7 +254,11 @@ async fn list(
     };
     let views: Vec<_> = page.items.iter().map(|t| view(&caller, t)).collect();
     let mut body = json!({ "transfers": views });
-    if let Some(last) = page.items.last().filter(|_| pages && page.has_more) {
+    if let Some(last) = page
+        .items
+        .last()
+        .filter(|_| pages && paging.leads_on(&page))
+    {
         let marker = last.id.to_string();
         let next = caller
             .links

@@ -7,9 +7,8 @@ use axum::routing::on;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::answers::{EXTENSION, VERSION};
-use super::caller::Caller;
-use super::fault::{Result, success};
+use super::answers::VERSION;
+use super::fault::success;
 use super::microversion::{self, Microversion};
 use super::openapi::openapi_text;
 use super::route::Route;
@@ -29,11 +28,9 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/openapi.json", |verb| on(verb, document))
         .open()
         .answers(200, &ANY_OBJECT),
-    Route::get("/extensions", |verb| on(verb, extensions)).answers(200, &EXTENSIONS),
 ];
 
 const VERSIONS: Schema = closed(&[required("versions", list_of(&VERSION))]);
-const EXTENSIONS: Schema = closed(&[required("extensions", list_of(&EXTENSION))]);
 
 fn versions(service: &Service) -> Value {
     let base = service.config.endpoints.volume.trim_end_matches('/');
@@ -69,50 +66,4 @@ async fn document(headers: HeaderMap, version: Option<Extension<Microversion>>) 
     let version = asked.map_or(Microversion::MAX, |Extension(version)| version);
     let json = [(header::CONTENT_TYPE, "application/json")];
     (json, openapi_text(version)).into_response()
-}
-
-/// `GET /extensions`: the parts of the API that began as extensions and are built.
-pub(super) async fn extensions(_caller: Caller) -> Result<Json<Value>> {
-    let built = [
-        (
-            "AvailabilityZones",
-            "os-availability-zone",
-            "Describe availability zones.",
-        ),
-        ("Quotas", "os-quota-sets", "Quotas, read only."),
-        (
-            "Scheduler_stats",
-            "scheduler-stats",
-            "Backends as scheduler pools.",
-        ),
-        ("Services", "os-services", "The processes of this service."),
-        (
-            "TypesManage",
-            "os-types-manage",
-            "Create and delete volume types.",
-        ),
-        (
-            "VolumeActions",
-            "os-volume-actions",
-            "Attach calls of before 3.27.",
-        ),
-        (
-            "VolumeTenantAttribute",
-            "os-vol-tenant-attr",
-            "The project of a volume.",
-        ),
-    ];
-    let views: Vec<_> = built
-        .iter()
-        .map(|(name, alias, description)| {
-            json!({
-                "name": name,
-                "alias": alias,
-                "description": description,
-                "updated": UPDATED,
-                "links": [],
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "extensions": views })))
 }

@@ -146,7 +146,7 @@ pub(super) fn read(caller: &Caller, paging: &mut Paging) -> Result<Selection> {
     })
 }
 
-/// From 3.2 on only booleans are understood; before, everything is true.
+/// From 3.2 on only booleans are understood; before, everything is true that is not `false`.
 fn bootable(caller: &Caller, text: &str) -> Result<bool> {
     if caller.version.at_least(2) {
         filter_values::boolean("bootable", text).map_err(|_| {
@@ -154,7 +154,7 @@ fn bootable(caller: &Caller, text: &str) -> Result<bool> {
             Fault::BadRequest(format!("Invalid input received: 'bootable = {text}'"))
         })
     } else {
-        Ok(true)
+        Ok(!["false", "False", "FALSE"].contains(&text))
     }
 }
 

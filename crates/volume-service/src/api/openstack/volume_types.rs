@@ -161,10 +161,14 @@ async fn list(
         return Ok(Json(json!({"volume_types": []})));
     };
     let page = flavors::page(&service, &caller.context, wanted).await?;
-    let links = page.items.last().filter(|_| page.has_more).map(|last| {
-        let marker = last.flavor.id.to_string();
-        caller.links.next("types", &paging.query, &marker)
-    });
+    let links = page
+        .items
+        .last()
+        .filter(|_| paging.leads_on(&page))
+        .map(|last| {
+            let marker = last.flavor.id.to_string();
+            caller.links.next("types", &paging.query, &marker)
+        });
     let views: Vec<_> = page
         .items
         .into_iter()

@@ -224,6 +224,22 @@ impl<'a> VolumeDetail<'a> {
             id,
         }
     }
+
+    /// The view of a volume that a request has made or changed: without what Cinder's extensions add to show and detail alone.
+    pub(super) fn changed(
+        caller: &Caller,
+        volume: &'a Volume,
+        attachments: &'a [Attachment],
+    ) -> Self {
+        VolumeDetail {
+            tenant_id: None,
+            host: None,
+            migstat: None,
+            name_id: None,
+            volume_image_metadata: None,
+            ..Self::new(caller, volume, attachments)
+        }
+    }
 }
 
 impl<'a> AttachedView<'a> {

@@ -149,7 +149,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Response)> {
     let wanted = wanted(&Fields::top(&body))?;
     let volume = volumes::create(&service, &caller.context, wanted).await?;
-    let volume = VolumeDetail::new(&caller, &volume, &[]);
+    let volume = VolumeDetail::changed(&caller, &volume, &[]);
     Ok((success::ACCEPTED, written(&Shown { volume }, 1)?))
 }
 
@@ -318,7 +318,7 @@ fn listed<T: Serialize>(
     path: &str,
     volumes: &[T],
 ) -> Result<Response> {
-    let last = page.items.last().filter(|_| page.has_more);
+    let last = page.items.last().filter(|_| paging.leads_on(page));
     let volumes_links =
         last.map(|last| caller.links.next(path, &paging.query, &last.id.to_string()));
     let counted = paging
@@ -385,7 +385,9 @@ pub(super) async fn update(
 ) -> Result<Response> {
     let change = wanted_change(&Fields::top(&body))?;
     let volume = volumes::update(&service, &caller.context, volume_id(&id)?, change).await?;
-    shown(&service, &caller, &volume).await
+    let attached = attached_to(&service, &caller, std::slice::from_ref(&volume)).await?;
+    let volume = VolumeDetail::changed(&caller, &volume, &attached);
+    written(&Shown { volume }, 1)
 }
 
 /// Reads the body of an update.

@@ -97,8 +97,7 @@ pub async fn list(
             let behind = match query.marker {
                 None => None,
                 Some(id) => Some(
-                    own(tx, &tenancy, id)
-                        .map_err(|_| Error::invalid(format!("marker [{id}] not found")))?,
+                    own(tx, &tenancy, id)?,
                 ),
             };
             let project = project_id.as_deref();

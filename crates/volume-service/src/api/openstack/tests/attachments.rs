@@ -129,10 +129,10 @@ async fn the_calls_of_before_attachments() {
     fixture.settle(&volume).await;
     let path = format!("/v3/volumes/{volume}/action");
     let act = async |body: Value| fixture.call(Method::POST, &path, body).await.status;
-    assert_eq!(act(json!({"os-unreserve": {}})).await, 400);
+    assert_eq!(act(json!({"os-unreserve": {}})).await, 202);
     assert_eq!(act(json!({"os-detach": {}})).await, 400);
     assert_eq!(act(json!({"os-reserve": {}})).await, 202);
-    assert_eq!(status_of(&fixture, &volume).await, "reserved");
+    assert_eq!(status_of(&fixture, &volume).await, "attaching");
     assert_eq!(act(json!({"os-reserve": {}})).await, 400, "once is enough");
     assert_eq!(act(json!({"os-unreserve": {}})).await, 202);
     assert_eq!(status_of(&fixture, &volume).await, "available");

@@ -189,6 +189,12 @@ async fn volumes_and_snapshots_are_let_go_of_and_adopted() {
                 .await;
             assert_eq!(answer.status, status, "{}", answer.text);
         }
+        // Who may not adopt is told so before what is wrong with the reference.
+        let unknown = json!({"snapshot": {"volume_id": id, "ref": {"name": "s"}}});
+        let answer = fixture
+            .call_as(&insider, "3.71", Method::POST, path, unknown)
+            .await;
+        assert_eq!(answer.status, 403, "{}", answer.text);
         for (body, status) in [
             (json!({"snapshot": {"volume_id": id}}), 400),
             (json!({"snapshot": {"ref": {"source-name": "s"}}}), 400),

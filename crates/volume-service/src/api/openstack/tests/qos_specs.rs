@@ -239,7 +239,7 @@ async fn lists_are_filtered_and_paged() {
     want(
         &fixture,
         (GET, &format!("?marker={UNKNOWN}"), Value::Null),
-        400,
+        404,
     )
     .await;
 }

@@ -527,6 +527,7 @@ fn of_installation(ids: &Ids, name: &str) -> Option<Sample> {
         "GET /" => at("/"),
         "GET /openapi.json" => at("/openapi.json"),
         "GET /extensions" => at("/extensions"),
+        "GET /extensions/{alias}" => at("/extensions/os-hosts"),
         "GET /resource_filters" => at("/resource_filters"),
         "GET /os-availability-zone" => at("/os-availability-zone"),
         "GET /scheduler-stats/get_pools" => at("/scheduler-stats/get_pools?detail=true"),
