@@ -66,6 +66,25 @@ pub fn test(root: &Path, no_setup: bool, arguments: &[String]) -> anyhow::Result
     checked(command.envs(variables).current_dir(root))
 }
 
+/// Runs Tempest whole, after installing it.
+pub fn tempest(root: &Path) -> anyhow::Result<()> {
+    step("setup", || setup::run(root))?;
+    cargo(root, &["build", "--workspace", "--bins"])?;
+    let mut command = Command::new("cargo");
+    command
+        .args([
+            "test",
+            "--workspace",
+            "--test",
+            "tempest",
+            "--",
+            "--nocapture",
+        ])
+        .env("XENSM_TEMPEST_WHOLE", "1")
+        .envs(setup::environment(root)?);
+    checked(command.current_dir(root))
+}
+
 fn step(name: &str, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     println!("=== {name}");
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! What CI and developers run: `cargo xtask ci | test | setup | tidy | fuzz | bench | soak`.
+//! What CI and developers run: `cargo xtask ci | test | setup | tidy | fuzz | bench | soak | tempest`.
 
 mod bench;
 mod ci;
@@ -43,6 +43,8 @@ enum Command {
         /// Only this target.
         target: Option<String>,
     },
+    /// Runs all of Tempest's tests about block storage; CI runs a part of them.
+    Tempest,
     /// Measures xensm, beside its peers where they are named, and prints the tables of docs/benchmarks.md.
     Bench(bench::Options),
     /// Kills a storage manager again and again while a disk is used, and looks for every flushed byte.
@@ -60,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Command::Setup => setup::run(&root),
         Command::Tidy => tidy::run(&root),
         Command::Fuzz { seconds, target } => fuzz::run(&root, seconds, target.as_deref()),
+        Command::Tempest => ci::tempest(&root),
         Command::Bench(options) => bench::run(&root, &options),
         Command::Soak(options) => soak::run(&root, &options),
     }

@@ -45,6 +45,8 @@ const DEBIAN: &[(&str, &str)] = &[
 const VENV: &str = "target/test-tools/venv";
 /// Where Keystone lives, apart from its clients, whose libraries it wants in other versions.
 const KEYSTONE: &str = "target/test-tools/keystone";
+/// Where Tempest lives, apart from the clients: it brings its own.
+const TEMPEST: &str = "target/test-tools/tempest";
 /// Where the Node client lives, below the workspace's root.
 const NODE: &str = "target/test-tools/node";
 /// Where the packages of the guest are unpacked, below the workspace's root.
@@ -77,6 +79,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
     debian()?;
     python(root, VENV, "tests/clients/requirements.txt")?;
     python(root, KEYSTONE, "tests/clients/keystone.txt")?;
+    python(root, TEMPEST, "tests/clients/tempest.txt")?;
     node(root)?;
     guest(root)
 }
@@ -86,6 +89,7 @@ pub fn environment(root: &Path) -> anyhow::Result<Vec<(&'static str, OsString)>>
     let mut variables = vec![
         ("XENSM_TEST_VENV", root.join(VENV).into_os_string()),
         ("XENSM_TEST_KEYSTONE", root.join(KEYSTONE).into_os_string()),
+        ("XENSM_TEST_TEMPEST", root.join(TEMPEST).into_os_string()),
         ("XENSM_TEST_NODE", root.join(NODE).into_os_string()),
         ("XENSM_TEST_GUEST", root.join(GUEST).into_os_string()),
     ];

@@ -13,5 +13,6 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod scratch;
+pub mod tempest;
 pub mod tool;
 pub mod wait;

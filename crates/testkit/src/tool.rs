@@ -50,6 +50,17 @@ pub fn keystone_python() -> Option<PathBuf> {
     found.or_else(|| missing("Keystone", "cargo xtask setup"))
 }
 
+/// The directory with the programs of the Python environment that has Tempest.
+///
+/// # Panics
+/// As [`program`].
+pub fn tempest_programs() -> Option<PathBuf> {
+    let venv = std::env::var_os("XENSM_TEST_TEMPEST")
+        .map_or_else(|| tools().join("tempest"), PathBuf::from);
+    let found = Some(venv.join("bin")).filter(|bin| bin.join("tempest").is_file());
+    found.or_else(|| missing("Tempest", "cargo xtask setup"))
+}
+
 /// The directory in which the Node client was installed.
 ///
 /// # Panics
