@@ -1,6 +1,7 @@
 //! Tempest, OpenStack's acceptance suite, against the real binary: a part that touches everything here, the whole of it with
 //! `cargo xtask tempest`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
+#![allow(clippy::print_stdout, reason = "how many tests there were")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -106,7 +106,7 @@ impl Servers {
     /// Plays the worker of a pool that answers at once, until the servers stop.
     fn work(&mut self) {
         let database = self.service.database.clone();
-        self._tasks.spawn(async move {
+        self.tasks.spawn(async move {
             let mut rounds = tokio::time::interval(WORK_PAUSE);
             loop {
                 rounds.tick().await;

@@ -233,7 +233,7 @@ pub(super) async fn select(
     for (name, value) in std::mem::take(&mut paging.filters) {
         match name.as_str() {
             "name" => query.name = Some(value),
-            "status" if !caller.version.at_least(FILTERS_SINCE) => {
+            "status" if caller.context.is_admin() || !caller.version.at_least(FILTERS_SINCE) => {
                 query.status = GroupStatus::parse(&value);
                 matches_none |= query.status.is_none();
             }

@@ -96,9 +96,7 @@ pub async fn list(
         .read(move |tx| {
             let behind = match query.marker {
                 None => None,
-                Some(id) => Some(
-                    own(tx, &tenancy, id)?,
-                ),
+                Some(id) => Some(own(tx, &tenancy, id)?),
             };
             let project = project_id.as_deref();
             let found = attachment_list::page(tx, project, &query, behind.as_ref(), limit)?;
