@@ -36,7 +36,7 @@ pub async fn summarize(
 ) -> Result<Summary> {
     policy::check(request, Rule::VolumeGetAll)?;
     if query.all_projects || query.project_id.is_some() {
-        policy::check(request, Rule::VolumeGetAll)?;
+        policy::is_admin(request)?;
     }
     limits::check_list(query.ids.len(), query.metadata.len(), query.offset)?;
     let project_id = match (&query.project_id, query.all_projects) {
