@@ -41,6 +41,18 @@ const BUILT: &[[&str; 4]] = &[
         "What a backend can do.",
     ],
     [
+        "Cgsnapshots",
+        "cgsnapshots",
+        "2014-08-18T00:00:00+00:00",
+        "Snapshots of consistency groups.",
+    ],
+    [
+        "Consistencygroups",
+        "consistencygroups",
+        "2014-08-18T00:00:00+00:00",
+        "Groups of volumes, as they were before 3.13.",
+    ],
+    [
         "ExtendedServices",
         "os-extended-services",
         "2014-01-10T00:00:00-00:00",
