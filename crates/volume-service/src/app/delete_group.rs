@@ -6,7 +6,7 @@ use super::groups::{refused, visible};
 use super::{Service, policy, services};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
-use crate::db::{attachments, group_snapshots, groups, snapshots};
+use crate::db::{attachments, group_snapshots, groups, snapshots, volumes};
 use crate::error::Result;
 use crate::model::group::{Group, GroupStatus};
 use crate::model::id::{GroupId, OperationId};
@@ -47,14 +47,22 @@ pub async fn delete(
             if groups::is_being_made_from_group(tx, id)? {
                 return Err(refused(id, "A group is being made from it."));
             }
-            let members = groups::members(tx, id)?;
+            let mut members = groups::members(tx, id)?;
+            members.sort_by_key(|volume| volume.id);
             if !members.is_empty() && mode == DeleteGroup::Empty {
                 let why = format!(
                     "Group {id} still contains volumes. The delete-volumes flag is required to delete it."
                 );
                 return Err(refused(id, why));
             }
-            for volume in &members {
+            for member in &members {
+                // A snapshot or an attachment that is just being made waits for this, or this for it.
+                volumes::lock(tx, member.id)?;
+                let volume = &volumes::get(tx, member.id)?;
+                if volume.project_id != group.project_id {
+                    let why = "it is in the group and another project's; an administrator has to look at it";
+                    return Err(volume_refused(volume.id, why));
+                }
                 if !attachments::of_volume(tx, volume.id)?.is_empty() {
                     let why = format!("Volume in group {id} is attached. Need to detach first.");
                     return Err(refused(id, why));

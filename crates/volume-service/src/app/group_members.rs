@@ -52,6 +52,11 @@ pub async fn update(
     if let Some(description) = &change.description {
         limits::check_text("description", description)?;
     }
+    if change.add.len().max(change.remove.len()) > MEMBERS_MAX {
+        return Err(invalid_volume(format!(
+            "At most {MEMBERS_MAX} volumes come or go at once: a group has no more."
+        )));
+    }
     let tenancy = policy::tenancy_of(request, Rule::GroupUpdate);
     let now_us = service.context.now_us();
     service

@@ -39,7 +39,8 @@ pub fn shows_project(request: &RequestContext) -> bool {
 /// Takes a request for a group snapshot: writes it and the snapshot of each member (`creating`), and their one operation.
 ///
 /// # Errors
-/// `Invalid` about the group, `Conflict` about a member whose state does not allow it, `QuotaExceeded` for snapshots and GiB.
+/// `Invalid` about the group, also while another snapshot of it is being taken, `Conflict` about a member whose state does not allow
+/// it, `QuotaExceeded` for snapshots and GiB.
 pub async fn create(
     service: &Service,
     request: &RequestContext,
@@ -60,6 +61,7 @@ pub async fn create(
             groups::lock(tx, wanted.group_id)?;
             let group = groups_app::visible(tx, &tenancy, wanted.group_id)?;
             services::check_not_frozen(tx, &group.zone)?;
+            check_none_creating(tx, group.id)?;
             let members = members(tx, &group)?;
             let taken = GroupSnapshot {
                 id,
@@ -99,6 +101,23 @@ pub async fn create(
         .await
 }
 
+/// Refuses while a group snapshot of the group is being taken: the next would only wait for it, in a place of the worker's. Under the
+/// group's lock.
+fn check_none_creating(tx: &mut Transaction<'_>, id: GroupId) -> Result<()> {
+    let creating = GroupQuery {
+        status: Some(GroupStatus::Creating),
+        group_id: Some(id),
+        ..GroupQuery::default()
+    };
+    match group_snapshots::page(tx, &creating, 1)?.first() {
+        None => Ok(()),
+        Some(other) => {
+            let why = format!("Group snapshot {} of it is still being created.", other.id);
+            Err(groups_app::refused(id, why))
+        }
+    }
+}
+
 /// The members, locked, so that none is deleted, extended or reverted between here and the commit.
 fn members(tx: &mut Transaction<'_>, group: &Group) -> Result<Vec<Volume>> {
     if group.status != GroupStatus::Available {
@@ -120,6 +139,12 @@ fn members(tx: &mut Transaction<'_>, group: &Group) -> Result<Vec<Volume>> {
     for id in ids {
         volumes::lock(tx, id)?;
         let volume = volumes::get(tx, id)?;
+        if volume.project_id != group.project_id {
+            let why = format!(
+                "Volume {id} in it is another project's; an administrator has to look at it."
+            );
+            return Err(groups_app::refused(group.id, why));
+        }
         if !matches!(volume.status, VolumeStatus::Available | VolumeStatus::InUse) {
             return Err(Error::new(
                 ErrorKind::Conflict,

@@ -13,7 +13,7 @@ use crate::db::{
 };
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::attachment::volume_status;
-use crate::model::id::{SnapshotId, VolumeId};
+use crate::model::id::{GroupSnapshotId, SnapshotId, VolumeId};
 use crate::model::snapshot::{Snapshot, SnapshotStatus};
 use crate::model::volume::{Volume, VolumeStatus};
 
@@ -238,6 +238,14 @@ fn set_snapshot(
 ) -> Result<()> {
     let id = snapshot.id;
     let volume = volumes::find(tx, snapshot.volume_id)?;
+    // The one operation of a group snapshot takes all its snapshots.
+    let is_taken_together = match snapshot.traits.group_snapshot_id {
+        Some(together) => {
+            let target = GroupSnapshotId(together).to_string();
+            operations::find_unfinished(tx, &target)?.is_some()
+        }
+        None => false,
+    };
     let is_at_work = match (snapshot.status, volume.map(|volume| volume.status)) {
         (SnapshotStatus::Restoring, Some(VolumeStatus::Reverting)) => true,
         // It goes with its volume, whose operation may have destroyed its VDI already.
@@ -246,7 +254,10 @@ fn set_snapshot(
         }
         _ => false,
     };
-    if is_at_work || operations::find_unfinished(tx, &id.to_string())?.is_some() {
+    if is_at_work
+        || is_taken_together
+        || operations::find_unfinished(tx, &id.to_string())?.is_some()
+    {
         let why = "Invalid snapshot: an operation is at work on it, which will end by itself.";
         return Err(Error::new(ErrorKind::Conflict, Subject::Snapshot, why).on(id.to_string()));
     }

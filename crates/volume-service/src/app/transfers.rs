@@ -74,6 +74,8 @@ pub async fn create(
     let offered = service
         .database
         .write(move |tx| {
+            // What is judged below stays so until the end: a group takes members in under the same lock.
+            volumes::lock(tx, wanted.volume_id)?;
             let volume = visible(tx, &tenancy, wanted.volume_id)?;
             let (from, to) = (VolumeStatus::Available, VolumeStatus::AwaitingTransfer);
             if !volumes::change_status(tx, volume.id, &[from], to, now_us)? {
@@ -190,6 +192,11 @@ pub async fn accept(
                 return Err(Error::invalid(format!(
                     "Transfer {id}: Volume id {volume_id} expected in awaiting-transfer state."
                 )));
+            }
+            // Its giver could still take snapshots of it with the group, or delete it.
+            if let Some(group) = volumes::get(tx, volume_id)?.traits.group_id {
+                let why = format!("it is in group {group} of the project that offered it");
+                return Err(refused(volume_id, &why));
             }
             move_all(tx, &transfer, &receiver, &configured)
                 .map_err(|error| error.on(volume_id.to_string()))?;

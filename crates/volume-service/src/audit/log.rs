@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -172,14 +172,26 @@ impl Writer {
             .join(format!("{}-{}.jsonl", self.name, self.part));
         let before: Vec<Value> = heads(&self.directory)?
             .into_iter()
-            .map(|(file, lines, head)| json!({"file": file, "lines": lines, "hash": head}))
+            .map(|report| {
+                let mut head =
+                    json!({"file": report.file, "lines": report.lines, "hash": report.head});
+                if let Some(cause) = report.not_read() {
+                    head["not_read"] = json!(cause);
+                }
+                head
+            })
             .collect();
         let file = OpenOptions::new()
             .create_new(true)
             .append(true)
             .mode(0o600)
             .open(&path)?;
-        File::open(&self.directory)?.sync_all()?;
+        let directory = File::open(&self.directory)?;
+        // Best effort: only root may, and a file that stays its maker's is noted as not read, which stops nobody.
+        if let Err(error) = give_to_owner_of(&directory, &file) {
+            tracing::debug!(%error, file = %path.display(), "cannot give the audit log's file to the directory's owner");
+        }
+        directory.sync_all()?;
         self.file = Some(BufWriter::new(file));
         self.written = 0;
         self.previous = NOTHING.to_owned();
@@ -222,6 +234,15 @@ impl Writer {
         file.flush()?;
         file.get_ref().sync_data()
     }
+}
+
+/// Gives a file the owner of its directory: what a command writes as root must stay readable to a service that is not root.
+fn give_to_owner_of(directory: &File, file: &File) -> std::io::Result<()> {
+    let owner = directory.metadata()?;
+    if file.metadata()?.uid() == owner.uid() {
+        return Ok(());
+    }
+    fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// The hash of a line without its end, in hex.
@@ -320,5 +341,79 @@ mod tests {
         assert_eq!(faults(directory.path()), []);
         std::fs::remove_file(&first).unwrap();
         assert_ne!(faults(directory.path()), [], "the file taken away");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_noted_and_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        noted(directory.path(), 2);
+        // A directory can be opened but not read, also by root, whom no mode stops.
+        let unreadable = directory.path().join("0-0-1.jsonl");
+        std::fs::create_dir(&unreadable).unwrap();
+        noted(directory.path(), 1);
+        let last = std::fs::read_to_string(files(directory.path()).remove(2)).unwrap();
+        let begin: Value = serde_json::from_str(last.lines().next().unwrap()).unwrap();
+        let before = begin["before"].as_array().unwrap();
+        assert_eq!(before.len(), 2);
+        assert_eq!(before[0]["file"], "0-0-1.jsonl");
+        assert_eq!(before[0]["lines"], 0);
+        assert!(before[0]["not_read"].is_string(), "{begin}");
+        assert_eq!(before[1]["lines"], 3);
+        assert!(before[1]["not_read"].is_null(), "{begin}");
+        let found = faults(directory.path());
+        assert!(
+            matches!(found.as_slice(), [Fault::NotRead { .. }]),
+            "{found:?}"
+        );
+        std::fs::remove_dir(&unreadable).unwrap();
+        let found = faults(directory.path());
+        assert!(
+            matches!(found.as_slice(), [Fault::Shortened { .. }]),
+            "taken away: {found:?}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_remembered_and_cannot_be_read_has_one_fault() {
+        let directory = tempfile::tempdir().unwrap();
+        noted(directory.path(), 2);
+        noted(directory.path(), 1);
+        let first = files(directory.path()).remove(0);
+        std::fs::remove_file(&first).unwrap();
+        std::fs::create_dir(&first).unwrap();
+        let found = faults(directory.path());
+        assert!(
+            matches!(found.as_slice(), [Fault::NotRead { .. }]),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn the_files_written_last_are_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        for begun in 0..20 {
+            let path = directory.path().join(format!("{begun:02}-0-1.jsonl"));
+            // The oldest name is a service's, which still writes.
+            let written = if begun == 0 { 1000 } else { begun };
+            let at = std::time::UNIX_EPOCH + Duration::from_secs(written);
+            File::create(&path).unwrap().set_modified(at).unwrap();
+        }
+        let reports = heads(directory.path()).unwrap();
+        let names: Vec<&str> = reports.iter().map(|report| report.file.as_str()).collect();
+        assert_eq!(names.len(), 16);
+        assert_eq!(names[..2], ["00-0-1.jsonl", "05-0-1.jsonl"]);
+        assert_eq!(names[15], "19-0-1.jsonl");
+    }
+
+    #[test]
+    fn a_file_belongs_to_the_owner_of_the_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        // Only root may: for others, files and directory have the same owner anyway.
+        let nobody = 65_534;
+        let _ = std::os::unix::fs::chown(directory.path(), Some(nobody), Some(nobody));
+        noted(directory.path(), 1);
+        let owner = std::fs::metadata(directory.path()).unwrap().uid();
+        let file = files(directory.path()).remove(0);
+        assert_eq!(std::fs::metadata(file).unwrap().uid(), owner);
     }
 }

@@ -45,6 +45,12 @@ pub enum Fault {
         /// The hash of the last of them.
         hash: String,
     },
+    /// The file, or the rest of it, cannot be read, so nothing is known of it.
+    #[error("the file cannot be read: {cause}")]
+    NotRead {
+        /// What the system said.
+        cause: String,
+    },
 }
 
 /// What was found in a file.
@@ -60,21 +66,31 @@ pub struct FileReport {
     pub faults: Vec<Fault>,
 }
 
+impl FileReport {
+    /// Why the file, or the rest of it, was not read.
+    pub(super) fn not_read(&self) -> Option<&str> {
+        self.faults.iter().find_map(|fault| match fault {
+            Fault::NotRead { cause } => Some(cause.as_str()),
+            _ => None,
+        })
+    }
+}
+
 struct Read1 {
     report: FileReport,
     hashes: Vec<String>,
     before: Vec<(String, u64, String)>,
 }
 
-/// Checks every file of the directory, in order.
+/// Checks every file of the directory, in order; one that cannot be read has a fault that says so.
 ///
 /// # Errors
-/// When the directory or a file cannot be read.
+/// When the directory cannot be read.
 pub fn verify(directory: &Path) -> io::Result<Vec<FileReport>> {
     let mut reads: BTreeMap<String, Read1> = BTreeMap::new();
     for path in files(directory)? {
         let name = name_of(&path);
-        reads.insert(name.clone(), check(&path, name)?);
+        reads.insert(name.clone(), check(&path, name));
     }
     let remembered: Vec<(String, String, u64, String)> = reads
         .iter()
@@ -85,7 +101,9 @@ pub fn verify(directory: &Path) -> io::Result<Vec<FileReport>> {
         .collect();
     for (by, file, lines, hash) in remembered {
         let is_there = reads.get(&file).is_some_and(|read| {
+            // Of a file that is not read, nobody can tell what is there: its fault says that already.
             lines == 0
+                || read.report.not_read().is_some()
                 || usize::try_from(lines - 1)
                     .ok()
                     .and_then(|at| read.hashes.get(at))
@@ -127,17 +145,25 @@ pub fn read(directory: &Path, mut each: impl FnMut(&Value)) -> io::Result<()> {
     Ok(())
 }
 
-/// Name, lines and last hash of the latest files of a directory.
-pub(super) fn heads(directory: &Path) -> io::Result<Vec<(String, u64, String)>> {
-    let files = files(directory)?;
-    let latest = files.len().saturating_sub(HEADS_MAX);
-    let mut heads = Vec::new();
-    for path in &files[latest..] {
-        let name = name_of(path);
-        let report = check(path, name.clone())?.report;
-        heads.push((name, report.lines, report.head));
-    }
-    Ok(heads)
+/// What is in the files of a directory that were written last, in order. One that cannot be read has a fault that says so:
+/// another user's file must not keep this process from writing its own.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub(super) fn heads(directory: &Path) -> io::Result<Vec<FileReport>> {
+    let mut files = files(directory)?;
+    // A name says when its file was begun: by names, a few commands would push out the file that a service still writes.
+    files.sort_by_cached_key(|path| {
+        let found = std::fs::metadata(path).and_then(|found| found.modified());
+        found.ok()
+    });
+    let older = files.len().saturating_sub(HEADS_MAX);
+    let mut latest = files.split_off(older);
+    latest.sort();
+    Ok(latest
+        .iter()
+        .map(|path| check(path, name_of(path)).report)
+        .collect())
 }
 
 fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -157,7 +183,7 @@ fn name_of(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-fn check(path: &Path, file: String) -> io::Result<Read1> {
+fn check(path: &Path, file: String) -> Read1 {
     let mut read = Read1 {
         report: FileReport {
             file,
@@ -168,7 +194,7 @@ fn check(path: &Path, file: String) -> io::Result<Read1> {
         hashes: Vec::new(),
         before: Vec::new(),
     };
-    lines(path, |number, line, is_whole| {
+    let outcome = lines(path, |number, line, is_whole| {
         let report = &mut read.report;
         if !is_whole {
             report.faults.push(Fault::Cut { line: number });
@@ -190,8 +216,13 @@ fn check(path: &Path, file: String) -> io::Result<Read1> {
         report.lines = number;
         report.head = hash(line);
         read.hashes.push(report.head.clone());
-    })?;
-    Ok(read)
+    });
+    if let Err(error) = outcome {
+        read.report.faults.push(Fault::NotRead {
+            cause: error.to_string(),
+        });
+    }
+    read
 }
 
 fn remembered(first: &Value) -> Vec<(String, u64, String)> {

@@ -22,8 +22,9 @@ pub const BARRIER_KEY: &str = "xensm:barrier";
 /// What errors name as the call when the pool cannot do it at all.
 pub(super) const AT_ONE_MOMENT: &str = "VDI.snapshot at one moment";
 
-/// How long others that are taken at one moment are waited for.
-const TURN_DEADLINE: Duration = Duration::from_secs(120);
+/// How long others that are taken at one moment are waited for: whoever waits keeps its operation's place among those at work, so it
+/// rather comes again.
+const TURN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What became of each VDI's snapshot, in the order in which they were asked for.
 pub type MomentOutcomes = Vec<Result<Uuid, PoolError>>;
@@ -77,8 +78,9 @@ impl XenApiPool {
         // The calls of two moments together would be more than the client makes at once, and each would wait for its own.
         let turn = tokio::time::timeout(TURN_DEADLINE, self.moment_turn.lock()).await;
         let _turn = turn.map_err(|_| {
-            let text = "other snapshots at one moment are being taken all the time";
-            PoolError::new(AT_ONE_MOMENT, Trouble::Busy, text)
+            // Not merely busy: each of those ahead takes its time, and all are waited for.
+            let text = "other snapshots at one moment are being taken";
+            PoolError::new(AT_ONE_MOMENT, Trouble::Marked, text)
         })?;
         // A try that was given up may still be waiting in the pool: each has a name of its own.
         let barrier = format!("{moment}.{}/{}", Uuid::new_v4().simple(), sources.len());

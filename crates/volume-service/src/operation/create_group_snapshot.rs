@@ -66,7 +66,8 @@ impl Definition for CreateGroupSnapshot {
         };
         let group_type = group_types::find(at.transaction, taken.type_id)?;
         outputs.is_promised = group_type.is_some_and(|group_type| group_type.is_consistent());
-        outputs.members.clear();
+        // The undo needs those of an earlier try, unless this one begins.
+        let mut members = Vec::new();
         for snapshot in group_snapshots::members(at.transaction, taken.id)? {
             if snapshot.status != SnapshotStatus::Creating {
                 return Ok(Begin::Undo(Reason::new(NO_LONGER_WANTED)));
@@ -79,13 +80,14 @@ impl Definition for CreateGroupSnapshot {
             // Recorded before anything is made, so that nobody forgets to look there.
             snapshots::set_backend(at.transaction, snapshot.id, Some(backend))?;
             let backend = backends::get(at.transaction, at.vault, backend)?;
-            outputs.members.push(Member {
+            members.push(Member {
                 snapshot: snapshot.id,
                 source,
                 sr: SrName::of(&backend),
                 vdi_uuid: None,
             });
         }
+        outputs.members = members;
         Ok(Begin::Act)
     }
 

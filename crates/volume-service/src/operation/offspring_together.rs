@@ -8,13 +8,19 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::job::Job;
 use super::offspring::{Birth, end_making, finish, mark_source, unmake_among};
 use crate::driver::{FoundVdi, PoolError, Trouble, all_made};
 use crate::error::Result;
+
+/// How long others of this process that make something from the same VDIs are waited for, all together: whoever waits keeps a place
+/// among the few operations that are at work at once, so it rather comes again.
+const ALONE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What is promised of the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +34,8 @@ pub(super) enum Moment {
 /// Makes them, in the order of the births. `look` says that an earlier try may have left something.
 ///
 /// # Errors
-/// Those of the pool; nothing is left then, unless the pool cannot be reached.
+/// Those of the pool; nothing is left then, unless the outcome is unknown or the pool cannot be reached. One with the trouble `Marked`
+/// while another operation makes something from one of the sources.
 pub(super) async fn make_all(
     job: &Job,
     births: &[Birth],
@@ -36,15 +43,22 @@ pub(super) async fn make_all(
     look: bool,
 ) -> Result<Vec<Uuid>> {
     // In one order, so that no two operations wait for each other.
-    let mut in_order: Vec<Uuid> = births.iter().map(|birth| birth.source).collect();
-    in_order.sort();
-    in_order.dedup();
+    let mut in_order: Vec<&Birth> = births.iter().collect();
+    in_order.sort_by_key(|birth| birth.source);
+    in_order.dedup_by_key(|birth| birth.source);
     let mut alone = Vec::with_capacity(in_order.len());
-    for source in in_order {
-        alone.push(job.engine.alone_with(source).await);
+    let deadline = Instant::now() + ALONE_DEADLINE;
+    for birth in in_order {
+        let waited = timeout_at(deadline, job.engine.alone_with(birth.source)).await;
+        alone.push(waited.map_err(|_| {
+            let text = format!("something else is being made from VDI {}", birth.source);
+            let held = PoolError::new("VDI.snapshot", Trouble::Marked, text);
+            birth.sr.error(held)
+        })?);
     }
     if look {
-        unmake_all(job, births).await?;
+        // A call of the earlier try may still run: its marks stay until they are replaced below.
+        destroy_all(job, births, Marks::Stay).await?;
     }
     for (index, birth) in births.iter().enumerate() {
         if let Err(error) = mark_source(job, birth).await {
@@ -58,7 +72,13 @@ pub(super) async fn make_all(
     let born = match take(job, births, moment).await {
         Ok(born) => born,
         Err((index, error)) => {
-            let _cleaned = unmake_all(job, births).await;
+            // A call that still runs gives what it makes the marks that its source has then: without them nobody would know it. When
+            // they stay, the next try replaces them, and the undo or a reconciler takes them off.
+            let marks = match error.outcome_unknown {
+                true => Marks::Stay,
+                false => Marks::End,
+            };
+            let _cleaned = destroy_all(job, births, marks).await;
             return Err(births[index].sr.error(error));
         }
     };
@@ -70,6 +90,19 @@ pub(super) async fn make_all(
 
 /// Destroys what this operation made from the sources under this lease or an earlier one, and takes its marks off them.
 pub(super) async fn unmake_all(job: &Job, births: &[Birth]) -> Result<()> {
+    destroy_all(job, births, Marks::End).await
+}
+
+/// What becomes of the marks of the sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marks {
+    /// They are taken off.
+    End,
+    /// They stay: what a call makes that still runs is known by them.
+    Stay,
+}
+
+async fn destroy_all(job: &Job, births: &[Birth], marks: Marks) -> Result<()> {
     let mut by_sr: BTreeMap<Uuid, Vec<FoundVdi>> = BTreeMap::new();
     for birth in births {
         let Some(sr_uuid) = birth.sr.sr_uuid else {
@@ -79,7 +112,12 @@ pub(super) async fn unmake_all(job: &Job, births: &[Birth]) -> Result<()> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let all = job.pool()?.vdis_of_sr(sr_uuid).await;
-                unknown.insert(all.map_err(|error| birth.sr.error(error))?)
+                let mut all = all.map_err(|error| birth.sr.error(error))?;
+                if marks == Marks::Stay {
+                    // A source that is not seen keeps its mark.
+                    all.retain(|vdi| births.iter().all(|birth| birth.source != vdi.uuid));
+                }
+                unknown.insert(all)
             }
         };
         unmake_among(job, birth, all).await?;

@@ -13,6 +13,7 @@ use volume_service::model::id::{GroupId, GroupSnapshotId, GroupTypeId, VolumeId}
 use volume_service::model::snapshot::{Snapshot, SnapshotStatus};
 use volume_service::model::volume::{Volume, VolumeStatus};
 
+use crate::gate::{Event, Fault};
 use crate::installation::{Kind, Site, on};
 use crate::scenarios::{Actors, NOW, Scenario, THEN, available, write};
 
@@ -225,6 +226,37 @@ fn without_a_promise_a_pool_that_keeps_no_moment_takes_them_one_by_one() {
             let vdi = &site.pool.state().vdis[&snapshot.vdi_uuid.unwrap()];
             assert_eq!((vdi.content, vdi.making.clone()), (THEN, None));
         }
+    });
+}
+
+/// The snapshots are taken, the worker dies, and one is no longer wanted: the undo knows of all that were taken.
+#[test]
+fn what_an_earlier_try_took_is_removed_when_it_is_no_longer_wanted() {
+    on(Kind::Sqlite, |installation| async move {
+        let site = Site::new(&installation).await;
+        let id = group(&site, true).await;
+        let group_snapshot = take(&site, id).await;
+        let first = site.engine().await;
+        // The claim, a mark for each member, and then as many snapshots.
+        site.gate.watch(Some((2 * MEMBERS, Fault::DieAfter)));
+        assert!(site.work_or_die(&first).await);
+        let events = site.gate.heal();
+        assert_eq!(events.last(), Some(&Event::Call("VDI.snapshot")));
+        assert_eq!(site.pool.state().vdis.len(), 2 * MEMBERS);
+        let (_, snapshots) = taken(&site, group_snapshot).await;
+        let part = snapshots[0].id;
+        let changed = site.database().write(move |tx| {
+            let (from, to) = (SnapshotStatus::Creating, SnapshotStatus::Error);
+            db::snapshots::change_status(tx, part, &[from], to, 1)
+        });
+        assert!(changed.await.unwrap());
+        site.outlive_leases();
+        site.work(&site.engine().await).await;
+        let (whole, _) = taken(&site, group_snapshot).await;
+        assert_eq!(whole.unwrap().status, GroupStatus::Error);
+        let state = site.pool.state();
+        assert_eq!(state.vdis.len(), MEMBERS, "nothing is left");
+        assert!(state.vdis.values().all(|vdi| vdi.making.is_none()));
     });
 }
 

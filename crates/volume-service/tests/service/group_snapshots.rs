@@ -3,6 +3,7 @@
 use volume_service::app::adoption;
 use volume_service::app::group_snapshots::{self, CreateGroupSnapshot};
 use volume_service::app::groups::{self, CreateFromSource, DeleteGroup, GroupQuery, GroupSource};
+use volume_service::app::reset_status;
 use volume_service::app::snapshots::{self, SnapshotQuery};
 use volume_service::app::transfers::{self, CreateTransfer, Encrypted, Snapshots};
 use volume_service::app::volumes::{self, CreateVolume, DeleteMode, VolumeSource};
@@ -65,7 +66,14 @@ fn they_are_taken_of_all_members_together() {
         for part in parts(&bench, &alice, made.id).await {
             assert_eq!(part.status, SnapshotStatus::Creating);
             assert_eq!(part.name, "both");
+            let reset = reset_status::snapshot(s, &admin, part.id, SnapshotStatus::Error).await;
+            assert_eq!(reset.unwrap_err().kind, ErrorKind::Conflict);
         }
+        let second = group_snapshots::create(s, &alice, wanted(pair.id))
+            .await
+            .unwrap_err();
+        assert_eq!(second.kind, ErrorKind::Invalid);
+        assert!(second.public.contains("still being created"), "{second}");
         for refused in [
             group_snapshots::delete(s, &alice, made.id).await,
             group_snapshots::reset_status(s, &admin, made.id, GroupStatus::Error).await,

@@ -68,8 +68,8 @@ impl<'a> OfVolume<'a> {
 /// `os-reserve`
 pub(super) async fn reserve(call: Call) -> Result<Response> {
     let of = OfVolume::new(&call)?;
-    of.create(None, HowAttached::default()).await?;
-    reserving::mark(&call.service, of.volume).await?;
+    let reserved = of.create(None, HowAttached::default()).await?;
+    reserving::mark(&call.service, of.volume, reserved.id).await?;
     Ok(success::ACCEPTED.into_response())
 }
 

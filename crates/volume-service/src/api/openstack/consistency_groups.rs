@@ -52,6 +52,10 @@ pub(super) const GROUPS: &[Route] = &[
         .rule(Rule::GroupDelete)
         .body(&DELETE)
         .status(202),
+    Route::put("/consistencygroups/{id}", |verb| on(verb, update))
+        .rule(Rule::GroupUpdate)
+        .body(&UPDATE)
+        .status(202),
     Route::put("/consistencygroups/{id}/update", |verb| on(verb, update))
         .rule(Rule::GroupUpdate)
         .body(&UPDATE)

@@ -13,7 +13,9 @@ use super::caller::Caller;
 use super::fault::{Fault, Result, success};
 use super::groups::{ONE, SINCE, group_id, own, summary};
 use super::route::{Action, Call, Route, act};
-use super::schema::{ANY_OBJECT, BOOLEAN, NAME, Schema, TEXT, UUID, closed, field, required};
+use super::schema::{
+    ANY_OBJECT, BOOLEAN, NAME, Schema, TEXT, UUID_OR_NULL, closed, field, required,
+};
 use crate::app::Service;
 use crate::app::group_snapshots;
 use crate::app::groups::{self, CreateFromSource, DeleteGroup, GroupSource, is_consistency_group};
@@ -81,8 +83,9 @@ const FROM_SOURCE: Schema = closed(&[required(
     closed(&[
         field("name", NAME),
         field("description", NAME),
-        field("group_snapshot_id", UUID),
-        field("source_group_id", UUID),
+        // openstackclient 10.5 sends null for the other one, which Cinder refuses.
+        field("group_snapshot_id", UUID_OR_NULL),
+        field("source_group_id", UUID_OR_NULL),
     ]),
 )]);
 

@@ -1,6 +1,6 @@
 //! Groups of volumes (3.13): make, list, show, change. What is done to them stands in `group_actions.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
@@ -345,8 +345,7 @@ async fn create(
         .flatten()
         .filter_map(|name| name.as_str().map(str::to_owned))
         .collect();
-    let is_twice = |name: &String| flavors.iter().filter(|other| *other == name).count() > 1;
-    if flavors.iter().any(is_twice) {
+    if flavors.iter().collect::<BTreeSet<_>>().len() < flavors.len() {
         let shown = shown(&json!(flavors));
         return Err(Fault::BadRequest(format!(
             "Invalid input for field/attribute volume_types. Value: {shown}. {shown} has non-unique elements"

@@ -8,6 +8,8 @@ use crate::app::volumes::{SortDirection, SortKey};
 
 /// Largest `offset`, Cinder's largest database integer.
 const OFFSET_MAX: u64 = 0x7fff_ffff;
+/// Keys that a list is sorted by at most: the condition that finds a page grows with their square.
+const SORT_KEYS_MAX: usize = 16;
 
 /// A request's query, taken apart: paging and sorting here, everything else in `filters`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -43,6 +45,12 @@ impl Paging {
                 "sort_dir" => sort_dir = Some(value),
                 _ => paging.filters.push((name, value)),
             }
+        }
+        let keys = sort.as_ref().map_or(0, |sort| sort.split(',').count());
+        if keys > SORT_KEYS_MAX {
+            return Err(format!(
+                "sort has {keys} keys, and at most {SORT_KEYS_MAX} are taken"
+            ));
         }
         paging.sort = match (sort, sort_key, sort_dir) {
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
@@ -182,6 +190,7 @@ mod tests {
         assert_eq!(refusal("offset=-1"), "offset param must be positive");
         assert!(refusal("offset=99999999999").contains("at most"));
         assert!(refusal("sort=a&sort_key=b").contains("deprecated"));
+        assert!(refusal(&format!("sort={}", "id,".repeat(16))).contains("at most 16"));
         assert_eq!(
             Paging::parse("limit=99999999999").expect("clamped").limit,
             Some(0x7fff_ffff)

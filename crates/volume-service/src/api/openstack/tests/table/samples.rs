@@ -388,6 +388,9 @@ fn of_groups(ids: &Ids, name: &str) -> Option<Sample> {
         "POST /consistencygroups/{id}/delete" => at(format!("{old}/delete"))
             .of_project()
             .body(json!({"consistencygroup": {"force": true}})),
+        "PUT /consistencygroups/{id}" => at(&old)
+            .of_project()
+            .body(json!({ "consistencygroup": renamed })),
         "PUT /consistencygroups/{id}/update" => at(format!("{old}/update"))
             .of_project()
             .body(json!({ "consistencygroup": renamed })),
