@@ -104,10 +104,11 @@ pub(super) async fn exchange(
     signals: Weak<Signals>,
     mut outgoing: watch::Receiver<(u64, u64)>,
 ) {
+    let mut told = *outgoing.borrow_and_update();
     loop {
         match listen(&config, &signals).await {
             Ok((client, connection)) => {
-                tell(&client, connection, &mut outgoing).await;
+                tell(&client, connection, &mut outgoing, &mut told).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot listen for operations of other processes");
@@ -120,32 +121,36 @@ pub(super) async fn exchange(
     }
 }
 
-/// Tells the others what was raised here, until the connection is lost or nobody is left.
+/// Tells the others what was raised here, until the connection is lost or nobody is left. What is not told yet, for the
+/// connection before was lost, is told first.
 async fn tell(
     client: &Client,
     mut connection: tokio::task::JoinHandle<()>,
     outgoing: &mut watch::Receiver<(u64, u64)>,
+    told: &mut (u64, u64),
 ) {
-    let mut told = *outgoing.borrow_and_update();
     loop {
-        tokio::select! {
-            biased;
-            _ = &mut connection => return,
-            alive = outgoing.changed() => if alive.is_err() {
-                return;
-            },
-        }
         let now = *outgoing.borrow_and_update();
         let sql = match (now.0 != told.0, now.1 != told.1) {
             (true, true) => "NOTIFY xensm_operations; NOTIFY xensm_finished",
             (true, false) => "NOTIFY xensm_operations",
-            _ => "NOTIFY xensm_finished",
+            (false, true) => "NOTIFY xensm_finished",
+            (false, false) => {
+                tokio::select! {
+                    biased;
+                    _ = &mut connection => return,
+                    alive = outgoing.changed() => if alive.is_err() {
+                        return;
+                    },
+                }
+                continue;
+            }
         };
-        told = now;
         if let Err(error) = client.batch_execute(sql).await {
             tracing::warn!(%error, "cannot tell other processes of operations");
             return;
         }
+        *told = now;
         tokio::time::sleep(INTERVAL).await;
     }
 }
