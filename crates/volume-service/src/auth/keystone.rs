@@ -1,8 +1,8 @@
 //! Tokens of a Keystone: asked for with our own token, remembered for a minute, forgotten when Keystone revokes.
 //!
 //! What was remembered is good while all of these hold: the token has not expired, it was looked up less than
-//! [`GOOD_FOR_US`] ago, and Keystone's list of revocations has not changed since (it is asked for every
-//! [`REVOCATIONS_EVERY_US`] while requests come). When Keystone is away nothing new is believed: 503.
+//! `GOOD_FOR_US` ago, and Keystone's list of revocations has not changed since (it is asked for every
+//! `REVOCATIONS_EVERY_US` while requests come). When Keystone is away nothing new is believed: 503.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
