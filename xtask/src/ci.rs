@@ -24,19 +24,13 @@ pub fn workspace_root() -> anyhow::Result<PathBuf> {
 pub fn run(root: &Path) -> anyhow::Result<()> {
     step("format", || cargo(root, &["fmt", "--all", "--check"]))?;
     step("tidy", || tidy::run(root))?;
-    step("setup", || setup::run(root))?;
-    step("lints", || {
-        cargo(
-            root,
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        )
+    // What the tests need is downloaded and unpacked while the compiler works.
+    std::thread::scope(|scope| {
+        let setup = scope.spawn(|| step("setup", || setup::run(root)));
+        let lints = step("lints", || lint(root));
+        let setup = setup.join();
+        setup.unwrap_or_else(|_| bail!("the step setup panicked"))?;
+        lints
     })?;
     step("tests", || test(root, true, &[]))?;
     step("fuzz", || fuzz::run(root, FUZZ_SECONDS, None))?;
@@ -47,6 +41,11 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
             .args(["doc", "--workspace", "--no-deps"]);
         checked(command.current_dir(root))
     })
+}
+
+fn lint(root: &Path) -> anyhow::Result<()> {
+    let lints = ["--workspace", "--all-targets", "--", "-D", "warnings"];
+    cargo(root, &[&["clippy"], &lints[..]].concat())
 }
 
 /// Runs the tests, after installing what they need.
