@@ -152,6 +152,7 @@ async fn tell_with(
             parameters,
             zone: None,
             position: None,
+            capabilities: Vec::new(),
             yes: true,
         };
         story

@@ -381,6 +381,7 @@ async fn default_flavor(service: &Service, data_dir: &DataDir) -> Result<()> {
         parameters,
         zone,
         position: None,
+        capabilities: Vec::new(),
     };
     backends::add(service, &request, wanted).await?;
     Ok(())

@@ -70,7 +70,8 @@ pub enum SmCommand {
         alias = "backend-add",
         after_help = "Examples:
   nova-manage sm backend_add gold nfs name_label=toybox-renuka server=myserver serverpath=/local/scratch/myname
-  nova-manage sm backend_add gold file location=/srv/gold 'name_label=two words' --yes"
+  nova-manage sm backend_add gold file location=/srv/gold 'name_label=two words' --yes
+  nova-manage sm backend_add gold file location=/srv/fast --capability tier=fast"
     )]
     BackendAdd {
         /// The flavor.
@@ -87,6 +88,9 @@ pub enum SmCommand {
         /// Its place in the flavor's order; lower is tried first.
         #[arg(long)]
         position: Option<i64>,
+        /// What extra specs of volume types find at it, beside what it says of itself: tier=fast. May be given several times.
+        #[arg(long = "capability", value_name = "KEY=VALUE")]
+        capabilities: Vec<String>,
         /// Does not ask.
         #[arg(long, short = 'y')]
         yes: bool,
@@ -234,15 +238,18 @@ async fn execute(
             parameters,
             zone,
             position,
+            capabilities,
             yes,
         } => {
             let parameters = parameters::read(&parameters)?;
+            let capabilities = parameters::pairs(&capabilities)?;
             let wanted = AddBackend {
                 flavor: flavor_label,
                 sr_type,
                 parameters,
                 zone,
                 position,
+                capabilities,
             };
             backend_add(service, request, wanted, confirmation(yes), format).await
         }
@@ -537,6 +544,7 @@ fn backend_json(backend: &Backend) -> serde_json::Value {
         "name_label": backend.name_label,
         "name_description": backend.name_description,
         "config_params": parameters,
+        "capabilities": backend.capabilities,
         "enabled": backend.usage == BackendUse::Enabled,
         "state": backend.state.as_str(),
         "failure": backend.failure,

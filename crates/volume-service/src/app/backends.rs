@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::backend::{Backend, BackendUse};
 use crate::model::id::{BackendId, OperationId};
 use crate::model::operation::OperationKind;
+use crate::scheduler::OWN_NAMES;
 
 pub use super::sr_types::{Creation, SrTypeFacts, is_secret, sr_types};
 pub use crate::driver::Probed;
@@ -37,6 +38,8 @@ pub struct AddBackend {
     pub zone: Option<String>,
     /// Place in the flavor's order; none puts it last.
     pub position: Option<i64>,
+    /// What is said of it for extra specs to find, `key=value` pairs as given.
+    pub capabilities: Vec<(String, String)>,
 }
 
 /// All backends, or those of a flavor, in the order in which the scheduler tries them.
@@ -84,6 +87,7 @@ pub async fn add(
         .unwrap_or_else(|| service.config.default_zone.clone());
     service.check_zone(&zone)?;
     let given = Parameters::parse(&wanted.parameters)?;
+    let capabilities = parse_capabilities(&wanted.capabilities)?;
     sr_types::check_keys(
         facts,
         |key| given.config.contains_key(key) || given.secrets.contains_key(key),
@@ -110,6 +114,9 @@ pub async fn add(
                 secrets: given.secrets.clone(),
             };
             let id = backends::insert(tx, &vault, &backend, now_us)?;
+            if !capabilities.is_empty() {
+                backends::set_capabilities(tx, id, &capabilities)?;
+            }
             let operation = NewOperation {
                 id: operation_id,
                 kind: OperationKind::ConnectBackend,
@@ -154,6 +161,37 @@ pub async fn probe(
     };
     let probed = XenApiPool::new(pool)?.probe_sr(&spec).await;
     probed.map_err(|error| error.on_zone(zone))
+}
+
+/// What an operator says of a backend: no word for what it says itself, and none that no extra spec finds.
+fn parse_capabilities(pairs: &[(String, String)]) -> Result<BTreeMap<String, String>> {
+    let refused = |why: String| Err(Error::invalid(why));
+    if pairs.len() > limits::PARAMETERS_MAX {
+        let most = limits::PARAMETERS_MAX;
+        return refused(format!(
+            "A backend has {} capabilities, more than {most}.",
+            pairs.len()
+        ));
+    }
+    let mut all = BTreeMap::new();
+    for (name, value) in pairs {
+        limits::check_name("capability name", name)?;
+        limits::check_text("capability", value)?;
+        if name.contains(|letter: char| letter == ':' || letter.is_whitespace()) {
+            return refused(format!(
+                "The capability name {name} contains a colon or a blank; no extra spec can name it."
+            ));
+        }
+        if OWN_NAMES.contains(&name.as_str()) {
+            return refused(format!(
+                "The capability {name} is what a backend says of itself; choose another name."
+            ));
+        }
+        if all.insert(name.clone(), value.clone()).is_some() {
+            return refused(format!("The capability {name} is given twice."));
+        }
+    }
+    Ok(all)
 }
 
 /// `key=value` pairs, sorted out.

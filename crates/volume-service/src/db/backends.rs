@@ -49,7 +49,7 @@ pub struct Space {
 const COLUMNS: &str = "b.id, b.flavor_id, (SELECT f.label FROM flavors f WHERE f.id = b.flavor_id), b.zone, b.position, \
                        b.sr_type, b.sr_uuid, b.name_label, b.name_description, b.config, b.secrets, b.enabled, b.state, \
                        b.failure, b.physical_size, b.physical_utilisation, b.virtual_allocation, b.observed_at_us, \
-                       b.created_at_us";
+                       b.created_at_us, (SELECT c.capabilities FROM backend_capabilities c WHERE c.backend_id = b.id)";
 
 /// Adds a backend (`new`, enabled) and returns its number.
 ///
@@ -116,6 +116,20 @@ pub fn insert(
         remove_retired(tx, sr_uuid)?;
     }
     Ok(id)
+}
+
+/// Records what an operator says of a backend, beside what its driver says.
+pub fn set_capabilities(
+    tx: &mut Transaction<'_>,
+    id: BackendId,
+    capabilities: &BTreeMap<String, String>,
+) -> Result<()> {
+    tx.execute(
+        "INSERT INTO backend_capabilities (backend_id, capabilities) VALUES (?1, ?2) \
+         ON CONFLICT (backend_id) DO UPDATE SET capabilities = excluded.capabilities",
+        &[id.into(), json(capabilities).into()],
+    )?;
+    Ok(())
 }
 
 /// A backend, if it exists.
@@ -338,6 +352,9 @@ fn from_row(row: &Row<'_>, vault: &Vault) -> Result<Backend> {
         virtual_allocation: bytes(16)?,
         observed_at_us: row.opt_int(17)?,
         created_at_us: row.int(18)?,
+        capabilities: row
+            .opt_parsed(19, |text| serde_json::from_str(text).ok())?
+            .unwrap_or_default(),
     })
 }
 

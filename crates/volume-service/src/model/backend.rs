@@ -90,4 +90,6 @@ pub struct Backend {
     pub observed_at_us: Option<i64>,
     /// Microseconds since 1970.
     pub created_at_us: i64,
+    /// What its operator says of it, for extra specs to find.
+    pub capabilities: BTreeMap<String, String>,
 }

@@ -1,9 +1,33 @@
-//! What a backend says of itself: the capabilities that scheduler pools show and that extra specs are compared with.
+//! What a backend says of itself, and its operator of it: the capabilities that scheduler pools show and that extra specs are compared
+//! with.
 
 use serde_json::{Map, Value, json};
 
 use super::space::Allocation;
 use crate::model::backend::{Backend, BackendState, BackendUse};
+
+/// What a backend says itself; an operator does not say it in its place.
+pub const OWN_NAMES: [&str; 19] = [
+    "QoS_support",
+    "allocated_capacity_gb",
+    "availability_zone",
+    "backend_state",
+    "driver_version",
+    "free_capacity_gb",
+    "multiattach",
+    "online_extend_support",
+    "pool_name",
+    "provisioned_capacity_gb",
+    "reserved_percentage",
+    "sr_type",
+    "storage_protocol",
+    "thick_provisioning_support",
+    "thin_provisioning_support",
+    "total_capacity_gb",
+    "vendor_name",
+    "volume_backend_name",
+    "volume_type",
+];
 
 /// Who made the driver, as Cinder's drivers say it.
 pub const VENDOR: &str = "xensm";
@@ -57,10 +81,15 @@ pub fn capabilities(backend: &Backend) -> Capabilities {
         ("QoS_support", json!(false)),
         ("multiattach", json!(false)),
     ];
+    let own = named
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    let operators = backend.capabilities.iter();
+    // A later version may say itself what an operator said.
     Capabilities(
-        named
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
+        operators
+            .map(|(name, value)| (name.clone(), json!(value)))
+            .chain(own)
             .collect(),
     )
 }
@@ -75,5 +104,54 @@ fn gib(bytes: Option<u64>) -> Value {
     match bytes {
         Some(bytes) => json!(((bytes as f64 / GIB) * 100.0).round() / 100.0),
         None => json!("unknown"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::scheduler::placement::tests::backend;
+    use crate::scheduler::satisfies;
+
+    #[test]
+    fn what_a_backend_says_itself_is_listed() {
+        let names: Vec<String> = capabilities(&backend(1)).0.keys().cloned().collect();
+        assert_eq!(names, OWN_NAMES);
+    }
+
+    #[test]
+    fn extra_specs_find_what_an_operator_says() {
+        let mut backend = backend(1);
+        for (name, value) in [
+            ("tier", "fast"),
+            ("rack", "7"),
+            ("raid", "yes"),
+            ("sr_type", "x"),
+        ] {
+            backend.capabilities.insert(name.into(), value.into());
+        }
+        let has = capabilities(&backend);
+        let fits = |name: &str, wanted: &str| {
+            satisfies(
+                &BTreeMap::from([(name.to_owned(), wanted.to_owned())]),
+                &has,
+            )
+            .is_ok()
+        };
+        for (name, wanted, expected) in [
+            ("tier", "fast", true),
+            ("capabilities:tier", "<or> slow <or> fast", true),
+            ("tier", "slow", false),
+            ("rack", "<= 7", true),
+            ("rack", "> 7", false),
+            ("raid", "<is> True", true),
+            ("raid", "<is> False", false),
+            ("sr_type", "x", false),
+            ("sr_type", "lvm", true),
+        ] {
+            assert_eq!(fits(name, wanted), expected, "{name}={wanted}");
+        }
     }
 }

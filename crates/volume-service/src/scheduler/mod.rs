@@ -5,7 +5,7 @@ mod placement;
 mod space;
 mod specs;
 
-pub use capabilities::{Capabilities, VENDOR, capabilities};
+pub use capabilities::{Capabilities, OWN_NAMES, VENDOR, capabilities};
 pub use placement::{Placement, Policy, Request, SkipReason, Skipped, may_hold, place};
 pub use space::{Allocation, needed_bytes};
 pub use specs::{Unmet, satisfies};

@@ -253,6 +253,7 @@ pub(super) mod tests {
             virtual_allocation: Some(0),
             observed_at_us: Some(0),
             created_at_us: 0,
+            capabilities: BTreeMap::new(),
         }
     }
 

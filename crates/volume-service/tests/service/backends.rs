@@ -22,6 +22,7 @@ fn backend(flavor: &str, sr_type: &str, pairs: &[(&str, &str)]) -> AddBackend {
             .collect(),
         zone: None,
         position: None,
+        capabilities: Vec::new(),
     }
 }
 
@@ -38,6 +39,50 @@ pub async fn add_nfs(bench: &Bench, flavor: &str) -> volume_service::model::back
     )
     .await
     .unwrap()
+}
+
+#[test]
+fn what_an_operator_says_of_a_backend_is_kept_for_extra_specs() {
+    on_each(|bench| async move {
+        flavor(&bench, "gold").await;
+        let operator = RequestContext::operator();
+        let asked = |pairs: &[(&str, &str)]| AddBackend {
+            capabilities: pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..backend("gold", "nfs", &NFS)
+        };
+        for (pairs, why) in [
+            (&[("sr_type", "fast")][..], "says of itself"),
+            (&[("a:b", "c")], "a colon or a blank"),
+            (&[("a b", "c")], "a colon or a blank"),
+            (&[("a", "c"), ("a", "d")], "twice"),
+            (&[("", "c")], "name"),
+            (&[("a", "\0")], "capability"),
+        ] {
+            let refused = add(&bench.service, &operator, asked(pairs)).await;
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::Invalid, "{pairs:?}");
+            assert!(refused.public.contains(why), "{}", refused.public);
+        }
+        assert!(
+            list(&bench.service, &operator, None)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        let said = [("tier", "fast"), ("note", "two words: \"x\"")];
+        let made = add(&bench.service, &operator, asked(&said)).await.unwrap();
+        assert_eq!(made.capabilities, crate::support::map(&said));
+        add_nfs(&bench, "gold").await;
+        let all = list(&bench.service, &operator, None).await.unwrap();
+        let kept: Vec<usize> = all.iter().map(|one| one.capabilities.len()).collect();
+        assert_eq!(kept, [2, 0]);
+        remove(&bench.service, &operator, made.id).await.unwrap();
+        let left = list(&bench.service, &operator, None).await.unwrap();
+        assert_eq!(left.len(), 1);
+    });
 }
 
 #[test]

@@ -370,6 +370,7 @@ fn only_administrators_administer() {
             parameters: vec![("location".into(), "/x".into())],
             zone: None,
             position: None,
+            capabilities: Vec::new(),
         };
         let all = VolumeQuery {
             all_projects: true,

@@ -32,6 +32,11 @@ pub(super) fn read(arguments: &[String]) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
+/// Reads arguments that are no secrets.
+pub(super) fn pairs(arguments: &[String]) -> Result<Vec<(String, String)>> {
+    arguments.iter().map(|argument| parse(argument)).collect()
+}
+
 /// `key=value`; the value may hold blanks and further `=`.
 fn parse(text: &str) -> Result<(String, String)> {
     match text.split_once('=') {

@@ -1,5 +1,5 @@
--- What the Block Storage API knows of a volume type beyond its name: extra specs, access, QoS, encryption, defaults. Side tables, so
--- that a flavor that only the command line made needs no row here.
+-- What the Block Storage API knows of a volume type beyond its name: extra specs, access, QoS, encryption, defaults; and what extra
+-- specs find at a backend beyond what its driver says. Side tables, so that a flavor that only the command line made needs no row here.
 
 CREATE TABLE IF NOT EXISTS flavor_specs (
     flavor_id {text} NOT NULL REFERENCES flavors (id) ON DELETE CASCADE,
@@ -52,4 +52,10 @@ CREATE TABLE IF NOT EXISTS flavor_encryption (
 CREATE TABLE IF NOT EXISTS default_flavors (
     project_id {text} PRIMARY KEY NOT NULL,
     flavor_id {text} NOT NULL REFERENCES flavors (id)
+) {strict};
+
+-- What an operator says of a backend, as a JSON object of texts.
+CREATE TABLE IF NOT EXISTS backend_capabilities (
+    backend_id {int} PRIMARY KEY NOT NULL REFERENCES backends (id) ON DELETE CASCADE,
+    capabilities {text} NOT NULL
 ) {strict};

@@ -212,6 +212,10 @@ CREATE TABLE attachments (
     detached_at_us INTEGER,
     created_at_us INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE backend_capabilities (
+    backend_id INTEGER PRIMARY KEY NOT NULL REFERENCES backends (id) ON DELETE CASCADE,
+    capabilities TEXT NOT NULL
+) STRICT;
 CREATE TABLE backends (
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
     flavor_id TEXT NOT NULL REFERENCES flavors (id),
