@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::delete_volume::{DELETABLE, refused};
 use super::volume_flags::check_maintenance;
 use super::volumes::visible;
-use super::{Service, limits, policy, snapshots as snapshots_app};
+use super::{Service, limits, policy, quota, snapshots as snapshots_app};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::adoptions::{self, Adoption};
@@ -30,7 +30,7 @@ use crate::scheduler;
 /// The setting that holds the deployment's id, which an engine makes at its start.
 const DEPLOYMENT_SETTING: &str = "deployment";
 /// What a volume that is being adopted counts with until its VDI is found.
-const SIZE_UNKNOWN_GIB: u64 = 1;
+pub(crate) const SIZE_UNKNOWN_GIB: u64 = 1;
 
 /// A volume that is to be made of a VDI.
 #[derive(Clone, Debug)]
@@ -378,7 +378,7 @@ fn refuse_managed(tx: &mut Transaction<'_>, reference: &Reference) -> Result<()>
 /// Takes a request to make a snapshot of a volume of a VDI; administrators only.
 ///
 /// # Errors
-/// `NotFound` about the volume; `Invalid` while its backend does not answer.
+/// `NotFound` about the volume; `Invalid` while its backend does not answer; `QuotaExceeded` for snapshots and GiB.
 pub async fn manage_snapshot(
     service: &Service,
     request: &RequestContext,
@@ -391,6 +391,7 @@ pub async fn manage_snapshot(
     let id = SnapshotId(context.new_uuid());
     let operation_id = OperationId(context.new_uuid());
     let now_us = context.now_us();
+    let configured = service.config.limits.clone();
     let request = request.clone();
     service
         .database
@@ -436,6 +437,7 @@ pub async fn manage_snapshot(
                 updated_at_us: None,
             };
             snapshots::insert(tx, &snapshot)?;
+            quota::check_snapshot(tx, &snapshot, volume.flavor_id, &configured)?;
             let adoption = Adoption {
                 reference: reference.clone(),
                 backend_id,

@@ -33,7 +33,7 @@ mod page;
 mod policy;
 pub mod pools;
 pub mod qos_specs;
-mod quota;
+pub(crate) mod quota;
 pub mod quotas;
 mod refusal;
 pub mod reserving;

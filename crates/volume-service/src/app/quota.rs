@@ -34,7 +34,7 @@ pub(super) enum Scope {
 }
 
 /// Judges a volume that was just added.
-pub(super) fn check_volume(
+pub(crate) fn check_volume(
     tx: &mut Transaction<'_>,
     volume: &Volume,
     limits: &Limits,

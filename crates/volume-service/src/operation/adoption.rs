@@ -77,6 +77,11 @@ impl Outputs {
         self.found.as_ref()
     }
 
+    /// Forgets the VDI, so that the undo does not touch it.
+    pub(super) fn forget(&mut self) {
+        self.found = None;
+    }
+
     /// Takes the VDI for this operation; the reason when it is somebody's, whose marks the undo must not touch.
     pub(super) fn claim(&mut self, at: &mut StepTransaction<'_, '_>) -> Result<Begin> {
         let Some(found) = &self.found else {

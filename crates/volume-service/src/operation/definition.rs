@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::job::Job;
 use super::known::Known;
 use crate::auth::vault::Vault;
+use crate::config::Limits;
 use crate::context::Context;
 use crate::db::Transaction;
 use crate::error::{Error, Result};
@@ -156,4 +157,6 @@ pub(super) struct StepTransaction<'a, 't> {
     pub(super) vault: &'a Vault,
     /// What other operations have read in this transaction.
     pub(super) known: &'a Known,
+    /// What projects may have for which nobody set anything.
+    pub(super) limits: &'a Limits,
 }

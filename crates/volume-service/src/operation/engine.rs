@@ -113,6 +113,7 @@ impl Engine {
                 vault: Vault::new(context.clone(), &service.config.master_key),
                 context,
                 known: Known::default(),
+                limits: service.config.limits.clone(),
             },
             database: service.database.clone(),
             zone: zone.to_owned(),

@@ -1,15 +1,18 @@
 //! Makes a volume of a VDI that is there already: finds it, claims it, and writes our marks on it.
 //!
-//! The row gets its backend, VDI and size only when all is done, so that what an adoption that failed is deleted with is never the VDI.
+//! The row gets its backend and VDI only when all is done, so that what an adoption that failed is deleted with is never the VDI. It
+//! gets its size before the marks are written, when the quota is asked.
 
 use super::adoption::{Outputs, Wanted};
 use super::create_volume::volume_id;
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::Job;
 use super::notice;
+use crate::app::adoption::SIZE_UNKNOWN_GIB;
+use crate::app::quota;
 use crate::db::{adoptions, volumes};
 use crate::driver::VdiOwner;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::model::volume::VolumeStatus;
 
 /// The operation.
@@ -36,7 +39,10 @@ impl Definition for ManageVolume {
 
     fn begin(at: &mut StepTransaction<'_, '_>, step: Step, outputs: &mut Outputs) -> Result<Begin> {
         if step == Step::Mark {
-            return outputs.claim(at);
+            return match outputs.claim(at)? {
+                Begin::Act => count(at, outputs),
+                other => Ok(other),
+            };
         }
         let id = volume_id(&at.operation.target)?;
         let found = volumes::find(at.transaction, id)?;
@@ -80,7 +86,6 @@ impl Definition for ManageVolume {
         }
         volumes::set_backend(at.transaction, id, Some(backend))?;
         volumes::set_vdi(at.transaction, id, Some(found.vdi_uuid))?;
-        volumes::set_size(at.transaction, id, found.size_gib)?;
         adoptions::remove(at.transaction, &at.operation.target)?;
         Ok(Finish::Succeeded)
     }
@@ -94,6 +99,7 @@ impl Definition for ManageVolume {
             if outputs.may_have_left {
                 text.push_str("; the VDI may carry marks of this service");
             }
+            volumes::set_size(at.transaction, id, SIZE_UNKNOWN_GIB)?;
             volumes::set_failure(at.transaction, id, &text)?;
             notice::volume_failed(at, id, notice::NOT_MANAGED, &text)?;
         }
@@ -106,6 +112,29 @@ impl Definition for ManageVolume {
 }
 
 const NO_LONGER_WANTED: &str = "the volume was deleted while its VDI was being adopted";
+
+/// Has the volume count with the size of its VDI from here on; the reason where the project may not have so much.
+fn count(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begin> {
+    let id = volume_id(&at.operation.target)?;
+    let found = volumes::find(at.transaction, id)?.zip(outputs.found());
+    let Some((mut volume, found)) = found else {
+        return Ok(Begin::Undo(Reason::new(NO_LONGER_WANTED)));
+    };
+    if at.operation.step_begun {
+        // An earlier try counted it.
+        return Ok(Begin::Act);
+    }
+    volume.size_gib = found.size_gib;
+    volumes::set_size(at.transaction, id, volume.size_gib)?;
+    match quota::check_volume(at.transaction, &volume, at.limits) {
+        Err(refused) if refused.kind == ErrorKind::QuotaExceeded => {
+            // Nothing was written on the VDI yet.
+            outputs.forget();
+            Ok(Begin::Undo(Reason::new(refused.public)))
+        }
+        judged => judged.map(|()| Begin::Act),
+    }
+}
 
 fn owner(job: &Job) -> Result<VdiOwner> {
     Ok(VdiOwner::Volume(volume_id(&job.target)?))

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::definition::{AfterFailure, Begin, Definition, Finish, Reason, StepTransaction};
 use super::known::Known;
 use crate::auth::vault::Vault;
+use crate::config::Limits;
 use crate::context::Context;
 use crate::db::operations::Progress;
 use crate::db::{Transaction, operations};
@@ -53,6 +54,8 @@ pub(super) struct Surroundings {
     pub(super) vault: Vault,
     /// What this transaction has read.
     pub(super) known: Known,
+    /// What projects may have for which nobody set anything.
+    pub(super) limits: Limits,
 }
 
 impl Surroundings {
@@ -86,6 +89,7 @@ pub(super) fn settle<D: Definition>(
             context: &around.context,
             vault: &around.vault,
             known: &around.known,
+            limits: &around.limits,
         };
         let undo = match D::STEPS.get(operation.step as usize) {
             Some(step) => match D::begin(&mut at, *step, &mut outputs)? {
@@ -261,6 +265,7 @@ fn settle_undo<D: Definition>(
         context: &around.context,
         vault: &around.vault,
         known: &around.known,
+        limits: &around.limits,
     };
     D::fail(&mut at, &outputs, &reason)?;
     finish::<D>(transaction, around, operation, OperationState::Failed)
@@ -287,6 +292,7 @@ fn finish<D: Definition>(
         context: &around.context,
         vault: &around.vault,
         known: &around.known,
+        limits: &around.limits,
     };
     D::ended(&mut at)?;
     Ok(Next::Finished)

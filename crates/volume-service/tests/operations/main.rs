@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
 
+mod adoption;
 mod extensions;
 mod fake_pool;
 mod faults;

@@ -1,0 +1,110 @@
+//! What is adopted counts as what it is, and not where its project has no room for it.
+
+use volume_service::app::adoption::{self, ManageSnapshot};
+use volume_service::db::quotas;
+use volume_service::error::ErrorKind;
+use volume_service::model::adoption::Reference;
+use volume_service::model::quota::{QuotaKey, Resource};
+use volume_service::model::volume::VolumeStatus;
+
+use crate::gate::Event;
+use crate::installation::{Kind, Site, on};
+use crate::scenarios::{Scenario, available, begin};
+
+async fn allow(site: &Site, resource: Resource, limit: i64) {
+    let project = site.requester().project_id;
+    let key = QuotaKey::of_project(resource);
+    let set = site
+        .database()
+        .write(move |tx| quotas::set_of_project(tx, &project, key, limit));
+    set.await.unwrap();
+}
+
+async fn gigabytes(site: &Site) -> u64 {
+    let project = site.requester().project_id;
+    let used = site.database().read(move |tx| quotas::usage(tx, &project));
+    used.await.unwrap().gigabytes
+}
+
+fn on_both<F, Fut>(body: F)
+where
+    F: Fn(Site) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let body = &body;
+    for kind in [Kind::Sqlite, Kind::Postgresql] {
+        on(kind, |installation| async move {
+            body(Site::new(&installation).await).await;
+        });
+    }
+}
+
+#[test]
+fn an_adoption_that_the_quota_does_not_allow_leaves_the_vdi_as_it_is() {
+    on_both(|site| async move {
+        // The VDI has a little more than 2 GiB.
+        let actors = begin(&site, Scenario::ManageVolume).await;
+        allow(&site, Resource::Gigabytes, 2).await;
+        site.gate.watch(None);
+        site.work(&site.engine().await).await;
+        let events = site.gate.heal();
+        assert!(
+            !events.contains(&Event::Call("VDI.set_other_config")),
+            "{events:?}"
+        );
+        let volume = site.volume(actors.volume.unwrap()).await.unwrap();
+        assert_eq!(volume.status, VolumeStatus::ErrorManaging);
+        assert!(
+            volume.failure.contains("Requested 3G, quota is 2G"),
+            "{volume:?}"
+        );
+        // It counts with the least that a volume has, until it is deleted.
+        assert_eq!((volume.size_gib, gigabytes(&site).await), (1, 1));
+    });
+}
+
+#[test]
+fn an_adoption_that_the_quota_allows_counts_with_the_size_of_its_vdi() {
+    on_both(|site| async move {
+        let actors = begin(&site, Scenario::ManageVolume).await;
+        allow(&site, Resource::Gigabytes, 3).await;
+        allow(&site, Resource::Volumes, 1).await;
+        site.work(&site.engine().await).await;
+        let volume = site.volume(actors.volume.unwrap()).await.unwrap();
+        assert_eq!(volume.status, VolumeStatus::Available, "{volume:?}");
+        assert_eq!((volume.size_gib, gigabytes(&site).await), (3, 3));
+    });
+}
+
+#[test]
+fn one_volume_more_than_allowed_is_not_adopted() {
+    on_both(|site| async move {
+        let actors = begin(&site, Scenario::ManageVolume).await;
+        allow(&site, Resource::Volumes, 0).await;
+        site.work(&site.engine().await).await;
+        let volume = site.volume(actors.volume.unwrap()).await.unwrap();
+        assert_eq!(volume.status, VolumeStatus::ErrorManaging);
+        assert!(
+            volume.failure.contains("Maximum number of volumes"),
+            "{volume:?}"
+        );
+    });
+}
+
+#[test]
+fn a_snapshot_that_the_quota_does_not_allow_is_refused_at_once() {
+    on_both(|site| async move {
+        let volume_id = available(&site).await;
+        allow(&site, Resource::Snapshots, 0).await;
+        let wanted = ManageSnapshot {
+            volume_id,
+            reference: Some(Reference::Name("somebody's".to_owned())),
+            name: String::new(),
+            description: String::new(),
+            metadata: std::collections::BTreeMap::new(),
+        };
+        let refused = adoption::manage_snapshot(site.service(), &site.requester(), wanted).await;
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::QuotaExceeded);
+        assert!(site.snapshots().await.is_empty());
+    });
+}
