@@ -153,6 +153,8 @@ pub(super) fn add(
         metadata: wanted.metadata.clone(),
         traits: VolumeTraits {
             group_id: group.map(|group| group.id.0),
+            in_consistency_group: group
+                .is_some_and(|group| groups_app::is_consistency_group(&group.type_name)),
             image_metadata: origin
                 .map(|origin| origin.image_metadata)
                 .unwrap_or_default(),

@@ -57,6 +57,8 @@ pub struct GroupQuery {
     pub project_id: Option<String>,
     /// Exact name.
     pub name: Option<String>,
+    /// With this in the name.
+    pub name_part: Option<String>,
     /// In this state.
     pub status: Option<GroupStatus>,
     /// Of this group; group snapshots only.

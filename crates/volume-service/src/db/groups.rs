@@ -79,6 +79,9 @@ pub(super) fn filters(query: &GroupQuery) -> Select {
     if let Some(name) = &query.name {
         select.equal("g.name", name.as_str().into());
     }
+    if let Some(part) = &query.name_part {
+        select.has_part("g.name", part);
+    }
     if let Some(status) = query.status {
         select.equal("g.status", status.as_str().into());
     }

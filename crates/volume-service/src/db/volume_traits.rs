@@ -7,6 +7,9 @@ use crate::error::Result;
 use crate::model::id::VolumeId;
 use crate::model::volume::VolumeTraits;
 
+/// What stands behind the id of a group of the consistency group API.
+const CONSISTENCY_GROUP: char = '+';
+
 /// Reads the last of `volumes::COLUMNS`, which has all traits in one text: NULL for the many volumes that have none, so
 /// that a row of a list costs one look into a small index. None for a damaged text.
 pub(super) fn parse(text: &str) -> Option<VolumeTraits> {
@@ -28,8 +31,10 @@ pub(super) fn parse(text: &str) -> Option<VolumeTraits> {
         "" => Some(None),
         text => text.parse().ok().map(Some),
     };
+    let plain_group_id = group_id.strip_suffix(CONSISTENCY_GROUP);
     Some(VolumeTraits {
-        group_id: uuid(group_id)?,
+        group_id: uuid(plain_group_id.unwrap_or(group_id))?,
+        in_consistency_group: plain_group_id.is_some(),
         multiattach: multiattach == "1",
         read_only: some(read_only).map(|text| text == "1"),
         encryption_key_id: uuid(key)?,

@@ -25,7 +25,9 @@ pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.nam
                                   (SELECT s.source_snapshot_id FROM volume_sources s WHERE s.volume_id = v.id), \
                                   (SELECT s.source_volume_id FROM volume_sources s WHERE s.volume_id = v.id), \
                                   (SELECT e.added_gib FROM volume_extensions e WHERE e.volume_id = v.id), \
-                                  (SELECT COALESCE(t.group_id, '') || '|' || CAST(t.multiattach AS TEXT) || '|' || \
+                                  (SELECT COALESCE(t.group_id, '') || CASE WHEN t.group_id IS NOT NULL AND EXISTS (SELECT 1 FROM \
+                                  volume_groups g JOIN group_types y ON y.id = g.group_type_id WHERE g.id = t.group_id AND \
+                                  y.name = 'default_cgsnapshot_type') THEN '+' ELSE '' END || '|' || CAST(t.multiattach AS TEXT) || '|' || \
                                   COALESCE(CAST(t.read_only AS TEXT), '') || '|' || COALESCE(t.encryption_key_id, '') || '|' || \
                                   COALESCE(t.migration_status, '') || '|' || CAST(t.hand_set AS TEXT) || '|' || \
                                   CASE WHEN t.has_image_metadata = 1 THEN COALESCE((SELECT \

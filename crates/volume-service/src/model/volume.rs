@@ -213,6 +213,8 @@ pub struct Volume {
 pub struct VolumeTraits {
     /// The group that it belongs to.
     pub group_id: Option<Uuid>,
+    /// True when that is one of the consistency group API.
+    pub in_consistency_group: bool,
     /// True when several instances may write it at once.
     pub multiattach: bool,
     /// Whether it may only be read; absent until somebody said so or the contrary.

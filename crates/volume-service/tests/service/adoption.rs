@@ -36,6 +36,7 @@ fn what_few_volumes_have_is_kept_and_read_with_the_rest() {
         let (id, plain) = (made(&bench).await, made(&bench).await);
         let expected = VolumeTraits {
             group_id: Some(uuid::Uuid::new_v4()),
+            in_consistency_group: false,
             multiattach: true,
             read_only: Some(false),
             encryption_key_id: Some(uuid::Uuid::new_v4()),

@@ -77,6 +77,7 @@ const QUERY: &[super::schema::Field] = &[
     PAGING[5].since(PAGES_SINCE),
     field("all_tenants", BOOLEAN).since(PAGES_SINCE),
     field("name", TEXT).since(PAGES_SINCE),
+    field("name~", TEXT).since(34),
     field("status", TEXT).since(PAGES_SINCE),
     field("group_id", TEXT).since(PAGES_SINCE),
 ];
@@ -180,6 +181,7 @@ async fn select(
     for (name, value) in std::mem::take(&mut paging.filters) {
         match name.as_str() {
             "name" => query.name = Some(value),
+            "name~" if filter_values::knows_likeness(caller) => query.name_part = Some(value),
             "status" => {
                 query.status = GroupStatus::parse(&value);
                 matches_none |= query.status.is_none();

@@ -75,6 +75,7 @@ const QUERY: &[super::schema::Field] = &[
     PAGING[5],
     field("all_tenants", BOOLEAN),
     field("name", TEXT),
+    field("name~", TEXT).since(34),
     field("list_volume", BOOLEAN).since(VOLUMES_SINCE),
 ];
 pub(super) const ONE: Schema = closed(&[required("group", ANY_OBJECT)]);
@@ -233,6 +234,7 @@ pub(super) async fn select(
     for (name, value) in std::mem::take(&mut paging.filters) {
         match name.as_str() {
             "name" => query.name = Some(value),
+            "name~" if filter_values::knows_likeness(caller) => query.name_part = Some(value),
             "status" if caller.context.is_admin() || !caller.version.at_least(FILTERS_SINCE) => {
                 query.status = GroupStatus::parse(&value);
                 matches_none |= query.status.is_none();

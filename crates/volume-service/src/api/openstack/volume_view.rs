@@ -95,7 +95,7 @@ pub(super) struct VolumeDetail<'a> {
     bootable: &'static str,
     encrypted: bool,
     replication_status: Option<&'a str>,
-    consistencygroup_id: Option<&'a str>,
+    consistencygroup_id: Option<String>,
     multiattach: bool,
     attachments: Vec<AttachedView<'a>>,
     #[serde(
@@ -176,7 +176,9 @@ impl<'a> VolumeDetail<'a> {
             bootable: if volume.bootable { "true" } else { "false" },
             encrypted: volume.traits.encryption_key_id.is_some(),
             replication_status: None,
-            consistencygroup_id: None,
+            consistencygroup_id: (volume.traits.group_id)
+                .filter(|_| volume.traits.in_consistency_group)
+                .map(|id| id.to_string()),
             multiattach: volume.traits.multiattach,
             attachments: attachments
                 .iter()

@@ -81,6 +81,8 @@ async fn group_snapshots_live_their_life() {
         (&format!("?group_id={group}")[..], 1),
         ("?group_id=x", 0),
         ("?name=both&limit=1", 1),
+        ("?name~=oth", 1),
+        ("?name~=_oth", 0),
     ] {
         let path = format!("/v3/group_snapshots{query}");
         let listed = fixture.call(Method::GET, &path, Value::Null).await.json();
@@ -160,11 +162,18 @@ async fn consistency_groups_are_groups_of_a_type_of_their_own() {
     let body = json!({"volume": {"size": 1, "volume_type": "gold", "consistencygroup_id": group}});
     let answer = fixture.call(Method::POST, "/v3/volumes", body).await;
     assert_eq!(answer.status, 202, "{}", answer.text);
+    assert_eq!(answer.json()["volume"]["consistencygroup_id"], group);
     let volume = answer.json()["volume"]["id"]
         .as_str()
         .expect("an id")
         .to_owned();
     fixture.settle(&volume).await;
+    let listed = fixture
+        .call(Method::GET, "/v3/volumes/detail", Value::Null)
+        .await;
+    let listed = listed.json()["volumes"][0].clone();
+    assert_eq!(listed["consistencygroup_id"], group);
+    assert_eq!(listed["group_id"], group);
     let one = format!("/v3/consistencygroups/{group}");
     let shown = fixture.call(Method::GET, &one, Value::Null).await.json();
     assert_eq!(

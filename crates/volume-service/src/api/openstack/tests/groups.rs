@@ -28,6 +28,7 @@ pub(super) async fn member(fixture: &Fixture, group: &str) -> String {
     assert_eq!(answer.status, 202, "{}", answer.text);
     let volume = answer.json()["volume"].clone();
     assert_eq!(volume["group_id"], group);
+    assert_eq!(volume["consistencygroup_id"], Value::Null);
     let id = volume["id"].as_str().expect("an id").to_owned();
     fixture.settle(&id).await;
     id
@@ -118,6 +119,12 @@ async fn groups_have_the_fields_of_each_version() {
         listed.json(),
         json!({"groups": [{"id": group, "name": "pair"}]})
     );
+    for (part, found) in [("ai", 1), ("x", 0), ("%25", 0)] {
+        let path = format!("/v3/groups?name~={part}");
+        let listed = fixture.call(Method::GET, &path, Value::Null).await;
+        let groups = listed.json()["groups"].clone();
+        assert_eq!(groups.as_array().expect("a list").len(), found, "{part}");
+    }
     let none = fixture
         .call(Method::GET, "/v3/groups?name=x", Value::Null)
         .await;
