@@ -131,6 +131,8 @@ pub(super) fn check_new_member(tx: &mut Transaction<'_>, group: &Group) -> Resul
     check_count(group, count + 1)
 }
 
+/// The volumes that come in, locked in the order of their ids. What cannot come in, a volume of another project first of all, is not
+/// locked: nobody else waits for this request.
 fn coming(
     tx: &mut Transaction<'_>,
     group: &Group,
@@ -138,29 +140,32 @@ fn coming(
     wanted: &[String],
 ) -> Result<BTreeSet<VolumeId>> {
     let mut coming = BTreeSet::new();
-    for named in wanted {
+    let in_order: BTreeSet<&String> = wanted.iter().collect();
+    for named in in_order {
         let cannot = |why: &str| {
             invalid_volume(format!(
                 "Cannot add volume {named} to group {} {why}.",
                 group.id
             ))
         };
-        let found = match named.parse::<VolumeId>() {
-            Ok(id) if present.contains(&id) => continue,
-            Ok(id) => {
-                volumes::lock(tx, id)?;
-                volumes::find(tx, id)?
-            }
-            Err(_) => None,
-        };
         let missing = || cannot("because volume cannot be found");
-        let volume = found.ok_or_else(missing)?;
-        if volume.project_id != group.project_id {
-            // Not even that it is there.
-            return Err(missing());
+        let id = named.parse::<VolumeId>().map_err(|_| missing())?;
+        if present.contains(&id) {
+            continue;
         }
-        check_addable(tx, group, &volume).map_err(|why| why.unwrap_or_else(|why| cannot(&why)))?;
-        coming.insert(volume.id);
+        let check = |tx: &mut Transaction<'_>| {
+            let volume = volumes::find(tx, id)?.ok_or_else(missing)?;
+            if volume.project_id != group.project_id {
+                // Not even that it is there.
+                return Err(missing());
+            }
+            let checked = check_addable(tx, group, &volume);
+            checked.map_err(|why| why.unwrap_or_else(|why| cannot(&why)))
+        };
+        check(tx)?;
+        volumes::lock(tx, id)?;
+        check(tx)?;
+        coming.insert(id);
     }
     Ok(coming)
 }
@@ -208,7 +213,8 @@ fn going(
     wanted: &[String],
 ) -> Result<BTreeSet<VolumeId>> {
     let mut going = BTreeSet::new();
-    for named in wanted {
+    let in_order: BTreeSet<&String> = wanted.iter().collect();
+    for named in in_order {
         let cannot = |why: &str| {
             invalid_volume(format!(
                 "Cannot remove volume {named} from group {} because {why}.",

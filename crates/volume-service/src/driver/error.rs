@@ -20,7 +20,7 @@ pub enum Trouble {
     NotPlugged,
     /// The chain of snapshots is as long as the storage manager allows, until it is coalesced.
     TooDeep,
-    /// Another operation holds the VDI's mark.
+    /// Another operation is ahead, and takes its time: it holds the VDI's mark, or takes snapshots at one moment.
     Marked,
     /// The medium is full.
     Full,
@@ -97,7 +97,10 @@ impl PoolError {
             Trouble::TooDeep => {
                 "its chain of snapshots is too long: delete snapshots, or try again when the storage has coalesced them"
             }
-            Trouble::Marked => "another operation is at work on what it is made from",
+            Trouble::Marked => match self.call {
+                AT_ONE_MOMENT => "the storage is taking other snapshots at one moment",
+                _ => "another operation is at work on what it is made from",
+            },
             Trouble::Gone => "an object is missing on the storage",
             Trouble::NotPlugged => "the storage is not connected",
             Trouble::Full => "the storage is full",

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -76,12 +77,7 @@ impl XenApiPool {
             vdis.push(self.vdi(*source).await?);
         }
         // The calls of two moments together would be more than the client makes at once, and each would wait for its own.
-        let turn = tokio::time::timeout(TURN_DEADLINE, self.moment_turn.lock()).await;
-        let _turn = turn.map_err(|_| {
-            // Not merely busy: each of those ahead takes its time, and all are waited for.
-            let text = "other snapshots at one moment are being taken";
-            PoolError::new(AT_ONE_MOMENT, Trouble::Marked, text)
-        })?;
+        let _turn = take_turn(&self.moment_turn).await?;
         // A try that was given up may still be waiting in the pool: each has a name of its own.
         let barrier = format!("{moment}.{}/{}", Uuid::new_v4().simple(), sources.len());
         let params = BTreeMap::from([(BARRIER_KEY.to_owned(), barrier)]);
@@ -109,6 +105,18 @@ impl XenApiPool {
         }
         Ok(outcomes)
     }
+}
+
+/// Waits for those that are ahead.
+///
+/// # Errors
+/// `Marked`, not merely `Busy`, when it takes too long: each of those ahead takes its time, and all are waited for.
+async fn take_turn(turn: &Mutex<()>) -> PoolResult<MutexGuard<'_, ()>> {
+    let taken = tokio::time::timeout(TURN_DEADLINE, turn.lock()).await;
+    taken.map_err(|_| {
+        let text = "other snapshots at one moment are being taken";
+        PoolError::new(AT_ONE_MOMENT, Trouble::Marked, text)
+    })
 }
 
 /// Makes sure that a pool whose host says this of itself keeps a moment for so many VDIs.
@@ -146,6 +154,20 @@ mod tests {
         let error = all_made(vec![Ok(Uuid::from_u128(1)), failed(Trouble::Busy)]).unwrap_err();
         assert_eq!(error.trouble, Trouble::Busy);
         assert!(error.outcome_unknown, "one is there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_too_long_for_those_ahead_comes_again() {
+        let turn = Mutex::new(());
+        let ahead = turn.lock().await;
+        let late = take_turn(&turn).await.unwrap_err();
+        assert!(late.is_slow() && !late.outcome_unknown, "{late}");
+        assert_eq!(
+            late.on_zone("nova").public,
+            "the storage is taking other snapshots at one moment"
+        );
+        drop(ahead);
+        assert!(take_turn(&turn).await.is_ok());
     }
 
     #[test]

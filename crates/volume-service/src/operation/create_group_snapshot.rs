@@ -146,6 +146,7 @@ impl Definition for CreateGroupSnapshot {
             group_snapshot_id(&at.operation.target)?,
             at.context.now_us(),
         );
+        let is_wanted = wanted(at)?.is_some();
         for snapshot in group_snapshots::members(at.transaction, id)? {
             if !outputs.may_have_left {
                 snapshots::set_backend(at.transaction, snapshot.id, None)?;
@@ -156,7 +157,7 @@ impl Definition for CreateGroupSnapshot {
                 notice::snapshot_failed(at, snapshot.id, notice::NOT_TAKEN, &reason.public)?;
             }
         }
-        if wanted(at)?.is_some() {
+        if is_wanted {
             let (to, why) = (GroupStatus::Error, &reason.public);
             group_snapshots::set_status(at.transaction, id, to, why, false, now_us)?;
         }
@@ -166,9 +167,10 @@ impl Definition for CreateGroupSnapshot {
 
 const NO_LONGER_WANTED: &str = "the group snapshot was changed while it was being taken";
 
-/// The group snapshot, while it is to be taken.
+/// The group snapshot, while it is to be taken; locked, before its snapshots are.
 fn wanted(at: &mut StepTransaction<'_, '_>) -> Result<Option<GroupSnapshot>> {
     let id = group_snapshot_id(&at.operation.target)?;
+    group_snapshots::lock(at.transaction, id)?;
     let found = group_snapshots::find(at.transaction, id)?;
     Ok(found.filter(|taken| taken.status == GroupStatus::Creating))
 }

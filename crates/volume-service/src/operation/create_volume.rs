@@ -182,6 +182,9 @@ impl Definition for CreateVolume {
 
     fn fail(at: &mut StepTransaction<'_, '_>, outputs: &Outputs, reason: &Reason) -> Result<()> {
         let (id, now_us) = (volume_id(&at.operation.target)?, at.context.now_us());
+        if let Some(group) = outputs.group {
+            groups::lock(at.transaction, group)?;
+        }
         // A recorded backend says that something may lie there: deleting the volume looks for it.
         if !outputs.may_have_left && !outputs.is_there {
             volumes::set_backend(at.transaction, id, None)?;

@@ -99,6 +99,9 @@ impl Definition for DeleteSnapshot {
 
     fn fail(at: &mut StepTransaction<'_, '_>, outputs: &Outputs, reason: &Reason) -> Result<()> {
         let (id, now_us) = (snapshot_id(&at.operation.target)?, at.context.now_us());
+        if let Some(together) = outputs.group_snapshot {
+            group_snapshots::lock(at.transaction, together)?;
+        }
         let (from, to) = (SnapshotStatus::Deleting, SnapshotStatus::ErrorDeleting);
         if snapshots::change_status(at.transaction, id, &[from], to, now_us)? {
             snapshots::set_failure(at.transaction, id, &reason.public)?;

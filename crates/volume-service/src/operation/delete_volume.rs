@@ -106,6 +106,10 @@ impl Definition for DeleteVolume {
 
     fn succeed(at: &mut StepTransaction<'_, '_>, outputs: &Outputs) -> Result<Finish> {
         let id = volume_id(&at.operation.target)?;
+        if let Some(group) = outputs.group {
+            // Before the volume and what it has, as everybody does who changes a group.
+            groups::lock(at.transaction, group)?;
+        }
         for attachment in attachments::of_volume(at.transaction, id)? {
             attachments::remove(at.transaction, attachment.id)?;
         }
@@ -113,10 +117,6 @@ impl Definition for DeleteVolume {
             if snapshot.status == SnapshotStatus::Deleting {
                 snapshots::remove(at.transaction, snapshot.id)?;
             }
-        }
-        if let Some(group) = outputs.group {
-            // Before the volume, as everybody does who changes a group.
-            groups::lock(at.transaction, group)?;
         }
         volumes::remove(at.transaction, id)?;
         if let Some(group) = outputs.group {
@@ -127,6 +127,9 @@ impl Definition for DeleteVolume {
 
     fn fail(at: &mut StepTransaction<'_, '_>, outputs: &Outputs, reason: &Reason) -> Result<()> {
         let (id, now_us) = (volume_id(&at.operation.target)?, at.context.now_us());
+        if let Some(group) = outputs.group {
+            groups::lock(at.transaction, group)?;
+        }
         let (from, to) = (VolumeStatus::Deleting, VolumeStatus::ErrorDeleting);
         if volumes::change_status(at.transaction, id, &[from], to, now_us)? {
             volumes::set_failure(at.transaction, id, &reason.public)?;

@@ -11,7 +11,11 @@
 //! An operator's snapshot of the source that falls between 1 and 4 carries the mark too. So of several VDIs that carry one mark none
 //! is destroyed.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::job::{Job, SrName};
@@ -53,12 +57,33 @@ impl How {
     }
 }
 
+/// How long others of this process that make something from the same VDIs are waited for, all together: whoever waits keeps a place
+/// among the few operations that are at work at once, so it rather comes again.
+pub(super) const ALONE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Waits until nobody else of this process makes something from the source.
+///
+/// # Errors
+/// One with the trouble `Marked` when somebody still does then.
+pub(super) async fn alone(
+    job: &Job,
+    birth: &Birth,
+    deadline: Instant,
+) -> Result<OwnedMutexGuard<()>> {
+    let waited = timeout_at(deadline, job.engine.alone_with(birth.source)).await;
+    waited.map_err(|_| {
+        let text = format!("something else is being made from VDI {}", birth.source);
+        let held = PoolError::new("VDI.snapshot", Trouble::Marked, text);
+        birth.sr.error(held)
+    })
+}
+
 /// Makes it, or finishes what an earlier try under this lease began. `look` says that there may be something.
 ///
 /// # Errors
 /// Those of the pool; one with the trouble `Marked` while another operation makes something from the same VDI.
 pub(super) async fn make(job: &Job, birth: &Birth, look: bool) -> Result<Uuid> {
-    let _alone = job.engine.alone_with(birth.source).await;
+    let _alone = alone(job, birth, Instant::now() + ALONE_DEADLINE).await?;
     if look && let Some(born) = settle(job, birth).await? {
         return finish(job, birth, born).await;
     }

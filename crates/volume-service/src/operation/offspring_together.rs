@@ -8,19 +8,16 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::job::Job;
-use super::offspring::{Birth, end_making, finish, mark_source, unmake_among};
+use super::offspring::{
+    ALONE_DEADLINE, Birth, alone, end_making, finish, mark_source, unmake_among,
+};
 use crate::driver::{FoundVdi, PoolError, Trouble, all_made};
 use crate::error::Result;
-
-/// How long others of this process that make something from the same VDIs are waited for, all together: whoever waits keeps a place
-/// among the few operations that are at work at once, so it rather comes again.
-const ALONE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What is promised of the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,15 +43,10 @@ pub(super) async fn make_all(
     let mut in_order: Vec<&Birth> = births.iter().collect();
     in_order.sort_by_key(|birth| birth.source);
     in_order.dedup_by_key(|birth| birth.source);
-    let mut alone = Vec::with_capacity(in_order.len());
+    let mut held = Vec::with_capacity(in_order.len());
     let deadline = Instant::now() + ALONE_DEADLINE;
     for birth in in_order {
-        let waited = timeout_at(deadline, job.engine.alone_with(birth.source)).await;
-        alone.push(waited.map_err(|_| {
-            let text = format!("something else is being made from VDI {}", birth.source);
-            let held = PoolError::new("VDI.snapshot", Trouble::Marked, text);
-            birth.sr.error(held)
-        })?);
+        held.push(alone(job, birth, deadline).await?);
     }
     if look {
         // A call of the earlier try may still run: its marks stay until they are replaced below.

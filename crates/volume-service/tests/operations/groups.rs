@@ -1,6 +1,7 @@
 //! Groups: how their scenarios begin and end, and what a pool that cannot keep a moment makes of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 use volume_service::app::group_snapshots::{self, CreateGroupSnapshot};
@@ -12,7 +13,9 @@ use volume_service::model::group::{CONSISTENT_SPEC, Group, GroupSnapshot, GroupS
 use volume_service::model::id::{GroupId, GroupSnapshotId, GroupTypeId, VolumeId};
 use volume_service::model::snapshot::{Snapshot, SnapshotStatus};
 use volume_service::model::volume::{Volume, VolumeStatus};
+use volume_service::operation::{Ended, Engine};
 
+use crate::fake_pool::Vdi;
 use crate::gate::{Event, Fault};
 use crate::installation::{Kind, Site, on};
 use crate::scenarios::{Actors, NOW, Scenario, THEN, available, write};
@@ -258,6 +261,110 @@ fn what_an_earlier_try_took_is_removed_when_it_is_no_longer_wanted() {
         assert_eq!(state.vdis.len(), MEMBERS, "nothing is left");
         assert!(state.vdis.values().all(|vdi| vdi.making.is_none()));
     });
+}
+
+/// A call whose answer is lost, or that is not the only one of its moment, may make something later: until the next try, the marks
+/// stay by which that is known.
+#[test]
+fn marks_stay_while_nobody_knows_what_a_call_made() {
+    // Behind the claim and a mark for each member: what becomes of the last snapshot, or of all.
+    let last = 2 * MEMBERS;
+    for (at, fault, marked) in [
+        (last, Fault::LoseAnswer, true),
+        (last, Fault::FailOnce, true),
+        (1 + MEMBERS, Fault::Unreachable, false),
+    ] {
+        on(Kind::Sqlite, |installation| async move {
+            let site = Site::new(&installation).await;
+            let id = group(&site, true).await;
+            let group_snapshot = take(&site, id).await;
+            let engine = site.engine().await;
+            site.gate.watch(Some((at, fault)));
+            run_once(&engine).await;
+            let events = site.gate.heal();
+            assert_eq!(events[at], Event::Call("VDI.snapshot"));
+            let state = site.pool.state();
+            assert_eq!(state.vdis.len(), MEMBERS, "{fault:?}: nothing is left");
+            for (vdi, row) in state.vdis {
+                assert_eq!(row.making.is_some(), marked, "{fault:?}");
+                if marked {
+                    let late = Vdi {
+                        is_a_snapshot: true,
+                        snapshot_of: Some(vdi),
+                        content: NOW,
+                        ..row
+                    };
+                    site.pool
+                        .change(|state| state.vdis.insert(Uuid::new_v4(), late));
+                }
+            }
+            site.work(&engine).await;
+            let (whole, snapshots) = taken(&site, group_snapshot).await;
+            assert_eq!(whole.unwrap().status, GroupStatus::Available);
+            let state = site.pool.state();
+            assert_eq!(state.vdis.len(), 2 * MEMBERS, "{fault:?}: what was late");
+            assert!(state.vdis.values().all(|vdi| vdi.making.is_none()));
+            for snapshot in snapshots {
+                assert_eq!(state.vdis[&snapshot.vdi_uuid.unwrap()].content, THEN);
+            }
+        });
+    }
+}
+
+/// Claims what is due and runs it once, in which it is not done.
+async fn run_once(engine: &Arc<Engine>) {
+    let claimed = engine.claim(8).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    for one in claimed {
+        let ended = engine.run(one).await;
+        assert!(matches!(ended, Ended::Parked { .. }), "{ended:?}");
+    }
+}
+
+/// Whoever finds that something else is being made from a VDI of its own does not keep its place, but comes again.
+#[test]
+fn who_waits_too_long_for_a_vdi_comes_again() {
+    for group_is_first in [true, false] {
+        on(Kind::Sqlite, |installation| async move {
+            let site = Site::new(&installation).await;
+            let id = group(&site, true).await;
+            let member = members(&site, id).await[0].id;
+            let engine = site.engine().await;
+            // The claim and the marks are behind them then.
+            let stalls_at = match group_is_first {
+                true => 1 + MEMBERS,
+                false => 2,
+            };
+            let (mut group_snapshot, mut snapshot, mut first) = (None, None, None);
+            for is_first in [true, false] {
+                match group_is_first == is_first {
+                    true => group_snapshot = Some(take(&site, id).await),
+                    false => snapshot = Some(site.create_snapshot(member).await.unwrap()),
+                }
+                if !is_first {
+                    run_once(&engine).await;
+                    break;
+                }
+                site.gate.watch(Some((stalls_at, Fault::Stall)));
+                let mut claimed = engine.claim(8).await.unwrap();
+                let (one, engine) = (claimed.remove(0), Arc::clone(&engine));
+                first = Some(tokio::spawn(async move { engine.run(one).await }));
+                site.gate.stall().await;
+            }
+            let events = site.gate.heal();
+            assert_eq!(events[stalls_at], Event::Call("VDI.snapshot"));
+            site.gate.resume();
+            first.unwrap().await.unwrap();
+            site.work(&engine).await;
+            let (whole, _) = taken(&site, group_snapshot.unwrap()).await;
+            assert_eq!(whole.unwrap().status, GroupStatus::Available);
+            let alone = site.snapshot(snapshot.unwrap()).await.unwrap();
+            assert_eq!(alone.status, SnapshotStatus::Available);
+            let state = site.pool.state();
+            assert_eq!(state.vdis.len(), 2 * MEMBERS + 1);
+            assert!(state.vdis.values().all(|vdi| vdi.making.is_none()));
+        });
+    }
 }
 
 /// A member whose VDI is gone: the group goes into error, not away, and can be deleted again.
