@@ -1,4 +1,5 @@
-//! What commands that change something leave in the audit log: a line with who typed what, on what, and how it ended.
+//! What commands that change something leave in the audit log: a line with who typed what, on what, when it begins, and another with
+//! how it ended. One that was killed has the first alone.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -25,17 +26,20 @@ impl Change {
     }
 }
 
-/// Carries a command out and writes it down if it changes something, also when it fails.
+/// Carries a command out and writes it down, before and after, if it changes something, also when it fails.
 pub async fn recorded<T>(
     service: &Service,
     change: Option<Change>,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
+    let note = |outcome: &str| {
+        if let Some(change) = &change {
+            service.note_command(change.what, &change.target, &person(), outcome);
+        }
+    };
+    note("begun");
     let done = work.await;
-    if let Some(change) = change {
-        let outcome = if done.is_ok() { "succeeded" } else { "failed" };
-        service.note_command(change.what, &change.target, &person(), outcome);
-    }
+    note(if done.is_ok() { "succeeded" } else { "failed" });
     done
 }
 

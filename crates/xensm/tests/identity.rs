@@ -150,6 +150,7 @@ fn an_operator_looks_after_users() {
         let person = found.unwrap_or_else(|| panic!("{what} {target}: {lines}"))["user"].clone();
         assert!(person.as_str().unwrap().starts_with("uid "), "{person}");
     };
+    typed("identity user create", "alice", "begun");
     typed("identity user create", "alice", "succeeded");
     typed("identity user password", "alice", "succeeded");
     typed(

@@ -53,7 +53,11 @@ impl AuditLog {
             .detail(format!("open the audit log in {}", directory.display()))
             .caused_by(cause)
         };
+        let is_new = !directory.exists();
         std::fs::create_dir_all(directory).map_err(failed)?;
+        if is_new {
+            give_to_owner_of_parent(directory);
+        }
         let name = format!("{}-{}", context.now_us(), std::process::id());
         let mut writer = Writer {
             directory: directory.to_owned(),
@@ -236,6 +240,17 @@ impl Writer {
     }
 }
 
+/// Gives a new audit directory the owner of the data directory: a command that root types before the service ran once must not keep
+/// the service out. Best effort: only root may.
+fn give_to_owner_of_parent(directory: &Path) {
+    let given = directory.parent().map_or(Ok(()), |parent| {
+        give_to_owner_of(&File::open(parent)?, &File::open(directory)?)
+    });
+    if let Err(error) = given {
+        tracing::debug!(%error, directory = %directory.display(), "cannot give the audit directory to the data directory's owner");
+    }
+}
+
 /// Gives a file the owner of its directory: what a command writes as root must stay readable to a service that is not root.
 fn give_to_owner_of(directory: &File, file: &File) -> std::io::Result<()> {
     let owner = directory.metadata()?;
@@ -301,6 +316,20 @@ mod tests {
         let reports = verify(directory.path()).unwrap();
         let lines: Vec<u64> = reports.iter().map(|report| report.lines).collect();
         assert_eq!(lines, [6, 4]);
+    }
+
+    #[test]
+    fn a_new_directory_belongs_to_the_owner_of_the_one_above() {
+        let above = tempfile::tempdir().unwrap();
+        // Root gives it away; for whoever else runs this, all has one owner anyway.
+        let _ = fchown(File::open(above.path()).unwrap(), Some(4321), Some(4321));
+        let directory = above.path().join("audit");
+        noted(&directory, 1);
+        let owner = |path: &Path| std::fs::metadata(path).unwrap().uid();
+        let expected = owner(above.path());
+        assert_eq!(owner(&directory), expected);
+        assert_eq!(owner(&files(&directory)[0]), expected);
+        assert_eq!(faults(&directory), []);
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub enum Event {
         /// `succeeded` or `failed`.
         outcome: String,
     },
-    /// A command at the machine that changes something ended.
+    /// A command at the machine that changes something began or ended.
     Command {
         /// Its words, without arguments: those may hold secrets.
         what: String,
@@ -46,7 +46,7 @@ pub enum Event {
         target: String,
         /// Who typed it, as the kernel tells.
         person: String,
-        /// `succeeded` or `failed`.
+        /// `begun`, `succeeded` or `failed`.
         outcome: String,
     },
 }
