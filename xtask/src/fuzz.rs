@@ -13,7 +13,7 @@ use crate::ci::checked;
 /// What the compiler adds so that libFuzzer sees which edges an input reaches.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Copt-level=2 --cfg fuzzing";
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Copt-level=1 --cfg fuzzing";
 /// More memory than this is a finding.
 const MEMORY_MAX_MIB: u32 = 1024;
 /// One input that takes longer is a finding.
