@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -241,10 +241,15 @@ impl Writer {
 }
 
 /// Gives a new audit directory the owner of the data directory: a command that root types before the service ran once must not keep
-/// the service out. Best effort: only root may.
+/// the service out. Best effort: only root may. A link is not followed: whoever owns the data directory may have put one there since,
+/// and must not get what it names.
 fn give_to_owner_of_parent(directory: &Path) {
     let given = directory.parent().map_or(Ok(()), |parent| {
-        give_to_owner_of(&File::open(parent)?, &File::open(directory)?)
+        let owner = std::fs::metadata(parent)?;
+        if std::fs::symlink_metadata(directory)?.uid() == owner.uid() {
+            return Ok(());
+        }
+        lchown(directory, Some(owner.uid()), Some(owner.gid()))
     });
     if let Err(error) = given {
         tracing::debug!(%error, directory = %directory.display(), "cannot give the audit directory to the data directory's owner");
