@@ -131,6 +131,12 @@ pub(super) fn check_new_member(tx: &mut Transaction<'_>, group: &Group) -> Resul
     check_count(group, count + 1)
 }
 
+/// What is named, in the order of the ids that it means: a request may spell one in several ways. What is none comes first.
+fn in_order(wanted: &[String]) -> BTreeSet<(Option<VolumeId>, &String)> {
+    let meant = wanted.iter().map(|named| (named.parse().ok(), named));
+    meant.collect()
+}
+
 /// The volumes that come in, locked in the order of their ids. What cannot come in, a volume of another project first of all, is not
 /// locked: nobody else waits for this request.
 fn coming(
@@ -140,8 +146,7 @@ fn coming(
     wanted: &[String],
 ) -> Result<BTreeSet<VolumeId>> {
     let mut coming = BTreeSet::new();
-    let in_order: BTreeSet<&String> = wanted.iter().collect();
-    for named in in_order {
+    for (id, named) in in_order(wanted) {
         let cannot = |why: &str| {
             invalid_volume(format!(
                 "Cannot add volume {named} to group {} {why}.",
@@ -149,7 +154,7 @@ fn coming(
             ))
         };
         let missing = || cannot("because volume cannot be found");
-        let id = named.parse::<VolumeId>().map_err(|_| missing())?;
+        let id = id.ok_or_else(missing)?;
         if present.contains(&id) {
             continue;
         }
@@ -213,15 +218,13 @@ fn going(
     wanted: &[String],
 ) -> Result<BTreeSet<VolumeId>> {
     let mut going = BTreeSet::new();
-    let in_order: BTreeSet<&String> = wanted.iter().collect();
-    for named in in_order {
+    for (id, named) in in_order(wanted) {
         let cannot = |why: &str| {
             invalid_volume(format!(
                 "Cannot remove volume {named} from group {} because {why}.",
                 group.id
             ))
         };
-        let id = named.parse::<VolumeId>().ok();
         let Some(id) = id.filter(|id| present.contains(id)) else {
             return Err(cannot("it is not in the group"));
         };
@@ -245,4 +248,21 @@ fn invalid_volume(why: String) -> Error {
         Subject::Volume,
         format!("Invalid volume: {why}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_is_taken_in_the_order_of_ids_however_they_are_spelled() {
+        let first = "0a000000-0000-4000-8000-000000000000";
+        let second = "{0B000000-0000-4000-8000-000000000000}";
+        let wanted = ["no id", second, first].map(str::to_owned);
+        let named: Vec<&str> = in_order(&wanted)
+            .into_iter()
+            .map(|(_, named)| named.as_str())
+            .collect();
+        assert_eq!(named, ["no id", first, second]);
+    }
 }

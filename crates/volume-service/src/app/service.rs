@@ -81,7 +81,7 @@ impl Service {
         })
     }
 
-    /// Writes down that a command at the machine ended; nothing where there is no audit log.
+    /// Queues a line that a command at the machine began or ended; nothing where there is no audit log.
     pub fn note_command(&self, what: &str, target: &str, person: &str, outcome: &str) {
         if let Some(audit) = &self.audit {
             audit.note(Event::Command {

@@ -248,7 +248,7 @@ impl Engine {
 
     /// Waits until no other operation of this process makes something from a VDI. There is no deadline here: it is as long as the
     /// calls of those take who are ahead, at most [`crate::config::Limits::worker_concurrency`], and some make hundreds of calls.
-    /// Whoever waits for several VDIs, which holds up others, sets a deadline of its own and is tried again.
+    /// Whoever makes something from VDIs, which holds a place at the worker, sets a deadline of its own and is tried again.
     pub(super) async fn alone_with(&self, vdi: Uuid) -> OwnedMutexGuard<()> {
         let lock = {
             let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
