@@ -101,6 +101,8 @@ pub struct RequestContext {
     pub policies: Policies,
     /// The rule of the route that led here, which must be passed beside that of the use case.
     pub rule: Option<Rule>,
+    /// True when not even an administrator reaches beyond the project.
+    pub is_bound: bool,
 }
 
 impl RequestContext {
@@ -119,7 +121,15 @@ impl RequestContext {
             is_service: false,
             policies: Policies::default(),
             rule: None,
+            is_bound: false,
         }
+    }
+
+    /// The same where there are no administrators over projects, as EC2 has none over accounts.
+    #[must_use]
+    pub fn within_project(mut self) -> Self {
+        self.is_bound = true;
+        self
     }
 
     /// The same under these policies.

@@ -14,7 +14,7 @@ mod parser_tests;
 mod request;
 mod timestamp;
 
-pub use ec2::ec2_router;
+pub use ec2::{ec2_router, ec2_table};
 pub use identity::{REGION, identity_router};
 pub use openstack::{Microversion, openapi, volume_router};
 

@@ -200,6 +200,11 @@ async fn serve(State(frame): State<Arc<Frame>>, mut request: Request) -> Respons
             headers.insert("x-compute-request-id", value);
         }
     }
+    if frame.api == Api::Ec2
+        && let Ok(value) = HeaderValue::from_str(id.uuid())
+    {
+        response.headers_mut().insert("x-amzn-requestid", value);
+    }
     response
 }
 

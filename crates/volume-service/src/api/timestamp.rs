@@ -1,6 +1,6 @@
 //! Times as each API writes and reads them. Inside they are microseconds since 1970.
 
-use time::format_description::well_known::Iso8601;
+use time::format_description::well_known::{Iso8601, Rfc2822};
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
@@ -31,10 +31,42 @@ pub(super) fn identity(us: i64) -> String {
 
 /// As EC2 writes it: UTC, milliseconds, `Z`.
 pub(super) fn ec2(us: i64) -> String {
-    let mut text = openstack(us);
-    text.truncate(text.len() - 3);
-    text.push('Z');
+    let mut text = String::with_capacity("2015-08-30T12:36:00.120Z".len());
+    write_ec2(&mut text, us);
     text
+}
+
+/// The same behind what is there already.
+pub(super) fn write_ec2(out: &mut String, us: i64) {
+    let t = civil(us);
+    let year = t.year().unsigned_abs();
+    digits(out, year / 100);
+    digits(out, year % 100);
+    for (before, number) in [
+        ('-', u8::from(t.month())),
+        ('-', t.day()),
+        ('T', t.hour()),
+        (':', t.minute()),
+        (':', t.second()),
+    ] {
+        out.push(before);
+        digits(out, u32::from(number));
+    }
+    let milliseconds = u32::from(t.millisecond());
+    out.push('.');
+    out.push(digit(milliseconds / 100));
+    digits(out, milliseconds % 100);
+    out.push('Z');
+}
+
+/// Two digits.
+fn digits(out: &mut String, number: u32) {
+    out.push(digit(number / 10));
+    out.push(digit(number));
+}
+
+fn digit(number: u32) -> char {
+    char::from_digit(number % 10, 10).unwrap_or('0')
 }
 
 /// Reads an ISO 8601 time; without a zone it is UTC.
@@ -54,6 +86,21 @@ pub(super) fn parse_basic(text: &str) -> Option<i64> {
     i64::try_from(moment.unix_timestamp_nanos() / 1000).ok()
 }
 
+/// Reads the form of the HTTP header `Date`: `Sun, 30 Aug 2015 12:36:00 GMT`.
+pub(super) fn parse_http(text: &str) -> Option<i64> {
+    let moment = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+    i64::try_from(moment.unix_timestamp_nanos() / 1000).ok()
+}
+
+/// As version 4 signatures write it: `20150830T123600Z`.
+pub(super) fn basic(us: i64) -> String {
+    let mut text = openstack(us);
+    text.truncate("2015-08-30T12:36:00".len());
+    text.retain(|letter| letter != '-' && letter != ':');
+    text.push('Z');
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +112,7 @@ mod tests {
         assert_eq!(openstack(MOMENT_US), "2015-08-30T12:36:00.120345");
         assert_eq!(identity(MOMENT_US), "2015-08-30T12:36:00.120345Z");
         assert_eq!(ec2(MOMENT_US), "2015-08-30T12:36:00.120Z");
+        assert_eq!(basic(MOMENT_US), "20150830T123600Z");
         assert_eq!(openstack(i64::MAX), "1970-01-01T00:00:00.000000");
     }
 
@@ -72,6 +120,8 @@ mod tests {
     fn reads_what_clients_send() {
         let whole_second = Some(1_440_938_160_000_000);
         assert_eq!(parse_basic("20150830T123600Z"), whole_second);
+        assert_eq!(parse_http("Sun, 30 Aug 2015 12:36:00 GMT"), whole_second);
+        assert_eq!(parse_http("20150830T123600Z"), None);
         assert_eq!(parse_iso("2015-08-30T12:36:00"), whole_second);
         assert_eq!(parse_iso("2015-08-30T12:36:00Z"), whole_second);
         assert_eq!(parse_iso("2015-08-30T12:36:00.000Z"), whole_second);

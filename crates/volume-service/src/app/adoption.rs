@@ -334,7 +334,7 @@ pub async fn manage_volume(
                 created_at_us: now_us,
                 updated_at_us: None,
             };
-            volumes::insert(tx, &volume, None)?;
+            volumes::insert(tx, &volume)?;
             let adoption = Adoption {
                 reference: reference.clone(),
                 backend_id: backend.id,

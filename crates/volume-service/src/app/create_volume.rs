@@ -1,19 +1,20 @@
 //! Makes volumes: alone, in a group, or as one of many that a group is made of.
 
-use base64::Engine as _;
-
 use super::policy::Tenancy;
 use super::refusal::{self, Asked};
 use super::volume_source::{self, Origin};
 use super::volumes::{CreateVolume, VolumeSource};
-use super::{Service, flavor_choice, group_members, groups as groups_app, limits, policy, quota};
+use super::{
+    Service, client_tokens, flavor_choice, group_members, groups as groups_app, limits, policy,
+    quota,
+};
 use crate::auth::rule::Rule;
 use crate::config::Limits;
 use crate::context::{Context, RequestContext};
+use crate::db::client_tokens::ClientToken;
 use crate::db::operations::NewOperation;
-use crate::db::volumes::ClientToken;
 use crate::db::{Transaction, flavors, groups, operations, snapshots, volumes};
-use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::error::{Error, Result};
 use crate::model::flavor::Flavor;
 use crate::model::group::Group;
 use crate::model::id::{FlavorId, GroupId, OperationId, VolumeId};
@@ -35,10 +36,7 @@ pub async fn create(
     let creation = Creation::of(service, request);
     let id = creation.id;
     let may_read_group = policy::tenancy_of(request, Rule::GroupGet);
-    let client = wanted.client_token.as_ref().map(|token| ClientToken {
-        token: token.clone(),
-        digest: digest(&wanted),
-    });
+    let client = client_token(&wanted);
     let created = service
         .database
         .write(move |tx| {
@@ -123,6 +121,11 @@ pub(super) fn add(
     client: Option<&ClientToken>,
 ) -> Result<Volume> {
     let (id, now_us, asker) = (creation.id, creation.now_us, &creation.asker);
+    if let Some(client) = client
+        && let Some(volume) = made_before(tx, creation, client)?
+    {
+        return Ok(volume);
+    }
     let origin = volume_source::origin(tx, &creation.tenancy, wanted)?;
     let named = wanted.flavor.as_deref();
     let (tenancy, project_id) = (&creation.tenancy, &asker.project_id);
@@ -165,9 +168,7 @@ pub(super) fn add(
         created_at_us: now_us,
         updated_at_us: None,
     };
-    if !volumes::insert(tx, &volume, client)? {
-        return made_before(tx, &asker.project_id, client);
-    }
+    volumes::insert(tx, &volume)?;
     let operation = NewOperation {
         id: creation.operation_id,
         kind: OperationKind::CreateVolume,
@@ -250,36 +251,35 @@ fn check(service: &Service, request: &RequestContext, wanted: &CreateVolume) -> 
     }
 }
 
-/// The volume that the same client token made before.
+/// The volume that the same request made before.
 fn made_before(
     tx: &mut Transaction<'_>,
-    project_id: &str,
-    client: Option<&ClientToken>,
-) -> Result<Volume> {
-    let found = match client {
-        Some(client) => volumes::find_by_client_token(tx, project_id, &client.token)?
-            .map(|(id, digest)| (id, digest == client.digest)),
+    creation: &Creation,
+    client: &ClientToken,
+) -> Result<Option<Volume>> {
+    let (project_id, target) = (&creation.asker.project_id, creation.id.to_string());
+    let made = client_tokens::made_before(tx, project_id, client, &target, creation.now_us)?;
+    let Some(made) = made else {
+        return Ok(None);
+    };
+    let id: Option<VolumeId> = made.parse().ok();
+    let volume = match id {
+        Some(id) => volumes::find(tx, id)?,
         None => None,
     };
-    match (found, client) {
-        (Some((id, true)), _) => volumes::get(tx, id),
-        (Some((_, false)), Some(client)) => Err(Error::new(
-            ErrorKind::Conflict,
-            Subject::Request,
-            "The client token was used before with other parameters.",
-        )
-        .on(client.token.clone())),
-        _ => Err(Error::new(
-            ErrorKind::Internal,
-            Subject::Volume,
-            "An unexpected error has occurred.",
-        )
-        .detail("a fresh volume id, or its EC2 name, exists already")),
+    // What another project owns now is as good as gone.
+    match volume.filter(|volume| volume.project_id == *project_id) {
+        Some(volume) => Ok(Some(volume)),
+        None => {
+            let ec2_id = id.map_or(made, VolumeId::ec2_id);
+            Err(client_tokens::gone(client, &ec2_id))
+        }
     }
 }
 
-/// What a client token stands for, besides itself.
-fn digest(wanted: &CreateVolume) -> String {
+/// The client token of a request, with what it stands for besides itself.
+fn client_token(wanted: &CreateVolume) -> Option<ClientToken> {
+    let token = wanted.client_token.as_ref()?;
     let mut parts = serde_json::json!([
         wanted.name,
         wanted.description,
@@ -295,8 +295,7 @@ fn digest(wanted: &CreateVolume) -> String {
         parts.push(serde_json::json!(wanted.source.snapshot_id()));
         parts.push(serde_json::json!(wanted.source.volume_id()));
     }
-    let digest = ring::digest::digest(&ring::digest::SHA256, parts.to_string().as_bytes());
-    base64::engine::general_purpose::STANDARD.encode(digest)
+    Some(client_tokens::client_token("CreateVolume", token, &parts))
 }
 
 #[cfg(test)]
@@ -317,9 +316,10 @@ mod tests {
             client_token: Some("once".to_owned()),
             ..CreateVolume::default()
         };
+        let digest = |wanted: &CreateVolume| client_token(wanted).map(|client| client.digest);
         assert_eq!(
-            digest(&wanted),
-            "yhnh+vr/qIHSxKj0cNzcZ1e8UdiGP0pF68WzFVcHohU="
+            digest(&wanted).as_deref(),
+            Some("yhnh+vr/qIHSxKj0cNzcZ1e8UdiGP0pF68WzFVcHohU=")
         );
         let of_snapshot = |number| {
             let id = SnapshotId(Uuid::from_u128(number));

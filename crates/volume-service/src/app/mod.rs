@@ -2,10 +2,12 @@
 //! and nowhere else. A call writes its intent in one transaction; waiting for the outcome is the caller's choice.
 
 pub mod adoption;
+pub mod any_of;
 pub mod attachments;
 pub mod backends;
 pub mod backups;
 pub mod cleanup;
+mod client_tokens;
 mod create_volume;
 pub mod default_flavors;
 mod delete_group;
@@ -53,4 +55,5 @@ pub mod volumes;
 pub mod webhooks;
 
 pub use page::Page;
+pub use policy::check_rules;
 pub use service::Service;

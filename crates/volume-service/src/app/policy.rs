@@ -14,6 +14,12 @@ pub(super) fn check(request: &RequestContext, rule: Rule) -> Result<()> {
     }
 }
 
+/// Refuses who does not pass all of these rules for what is their own project's: what a request is asked before what it is about is
+/// looked up.
+pub fn check_rules(request: &RequestContext, rules: &[Rule]) -> Result<()> {
+    rules.iter().try_for_each(|rule| check(request, *rule))
+}
+
 /// Refuses who does not pass the rule of the route; what several routes share falls back to one when none led to it.
 pub(super) fn check_routed(request: &RequestContext, fallback: Rule) -> Result<()> {
     check(request, request.rule.unwrap_or(fallback))
@@ -46,7 +52,7 @@ pub(super) fn tenancy_of(request: &RequestContext, rule: Rule) -> Tenancy {
         refused(request, rule, target)
     };
     Tenancy {
-        sees_all: request.is_admin(),
+        sees_all: request.is_admin() && !request.is_bound,
         project_id: request.project_id.clone(),
         user_id: request.user_id.clone(),
         own: verdict(true, true),

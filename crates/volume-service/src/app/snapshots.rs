@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::any_of::AnyOf;
 use super::policy::Tenancy;
 use super::refusal::{self, Asked};
 use super::volumes::{self as volumes_app, SortDirection};
@@ -67,10 +68,14 @@ pub struct SnapshotQuery {
     pub metadata: BTreeMap<String, String>,
     /// Only these snapshots; empty for all.
     pub ids: Vec<SnapshotId>,
+    /// What is filtered by several values.
+    pub any_of: AnyOf,
     /// Sort keys, most significant first; empty means created_at descending. `id` is added as the last one.
     pub sort: Vec<(SnapshotSortKey, SortDirection)>,
     /// The last snapshot of the page before; `Invalid` if it does not exist.
     pub marker: Option<SnapshotId>,
+    /// Behind which time and id the page begins, when it is sorted by the time of creation, oldest first; both may be gone.
+    pub after: Option<(i64, SnapshotId)>,
     /// How many to skip after the marker; bounded.
     pub offset: usize,
     /// How many at most; none and larger numbers mean the configured page size.
@@ -252,19 +257,37 @@ pub async fn get_by_ec2_id(
         )
         .on(ec2_id));
     }
+    let found = get_by_ec2_ids(service, request, vec![ec2_id.to_owned()]).await?;
+    let mut found = found.into_iter().flatten();
+    found
+        .next()
+        .ok_or_else(|| Error::not_found(Subject::Snapshot, ec2_id))
+}
+
+/// The snapshots with these EC2 names, each in the place of its name; none where there is none, and for what is no name.
+pub async fn get_by_ec2_ids(
+    service: &Service,
+    request: &RequestContext,
+    ec2_ids: Vec<String>,
+) -> Result<Vec<Option<Snapshot>>> {
+    limits::check_list(ec2_ids.len(), 0, 0)?;
     let tenancy = policy::tenancy_of(request, Rule::VolumeGetSnapshot);
-    let ec2_id = ec2_id.to_owned();
     service
         .database
         .read(move |tx| {
-            let missing = || Error::not_found(Subject::Snapshot, &ec2_id);
-            let ids = snapshots::find_by_ec2_prefix(tx, &ec2_id)?;
-            // A short name that two snapshots share names neither.
-            let [id] = ids[..] else { return Err(missing()) };
-            visible(tx, &tenancy, id).map_err(|error| match error.kind {
-                ErrorKind::NotFound => missing(),
-                _ => error,
-            })
+            let whole = snapshots::find_by_ec2_ids(tx, tenancy.project(), &ec2_ids)?;
+            let mut found = Vec::with_capacity(ec2_ids.len());
+            for ec2_id in &ec2_ids {
+                let snapshot = match whole.get(ec2_id) {
+                    Some(snapshot) => Some(snapshot.clone()),
+                    None => snapshots::find_by_short_ec2_id(tx, tenancy.project(), ec2_id)?,
+                };
+                if let Some(snapshot) = &snapshot {
+                    tenancy.check(&snapshot.project_id, Some(&snapshot.user_id))?;
+                }
+                found.push(snapshot);
+            }
+            Ok(found)
         })
         .await
 }

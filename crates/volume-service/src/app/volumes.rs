@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::any_of::AnyOf;
 use super::narrowing::Narrowing;
 use super::policy::Tenancy;
 use super::volume_flags::check_maintenance;
@@ -69,10 +70,14 @@ pub struct VolumeQuery {
     pub ids: Vec<VolumeId>,
     /// What few lists are filtered by.
     pub narrowing: Narrowing,
+    /// What is filtered by several values.
+    pub any_of: AnyOf,
     /// Sort keys, most significant first; empty means created_at descending. `id` is added as the last one.
     pub sort: Vec<(SortKey, SortDirection)>,
     /// The last volume of the page before; `Invalid` if it does not exist.
     pub marker: Option<VolumeId>,
+    /// Behind which time and id the page begins, when it is sorted by the time of creation, oldest first; both may be gone.
+    pub after: Option<(i64, VolumeId)>,
     /// How many to skip after the marker; bounded.
     pub offset: usize,
     /// How many at most; none and larger numbers mean the configured page size.
@@ -122,11 +127,6 @@ pub struct UpdateVolume {
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-/// Refuses who may not change the volumes of their project; what a dry run asks.
-pub fn check_may_change(request: &RequestContext) -> Result<()> {
-    policy::check(request, Rule::VolumeUpdate)
-}
-
 /// One volume of the project (of any project for an administrator).
 pub async fn get(service: &Service, request: &RequestContext, id: VolumeId) -> Result<Volume> {
     let tenancy = policy::tenancy_of(request, Rule::VolumeGet);
@@ -163,19 +163,37 @@ pub async fn get_by_ec2_id(
         )
         .on(ec2_id));
     }
+    let found = get_by_ec2_ids(service, request, vec![ec2_id.to_owned()]).await?;
+    let mut found = found.into_iter().flatten();
+    found
+        .next()
+        .ok_or_else(|| Error::not_found(Subject::Volume, ec2_id))
+}
+
+/// The volumes with these EC2 names, each in the place of its name; none where there is none, and for what is no name.
+pub async fn get_by_ec2_ids(
+    service: &Service,
+    request: &RequestContext,
+    ec2_ids: Vec<String>,
+) -> Result<Vec<Option<Volume>>> {
+    limits::check_list(ec2_ids.len(), 0, 0)?;
     let tenancy = policy::tenancy_of(request, Rule::VolumeGet);
-    let ec2_id = ec2_id.to_owned();
     service
         .database
         .read(move |tx| {
-            let missing = || Error::not_found(Subject::Volume, &ec2_id);
-            let ids = volumes::find_by_ec2_prefix(tx, &ec2_id)?;
-            // A short name that two volumes share names neither.
-            let [id] = ids[..] else { return Err(missing()) };
-            visible(tx, &tenancy, id).map_err(|error| match error.kind {
-                ErrorKind::NotFound => missing(),
-                _ => error,
-            })
+            let whole = volumes::find_by_ec2_ids(tx, tenancy.project(), &ec2_ids)?;
+            let mut found = Vec::with_capacity(ec2_ids.len());
+            for ec2_id in &ec2_ids {
+                let volume = match whole.get(ec2_id) {
+                    Some(volume) => Some(volume.clone()),
+                    None => volumes::find_by_short_ec2_id(tx, tenancy.project(), ec2_id)?,
+                };
+                if let Some(volume) = &volume {
+                    tenancy.check(&volume.project_id, Some(&volume.user_id))?;
+                }
+                found.push(volume);
+            }
+            Ok(found)
         })
         .await
 }

@@ -11,8 +11,8 @@ pub mod token;
 pub mod token_source;
 pub mod vault;
 
-use crate::config::MasterKey;
-use crate::context::Context;
+use crate::config::{MasterKey, Secret};
+use crate::context::{Context, RequestContext};
 
 /// Passwords and tokens with their memories; one per process.
 pub(crate) struct Authenticator {
@@ -20,6 +20,8 @@ pub(crate) struct Authenticator {
     pub(crate) tokens: token::Signer,
     /// Tokens whose user, project and roles were looked up a moment ago, by audit id.
     pub(crate) validated: recent::Recent<String, crate::app::identity::Token>,
+    /// EC2 keys that were looked up a moment ago, with whom they act for, by access key.
+    pub(crate) ec2_keys: recent::Recent<String, (Secret, RequestContext)>,
 }
 
 impl Authenticator {
@@ -28,11 +30,12 @@ impl Authenticator {
             passwords: password::Passwords::new(context),
             tokens: token::Signer::new(master),
             validated: recent::Recent::new(VALIDATED_MAX, VALIDATED_FOR_US),
+            ec2_keys: recent::Recent::new(VALIDATED_MAX, VALIDATED_FOR_US),
         }
     }
 }
 
-/// Tokens that are remembered as valid at most.
+/// Tokens, and EC2 keys, that are remembered as valid at most.
 const VALIDATED_MAX: usize = 4096;
 /// How long: a revocation by another process is seen after this.
 const VALIDATED_FOR_US: i64 = 5_000_000;

@@ -21,6 +21,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010_identity_traits.sql"),
     include_str!("migrations/0011_webhooks.sql"),
     include_str!("migrations/0012_lists.sql"),
+    include_str!("migrations/0013_ec2.sql"),
 ];
 
 /// Any number that nobody else locks in the same PostgreSQL database: `xensm` in ASCII.

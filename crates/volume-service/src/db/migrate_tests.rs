@@ -126,3 +126,52 @@ fn what_is_there_already_is_counted_by_flavor() {
     let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(rows, expected);
 }
+
+/// A volume that was made with a client token, as the versions before the table of tokens have it.
+const OF_TOKENS: &str = "
+    INSERT INTO flavors VALUES ('f', 'gold', '', 1);
+    INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, zone, bootable, failure,
+        client_token, client_digest, created_at_us, updated_at_us)
+        VALUES ('v', 'vol-1', 'p', 'u', '', '', 3, 'available', 'f', 'nova', 0, '', 'once', 'digest', 7, 0),
+        ('w', 'vol-2', 'p', 'u', '', '', 3, 'available', 'f', 'nova', 0, '', NULL, NULL, 7, 0);";
+const TOKENS: &str = "SELECT project_id || ' ' || action || ' ' || token || ' ' || digest || ' ' || target || ' ' || created_at_us \
+                      FROM client_tokens ORDER BY 1";
+
+#[test]
+fn client_tokens_of_volumes_are_still_known() {
+    let (before, behind) = MIGRATIONS.split_at(12);
+    let expected = ["p CreateVolume once digest v 7"];
+    let connection = rusqlite::Connection::open_in_memory().unwrap();
+    let run = |migrations: &[&str]| {
+        for migration in migrations {
+            let text = text_for(Dialect::Sqlite, migration);
+            connection.execute_batch(&text).unwrap();
+        }
+    };
+    run(before);
+    connection.execute_batch(OF_TOKENS).unwrap();
+    run(behind);
+    run(&[MIGRATIONS[12]]);
+    let mut statement = connection.prepare(TOKENS).unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, String>(0));
+    let rows: rusqlite::Result<Vec<String>> = rows.unwrap().collect();
+    assert_eq!(rows.unwrap(), expected);
+    let Some(cluster) = testkit::postgres::cluster() else {
+        return;
+    };
+    let url = cluster.create_database().unwrap();
+    let session = Session::connect(&url.parse().unwrap()).unwrap();
+    let run = |migrations: &[&str]| {
+        for migration in migrations {
+            let text = text_for(Dialect::Postgresql, migration);
+            session.batch(&text).unwrap();
+        }
+    };
+    run(before);
+    run(&[OF_TOKENS]);
+    run(behind);
+    run(&[MIGRATIONS[12]]);
+    let rows = session.query_once(TOKENS).unwrap();
+    let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(rows, expected);
+}

@@ -5,7 +5,9 @@
 //! requests. A closure may run more than once and must have no effect but its SQL.
 //! `docs/internals/database.md` explains the whole.
 
+mod any_of;
 mod database;
+mod ec2_names;
 mod failure;
 mod job;
 mod migrate;
@@ -20,6 +22,7 @@ pub mod adoptions;
 pub mod attachment_list;
 pub mod attachments;
 pub mod backends;
+pub mod client_tokens;
 pub mod credentials;
 pub mod default_flavors;
 pub mod directory;

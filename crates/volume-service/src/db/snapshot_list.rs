@@ -1,5 +1,6 @@
 //! Lists of snapshots: filters, sorting and keyset paging, as for volumes.
 
+use super::any_of::{self, Listed};
 use super::select::{Select, count, order};
 use super::snapshots::{COLUMNS, from_row};
 use super::{Param, Transaction, snapshot_metadata};
@@ -41,6 +42,9 @@ fn statement(tx: &mut Transaction<'_>, decided: &Decided) -> Result<(String, Vec
     if let Some(marker) = decided.query.marker {
         let values = sort_values(tx, decided.project_id.as_deref(), marker, &sort)?;
         select.behind(&columns, values);
+    }
+    if let Some((created_at_us, id)) = decided.query.after {
+        select.behind(&columns, vec![created_at_us.into(), id.into()]);
     }
     let limit = select.param(count(decided.limit.saturating_add(1)));
     let mut sql = format!(
@@ -150,6 +154,7 @@ fn filters(decided: &Decided) -> Select {
         query.volume_ids.iter().map(|id| Param::from(*id)),
     );
     select.one_of("s.id", query.ids.iter().map(|id| Param::from(*id)));
+    any_of::narrow(&mut select, Listed::Snapshots, &query.any_of);
     for (name, value) in &query.metadata {
         let name = select.param(name.as_str().into());
         let value = select.param(value.as_str().into());

@@ -1,8 +1,12 @@
 //! Snapshots: the row from the request to the end. Lists are in `snapshot_list.rs`, metadata in `snapshot_metadata.rs`.
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
-use super::{Param, Row, Transaction, snapshot_metadata, snapshot_traits};
+use super::{
+    Param, Row, Transaction, ec2_names, snapshot_metadata, snapshot_traits, volume_metadata,
+};
 use crate::error::{Error, Result, Subject};
 use crate::model::id::{BackendId, FlavorId, SnapshotId, VolumeId};
 use crate::model::snapshot::{Snapshot, SnapshotStatus};
@@ -62,14 +66,41 @@ pub fn get(tx: &mut Transaction<'_>, id: SnapshotId) -> Result<Snapshot> {
     find(tx, id)?.ok_or_else(|| Error::not_found(Subject::Snapshot, id))
 }
 
-/// The snapshots whose EC2 name is or begins with this one; two at most, so that the caller sees an ambiguity.
-pub fn find_by_ec2_prefix(tx: &mut Transaction<'_>, prefix: &str) -> Result<Vec<SnapshotId>> {
-    // 'g' sorts right behind every hex digit.
-    tx.query(
-        "SELECT id FROM snapshots WHERE ec2_id >= ?1 AND ec2_id < ?2 ORDER BY ec2_id LIMIT 2",
-        &[prefix.into(), format!("{prefix}g").into()],
-        |row| row.parsed(0, |text| text.parse().ok()),
-    )
+/// The snapshots of a project (or of all) with these EC2 names, by their names; what is no whole name is passed over.
+pub fn find_by_ec2_ids(
+    tx: &mut Transaction<'_>,
+    project_id: Option<&str>,
+    ec2_ids: &[String],
+) -> Result<HashMap<String, Snapshot>> {
+    let wanted = ec2_names::whole(ec2_ids, "snap-");
+    let mut found = Vec::with_capacity(wanted.len());
+    for chunk in wanted.chunks(volume_metadata::CHUNK) {
+        let head = format!("SELECT {COLUMNS} FROM snapshots s WHERE s.ec2_id IN");
+        let (sql, params) = ec2_names::in_list(&head, chunk);
+        found.extend(tx.query(&sql, &params, from_row)?);
+    }
+    found.retain(|snapshot| project_id.is_none_or(|project| project == snapshot.project_id));
+    snapshot_metadata::fill(tx, &mut found)?;
+    let by_name = |snapshot: Snapshot| (snapshot.ec2_id.clone(), snapshot);
+    Ok(found.into_iter().map(by_name).collect())
+}
+
+/// The one snapshot of a project (or of all) whose EC2 name begins with a short one; none when two do.
+pub fn find_by_short_ec2_id(
+    tx: &mut Transaction<'_>,
+    project_id: Option<&str>,
+    short: &str,
+) -> Result<Option<Snapshot>> {
+    let Some(within) = ec2_names::short(short, "snap-") else {
+        return Ok(None);
+    };
+    let (sql, params) = ec2_names::beginning("snapshots", within, project_id);
+    let ids: Vec<SnapshotId> =
+        tx.query(&sql, &params, |row| row.parsed(0, |text| text.parse().ok()))?;
+    match ids[..] {
+        [id] => find(tx, id),
+        _ => Ok(None),
+    }
 }
 
 /// The snapshots of a volume, newest first.

@@ -3,6 +3,7 @@
 //! A page begins behind its marker's sort values, never at a count of rows, so that with an index the cost of a page does not
 //! depend on how many volumes there are or how deep the page lies.
 
+use super::any_of::{self, Listed};
 use super::narrowing::narrow;
 use super::select::{Select, count, order};
 use super::volumes::{COLUMNS, from_row};
@@ -39,6 +40,9 @@ pub fn page(tx: &mut Transaction<'_>, decided: &Decided) -> Result<Vec<Volume>> 
     if let Some(marker) = decided.query.marker {
         let values = sort_values(tx, decided.project_id.as_deref(), marker, &sort)?;
         select.behind(&columns, values);
+    }
+    if let Some((created_at_us, id)) = decided.query.after {
+        select.behind(&columns, vec![created_at_us.into(), id.into()]);
     }
     let limit = select.param(count(decided.limit.saturating_add(1)));
     let mut sql = format!(
@@ -146,6 +150,7 @@ pub(super) fn filters(decided: &Decided) -> Select {
     );
     select.one_of("v.id", query.ids.iter().map(|id| Param::from(*id)));
     narrow(&mut select, &query.narrowing);
+    any_of::narrow(&mut select, Listed::Volumes, &query.any_of);
     for (name, value) in &query.metadata {
         let name = select.param(name.as_str().into());
         let value = select.param(value.as_str().into());

@@ -1,23 +1,14 @@
 //! Volumes: the row from the request to the end. Lists are in `volume_list.rs`, metadata in `volume_metadata.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
-use super::{Param, Row, Transaction, attachments, volume_metadata, volume_traits};
+use super::{Param, Row, Transaction, attachments, ec2_names, volume_metadata, volume_traits};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::attachment::volume_status;
 use crate::model::id::{BackendId, FlavorId, SnapshotId, VolumeId};
 use crate::model::volume::{Volume, VolumeStatus};
-
-/// EC2's idempotency: a token and a digest of the parameters it came with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientToken {
-    /// The token.
-    pub token: String,
-    /// A digest of the parameters.
-    pub digest: String,
-}
 
 pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.name, v.description, v.size_gib, v.status, \
                                   v.flavor_id, (SELECT f.label FROM flavors f WHERE f.id = v.flavor_id), v.zone, v.backend_id, \
@@ -37,32 +28,23 @@ pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.nam
                                   WHERE m.volume_id = v.id)";
 
 const INSERT: &str = "INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, zone, \
-                      backend_id, vdi_uuid, bootable, failure, client_token, client_digest, created_at_us, updated_at_us) \
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, NULL, ?11, '', ?12, ?13, ?14, 0) \
+                      backend_id, vdi_uuid, bootable, failure, created_at_us, updated_at_us) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, NULL, ?11, '', ?12, 0) \
                       ON CONFLICT DO NOTHING";
 
-/// Adds a volume with its metadata; false, with nothing changed, when the project has used the client token before.
-pub fn insert(
-    tx: &mut Transaction<'_>,
-    volume: &Volume,
-    client: Option<&ClientToken>,
-) -> Result<bool> {
-    let params = new_row(volume, client);
-    if client.is_none() {
-        // Nothing but the id can be there already.
-        let id = volume.id;
-        tx.post(INSERT, params, move || {
-            Error::new(
-                ErrorKind::Internal,
-                Subject::Volume,
-                "An unexpected error has occurred.",
-            )
-            .on(id.to_string())
-            .detail("a fresh volume id, or its EC2 name, exists already")
-        })?;
-    } else if tx.execute(INSERT, &params)? == 0 {
-        return Ok(false);
-    }
+/// Adds a volume with its metadata.
+pub fn insert(tx: &mut Transaction<'_>, volume: &Volume) -> Result<()> {
+    // Nothing but the id can be there already.
+    let id = volume.id;
+    tx.post(INSERT, new_row(volume), move || {
+        Error::new(
+            ErrorKind::Internal,
+            Subject::Volume,
+            "An unexpected error has occurred.",
+        )
+        .on(id.to_string())
+        .detail("a fresh volume id, or its EC2 name, exists already")
+    })?;
     if volume.source_snapshot_id.is_some() || volume.source_volume_id.is_some() {
         tx.execute(
             "INSERT INTO volume_sources (volume_id, source_snapshot_id, source_volume_id) VALUES (?1, ?2, ?3)",
@@ -74,11 +56,10 @@ pub fn insert(
         )?;
     }
     volume_metadata::merge(tx, volume.id, &volume.metadata)?;
-    volume_traits::insert(tx, volume.id, &volume.traits)?;
-    Ok(true)
+    volume_traits::insert(tx, volume.id, &volume.traits)
 }
 
-fn new_row(volume: &Volume, client: Option<&ClientToken>) -> Vec<Param> {
+fn new_row(volume: &Volume) -> Vec<Param> {
     vec![
         volume.id.into(),
         volume.ec2_id.as_str().into(),
@@ -91,8 +72,6 @@ fn new_row(volume: &Volume, client: Option<&ClientToken>) -> Vec<Param> {
         volume.flavor_id.into(),
         volume.zone.as_str().into(),
         volume.bootable.into(),
-        client.map(|client| client.token.as_str()).into(),
-        client.map(|client| client.digest.as_str()).into(),
         volume.created_at_us.into(),
     ]
 }
@@ -119,19 +98,6 @@ pub fn is_being_cloned(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
     Ok(!found.is_empty())
 }
 
-/// The volume that a client token of a project made, and the digest of the parameters.
-pub fn find_by_client_token(
-    tx: &mut Transaction<'_>,
-    project_id: &str,
-    token: &str,
-) -> Result<Option<(VolumeId, String)>> {
-    tx.query_first(
-        "SELECT id, client_digest FROM volumes WHERE project_id = ?1 AND client_token = ?2 AND client_token IS NOT NULL",
-        &[project_id.into(), token.into()],
-        |row| Ok((row.parsed(0, |text| text.parse().ok())?, row.text(1)?)),
-    )
-}
-
 /// A volume of any project, if it exists; for workers and administrators.
 pub fn find(tx: &mut Transaction<'_>, id: VolumeId) -> Result<Option<Volume>> {
     tx.query_first(
@@ -149,14 +115,42 @@ pub fn get(tx: &mut Transaction<'_>, id: VolumeId) -> Result<Volume> {
     find(tx, id)?.ok_or_else(|| Error::not_found(Subject::Volume, id))
 }
 
-/// The volumes whose EC2 name is or begins with this one; two at most, so that the caller sees an ambiguity.
-pub fn find_by_ec2_prefix(tx: &mut Transaction<'_>, prefix: &str) -> Result<Vec<VolumeId>> {
-    // 'g' sorts right behind every hex digit.
-    tx.query(
-        "SELECT id FROM volumes WHERE ec2_id >= ?1 AND ec2_id < ?2 ORDER BY ec2_id LIMIT 2",
-        &[prefix.into(), format!("{prefix}g").into()],
-        |row| row.parsed(0, |text| text.parse().ok()),
-    )
+/// The volumes of a project (or of all) with these EC2 names, by their names; what is no whole name is passed over.
+pub fn find_by_ec2_ids(
+    tx: &mut Transaction<'_>,
+    project_id: Option<&str>,
+    ec2_ids: &[String],
+) -> Result<HashMap<String, Volume>> {
+    let wanted = ec2_names::whole(ec2_ids, "vol-");
+    let mut found = HashMap::with_capacity(wanted.len());
+    for chunk in wanted.chunks(volume_metadata::CHUNK) {
+        let head = format!("SELECT {COLUMNS} FROM volumes v WHERE v.ec2_id IN");
+        let (sql, params) = ec2_names::in_list(&head, chunk);
+        for volume in tx.query(&sql, &params, from_row)? {
+            if project_id.is_none_or(|project| project == volume.project_id) {
+                found.insert(volume.ec2_id.clone(), volume);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The one volume of a project (or of all) whose EC2 name begins with a short one; none when two do.
+pub fn find_by_short_ec2_id(
+    tx: &mut Transaction<'_>,
+    project_id: Option<&str>,
+    short: &str,
+) -> Result<Option<Volume>> {
+    let Some(within) = ec2_names::short(short, "vol-") else {
+        return Ok(None);
+    };
+    let (sql, params) = ec2_names::beginning("volumes", within, project_id);
+    let ids: Vec<VolumeId> =
+        tx.query(&sql, &params, |row| row.parsed(0, |text| text.parse().ok()))?;
+    match ids[..] {
+        [id] => find(tx, id),
+        _ => Ok(None),
+    }
 }
 
 /// Moves a volume to a state if it is in one of some states; false, with nothing changed, when it is not (or is gone).

@@ -17,7 +17,7 @@ assert made["VolumeId"] == again["VolumeId"]
 assert made["CreateTime"].tzinfo is not None and made["Encrypted"] is False, made
 for _ in range(6):
     ec2.create_volume(Size=1, AvailabilityZone="nova")
-pages = list(ec2.get_paginator("describe_volumes").paginate(PaginationConfig={"PageSize": 3}))
+pages = list(ec2.get_paginator("describe_volumes").paginate(PaginationConfig={"PageSize": 5}))
 assert [len(page["Volumes"]) for page in pages] == [3, 3, 1], pages
 sizes = ec2.describe_volumes(Filters=[{"Name": "size", "Values": ["3"]}])["Volumes"]
 assert [volume["VolumeId"] for volume in sizes] == [made["VolumeId"]]
@@ -36,6 +36,13 @@ refused("IdempotentParameterMismatch", ec2.create_volume, Size=4, AvailabilityZo
 refused("InvalidVolume.NotFound", ec2.describe_volumes, VolumeIds=["vol-0123456789abcdef0"])
 refused("UnsupportedOperation", ec2.create_volume, Size=1, AvailabilityZone="nova", Encrypted=True)
 refused("InvalidAction", ec2.describe_instances)
+refused("InvalidParameterValue", ec2.describe_volumes, MaxResults=4)
+refused("InvalidParameterCombination", ec2.describe_volumes, VolumeIds=[made["VolumeId"]], MaxResults=5)
+refused("InvalidParameterValue", ec2.describe_volumes, NextToken="of-another-service")
+refused("InvalidParameterValue", ec2.describe_volumes, Filters=[{"Name": "colour", "Values": ["red"]}])
+refused("DryRunOperation", ec2.modify_volume, VolumeId="vol-0123456789abcdef0", DryRun=True)
+named = ec2.describe_volumes(VolumeIds=[volume["VolumeId"] for page in pages for volume in page["Volumes"]])["Volumes"]
+assert len(named) == 7, named
 wrong = boto3.client("ec2", aws_secret_access_key="wrong", aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"])
 refused("SignatureDoesNotMatch", wrong.describe_volumes)
 unknown = boto3.client("ec2", aws_secret_access_key="wrong", aws_access_key_id="nobody")
@@ -66,4 +73,17 @@ old = botocore.awsrequest.AWSRequest(
 old.params = {}
 botocore.auth.SigV2Auth(credentials).add_auth(old)
 assert made["VolumeId"] in fetch(old)
+
+unknown_version = botocore.awsrequest.AWSRequest(
+    method="POST", url=f"{url}/", data={"Action": "DescribeVolumes", "Version": "2030-01-01"}
+)
+botocore.auth.SigV4Auth(credentials, "ec2", "us-east-1").add_auth(unknown_version)
+try:
+    fetch(unknown_version)
+except urllib.error.HTTPError as error:
+    told = error.read().decode()
+    assert error.code == 400 and "<Code>NoSuchVersion</Code>" in told, told
+    assert error.headers["x-amzn-RequestId"] in told, told
+else:
+    raise AssertionError("NoSuchVersion")
 print("done")

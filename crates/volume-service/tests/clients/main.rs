@@ -384,6 +384,20 @@ async fn the_aws_command() {
     }
 }
 
+/// Nothing of the table of EC2's actions is our invention.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_table_of_ec2s_actions() {
+    let Some(python) = tool::python_client("python") else {
+        return;
+    };
+    let servers = Servers::start().await;
+    let table = servers.directory.path().join("actions.json");
+    std::fs::write(&table, api::ec2_table().to_string()).unwrap();
+    let mut command = servers.command(&python);
+    let said = run(command.arg(script("ec2_model.py")).arg(&table)).await;
+    assert!(said.trim_end().ends_with("done"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_python_libraries() {
     let Some(python) = tool::python_client("python") else {

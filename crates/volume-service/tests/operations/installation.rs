@@ -291,7 +291,7 @@ impl Site {
         };
         let new = self.new_operation(OperationKind::CreateVolume, id.to_string());
         let inserted = self.database().write(move |tx| {
-            assert!(volumes::insert(tx, &volume, None)?);
+            volumes::insert(tx, &volume)?;
             assert!(operations::insert(tx, &new, new.not_before_us)?);
             Ok(())
         });

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use volume_service::app::identity::{
     Credentials, FirstCredentials, NewApplicationCredential, Scope, Token, authenticate, bootstrap,
-    create_application_credential, create_ec2_key, create_project, create_user, ec2_key,
-    projects_of, revoke, validate, validate_expired,
+    create_application_credential, create_ec2_key, create_project, create_user, delete_ec2_key,
+    ec2_key, projects_of, revoke, validate, validate_expired,
 };
 use volume_service::config::Secret;
 use volume_service::{ErrorKind, RequestContext};
@@ -281,6 +281,28 @@ fn a_user_that_loses_its_role_loses_its_tokens() {
             ec2_key(&bench.service, &access_key).await.unwrap_err().kind,
             ErrorKind::Unauthenticated
         );
+    });
+}
+
+#[test]
+fn a_key_that_is_taken_away_is_not_remembered() {
+    on_each(|bench| async move {
+        started(&bench).await;
+        let (service, operator) = (&bench.service, RequestContext::operator());
+        let admin = context(log_in(&bench, "admin", first().password.expose()).await);
+        let (user, project) = (admin.user_id.as_str(), admin.project_id.as_str());
+        let (key, _) = create_ec2_key(service, &operator, user, project)
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            let (_, acting) = ec2_key(service, &key).await.unwrap();
+            assert_eq!(acting.user_id, user);
+        }
+        delete_ec2_key(service, &operator, user, &key)
+            .await
+            .unwrap();
+        let error = ec2_key(service, &key).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unauthenticated);
     });
 }
 

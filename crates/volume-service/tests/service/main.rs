@@ -4,8 +4,10 @@
 mod adoption;
 mod attachments;
 mod backends;
+mod client_tokens;
 mod crash;
 mod database;
+mod ec2_lists;
 mod flavors;
 mod group_snapshots;
 mod group_types;

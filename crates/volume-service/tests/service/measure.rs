@@ -65,7 +65,7 @@ async fn fill(bench: &Bench, count: usize) {
                     volume.project_id = "carol".to_owned();
                     volume.name = format!("name {}", (chunk * 7919 + number * 104_729) % 1_000_003);
                     volume.created_at_us += (chunk * 1000 + number) as i64;
-                    volumes::insert(tx, &volume, None)?;
+                    volumes::insert(tx, &volume)?;
                 }
                 Ok(())
             })

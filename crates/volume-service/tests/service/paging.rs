@@ -54,7 +54,7 @@ async fn fill(bench: &Bench) -> Vec<Volume> {
         .database
         .write(move |tx| {
             for volume in &rows {
-                assert!(volumes::insert(tx, volume, None)?);
+                volumes::insert(tx, volume)?;
             }
             Ok(())
         })

@@ -1,137 +1,172 @@
 //! Errors as EC2 clients read them. The only file of this API that knows status codes.
 //!
-//! Source of the codes: the EC2 API reference, "Error codes".
+//! Source of the codes: the EC2 API reference, "Error codes"; the sentences are in `words.rs`.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use super::super::openstack::fault::log_failure;
 use super::super::request::{Refusal, RequestId};
+use super::words;
 use super::xml::escape;
 use crate::error::{Error, ErrorKind, Subject};
 use crate::model::volume::VolumeStatus;
 
-/// EC2's error codes that this service answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::api) enum Code {
-    /// Who asks is not known.
-    AuthFailure,
-    /// A dry run would have succeeded.
-    DryRunOperation,
-    /// A client token was used before with other parameters.
-    IdempotentParameterMismatch,
-    /// The signature lacks a part.
-    IncompleteSignature,
-    /// The volume is being modified already.
-    IncorrectModificationState,
-    /// The thing is in a state that does not allow the request.
-    IncorrectState,
-    /// No backend can take it.
-    InsufficientVolumeCapacity,
-    /// A fault of ours.
-    InternalError,
-    /// The action is not built.
-    InvalidAction,
-    /// The paging token is not one of ours.
-    InvalidNextToken,
-    /// Parameters that exclude each other.
-    InvalidParameterCombination,
-    /// A parameter's value is wrong.
-    InvalidParameterValue,
-    /// The request as a whole is not understood.
-    InvalidRequest,
-    /// The snapshot's id is not written as one.
-    InvalidSnapshotIdMalformed,
-    /// The snapshot is being used.
-    InvalidSnapshotInUse,
-    /// The snapshot does not exist.
-    InvalidSnapshotNotFound,
-    /// The volume has not been modified.
-    InvalidVolumeModificationNotFound,
-    /// The volume does not exist.
-    InvalidVolumeNotFound,
-    /// The zone does not exist.
-    InvalidZoneNotFound,
-    /// The query or form is not well formed.
-    MalformedQueryString,
-    /// A parameter is missing.
-    MissingParameter,
-    /// The request came too late, or its clock is wrong.
-    RequestExpired,
-    /// Too many requests.
-    RequestLimitExceeded,
-    /// The signature is wrong.
-    SignatureDoesNotMatch,
-    /// A quota of snapshots would be exceeded.
-    SnapshotLimitExceeded,
-    /// Who asks may not do this.
-    UnauthorizedOperation,
-    /// A part that is needed does not answer.
-    Unavailable,
-    /// The parameter is not known.
-    UnknownParameter,
-    /// The volume type does not exist.
-    UnknownVolumeType,
-    /// EC2 has it and this service does not.
-    UnsupportedOperation,
-    /// The volume is attached.
-    VolumeInUse,
-    /// A quota would be exceeded.
-    VolumeLimitExceeded,
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal, $status:ident;)*) => {
+        /// EC2's error codes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(in crate::api) enum Code {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Code {
+            /// All of them, in the order of their words.
+            pub(super) const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The word in the answer, and the HTTP status that goes with it.
+            pub(super) fn word_and_status(self) -> (&'static str, StatusCode) {
+                match self {
+                    $(Code::$variant => ($word, StatusCode::$status),)*
+                }
+            }
+        }
+    };
 }
 
-impl Code {
-    /// The word in the answer, and the HTTP status that goes with it.
-    fn word_and_status(self) -> (&'static str, StatusCode) {
-        match self {
-            Code::AuthFailure => ("AuthFailure", StatusCode::UNAUTHORIZED),
-            Code::DryRunOperation => ("DryRunOperation", StatusCode::PRECONDITION_FAILED),
-            Code::IdempotentParameterMismatch => {
-                ("IdempotentParameterMismatch", StatusCode::BAD_REQUEST)
-            }
-            Code::IncompleteSignature => ("IncompleteSignature", StatusCode::BAD_REQUEST),
-            Code::IncorrectModificationState => {
-                ("IncorrectModificationState", StatusCode::BAD_REQUEST)
-            }
-            Code::IncorrectState => ("IncorrectState", StatusCode::BAD_REQUEST),
-            Code::InsufficientVolumeCapacity => (
-                "InsufficientVolumeCapacity",
-                StatusCode::SERVICE_UNAVAILABLE,
-            ),
-            Code::InternalError => ("InternalError", StatusCode::INTERNAL_SERVER_ERROR),
-            Code::InvalidAction => ("InvalidAction", StatusCode::BAD_REQUEST),
-            Code::InvalidNextToken => ("InvalidNextToken", StatusCode::BAD_REQUEST),
-            Code::InvalidParameterCombination => {
-                ("InvalidParameterCombination", StatusCode::BAD_REQUEST)
-            }
-            Code::InvalidParameterValue => ("InvalidParameterValue", StatusCode::BAD_REQUEST),
-            Code::InvalidRequest => ("InvalidRequest", StatusCode::BAD_REQUEST),
-            Code::InvalidSnapshotIdMalformed => {
-                ("InvalidSnapshotID.Malformed", StatusCode::BAD_REQUEST)
-            }
-            Code::InvalidSnapshotInUse => ("InvalidSnapshot.InUse", StatusCode::BAD_REQUEST),
-            Code::InvalidSnapshotNotFound => ("InvalidSnapshot.NotFound", StatusCode::BAD_REQUEST),
-            Code::InvalidVolumeModificationNotFound => (
-                "InvalidVolumeModification.NotFound",
-                StatusCode::BAD_REQUEST,
-            ),
-            Code::InvalidVolumeNotFound => ("InvalidVolume.NotFound", StatusCode::BAD_REQUEST),
-            Code::InvalidZoneNotFound => ("InvalidZone.NotFound", StatusCode::BAD_REQUEST),
-            Code::MalformedQueryString => ("MalformedQueryString", StatusCode::BAD_REQUEST),
-            Code::MissingParameter => ("MissingParameter", StatusCode::BAD_REQUEST),
-            Code::RequestExpired => ("RequestExpired", StatusCode::BAD_REQUEST),
-            Code::RequestLimitExceeded => ("RequestLimitExceeded", StatusCode::SERVICE_UNAVAILABLE),
-            Code::SignatureDoesNotMatch => ("SignatureDoesNotMatch", StatusCode::FORBIDDEN),
-            Code::SnapshotLimitExceeded => ("SnapshotLimitExceeded", StatusCode::BAD_REQUEST),
-            Code::UnauthorizedOperation => ("UnauthorizedOperation", StatusCode::FORBIDDEN),
-            Code::Unavailable => ("Unavailable", StatusCode::SERVICE_UNAVAILABLE),
-            Code::UnknownParameter => ("UnknownParameter", StatusCode::BAD_REQUEST),
-            Code::UnknownVolumeType => ("UnknownVolumeType", StatusCode::BAD_REQUEST),
-            Code::UnsupportedOperation => ("UnsupportedOperation", StatusCode::BAD_REQUEST),
-            Code::VolumeInUse => ("VolumeInUse", StatusCode::BAD_REQUEST),
-            Code::VolumeLimitExceeded => ("VolumeLimitExceeded", StatusCode::BAD_REQUEST),
-        }
-    }
+codes! {
+    /// More volumes than an instance takes.
+    AttachmentLimitExceeded = "AttachmentLimitExceeded", BAD_REQUEST;
+    /// Who asks is not known.
+    AuthFailure = "AuthFailure", UNAUTHORIZED;
+    /// More snapshots of a volume at a time than may be.
+    ConcurrentSnapshotLimitExceeded = "ConcurrentSnapshotLimitExceeded", BAD_REQUEST;
+    /// The conversion is over.
+    DeleteConversionTaskError = "DeleteConversionTaskError", BAD_REQUEST;
+    /// An image is larger than what it is for.
+    DiskImageSizeTooLarge = "DiskImageSizeTooLarge", BAD_REQUEST;
+    /// A dry run would have succeeded.
+    DryRunOperation = "DryRunOperation", PRECONDITION_FAILED;
+    /// More filters, or values of one, than may be.
+    FilterLimitExceeded = "FilterLimitExceeded", BAD_REQUEST;
+    /// A client token was used before with other parameters.
+    IdempotentParameterMismatch = "IdempotentParameterMismatch", BAD_REQUEST;
+    /// What is to be imported cannot be read.
+    InaccessibleStorageLocation = "InaccessibleStorageLocation", BAD_REQUEST;
+    /// The signature lacks a part.
+    IncompleteSignature = "IncompleteSignature", BAD_REQUEST;
+    /// The instance is in a state that does not allow the request.
+    IncorrectInstanceState = "IncorrectInstanceState", BAD_REQUEST;
+    /// The volume is being modified already.
+    IncorrectModificationState = "IncorrectModificationState", BAD_REQUEST;
+    /// The thing is in a state that does not allow the request.
+    IncorrectState = "IncorrectState", BAD_REQUEST;
+    /// No backend can take it.
+    InsufficientVolumeCapacity = "InsufficientVolumeCapacity", SERVICE_UNAVAILABLE;
+    /// A fault of ours.
+    InternalError = "InternalError", INTERNAL_SERVER_ERROR;
+    /// An account or group that a snapshot cannot be shared with.
+    InvalidAmiAttributeItemValue = "InvalidAMIAttributeItemValue", BAD_REQUEST;
+    /// The action is not built.
+    InvalidAction = "InvalidAction", BAD_REQUEST;
+    /// The volume is not attached there.
+    InvalidAttachmentNotFound = "InvalidAttachment.NotFound", BAD_REQUEST;
+    /// A block device mapping is wrong.
+    InvalidBlockDeviceMapping = "InvalidBlockDeviceMapping", BAD_REQUEST;
+    /// The conversion does not exist.
+    InvalidConversionTaskId = "InvalidConversionTaskId", BAD_REQUEST;
+    /// The conversion's id is not written as one.
+    InvalidConversionTaskIdMalformed = "InvalidConversionTaskId.Malformed", BAD_REQUEST;
+    /// The image's format is none that is taken.
+    InvalidFormat = "InvalidFormat", BAD_REQUEST;
+    /// The id is none of a thing that has tags.
+    InvalidId = "InvalidID", BAD_REQUEST;
+    /// The instance's id is not written as one.
+    InvalidInstanceIdMalformed = "InvalidInstanceID.Malformed", BAD_REQUEST;
+    /// The instance does not exist.
+    InvalidInstanceIdNotFound = "InvalidInstanceID.NotFound", BAD_REQUEST;
+    /// The instance type does not exist.
+    InvalidInstanceType = "InvalidInstanceType", BAD_REQUEST;
+    /// The manifest of an import is wrong.
+    InvalidManifest = "InvalidManifest", BAD_REQUEST;
+    /// Parameters that exclude each other.
+    InvalidParameterCombination = "InvalidParameterCombination", BAD_REQUEST;
+    /// A parameter that needs another one.
+    InvalidParameterDependency = "InvalidParameterDependency", BAD_REQUEST;
+    /// A parameter's value is wrong.
+    InvalidParameterValue = "InvalidParameterValue", BAD_REQUEST;
+    /// The region does not exist.
+    InvalidRegion = "InvalidRegion", BAD_REQUEST;
+    /// The request as a whole is not understood.
+    InvalidRequest = "InvalidRequest", BAD_REQUEST;
+    /// The snapshot is being used.
+    InvalidSnapshotInUse = "InvalidSnapshot.InUse", BAD_REQUEST;
+    /// The snapshot does not exist.
+    InvalidSnapshotNotFound = "InvalidSnapshot.NotFound", BAD_REQUEST;
+    /// The snapshot's id is not written as one.
+    InvalidSnapshotIdMalformed = "InvalidSnapshotID.Malformed", BAD_REQUEST;
+    /// A tag has no key.
+    InvalidTagKeyMalformed = "InvalidTagKey.Malformed", BAD_REQUEST;
+    /// The account is not written as one.
+    InvalidUserIdMalformed = "InvalidUserID.Malformed", BAD_REQUEST;
+    /// The volume does not exist.
+    InvalidVolumeNotFound = "InvalidVolume.NotFound", BAD_REQUEST;
+    /// The volume lies in another zone than the instance.
+    InvalidVolumeZoneMismatch = "InvalidVolume.ZoneMismatch", BAD_REQUEST;
+    /// The volume's id is not written as one.
+    InvalidVolumeIdMalformed = "InvalidVolumeID.Malformed", BAD_REQUEST;
+    /// The volume has not been modified.
+    InvalidVolumeModificationNotFound = "InvalidVolumeModification.NotFound", BAD_REQUEST;
+    /// The zone does not exist.
+    InvalidZoneNotFound = "InvalidZone.NotFound", BAD_REQUEST;
+    /// The query or form is not well formed.
+    MalformedQueryString = "MalformedQueryString", BAD_REQUEST;
+    /// More operations a second than may be.
+    MaxIopsLimitExceeded = "MaxIOPSLimitExceeded", BAD_REQUEST;
+    /// The request names no action.
+    MissingAction = "MissingAction", BAD_REQUEST;
+    /// The request is not signed.
+    MissingAuthenticationToken = "MissingAuthenticationToken", FORBIDDEN;
+    /// A parameter is missing.
+    MissingParameter = "MissingParameter", BAD_REQUEST;
+    /// The API never had this version.
+    NoSuchVersion = "NoSuchVersion", BAD_REQUEST;
+    /// What is asked for is not allowed of this thing.
+    OperationNotPermitted = "OperationNotPermitted", BAD_REQUEST;
+    /// More snapshots are being taken than may be.
+    PendingSnapshotLimitExceeded = "PendingSnapshotLimitExceeded", BAD_REQUEST;
+    /// The request came too late, or its clock is wrong.
+    RequestExpired = "RequestExpired", BAD_REQUEST;
+    /// Too many requests.
+    RequestLimitExceeded = "RequestLimitExceeded", SERVICE_UNAVAILABLE;
+    /// More things of a kind than may be.
+    ResourceLimitExceeded = "ResourceLimitExceeded", BAD_REQUEST;
+    /// The service as a whole does not answer.
+    ServiceUnavailable = "ServiceUnavailable", SERVICE_UNAVAILABLE;
+    /// The signature is wrong.
+    SignatureDoesNotMatch = "SignatureDoesNotMatch", FORBIDDEN;
+    /// A quota of snapshots would be exceeded.
+    SnapshotLimitExceeded = "SnapshotLimitExceeded", BAD_REQUEST;
+    /// More tags than a thing may have.
+    TagLimitExceeded = "TagLimitExceeded", BAD_REQUEST;
+    /// Who asks may not do this.
+    UnauthorizedOperation = "UnauthorizedOperation", FORBIDDEN;
+    /// A part that is needed does not answer.
+    Unavailable = "Unavailable", SERVICE_UNAVAILABLE;
+    /// The parameter is not known.
+    UnknownParameter = "UnknownParameter", BAD_REQUEST;
+    /// The volume type does not exist.
+    UnknownVolumeType = "UnknownVolumeType", BAD_REQUEST;
+    /// EC2 has it and this service does not.
+    UnsupportedOperation = "UnsupportedOperation", BAD_REQUEST;
+    /// The volume is attached.
+    VolumeInUse = "VolumeInUse", BAD_REQUEST;
+    /// A quota would be exceeded.
+    VolumeLimitExceeded = "VolumeLimitExceeded", BAD_REQUEST;
+    /// The volume was modified too often.
+    VolumeModificationRateExceeded = "VolumeModificationRateExceeded", BAD_REQUEST;
+    /// A quota would be exceeded by a modification.
+    VolumeModificationSizeLimitExceeded = "VolumeModificationSizeLimitExceeded", BAD_REQUEST;
 }
 
 /// What an action answers instead of a document.
@@ -186,7 +221,8 @@ impl Ec2Fault {
         }
     }
 
-    fn message(&self) -> String {
+    /// What the client reads.
+    pub(super) fn message(&self) -> String {
         let error = match self {
             Ec2Fault::Coded(_, text) => return text.clone(),
             Ec2Fault::Refused(Refusal::Panic) => {
@@ -222,9 +258,8 @@ impl Ec2Fault {
                 format!("The volume type '{object}' does not exist.")
             }
             (ErrorKind::Internal, _) => "An internal error has occurred".to_owned(),
-            (ErrorKind::Unauthenticated, _) => {
-                "The provided access credentials could not be validated.".to_owned()
-            }
+            (ErrorKind::Unauthenticated, _) => words::CREDENTIALS.to_owned(),
+            (ErrorKind::Forbidden, _) => words::UNAUTHORIZED.to_owned(),
             _ => error.public.clone(),
         }
     }
@@ -355,3 +390,23 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
 
 /// The status of a document that is no fault.
 pub(super) const OK: StatusCode = StatusCode::OK;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_word_of_its_own() {
+        let words: BTreeSet<&str> = Code::ALL
+            .iter()
+            .map(|code| code.word_and_status().0)
+            .collect();
+        assert_eq!(words.len(), Code::ALL.len());
+        for word in words {
+            let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '.';
+            assert!(word.chars().all(plain), "{word}");
+        }
+    }
+}

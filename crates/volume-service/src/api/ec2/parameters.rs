@@ -1,28 +1,11 @@
 //! The parameters of a Query API request, from the URL and the form in the body.
 
-use std::collections::BTreeMap;
-
 use percent_encoding::percent_decode;
 
 use super::fault::{Code, Ec2Fault, Result};
 
 /// Most parameters of a request.
 const PARAMETERS_MAX: usize = 2000;
-/// Most entries of one numbered list.
-pub(super) const LIST_MAX: usize = 1000;
-
-/// Parameters that belong to the protocol and not to an action.
-const PROTOCOL: [&str; 9] = [
-    "Action",
-    "Version",
-    "AWSAccessKeyId",
-    "Signature",
-    "SignatureMethod",
-    "SignatureVersion",
-    "Timestamp",
-    "Expires",
-    "DryRun",
-];
 
 /// Decoded parameters, sorted by name.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -68,132 +51,146 @@ impl Parameters {
 
     /// The value of a parameter.
     pub(in crate::api) fn get(&self, name: &str) -> Option<&str> {
-        let start = self.0.partition_point(|(key, _)| key.as_str() < name);
-        self.0
+        self.arguments().get(name)
+    }
+
+    /// The parameters as an action reads them.
+    pub(super) fn arguments(&self) -> Arguments<'_> {
+        Arguments {
+            pairs: &self.0,
+            skipped: 0,
+        }
+    }
+}
+
+/// Parameters that have the form of their action's schema (`schema.rs`), or those of one member of a list: reading them does not
+/// fail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arguments<'a> {
+    /// Sorted, all beginning with the same text.
+    pairs: &'a [(String, String)],
+    /// The length of that text.
+    skipped: usize,
+}
+
+impl<'a> Arguments<'a> {
+    /// The value of a parameter, also an empty one.
+    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
+        let start = self
+            .pairs
+            .partition_point(|(key, _)| &key[self.skipped..] < name);
+        self.pairs
             .get(start)
-            .filter(|(key, _)| key == name)
+            .filter(|(key, _)| &key[self.skipped..] == name)
             .map(|(_, value)| value.as_str())
     }
 
-    /// The value of a parameter that must be there.
-    pub(super) fn required(&self, name: &str) -> Result<&str> {
-        self.get(name).ok_or_else(|| {
-            Ec2Fault::coded(
-                Code::MissingParameter,
-                format!("The request must contain the parameter {name}"),
-            )
-        })
+    /// True when there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
     }
 
-    /// A boolean.
-    pub(super) fn boolean(&self, name: &str) -> Result<Option<bool>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(text) if text.eq_ignore_ascii_case("true") || text == "1" => Ok(Some(true)),
-            Some(text) if text.eq_ignore_ascii_case("false") || text == "0" => Ok(Some(false)),
-            Some(text) => Err(wrong(name, text, "It must be true or false.")),
-        }
+    /// A text; an empty one is as good as none.
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        self.get(name).filter(|text| !text.is_empty())
     }
 
-    /// A whole number, not negative.
-    pub(super) fn number(&self, name: &str) -> Result<Option<u64>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => text
-                .parse()
-                .map(Some)
-                .map_err(|_| wrong(name, text, "It is too large.")),
-            Some(text) => Err(wrong(name, text, "It must be a whole number.")),
-        }
+    /// A whole number.
+    pub(super) fn number(&self, name: &str) -> Option<i64> {
+        self.get(name)?.parse().ok()
+    }
+
+    /// A boolean; false when it is not there.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.get(name).and_then(boolean).unwrap_or(false)
     }
 
     /// The values of `name.1`, `name.2`, ... in the order of their numbers.
-    pub(super) fn list<'a>(&'a self, name: &'a str) -> Result<Vec<&'a str>> {
-        let mut found = BTreeMap::new();
-        for (index, rest, value) in self.numbered(name) {
-            if rest.is_empty() {
-                found.insert(index, value);
-            }
-        }
-        bounded(name, found.len())?;
-        Ok(found.into_values().collect())
+    pub(super) fn list(&self, name: &str) -> Vec<&'a str> {
+        let mut found: Vec<(u32, &str)> = self
+            .numbered(name)
+            .filter(|(_, rest, _)| rest.is_empty())
+            .map(|(number, _, pair)| (number, pair.1.as_str()))
+            .collect();
+        found.sort_by_key(|(number, _)| *number);
+        found.into_iter().map(|(_, value)| value).collect()
     }
 
     /// The members of `name.1.*`, `name.2.*`: for each number its own parameters.
-    pub(super) fn members(&self, name: &str) -> Result<Vec<Parameters>> {
-        let mut found: BTreeMap<u32, Parameters> = BTreeMap::new();
-        for (index, rest, value) in self.numbered(name) {
-            if !rest.is_empty() {
-                let member = found.entry(index).or_default();
-                member.0.push((rest.to_owned(), value.to_owned()));
+    pub(super) fn members(&self, name: &str) -> Vec<Arguments<'a>> {
+        let mut found: Vec<(u32, Arguments<'a>)> = Vec::new();
+        for (number, rest, pair) in self.numbered(name) {
+            let is_new = found.last().is_none_or(|(last, _)| *last != number);
+            if is_new && !rest.is_empty() {
+                let skipped = pair.0.len() - rest.len();
+                found.push((number, self.beginning(&pair.0[..skipped])));
             }
         }
-        bounded(name, found.len())?;
-        for member in found.values_mut() {
-            member.0.sort();
-        }
-        Ok(found.into_values().collect())
+        found.sort_by_key(|(number, _)| *number);
+        found.into_iter().map(|(_, member)| member).collect()
     }
 
-    fn numbered<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (u32, &'a str, &'a str)> {
-        self.0.iter().filter_map(move |(key, value)| {
-            let rest = key.strip_prefix(name)?.strip_prefix('.')?;
-            let (index, rest) = rest.split_once('.').unwrap_or((rest, ""));
-            Some((index.parse().ok()?, rest, value.as_str()))
-        })
-    }
-
-    /// Refuses parameters that EC2 has and this service has not, unless they ask for nothing.
-    pub(super) fn refuse_unbuilt(&self, unbuilt: &[&str]) -> Result<()> {
-        let asked = unbuilt.iter().find(|name| {
-            self.get(name)
-                .is_some_and(|value| !value.is_empty() && !value.eq_ignore_ascii_case("false"))
-        });
-        match asked {
-            None => Ok(()),
-            Some(name) => Err(Ec2Fault::coded(
-                Code::UnsupportedOperation,
-                format!("The parameter {name} is not supported by this service."),
-            )),
-        }
-    }
-
-    /// Refuses parameters that neither the protocol nor the action knows; `Name` covers `Name.1.Part` too.
-    pub(super) fn only(&self, allowed: &[&str]) -> Result<()> {
-        let odd = self.0.iter().find(|(key, _)| {
-            let stem = key.split('.').next().unwrap_or(key);
-            !(PROTOCOL.contains(&stem) || stem.starts_with("X-Amz-") || allowed.contains(&stem))
-        });
-        match odd {
-            None => Ok(()),
-            Some((key, _)) => {
-                let key: String = key.chars().take(64).collect();
-                Err(Ec2Fault::coded(
-                    Code::UnknownParameter,
-                    format!("The parameter {key} is not recognized"),
-                ))
+    /// The parameters `name.*`.
+    pub(super) fn group(&self, name: &str) -> Arguments<'a> {
+        let start = self.place(&format!("{name}."));
+        match self.pairs.get(start) {
+            Some((key, _)) if key[self.skipped..].starts_with(&format!("{name}.")) => {
+                self.beginning(&key[..self.skipped + name.len() + 1])
             }
+            _ => Arguments {
+                pairs: &[],
+                skipped: 0,
+            },
         }
+    }
+
+    /// The parameters whose whole names begin with a text; they stand together.
+    fn beginning(&self, prefix: &str) -> Arguments<'a> {
+        let start = self.pairs.partition_point(|(key, _)| key.as_str() < prefix);
+        let rest = &self.pairs[start..];
+        let end = rest.partition_point(|(key, _)| key.starts_with(prefix));
+        Arguments {
+            pairs: &rest[..end],
+            skipped: prefix.len(),
+        }
+    }
+
+    fn place(&self, name: &str) -> usize {
+        self.pairs
+            .partition_point(|(key, _)| &key[self.skipped..] < name)
+    }
+
+    /// What is numbered under a name: the number, what is behind it, and the pair, in the order of the names.
+    fn numbered(&self, name: &str) -> impl Iterator<Item = (u32, &'a str, &'a (String, String))> {
+        let (skipped, length) = (self.skipped, name.len());
+        let rest = &self.pairs[self.place(name)..];
+        let name = name.to_owned();
+        rest.iter()
+            .take_while(move |(key, _)| key[skipped..].starts_with(&name))
+            .filter_map(move |pair| {
+                let behind = pair.0[skipped + length..].strip_prefix('.')?;
+                let (digits, rest) = behind.split_once('.').unwrap_or((behind, ""));
+                Some((number(digits)?, rest, pair))
+            })
     }
 }
 
-fn bounded(name: &str, count: usize) -> Result<()> {
-    if count <= LIST_MAX {
-        return Ok(());
-    }
-    Err(Ec2Fault::coded(
-        Code::InvalidParameterValue,
-        format!("The parameter {name} has more than {LIST_MAX} entries."),
-    ))
+/// The place in a numbered list: digits without a leading zero.
+pub(super) fn number(digits: &str) -> Option<u32> {
+    let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
+    let leading = digits.len() > 1 && digits.starts_with('0');
+    (plain && !leading).then(|| digits.parse().ok()).flatten()
 }
 
-/// The refusal of a value.
-pub(super) fn wrong(name: &str, value: &str, why: &str) -> Ec2Fault {
-    let value: String = value.chars().take(200).collect();
-    Ec2Fault::coded(
-        Code::InvalidParameterValue,
-        format!("Value ({value}) for parameter {name} is invalid. {why}"),
-    )
+/// A boolean as clients of all ages write it.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" => Some(true),
+        "0" => Some(false),
+        _ if text.eq_ignore_ascii_case("true") => Some(true),
+        _ if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
 }
 
 fn decode(part: &[u8]) -> Result<String> {
@@ -201,75 +198,68 @@ fn decode(part: &[u8]) -> Result<String> {
         .iter()
         .map(|byte| if *byte == b'+' { b' ' } else { *byte })
         .collect();
-    percent_decode(&spaced)
-        .decode_utf8()
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_| {
-            Ec2Fault::coded(
-                Code::MalformedQueryString,
-                "The request contains text that is not UTF-8.",
-            )
-        })
+    let text = percent_decode(&spaced).decode_utf8().map_err(|_| {
+        Ec2Fault::coded(
+            Code::MalformedQueryString,
+            "The request contains text that is not UTF-8.",
+        )
+    })?;
+    if text.contains('\0') {
+        // No database takes it.
+        return Err(Ec2Fault::coded(
+            Code::MalformedQueryString,
+            "The request contains a NUL character.",
+        ));
+    }
+    Ok(text.into_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(query: &str) -> Parameters {
-        Parameters::parse(query, b"").expect("good parameters")
-    }
-
     #[test]
     fn reads_query_form_lists_and_members() {
         let all = Parameters::parse(
-            "Action=X&V.2=b&V.10=c&V.1=a+d",
-            b"F.1.Name=size&F.1.Value.1=8&F.2.Name=t%C3%A4g",
+            "Action=X&V.2=b&V.10=c&V.1=a+d&W=&Size=8&Flag=TRUE",
+            b"F.1.Name=size&F.1.Value.1=8&F.10.Name=x&F.2.Name=t%C3%A4g&Fa=1&O.P=q&F.2.Value.1=9",
         )
         .expect("good parameters");
+        let all = all.arguments();
         assert_eq!(all.get("Action"), Some("X"));
-        assert_eq!(all.list("V").expect("a list"), ["a d", "b", "c"]);
-        let members = all.members("F").expect("members");
-        assert_eq!(members.len(), 2);
-        assert_eq!(members[0].list("Value").expect("values"), ["8"]);
+        assert_eq!((all.get("W"), all.text("W")), (Some(""), None));
+        assert_eq!((all.number("Size"), all.number("V")), (Some(8), None));
+        assert!(all.flag("Flag") && !all.flag("Size"));
+        assert_eq!(all.list("V"), ["a d", "b", "c"]);
+        assert_eq!(all.list("F"), [""; 0]);
+        let members = all.members("F");
+        assert_eq!(members.len(), 3);
+        assert_eq!(members[0].list("Value"), ["8"]);
         assert_eq!(members[1].get("Name"), Some("t\u{e4}g"));
+        assert_eq!(members[1].list("Value"), ["9"]);
+        assert_eq!(members[2].get("Name"), Some("x"));
+        assert_eq!(all.group("O").get("P"), Some("q"));
+        assert_eq!(all.group("P").get("P"), None);
     }
 
     #[test]
-    fn refuses_what_is_wrong() {
-        let code = |result: Result<()>| result.expect_err("a refusal").code();
-        assert_eq!(
-            Parameters::parse("a=%ff", b"")
-                .expect_err("not UTF-8")
-                .code(),
-            Code::MalformedQueryString
-        );
-        assert_eq!(
-            Parameters::parse("", &b"a&".repeat(2001))
-                .expect_err("too many")
-                .code(),
-            Code::InvalidRequest
-        );
-        assert_eq!(
-            code(parse("Foo.1=x").only(&["Bar"])),
-            Code::UnknownParameter
-        );
-        assert_eq!(
-            code(parse("N=-1").number("N").map(drop)),
-            Code::InvalidParameterValue
-        );
-        assert_eq!(
-            code(parse("N=99999999999999999999").number("N").map(drop)),
-            Code::InvalidParameterValue
-        );
-        assert_eq!(
-            code(parse("B=maybe").boolean("B").map(drop)),
-            Code::InvalidParameterValue
-        );
-        assert!(
-            parse("Action=1&X-Amz-Date=2&Bar.1.Name=x")
-                .only(&["Bar"])
-                .is_ok()
-        );
+    fn refuses_what_is_no_text() {
+        let code = |query: &str, form: &[u8]| {
+            let refused = Parameters::parse(query, form);
+            refused.expect_err("a refusal").code()
+        };
+        assert_eq!(code("a=%ff", b""), Code::MalformedQueryString);
+        assert_eq!(code("a=%00", b""), Code::MalformedQueryString);
+        assert_eq!(code("", &b"a&".repeat(2001)), Code::InvalidRequest);
+    }
+
+    #[test]
+    fn places_in_lists_are_written_in_one_way() {
+        for (text, expected) in [("1", Some(1)), ("0", Some(0)), ("1000", Some(1000))] {
+            assert_eq!(number(text), expected);
+        }
+        for text in ["", "01", "+1", "-1", "1.", "x", "99999999999"] {
+            assert_eq!(number(text), None, "{text}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, header};
 
 use super::fault::{Code, Ec2Fault, Result};
 use super::parameters::Parameters;
-use super::{signature_v2, signature_v4};
+use super::{signature_v2, signature_v4, words};
 use crate::app::{Service, identity};
 use crate::auth::policy::Policies;
 use crate::config::Secret;
@@ -17,8 +17,10 @@ use crate::error::ErrorKind;
 
 pub use super::signature_v4::parse_authorization;
 
-/// How far a client's clock may be off, in microseconds: five minutes.
-pub(super) const SKEW_MAX_US: i64 = 5 * 60 * 1_000_000;
+/// How far a client's clock may be off, in microseconds: fifteen minutes, as EC2 documents it.
+pub(super) const SKEW_MAX_US: i64 = 15 * 60 * 1_000_000;
+/// Longest life of a signed URL, in seconds: seven days.
+pub(super) const LIFE_MAX_S: i64 = 604_800;
 
 /// A request as it was signed.
 pub(super) struct SignedRequest {
@@ -107,12 +109,7 @@ pub(super) async fn authenticate(
             "Temporary credentials with a session token are not supported.",
         ));
     }
-    let unknown = || {
-        Ec2Fault::coded(
-            Code::AuthFailure,
-            "The provided access credentials could not be validated.",
-        )
-    };
+    let unknown = || Ec2Fault::coded(Code::AuthFailure, words::CREDENTIALS);
     if let Some(source) = &service.token_source {
         let described =
             super::relayed::describe(request, parameters, &claim).ok_or_else(unknown)?;
@@ -174,7 +171,7 @@ pub(super) fn check_skew(signed_us: i64, now_us: i64) -> Result<()> {
 pub(super) fn expired() -> Ec2Fault {
     Ec2Fault::coded(
         Code::RequestExpired,
-        "Request has expired. Its time may be at most 5 minutes away from the server's.",
+        "Request has expired. Its time may be at most 15 minutes away from the server's.",
     )
 }
 

@@ -10,7 +10,7 @@ use super::super::timestamp;
 use super::fault::Result;
 use super::parameters::Parameters;
 use super::signature::{
-    SKEW_MAX_US, SignedRequest, canonical_query, check_skew, expired, incomplete,
+    LIFE_MAX_S, SKEW_MAX_US, SignedRequest, canonical_query, check_skew, expired, incomplete,
 };
 use crate::config::Secret;
 
@@ -43,8 +43,8 @@ impl Claim {
         };
         if parameters.get("Timestamp").is_some() {
             check_skew(time("Timestamp")?, now_us)?;
-        } else if time("Expires")?.saturating_add(SKEW_MAX_US) < now_us {
-            return Err(expired());
+        } else {
+            check_life(time("Expires")?, now_us)?;
         }
         let signature = STANDARD
             .decode(get("Signature")?)
@@ -73,6 +73,20 @@ impl Claim {
             hmac::verify(&key, text.as_bytes(), &self.signature).is_ok()
         })
     }
+}
+
+/// A request that names its end is good until then, and that is not far away: it could be sent again as long.
+fn check_life(expires_us: i64, now_us: i64) -> Result<()> {
+    if expires_us.saturating_add(SKEW_MAX_US) < now_us {
+        return Err(expired());
+    }
+    let latest_us = now_us
+        .saturating_add(LIFE_MAX_S * 1_000_000)
+        .saturating_add(SKEW_MAX_US);
+    if expires_us > latest_us {
+        return Err(incomplete("Expires may be at most 7 days away"));
+    }
+    Ok(())
 }
 
 fn string_to_sign(request: &SignedRequest, host: &str, parameters: &Parameters) -> String {

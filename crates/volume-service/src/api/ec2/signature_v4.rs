@@ -8,15 +8,14 @@ use super::super::timestamp;
 use super::fault::Result;
 use super::parameters::Parameters;
 use super::signature::{
-    SKEW_MAX_US, SignedRequest, canonical_query, check_skew, encode, expired, incomplete, mismatch,
+    LIFE_MAX_S, SKEW_MAX_US, SignedRequest, canonical_query, check_skew, encode, expired,
+    incomplete, mismatch,
 };
 use crate::config::Secret;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Most headers that a signature may cover.
 const SIGNED_HEADERS_MAX: usize = 64;
-/// Longest life of a signed URL, in seconds: seven days.
-const EXPIRES_MAX_S: i64 = 604_800;
 
 /// The parts of a version 4 signature, as sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,11 +100,9 @@ impl Claim {
     pub(super) fn from_header(request: &SignedRequest, text: &str, now_us: i64) -> Result<Self> {
         let authorization = parse_authorization(text)
             .ok_or_else(|| incomplete("the Authorization header is not AWS4-HMAC-SHA256 with Credential, SignedHeaders and Signature"))?;
-        let time = request
-            .header("x-amz-date")
-            .ok_or_else(|| incomplete("the header x-amz-date is missing"))?
-            .to_owned();
-        for needed in ["host", "x-amz-date"] {
+        let (dated, time) = time_of(request)
+            .ok_or_else(|| incomplete("there is neither a header x-amz-date nor a date"))?;
+        for needed in ["host", dated] {
             if !authorization
                 .signed_headers
                 .iter()
@@ -149,7 +146,7 @@ impl Claim {
         let expires_s: i64 = get("X-Amz-Expires")?
             .parse()
             .ok()
-            .filter(|seconds| (1..=EXPIRES_MAX_S).contains(seconds))
+            .filter(|seconds| (1..=LIFE_MAX_S).contains(seconds))
             .ok_or_else(|| incomplete("X-Amz-Expires must be 1 to 604800"))?;
         let signed_us = signed_at(&authorization, &time)?;
         if signed_us > now_us.saturating_add(SKEW_MAX_US)
@@ -243,6 +240,19 @@ impl Claim {
             self.authorization.signed_headers.join(";"),
         ))
     }
+}
+
+/// The header that holds the time of a request, and the time in the basic form, as it is signed.
+fn time_of(request: &SignedRequest) -> Option<(&'static str, String)> {
+    if let Some(time) = request.header("x-amz-date") {
+        return Some(("x-amz-date", time.to_owned()));
+    }
+    let date = request.header("date")?;
+    let time = match timestamp::parse_http(date) {
+        Some(us) => timestamp::basic(us),
+        None => date.to_owned(),
+    };
+    Some(("date", time))
 }
 
 /// When the request was signed; the scope must name the same day.

@@ -1,13 +1,14 @@
 //! The filters of DescribeSnapshots.
 
 use super::super::timestamp;
-use super::fault::Result;
-use super::filters::{self, Filter};
+use super::filters::{Filter, TAG};
 use super::snapshot_view::{ec2_status, progress};
-use crate::model::snapshot::Snapshot;
+use crate::app::any_of::NARROWED_VALUES_MAX;
+use crate::app::snapshots::SnapshotQuery;
+use crate::model::snapshot::{Snapshot, SnapshotStatus};
 
-/// The filters that there are, `tag:<key>` and `tag-key` aside.
-pub(super) const NAMES: [&str; 11] = [
+/// The filters that there are.
+pub(super) const NAMES: &[&str] = &[
     "description",
     "encrypted",
     "owner-alias",
@@ -19,27 +20,73 @@ pub(super) const NAMES: [&str; 11] = [
     "storage-tier",
     "volume-id",
     "volume-size",
+    TAG,
+    "tag-key",
+    "tag-value",
 ];
 
-/// True when the snapshot passes; refuses names that EC2 does not have.
-pub(super) fn passes(filter: &Filter, snapshot: &Snapshot) -> Result<bool> {
+/// True when the snapshot passes.
+pub(super) fn passes(filter: &Filter, snapshot: &Snapshot) -> bool {
     if let Some(matches) = filter.matches_tags(&snapshot.metadata) {
-        return Ok(matches);
+        return matches;
     }
-    let text = match filter.name.as_str() {
-        "description" => snapshot.description.clone(),
-        "encrypted" => "false".to_owned(),
+    match filter.name.as_str() {
+        "description" => filter.matches(&snapshot.description),
+        "encrypted" => filter.matches("false"),
         // An alias belongs to a vendor; nobody here is one.
-        "owner-alias" => return Ok(false),
-        "owner-id" => snapshot.project_id.clone(),
-        "progress" => progress(snapshot.status).to_owned(),
-        "snapshot-id" => snapshot.ec2_id.clone(),
-        "start-time" => timestamp::ec2(snapshot.created_at_us),
-        "status" => ec2_status(snapshot.status).to_owned(),
-        "storage-tier" => "standard".to_owned(),
-        "volume-id" => snapshot.volume_id.ec2_id(),
-        "volume-size" => snapshot.size_gib.to_string(),
-        _ => return Err(filters::unknown(&filter.name)),
+        "owner-alias" => false,
+        "owner-id" => filter.matches(&snapshot.project_id),
+        "progress" => filter.matches(progress(snapshot.status)),
+        "snapshot-id" => filter.matches(&snapshot.ec2_id),
+        "start-time" => filter.matches(&timestamp::ec2(snapshot.created_at_us)),
+        "status" => filter.matches(ec2_status(snapshot.status)),
+        "storage-tier" => filter.matches("standard"),
+        "volume-id" => filter.matches(&snapshot.volume_id.ec2_id()),
+        "volume-size" => filter.matches(&snapshot.size_gib.to_string()),
+        // The names are checked before.
+        _ => false,
+    }
+}
+
+/// Leaves to the database what it can decide, and says whether anything can match; the filters are applied again to what comes
+/// back.
+pub(super) fn narrow(query: &mut SnapshotQuery, filter: &Filter) -> bool {
+    let of_status: Option<fn(SnapshotStatus) -> &'static str> = match filter.name.as_str() {
+        "status" => Some(ec2_status),
+        "progress" => Some(progress),
+        _ => None,
     };
-    Ok(filter.matches_any(&[text]))
+    if let Some(shown) = of_status {
+        // Also of patterns: there are few states.
+        if query.statuses.is_empty() {
+            query.statuses = SnapshotStatus::ALL.to_vec();
+        }
+        query
+            .statuses
+            .retain(|status| filter.matches(shown(*status)));
+        return !query.statuses.is_empty();
+    }
+    let values = filter
+        .exact()
+        .filter(|values| values.len() <= NARROWED_VALUES_MAX);
+    let Some(values) = values else {
+        return true;
+    };
+    if let Some(key) = filter.tag() {
+        query.any_of.tags.push((key.to_owned(), values));
+        return true;
+    }
+    match (filter.name.as_str(), values.as_slice()) {
+        ("tag-key", _) => query.any_of.tag_keys.push(values),
+        ("snapshot-id", _) => query.any_of.ec2_ids.push(values),
+        ("volume-id", _) => query.any_of.source_ec2_ids.push(values),
+        ("description", [description]) => query.description = Some(description.clone()),
+        ("volume-size", [size]) => {
+            if let Ok(size) = size.parse() {
+                query.size_gib = Some(size);
+            }
+        }
+        _ => {}
+    }
+    true
 }

@@ -1,33 +1,63 @@
 //! DescribeSnapshots.
 
-use super::fault::Result;
-use super::filters::{self, Filter};
-use super::snapshots::find;
+use std::collections::HashSet;
+
+use super::fault::{Code, Ec2Fault, Result};
+use super::filters::{self, FILTER, Filter};
+use super::ids::Noun;
+use super::page::{self, BadToken, MAX_RESULTS, NEXT_TOKEN, Paging, Place};
+use super::route::{Action, Call, Element};
+use super::schema::{Kind, LIST_MAX, Parameter};
 use super::xml::Xml;
-use super::{Call, page, snapshot_filters, snapshot_view};
+use super::{snapshot_filters, snapshot_view, words};
 use crate::app::snapshots::{self, SnapshotQuery, SnapshotSortKey};
 use crate::app::volumes::SortDirection;
+use crate::auth::rule::Rule;
 use crate::model::id::SnapshotId;
 use crate::model::snapshot::Snapshot;
 
-pub(super) async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
-    let parameters = &call.parameters;
-    parameters.only(&[
-        "SnapshotId",
-        "Owner",
-        "RestorableBy",
-        "Filter",
-        "MaxResults",
-        "NextToken",
-    ])?;
-    let ids = parameters.list("SnapshotId")?;
-    let filters = filters::read(parameters, &snapshot_filters::NAMES)?;
-    let page_max = call.service.config.limits.page_max;
-    let wanted = page::read(parameters, page_max, &ids, "snapshots")?;
+/// About what a snapshot takes in an answer, in bytes.
+const SNAPSHOT_BYTES: usize = 600;
+/// An account, or `self`, or `all`.
+const ACCOUNT: Kind = Kind::Text { max: 255 };
+
+pub(super) const ACTIONS: &[Action] = &[Action::new("DescribeSnapshots", |call, xml| {
+    Box::pin(describe(call, xml))
+})
+.rules(&[Rule::VolumeGetAllSnapshots])
+.parameters(&[
+    page::ids("SnapshotId", &page::SNAPSHOT_IDS),
+    Parameter::new("Owner", Kind::List(&ACCOUNT, LIST_MAX)),
+    Parameter::new("RestorableBy", Kind::List(&ACCOUNT, LIST_MAX)),
+    FILTER,
+    MAX_RESULTS,
+    NEXT_TOKEN,
+])
+.filters(snapshot_filters::NAMES)
+.paging(&PAGING)
+.answers(&[
+    Element::of("snapshotSet", snapshot_view::SNAPSHOT),
+    Element::text("nextToken"),
+])
+.remark("the project's own, oldest first")];
+
+const PAGING: Paging = Paging {
+    mark: 3,
+    ids: "snapshotIdsSet",
+    max_results: "maxResults",
+    bad_token: BadToken::Unparsed,
+};
+
+async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
+    let given = call.arguments();
+    let ids = given.list("SnapshotId");
+    let wanted = page::read(call, &PAGING, &ids)?;
+    let filters = filters::read(given, call.action.filters)?;
     let is_own = |word: &&str| *word == "self" || *word == call.context.project_id;
-    let owners = parameters.list("Owner")?;
-    let restorers = parameters.list("RestorableBy")?;
-    call.stop_if_dry()?;
+    let (owners, restorers) = (given.list("Owner"), given.list("RestorableBy"));
+    for account in owners.iter().chain(&restorers) {
+        check_account(account)?;
+    }
 
     // Snapshots are shared with nobody: others own none that one sees, and "all" may use none.
     let nothing = (!owners.is_empty() && !owners.iter().any(is_own))
@@ -39,76 +69,86 @@ pub(super) async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
     } else {
         named_snapshots(call, &filters, &ids).await?
     };
+    xml.reserve(page.snapshots.len(), SNAPSHOT_BYTES);
     xml.items("snapshotSet", &page.snapshots, snapshot_view::write);
     if let Some(last) = page.next {
-        xml.text("nextToken", &page::token_of(last.0));
+        xml.text("nextToken", &page::token_of(&PAGING, last));
     }
     Ok(())
+}
+
+/// Refuses what is neither an account of ours or of EC2's nor an alias.
+fn check_account(account: &str) -> Result<()> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if !account.is_empty() && account.bytes().all(is_plain) {
+        return Ok(());
+    }
+    Err(Ec2Fault::coded(
+        Code::InvalidUserIdMalformed,
+        format!("Invalid user id: \"{}\"", words::shown(account)),
+    ))
 }
 
 #[derive(Default)]
 struct Described {
     snapshots: Vec<Snapshot>,
     /// The last snapshot looked at, when there are more behind it.
-    next: Option<SnapshotId>,
+    next: Option<Place>,
 }
 
+fn place(snapshot: &Snapshot) -> Place {
+    (snapshot.created_at_us, snapshot.id.0)
+}
+
+/// The snapshots with these names, each once, in their order; refuses when one does not exist.
 async fn named_snapshots(call: &Call, filters: &[Filter], ids: &[&str]) -> Result<Described> {
-    let mut page = Described::default();
-    for id in ids {
-        let snapshot = find(call, id).await?;
-        let known = page.snapshots.iter().any(|known| known.id == snapshot.id);
-        if !known && passes_all(filters, &snapshot)? {
-            page.snapshots.push(snapshot);
-        }
+    let wanted = ids.iter().map(|id| (*id).to_owned()).collect();
+    let found = snapshots::get_by_ec2_ids(&call.service, &call.context, wanted).await?;
+    let missing: Vec<&str> = ids
+        .iter()
+        .zip(&found)
+        .filter(|(_, snapshot)| snapshot.is_none())
+        .map(|(id, _)| *id)
+        .collect();
+    if !missing.is_empty() {
+        return Err(words::absent(Noun::Snapshot, &missing));
     }
-    Ok(page)
+    let mut seen = HashSet::new();
+    let mut snapshots: Vec<Snapshot> = found.into_iter().flatten().collect();
+    snapshots.retain(|snapshot| seen.insert(snapshot.id) && passes_all(filters, snapshot));
+    Ok(Described {
+        snapshots,
+        next: None,
+    })
 }
 
 async fn scan(call: &Call, filters: &[Filter], wanted: &page::Wanted) -> Result<Described> {
+    let mut page = Described::default();
+    if filters.iter().any(Filter::matches_nothing) {
+        return Ok(page);
+    }
     let mut query = SnapshotQuery {
         sort: vec![(SnapshotSortKey::CreatedAt, SortDirection::Ascending)],
-        marker: wanted.marker.map(SnapshotId),
+        after: wanted.after.map(|(us, id)| (us, SnapshotId(id))),
         limit: filters.is_empty().then_some(wanted.max_results),
         ..SnapshotQuery::default()
     };
     for filter in filters {
-        narrow(&mut query, filter);
+        if !snapshot_filters::narrow(&mut query, filter) {
+            return Ok(page);
+        }
     }
-    let mut page = Described::default();
     for _ in 0..page::SCAN_PAGES_MAX {
-        let found = snapshots::list(&call.service, &call.context, query.clone())
-            .await
-            .map_err(|error| match error.kind {
-                // The snapshot that the token names is gone.
-                crate::error::ErrorKind::NotFound if query.marker.is_some() => page::bad_token(),
-                _ => error.into(),
-            })?;
-        let last = found.items.last().map(|snapshot| snapshot.id);
-        let cut = take_passing(filters, found.items, wanted.max_results, &mut page)?;
+        let found = snapshots::list(&call.service, &call.context, query.clone()).await?;
+        let last = found.items.last().map(place);
+        let cut = take_passing(filters, found.items, wanted.max_results, &mut page);
         page.next = cut.or(last.filter(|_| found.has_more));
         if page.next.is_none() || page.snapshots.len() >= wanted.max_results {
             break;
         }
-        query.marker = page.next;
+        query.after = page.next.map(|(us, id)| (us, SnapshotId(id)));
     }
     Ok(page)
-}
-
-/// Leaves to the database what it can decide exactly; the filter is applied again to what comes back.
-fn narrow(query: &mut SnapshotQuery, filter: &Filter) {
-    let Some(value) = filter.exact() else {
-        return;
-    };
-    if let Some(key) = filter.name.strip_prefix("tag:") {
-        query.metadata.insert(key.to_owned(), value.to_owned());
-    } else if filter.name == "description" {
-        query.description = Some(value.to_owned());
-    } else if filter.name == "volume-size"
-        && let Ok(size) = value.parse()
-    {
-        query.size_gib = Some(size);
-    }
 }
 
 /// Adds the snapshots that pass until the page is full; returns the last one taken when some were left over.
@@ -117,23 +157,20 @@ fn take_passing(
     found: Vec<Snapshot>,
     max_results: usize,
     page: &mut Described,
-) -> Result<Option<SnapshotId>> {
+) -> Option<Place> {
     for snapshot in found {
         if page.snapshots.len() == max_results {
-            return Ok(page.snapshots.last().map(|snapshot| snapshot.id));
+            return page.snapshots.last().map(place);
         }
-        if passes_all(filters, &snapshot)? {
+        if passes_all(filters, &snapshot) {
             page.snapshots.push(snapshot);
         }
     }
-    Ok(None)
+    None
 }
 
-fn passes_all(filters: &[Filter], snapshot: &Snapshot) -> Result<bool> {
-    for filter in filters {
-        if !snapshot_filters::passes(filter, snapshot)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+fn passes_all(filters: &[Filter], snapshot: &Snapshot) -> bool {
+    filters
+        .iter()
+        .all(|filter| snapshot_filters::passes(filter, snapshot))
 }

@@ -1,9 +1,25 @@
 //! A snapshot as EC2 clients see it.
 
-use super::super::timestamp;
+use super::route::Element;
 use super::tags;
 use super::xml::Xml;
 use crate::model::snapshot::{Snapshot, SnapshotStatus};
+
+/// A snapshot in an answer.
+pub(super) const SNAPSHOT: &[Element] = &[
+    Element::text("snapshotId"),
+    Element::text("volumeId"),
+    Element::text("status"),
+    Element::text("statusMessage"),
+    Element::text("startTime"),
+    Element::text("progress"),
+    Element::text("ownerId"),
+    Element::text("volumeSize"),
+    Element::text("description"),
+    Element::text("encrypted"),
+    Element::text("storageTier"),
+    tags::SET,
+];
 
 /// EC2 knows fewer states, and none for what is on its way out: nothing can be made from that, as from one not yet taken.
 pub(super) fn ec2_status(status: SnapshotStatus) -> &'static str {
@@ -42,12 +58,12 @@ pub(super) fn write(xml: &mut Xml, snapshot: &Snapshot) {
     if !snapshot.failure.is_empty() {
         xml.text("statusMessage", &snapshot.failure);
     }
-    xml.text("startTime", &timestamp::ec2(snapshot.created_at_us));
+    xml.time("startTime", snapshot.created_at_us);
     xml.text("progress", progress(snapshot.status));
     xml.text("ownerId", &snapshot.project_id);
-    xml.text("volumeSize", &snapshot.size_gib.to_string());
+    xml.number("volumeSize", snapshot.size_gib);
     xml.text("description", &snapshot.description);
-    xml.text("encrypted", "false");
+    xml.flag("encrypted", false);
     xml.text("storageTier", "standard");
     tags::write(xml, &snapshot.metadata);
 }

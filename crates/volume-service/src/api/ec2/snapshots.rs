@@ -1,27 +1,70 @@
 //! CreateSnapshot, DeleteSnapshot and DescribeSnapshotAttribute.
 
 use super::fault::{Code, Ec2Fault, Result};
-use super::parameters::{Parameters, wrong};
+use super::ids::{Dialect, Noun};
+use super::parameters::Arguments;
+use super::route::{Action, Call, DryRun, Element};
+use super::schema::{Kind, Parameter};
 use super::xml::Xml;
-use super::{Call, snapshot_view, tags, volumes};
+use super::{snapshot_view, tags, volumes};
 use crate::app::snapshots::{self, CreateSnapshot, DeleteMode, InUse};
-use crate::app::volumes::check_may_change;
+use crate::auth::rule::Rule;
 use crate::error::{Error, ErrorKind, Subject};
 use crate::model::id::VolumeId;
 use crate::model::snapshot::{Snapshot, SnapshotStatus};
 
-/// Parameters of CreateSnapshot that ask for something that is not built.
-const UNBUILT: [&str; 2] = ["OutpostArn", "Location"];
+/// Longest description that is read, in characters; what a snapshot may have is said by the use cases.
+const TEXT: Kind = Kind::Text { max: 1024 };
 
-pub(super) async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
-    let parameters = &call.parameters;
-    let known = ["VolumeId", "Description", "TagSpecification"];
-    parameters.only(&[known.as_slice(), UNBUILT.as_slice()].concat())?;
-    parameters.refuse_unbuilt(&UNBUILT)?;
-    let ec2_id = parameters.required("VolumeId")?;
+const SNAPSHOT_ID: Parameter =
+    Parameter::new("SnapshotId", Kind::Id(Noun::Snapshot, Dialect::Addressed))
+        .required("The request must contain the parameter SnapshotId");
+
+pub(super) const ACTIONS: &[Action] = &[
+    Action::new("CreateSnapshot", |call, xml| Box::pin(create(call, xml)))
+        .rules(&[Rule::VolumeCreateSnapshot])
+        .dry_run(DryRun::AfterLookup)
+        .parameters(&[
+            Parameter::new("VolumeId", Kind::Id(Noun::Volume, Dialect::Addressed))
+                .required("The request must contain the parameter VolumeId"),
+            Parameter::new("Description", TEXT),
+            tags::SPECIFICATION,
+            Parameter::new("Location", Kind::Words(&["regional", "local"])).unbuilt(),
+            Parameter::new("OutpostArn", TEXT).unbuilt(),
+        ])
+        .answers(snapshot_view::SNAPSHOT)
+        .remark("the snapshot is at top level of the answer; the volume may be in use"),
+    Action::new("DeleteSnapshot", |call, xml| Box::pin(delete(call, xml)))
+        .rules(&[Rule::VolumeDeleteSnapshot])
+        .dry_run(DryRun::AfterLookup)
+        .parameters(&[SNAPSHOT_ID])
+        .answers(&[Element::text("return")])
+        .remark(
+            "volumes that were made from it stay; while one is being made it is `InvalidSnapshot.InUse`",
+        ),
+    Action::new("DescribeSnapshotAttribute", |call, xml| {
+        Box::pin(describe_attribute(call, xml))
+    })
+    .rules(&[Rule::VolumeGetSnapshot])
+    .dry_run(DryRun::First)
+    .parameters(&[
+        Parameter::new("Attribute", TEXT)
+            .required("The request must contain the parameter Attribute"),
+        SNAPSHOT_ID,
+    ])
+    .answers(&[
+        Element::text("snapshotId"),
+        Element::text("createVolumePermission"),
+        Element::text("productCodes"),
+    ])
+    .remark("`createVolumePermission` and `productCodes`, both empty: nothing is shared"),
+];
+
+async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
+    let given = call.arguments();
+    let ec2_id = given.text("VolumeId").unwrap_or_default();
     let volume = volumes::find(call, ec2_id).await?;
-    let wanted = wanted_snapshot(parameters, volume.id)?;
-    check_may_change(&call.context)?;
+    let wanted = wanted_snapshot(given, volume.id)?;
     call.stop_if_dry()?;
     let snapshot = snapshots::create(&call.service, &call.context, wanted)
         .await
@@ -31,33 +74,18 @@ pub(super) async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
 }
 
 /// EC2 snapshots volumes in use too.
-pub(super) fn wanted_snapshot(
-    parameters: &Parameters,
-    volume_id: VolumeId,
-) -> Result<CreateSnapshot> {
+pub(super) fn wanted_snapshot(given: Arguments<'_>, volume_id: VolumeId) -> Result<CreateSnapshot> {
     Ok(CreateSnapshot {
         volume_id,
         name: String::new(),
-        description: parameters.get("Description").unwrap_or_default().to_owned(),
-        metadata: tags::read(parameters, "snapshot")?,
+        description: given.text("Description").unwrap_or_default().to_owned(),
+        metadata: tags::read(given, "snapshot")?,
         in_use: InUse::Allow,
     })
 }
 
 /// The snapshot with this EC2 name.
 pub(super) async fn find(call: &Call, ec2_id: &str) -> Result<Snapshot> {
-    let Some(digits) = ec2_id.strip_prefix("snap-") else {
-        return Err(wrong("snapshotId", ec2_id, "Expected: 'snap-...'."));
-    };
-    let well_formed =
-        matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    if !well_formed {
-        let ec2_id: String = ec2_id.chars().take(64).collect();
-        return Err(Ec2Fault::coded(
-            Code::InvalidSnapshotIdMalformed,
-            format!("The snapshot ID '{ec2_id}' is malformed"),
-        ));
-    }
     snapshots::get_by_ec2_id(&call.service, &call.context, ec2_id)
         .await
         .map_err(|error| named(error, ec2_id))
@@ -82,11 +110,9 @@ fn named(error: Error, ec2_id: &str) -> Ec2Fault {
     }
 }
 
-pub(super) async fn delete(call: &Call, xml: &mut Xml) -> Result<()> {
-    call.parameters.only(&["SnapshotId"])?;
-    let ec2_id = call.parameters.required("SnapshotId")?;
+async fn delete(call: &Call, xml: &mut Xml) -> Result<()> {
+    let ec2_id = call.arguments().text("SnapshotId").unwrap_or_default();
     let snapshot = find(call, ec2_id).await?;
-    check_may_change(&call.context)?;
     call.stop_if_dry()?;
     snapshots::delete(
         &call.service,
@@ -127,20 +153,19 @@ fn in_the_way(snapshot: &Snapshot) -> Ec2Fault {
 }
 
 /// Snapshots are shared with nobody and sold by nobody, so both attributes are empty.
-pub(super) async fn describe_attribute(call: &Call, xml: &mut Xml) -> Result<()> {
-    call.parameters.only(&["SnapshotId", "Attribute"])?;
-    let attribute = call.parameters.required("Attribute")?;
-    let element = match attribute {
+async fn describe_attribute(call: &Call, xml: &mut Xml) -> Result<()> {
+    let given = call.arguments();
+    let element = match given.text("Attribute").unwrap_or_default() {
         "createVolumePermission" => "createVolumePermission",
         "productCodes" => "productCodes",
         _ => {
-            let why = "It is createVolumePermission or productCodes.";
-            return Err(wrong("attribute", attribute, why));
+            return Err(Ec2Fault::coded(
+                Code::InvalidRequest,
+                "The request received was invalid.",
+            ));
         }
     };
-    let ec2_id = call.parameters.required("SnapshotId")?;
-    let snapshot = find(call, ec2_id).await?;
-    call.stop_if_dry()?;
+    let snapshot = find(call, given.text("SnapshotId").unwrap_or_default()).await?;
     xml.text("snapshotId", &snapshot.ec2_id);
     xml.empty(element);
     Ok(())

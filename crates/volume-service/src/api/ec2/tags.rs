@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::fault::{Code, Ec2Fault, Result};
-use super::parameters::{Parameters, wrong};
+use super::parameters::Arguments;
+use super::route::Element;
+use super::schema::{Kind, LIST_MAX, Parameter};
+use super::words::{missing, wrong};
 use super::xml::Xml;
 
 /// Most tags that a request may give.
@@ -13,17 +16,45 @@ const KEY_MAX_CHARS: usize = 127;
 /// Longest value, in characters.
 const VALUE_MAX_CHARS: usize = 255;
 
+/// Longest text that is read at all, in characters.
+const TEXT_MAX_CHARS: usize = 1024;
+
+const TEXT: Kind = Kind::Text {
+    max: TEXT_MAX_CHARS,
+};
+
+/// The parameter of every action that makes something with tags.
+pub(super) const SPECIFICATION: Parameter = Parameter::new(
+    "TagSpecification",
+    Kind::Structs(
+        &[
+            Parameter::new("ResourceType", TEXT)
+                .required("The request must contain the parameter ResourceType"),
+            Parameter::new("Tag", Kind::Structs(TAG, LIST_MAX)),
+        ],
+        LIST_MAX,
+    ),
+);
+// A key that is there and empty is refused in other words than one that is not there.
+const TAG: &[Parameter] = &[Parameter::new("Key", TEXT), Parameter::new("Value", TEXT)];
+
+/// Tags in an answer.
+pub(super) const SET: Element =
+    Element::of("tagSet", &[Element::text("key"), Element::text("value")]);
+
 /// Reads `TagSpecification.N` of the one type of resource that the action makes.
-pub(super) fn read(parameters: &Parameters, resource: &str) -> Result<BTreeMap<String, String>> {
+pub(super) fn read(given: Arguments<'_>, resource: &str) -> Result<BTreeMap<String, String>> {
     let mut tags = BTreeMap::new();
-    for specification in parameters.members("TagSpecification")? {
-        let named = specification.required("ResourceType")?;
+    for specification in given.members(SPECIFICATION.name) {
+        let named = specification.text("ResourceType").unwrap_or_default();
         if named != resource {
             let why = format!("This action tags resources of the type {resource}.");
             return Err(wrong("resourceType", named, &why));
         }
-        for tag in specification.members("Tag")? {
-            let key = tag.required("Key")?;
+        for tag in specification.members("Tag") {
+            let key = tag
+                .get("Key")
+                .ok_or_else(|| missing("The request must contain the parameter Key"))?;
             let value = tag.get("Value").unwrap_or_default();
             let bad_key = key.is_empty() || key.chars().count() > KEY_MAX_CHARS;
             if bad_key || value.chars().count() > VALUE_MAX_CHARS {

@@ -1,5 +1,7 @@
 //! The EC2 API against a real service, and its signatures against the vectors of others.
 
 mod actions;
+mod documents;
 mod signatures;
 mod snapshots;
+mod walk;

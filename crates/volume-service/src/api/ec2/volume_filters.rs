@@ -1,14 +1,15 @@
 //! The filters of DescribeVolumes.
 
 use super::super::timestamp;
-use super::fault::Result;
-use super::filters::{self, Filter};
-use super::volume_view::{attachment_status, ec2_status};
+use super::filters::{Filter, TAG};
+use super::volume_view::{attachment_status, ec2_status, ec2_statuses};
+use crate::app::any_of::NARROWED_VALUES_MAX;
+use crate::app::volumes::VolumeQuery;
 use crate::model::attachment::Attachment;
-use crate::model::volume::Volume;
+use crate::model::volume::{Volume, VolumeStatus};
 
-/// The filters that there are, `tag:<key>` and `tag-key` aside.
-pub(super) const NAMES: [&str; 15] = [
+/// The filters that there are.
+pub(super) const NAMES: &[&str] = &[
     "volume-id",
     "status",
     "size",
@@ -24,39 +25,84 @@ pub(super) const NAMES: [&str; 15] = [
     "attachment.status",
     "attachment.attach-time",
     "attachment.delete-on-termination",
+    TAG,
+    "tag-key",
+    "tag-value",
 ];
 
-/// True when the volume passes; refuses names that EC2 does not have.
-pub(super) fn passes(filter: &Filter, volume: &Volume, attachments: &[Attachment]) -> Result<bool> {
+/// True when the volume passes with its attachments.
+pub(super) fn passes(filter: &Filter, volume: &Volume, attachments: &[Attachment]) -> bool {
     if let Some(matches) = filter.matches_tags(&volume.metadata) {
-        return Ok(matches);
+        return matches;
     }
-    let attached = |text: fn(&Attachment) -> Option<String>| -> Vec<String> {
-        attachments
-            .iter()
-            .filter(|attachment| attachment.volume_id == volume.id)
-            .filter_map(text)
-            .collect()
-    };
-    let texts = match filter.name.as_str() {
-        "volume-id" => vec![volume.ec2_id.clone()],
-        "status" => vec![ec2_status(volume, attachments).to_owned()],
-        "size" => vec![volume.size_gib.to_string()],
-        "volume-type" => vec![volume.flavor_label.clone()],
-        "availability-zone" => vec![volume.zone.clone()],
-        "create-time" => vec![timestamp::ec2(volume.created_at_us)],
-        "encrypted" | "multi-attach-enabled" | "fast-restored" => vec!["false".to_owned()],
+    let mut attached = attachments.iter();
+    match filter.name.as_str() {
+        "volume-id" => filter.matches(&volume.ec2_id),
+        "status" => filter.matches(ec2_status(volume, attachments)),
+        "size" => filter.matches(&volume.size_gib.to_string()),
+        "volume-type" => filter.matches(&volume.flavor_label),
+        "availability-zone" => filter.matches(&volume.zone),
+        "create-time" => filter.matches(&timestamp::ec2(volume.created_at_us)),
+        "encrypted" | "multi-attach-enabled" | "fast-restored" => filter.matches("false"),
         "snapshot-id" => volume
             .source_snapshot_id
-            .map(|id| id.ec2_id())
-            .into_iter()
-            .collect(),
-        "attachment.instance-id" => attached(|a| a.instance_id.clone()),
-        "attachment.device" => attached(|a| a.mountpoint.clone()),
-        "attachment.status" => attached(|a| Some(attachment_status(a.status).to_owned())),
-        "attachment.attach-time" => attached(|a| a.attached_at_us.map(timestamp::ec2)),
-        "attachment.delete-on-termination" => attached(|_| Some("false".to_owned())),
-        _ => return Err(filters::unknown(&filter.name)),
+            .is_some_and(|id| filter.matches(&id.ec2_id())),
+        "attachment.instance-id" => {
+            filter.matches_any(attached.filter_map(|one| one.instance_id.as_deref()))
+        }
+        "attachment.device" => {
+            filter.matches_any(attached.filter_map(|one| one.mountpoint.as_deref()))
+        }
+        "attachment.status" => {
+            filter.matches_any(attached.map(|one| attachment_status(one.status)))
+        }
+        "attachment.attach-time" => attached
+            .filter_map(|one| one.attached_at_us)
+            .any(|us| filter.matches(&timestamp::ec2(us))),
+        "attachment.delete-on-termination" => attached.any(|_| filter.matches("false")),
+        // The names are checked before.
+        _ => false,
+    }
+}
+
+/// Leaves to the database what it can decide, and says whether anything can match; the filters are applied again to what comes
+/// back.
+pub(super) fn narrow(query: &mut VolumeQuery, filter: &Filter) -> bool {
+    if filter.name == "status" {
+        // Also of patterns: there are few states.
+        let may_match = |status: &VolumeStatus| {
+            let mut shown = ec2_statuses(*status).iter();
+            shown.any(|shown| filter.matches(shown))
+        };
+        if query.statuses.is_empty() {
+            query.statuses = VolumeStatus::ALL.to_vec();
+        }
+        query.statuses.retain(may_match);
+        return !query.statuses.is_empty();
+    }
+    let values = filter
+        .exact()
+        .filter(|values| values.len() <= NARROWED_VALUES_MAX);
+    let Some(values) = values else {
+        return true;
     };
-    Ok(filter.matches_any(&texts))
+    if let Some(key) = filter.tag() {
+        query.any_of.tags.push((key.to_owned(), values));
+        return true;
+    }
+    match (filter.name.as_str(), values.as_slice()) {
+        ("tag-key", _) => query.any_of.tag_keys.push(values),
+        ("volume-id", _) => query.any_of.ec2_ids.push(values),
+        ("volume-type", _) => query.any_of.flavor_labels.push(values),
+        ("snapshot-id", _) => query.any_of.source_ec2_ids.push(values),
+        ("attachment.instance-id", _) => query.any_of.instance_ids.push(values),
+        ("availability-zone", [zone]) => query.zone = Some(zone.clone()),
+        ("size", [size]) => {
+            if let Ok(size) = size.parse() {
+                query.size_gib = Some(size);
+            }
+        }
+        _ => {}
+    }
+    true
 }

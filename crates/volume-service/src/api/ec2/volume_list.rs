@@ -1,105 +1,142 @@
 //! DescribeVolumes.
 
+use std::collections::{HashMap, HashSet};
+
 use super::fault::Result;
-use super::filters::{self, Filter};
-use super::volumes::find;
+use super::filters::{self, FILTER, Filter};
+use super::ids::Noun;
+use super::page::{self, BadToken, MAX_RESULTS, NEXT_TOKEN, Paging, Place};
+use super::route::{Action, Call, Element};
 use super::xml::Xml;
-use super::{Call, page, volume_filters, volume_view};
+use super::{volume_filters, volume_view, words};
 use crate::app::volumes::{SortDirection, SortKey, VolumeQuery};
 use crate::app::{attachments, volumes};
+use crate::auth::rule::Rule;
 use crate::model::attachment::Attachment;
 use crate::model::id::VolumeId;
 use crate::model::volume::Volume;
 
-pub(super) async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
-    let parameters = &call.parameters;
-    parameters.only(&["VolumeId", "Filter", "MaxResults", "NextToken"])?;
-    let ids = parameters.list("VolumeId")?;
-    let filters = filters::read(parameters, &volume_filters::NAMES)?;
-    let page_max = call.service.config.limits.page_max;
-    let wanted = page::read(parameters, page_max, &ids, "volumes")?;
-    call.stop_if_dry()?;
+/// About what a volume takes in an answer, in bytes.
+const VOLUME_BYTES: usize = 700;
 
+pub(super) const ACTIONS: &[Action] =
+    &[
+        Action::new("DescribeVolumes", |call, xml| Box::pin(describe(call, xml)))
+            .rules(&[Rule::VolumeGetAll])
+            .parameters(&[
+                page::ids("VolumeId", &page::VOLUME_IDS),
+                FILTER,
+                MAX_RESULTS,
+                NEXT_TOKEN,
+            ])
+            .filters(volume_filters::NAMES)
+            .paging(&PAGING)
+            .answers(&[
+                Element::of("volumeSet", volume_view::VOLUME),
+                Element::text("nextToken"),
+            ])
+            .remark("oldest first"),
+    ];
+
+const PAGING: Paging = Paging {
+    mark: 1,
+    ids: "volumeIdsSet",
+    max_results: "maxResults",
+    bad_token: BadToken::Unparsed,
+};
+
+async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
+    let given = call.arguments();
+    let ids = given.list("VolumeId");
+    let wanted = page::read(call, &PAGING, &ids)?;
+    let filters = filters::read(given, call.action.filters)?;
     let page = if ids.is_empty() {
         scan(call, &filters, &wanted).await?
     } else {
         named_volumes(call, &filters, &ids).await?
     };
-    xml.items("volumeSet", &page.volumes, |xml, volume| {
-        volume_view::write(xml, volume, &page.attachments);
+    xml.reserve(page.volumes.len(), VOLUME_BYTES);
+    xml.items("volumeSet", &page.volumes, |xml, shown| {
+        volume_view::write(xml, &shown.volume, &shown.attachments);
     });
     if let Some(last) = page.next {
-        xml.text("nextToken", &page::token_of(last.0));
+        xml.text("nextToken", &page::token_of(&PAGING, last));
     }
     Ok(())
 }
 
+/// A volume with its attachments, oldest first.
+struct Shown {
+    volume: Volume,
+    attachments: Vec<Attachment>,
+}
+
 #[derive(Default)]
 struct Described {
-    volumes: Vec<Volume>,
-    attachments: Vec<Attachment>,
+    volumes: Vec<Shown>,
     /// The last volume looked at, when there are more behind it.
-    next: Option<VolumeId>,
+    next: Option<Place>,
+}
+
+/// Where a volume stands in lists.
+pub(super) fn place(volume: &Volume) -> Place {
+    (volume.created_at_us, volume.id.0)
+}
+
+/// The volumes with these names, each once, in their order; refuses when one does not exist.
+pub(super) async fn find_all(call: &Call, ids: &[&str]) -> Result<Vec<Volume>> {
+    let wanted = ids.iter().map(|id| (*id).to_owned()).collect();
+    let found = volumes::get_by_ec2_ids(&call.service, &call.context, wanted).await?;
+    let missing: Vec<&str> = ids
+        .iter()
+        .zip(&found)
+        .filter(|(_, volume)| volume.is_none())
+        .map(|(id, _)| *id)
+        .collect();
+    if !missing.is_empty() {
+        return Err(words::absent(Noun::Volume, &missing));
+    }
+    let mut seen = HashSet::new();
+    let mut volumes: Vec<Volume> = found.into_iter().flatten().collect();
+    volumes.retain(|volume| seen.insert(volume.id));
+    Ok(volumes)
 }
 
 async fn named_volumes(call: &Call, filters: &[Filter], ids: &[&str]) -> Result<Described> {
-    let mut found = Vec::with_capacity(ids.len());
-    for id in ids {
-        let volume = find(call, id).await?;
-        if !found.iter().any(|known: &Volume| known.id == volume.id) {
-            found.push(volume);
-        }
-    }
+    let found = find_all(call, ids).await?;
     let mut page = Described::default();
     take_passing(call, filters, found, usize::MAX, &mut page).await?;
     Ok(page)
 }
 
 async fn scan(call: &Call, filters: &[Filter], wanted: &page::Wanted) -> Result<Described> {
+    let mut page = Described::default();
+    if filters.iter().any(Filter::matches_nothing) {
+        return Ok(page);
+    }
     let max_results = wanted.max_results;
     let mut query = VolumeQuery {
         sort: vec![(SortKey::CreatedAt, SortDirection::Ascending)],
-        marker: wanted.marker.map(VolumeId),
+        after: wanted.after.map(|(us, id)| (us, VolumeId(id))),
         limit: filters.is_empty().then_some(max_results),
         ..VolumeQuery::default()
     };
     for filter in filters {
-        narrow(&mut query, filter);
+        if !volume_filters::narrow(&mut query, filter) {
+            return Ok(page);
+        }
     }
-    let mut page = Described::default();
     for _ in 0..page::SCAN_PAGES_MAX {
-        let found = volumes::list(&call.service, &call.context, query.clone())
-            .await
-            .map_err(|error| match error.kind {
-                // The volume that the token names is gone.
-                crate::error::ErrorKind::NotFound if query.marker.is_some() => page::bad_token(),
-                _ => error.into(),
-            })?;
-        let last = found.items.last().map(|volume| volume.id);
+        let found = volumes::list(&call.service, &call.context, query.clone()).await?;
+        let last = found.items.last().map(place);
         let cut = take_passing(call, filters, found.items, max_results, &mut page).await?;
         page.next = cut.or(last.filter(|_| found.has_more));
         if page.next.is_none() || page.volumes.len() >= max_results {
             break;
         }
-        query.marker = page.next;
+        query.after = page.next.map(|(us, id)| (us, VolumeId(id)));
     }
     Ok(page)
-}
-
-/// Leaves to the database what it can decide exactly; the filter is applied again to what comes back.
-fn narrow(query: &mut VolumeQuery, filter: &Filter) {
-    let Some(value) = filter.exact() else {
-        return;
-    };
-    if let Some(key) = filter.name.strip_prefix("tag:") {
-        query.metadata.insert(key.to_owned(), value.to_owned());
-    } else if filter.name == "availability-zone" {
-        query.zone = Some(value.to_owned());
-    } else if filter.name == "size"
-        && let Ok(size) = value.parse()
-    {
-        query.size_gib = Some(size);
-    }
 }
 
 /// Adds the volumes that pass until the page is full; returns the last one taken when some were left over.
@@ -109,26 +146,28 @@ async fn take_passing(
     found: Vec<Volume>,
     max_results: usize,
     page: &mut Described,
-) -> Result<Option<VolumeId>> {
+) -> Result<Option<Place>> {
     if found.is_empty() {
         return Ok(None);
     }
     let ids: Vec<_> = found.iter().map(|volume| volume.id).collect();
-    let attached = attachments::of_volumes(&call.service, &call.context, &ids).await?;
-    let mut cut = None;
+    let mut attached: HashMap<VolumeId, Vec<Attachment>> = HashMap::new();
+    for attachment in attachments::of_volumes(&call.service, &call.context, &ids).await? {
+        let of_one = attached.entry(attachment.volume_id).or_default();
+        of_one.push(attachment);
+    }
     for volume in found {
         if page.volumes.len() == max_results {
-            cut = page.volumes.last().map(|volume| volume.id);
-            break;
+            return Ok(page.volumes.last().map(|shown| place(&shown.volume)));
         }
-        let mut passes = true;
-        for filter in filters {
-            passes &= volume_filters::passes(filter, &volume, &attached)?;
-        }
-        if passes {
-            page.volumes.push(volume);
+        let attachments = attached.remove(&volume.id).unwrap_or_default();
+        let passes = |filter| volume_filters::passes(filter, &volume, &attachments);
+        if filters.iter().all(passes) {
+            page.volumes.push(Shown {
+                volume,
+                attachments,
+            });
         }
     }
-    page.attachments.extend(attached);
-    Ok(cut)
+    Ok(None)
 }

@@ -1,52 +1,143 @@
 //! CreateVolume and DeleteVolume.
 
 use super::fault::{Code, Ec2Fault, Result};
-use super::parameters::{Parameters, wrong};
+use super::ids::{Dialect, Noun};
+use super::parameters::Arguments;
+use super::route::{Action, Call, DryRun, Element};
+use super::schema::{Kind, Parameter};
 use super::xml::Xml;
-use super::{Call, snapshots, tags, volume_view};
+use super::{snapshots, tags, volume_view, words};
 use crate::app::volumes;
 use crate::app::volumes::{CreateVolume, DeleteMode, VolumeSource};
+use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
 use crate::model::snapshot::Snapshot;
 use crate::model::volume::Volume;
 
 /// Longest client token, in characters.
 const CLIENT_TOKEN_MAX_CHARS: usize = 64;
-/// Largest size, in GiB; what the volume API takes too.
-const SIZE_MAX_GIB: u64 = 0x7fff_ffff;
+/// Longest name of a zone or type, in characters.
+const NAME_MAX_CHARS: usize = 255;
+/// Longest text of any other kind, in characters.
+const TEXT_MAX_CHARS: usize = 1024;
+/// Any whole number.
+const ANY_NUMBER: Kind = Kind::Number {
+    min: i64::MIN,
+    max: i64::MAX,
+};
 
-/// Parameters of CreateVolume that ask for something that is not built.
-const UNBUILT: [&str; 9] = [
-    "Iops",
-    "KmsKeyId",
-    "OutpostArn",
-    "Throughput",
-    "VolumeInitializationRate",
-    "SourceVolumeId",
-    "Operator",
-    "Encrypted",
-    "MultiAttachEnabled",
+/// A size in GiB; the bound is that of EC2's type, what a volume can have is said by the use cases.
+pub(super) const SIZE: Parameter = Parameter::new(
+    "Size",
+    Kind::Number {
+        min: 1,
+        max: 0x7fff_ffff,
+    },
+);
+
+pub(super) const ACTIONS: &[Action] = &[
+    Action::new("CreateVolume", |call, xml| Box::pin(create(call, xml)))
+        .rules(&[Rule::VolumeCreate])
+        .dry_run(DryRun::AfterLookup)
+        .parameters(CREATE)
+        .answers(volume_view::VOLUME)
+        .remark(
+            "the volume is at top level of the answer; the same token and parameters give the same volume; `VolumeType` is a \
+             flavor's label or id; with a snapshot the size may be left out, or larger",
+        ),
+    Action::new("DeleteVolume", |call, xml| Box::pin(delete(call, xml)))
+        .rules(&[Rule::VolumeDelete])
+        .dry_run(DryRun::AfterLookup)
+        .parameters(&[
+            Parameter::new("VolumeId", Kind::Id(Noun::Volume, Dialect::Blunt)).required(
+                "The request must include the VolumeId parameter. Add the required parameter and retry the request.",
+            ),
+        ])
+        .answers(&[Element::text("return")])
+        .remark(
+            "from `available` and `error`; its snapshots stay and can be made volumes of (while one is being taken it is \
+             `IncorrectState`)",
+        ),
 ];
 
-pub(super) async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
-    let mut wanted = wanted_volume(&call.parameters)?;
-    let snapshot_id = named_snapshot(&call.parameters);
+const CREATE: &[Parameter] = &[
+    Parameter::new(
+        "AvailabilityZone",
+        Kind::Text {
+            max: NAME_MAX_CHARS,
+        },
+    )
+    .required("The request must contain the parameter zone"),
+    SIZE,
+    Parameter::new("SnapshotId", Kind::Id(Noun::Snapshot, Dialect::Optional)),
+    Parameter::new(
+        "VolumeType",
+        Kind::Text {
+            max: NAME_MAX_CHARS,
+        },
+    ),
+    // Its length is checked where EC2 checks it: after a dry run.
+    Parameter::new(
+        "ClientToken",
+        Kind::Text {
+            max: TEXT_MAX_CHARS,
+        },
+    ),
+    tags::SPECIFICATION,
+    Parameter::new(
+        "AvailabilityZoneId",
+        Kind::Text {
+            max: NAME_MAX_CHARS,
+        },
+    )
+    .unbuilt(),
+    Parameter::new("Encrypted", Kind::Boolean).unbuilt(),
+    Parameter::new("Iops", ANY_NUMBER).unbuilt(),
+    Parameter::new(
+        "KmsKeyId",
+        Kind::Text {
+            max: TEXT_MAX_CHARS,
+        },
+    )
+    .unbuilt(),
+    Parameter::new("MultiAttachEnabled", Kind::Boolean).unbuilt(),
+    Parameter::new(
+        "Operator",
+        Kind::Struct(&[Parameter::new(
+            "Principal",
+            Kind::Text {
+                max: TEXT_MAX_CHARS,
+            },
+        )]),
+    )
+    .unbuilt(),
+    Parameter::new(
+        "OutpostArn",
+        Kind::Text {
+            max: TEXT_MAX_CHARS,
+        },
+    )
+    .unbuilt(),
+    Parameter::new("Throughput", ANY_NUMBER).unbuilt(),
+    Parameter::new("VolumeInitializationRate", ANY_NUMBER).unbuilt(),
+];
+
+async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
+    let given = call.arguments();
+    let mut wanted = wanted_volume(given)?;
+    let snapshot_id = given.text("SnapshotId");
     if let Some(ec2_id) = snapshot_id {
         let snapshot = snapshots::find(call, ec2_id).await?;
         check_size(wanted.size_gib, &snapshot)?;
         wanted.source = VolumeSource::Snapshot(snapshot.id);
     }
-    volumes::check_may_change(&call.context)?;
     call.stop_if_dry()?;
+    check_client_token(given)?;
     let volume = volumes::create(&call.service, &call.context, wanted)
         .await
         .map_err(|error| snapshots::of_source(error, snapshot_id.unwrap_or_default()))?;
     volume_view::write(xml, &volume, &[]);
     Ok(())
-}
-
-fn named_snapshot(parameters: &Parameters) -> Option<&str> {
-    parameters.get("SnapshotId").filter(|id| !id.is_empty())
 }
 
 /// A volume may be larger than its snapshot; without a size it is as large.
@@ -63,71 +154,50 @@ fn check_size(size_gib: u64, snapshot: &Snapshot) -> Result<()> {
     ))
 }
 
-/// The size that a request names, in GiB.
-pub(super) fn size(parameters: &Parameters) -> Result<Option<u64>> {
-    let Some(text) = parameters.get("Size") else {
-        return Ok(None);
+fn check_client_token(given: Arguments<'_>) -> Result<()> {
+    let Some(token) = given.text("ClientToken") else {
+        return Ok(());
     };
-    parameters
-        .number("Size")?
-        .filter(|size| (1..=SIZE_MAX_GIB).contains(size))
-        .map(Some)
-        .ok_or_else(|| {
-            let why = format!("It must be 1 to {SIZE_MAX_GIB} GiB.");
-            wrong("size", text, &why)
-        })
+    if token.chars().count() > CLIENT_TOKEN_MAX_CHARS {
+        return Err(Ec2Fault::coded(
+            Code::InvalidParameterValue,
+            format!(
+                "Client token must be less than or equal to {CLIENT_TOKEN_MAX_CHARS} characters."
+            ),
+        ));
+    }
+    if !token.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        let why = "It has printable ASCII characters only.";
+        return Err(words::wrong("clientToken", token, why));
+    }
+    Ok(())
+}
+
+/// The size that a request names, in GiB.
+pub(super) fn size(given: Arguments<'_>) -> Option<u64> {
+    given.number(SIZE.name)?.try_into().ok()
 }
 
 /// Reads everything but the snapshot; a size of zero stands for the snapshot's.
-pub(super) fn wanted_volume(parameters: &Parameters) -> Result<CreateVolume> {
-    let known = [
-        "Size",
-        "SnapshotId",
-        "VolumeType",
-        "AvailabilityZone",
-        "ClientToken",
-        "TagSpecification",
-    ];
-    parameters.only(&[known.as_slice(), UNBUILT.as_slice()].concat())?;
-    parameters.refuse_unbuilt(&UNBUILT)?;
-    let zone = parameters.required("AvailabilityZone")?;
-    let size_gib = size(parameters)?;
-    if size_gib.is_none() && named_snapshot(parameters).is_none() {
-        return Err(Ec2Fault::coded(
-            Code::MissingParameter,
+pub(super) fn wanted_volume(given: Arguments<'_>) -> Result<CreateVolume> {
+    let size_gib = size(given);
+    if size_gib.is_none() && given.text("SnapshotId").is_none() {
+        return Err(words::missing(
             "The request must contain the parameter size/snapshot",
         ));
     }
-    let client_token = parameters
-        .get("ClientToken")
-        .filter(|token| !token.is_empty());
-    if let Some(token) = client_token
-        && (token.chars().count() > CLIENT_TOKEN_MAX_CHARS || !token.is_ascii())
-    {
-        let why = format!("It has at most {CLIENT_TOKEN_MAX_CHARS} ASCII characters.");
-        return Err(wrong("clientToken", token, &why));
-    }
     Ok(CreateVolume {
         size_gib: size_gib.unwrap_or_default(),
-        zone: Some(zone.to_owned()),
-        flavor: parameters
-            .get("VolumeType")
-            .filter(|flavor| !flavor.is_empty())
-            .map(str::to_owned),
-        metadata: tags::read(parameters, "volume")?,
-        client_token: client_token.map(str::to_owned),
+        zone: given.text("AvailabilityZone").map(str::to_owned),
+        flavor: given.text("VolumeType").map(str::to_owned),
+        metadata: tags::read(given, "volume")?,
+        client_token: given.text("ClientToken").map(str::to_owned),
         ..CreateVolume::default()
     })
 }
 
 /// The volume with this EC2 name.
 pub(super) async fn find(call: &Call, ec2_id: &str) -> Result<Volume> {
-    let digits = ec2_id.strip_prefix("vol-").unwrap_or_default();
-    let well_formed =
-        matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    if !well_formed {
-        return Err(wrong("volume", ec2_id, "Expected: 'vol-...'."));
-    }
     volumes::get_by_ec2_id(&call.service, &call.context, ec2_id)
         .await
         .map_err(|error| named(error, ec2_id))
@@ -141,11 +211,9 @@ pub(super) fn named(error: Error, ec2_id: &str) -> Ec2Fault {
     }
 }
 
-pub(super) async fn delete(call: &Call, xml: &mut Xml) -> Result<()> {
-    call.parameters.only(&["VolumeId"])?;
-    let ec2_id = call.parameters.required("VolumeId")?;
+async fn delete(call: &Call, xml: &mut Xml) -> Result<()> {
+    let ec2_id = call.arguments().text("VolumeId").unwrap_or_default();
     let volume = find(call, ec2_id).await?;
-    volumes::check_may_change(&call.context)?;
     call.stop_if_dry()?;
     let mode = DeleteMode::KeepSnapshots;
     volumes::delete(&call.service, &call.context, volume.id, mode)
@@ -157,10 +225,17 @@ pub(super) async fn delete(call: &Call, xml: &mut Xml) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parameters::Parameters;
+    use super::super::schema;
     use super::*;
 
     fn wanted(query: &str) -> Result<CreateVolume> {
-        wanted_volume(&Parameters::parse(query, b"").expect("good parameters"))
+        let parameters = Parameters::parse(query, b"").expect("good parameters");
+        schema::check_names(CREATE, &parameters)?;
+        schema::check_values(CREATE, &parameters)?;
+        let wanted = wanted_volume(parameters.arguments())?;
+        check_client_token(parameters.arguments())?;
+        Ok(wanted)
     }
 
     #[test]
@@ -200,8 +275,10 @@ mod tests {
             Code::UnsupportedOperation
         );
         assert_eq!(code(&format!("{good}&Colour=red")), Code::UnknownParameter);
-        let long = format!("{good}&ClientToken={}", "x".repeat(65));
-        assert_eq!(code(&long), Code::InvalidParameterValue);
+        for token in ["x".repeat(65), "t%C3%A4".to_owned()] {
+            let query = format!("{good}&ClientToken={token}");
+            assert_eq!(code(&query), Code::InvalidParameterValue);
+        }
         let tag = format!("{good}&TagSpecification.1.ResourceType=instance");
         assert_eq!(code(&tag), Code::InvalidParameterValue);
     }

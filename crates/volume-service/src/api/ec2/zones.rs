@@ -1,53 +1,72 @@
 //! DescribeAvailabilityZones.
 
-use super::Call;
 use super::fault::{Code, Ec2Fault, Result};
-use super::filters::{self, Filter};
+use super::filters::{self, FILTER, Filter};
+use super::route::{Action, Call, Element};
+use super::schema::{Kind, LIST_MAX, Parameter};
+use super::words;
 use super::xml::Xml;
 use crate::api::identity::REGION;
 use crate::app::overview::{self, Zone};
 
+/// Longest name of a zone, in characters.
+const NAME: Kind = Kind::Text { max: 255 };
+
+pub(super) const ACTIONS: &[Action] = &[Action::new("DescribeAvailabilityZones", |call, xml| {
+    Box::pin(describe(call, xml))
+})
+.parameters(&[
+    Parameter::new("ZoneName", Kind::List(&NAME, LIST_MAX)),
+    Parameter::new("ZoneId", Kind::List(&NAME, LIST_MAX)),
+    FILTER,
+    Parameter::new("AllAvailabilityZones", Kind::Boolean),
+])
+.filters(NAMES)
+.answers(&[Element::of(
+    "availabilityZoneInfo",
+    &[
+        Element::text("zoneName"),
+        Element::text("zoneState"),
+        Element::text("regionName"),
+        Element::text("zoneId"),
+        Element::text("groupName"),
+        Element::text("networkBorderGroup"),
+        Element::text("optInStatus"),
+        Element::text("zoneType"),
+        Element::text("messageSet"),
+    ],
+)])
+.remark("a zone's id is its name, the region is `RegionOne`")];
+
 /// The filters that there are.
-const NAMES: [&str; 9] = [
+const NAMES: &[&str] = &[
     "zone-name",
     "zone-id",
     "state",
     "region-name",
     "group-name",
-    "network-border-group",
     "opt-in-status",
     "zone-type",
     "message",
 ];
 
-pub(super) async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
-    let parameters = &call.parameters;
-    parameters.only(&["ZoneName", "ZoneId", "Filter", "AllAvailabilityZones"])?;
-    let mut names = parameters.list("ZoneName")?;
-    names.extend(parameters.list("ZoneId")?);
-    let filters = filters::read(parameters, &NAMES)?;
-    call.stop_if_dry()?;
+async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
+    let given = call.arguments();
+    let mut names = given.list("ZoneName");
+    names.extend(given.list("ZoneId"));
+    let filters = filters::read(given, call.action.filters)?;
     let zones = overview::zones(&call.service, &call.context).await?;
-    if let Some(name) = names
-        .iter()
-        .find(|name| !zones.iter().any(|zone| zone.name == **name))
-    {
-        let name: String = name.chars().take(64).collect();
+    let unknown = |name: &&&str| !zones.iter().any(|zone| zone.name == ***name);
+    if let Some(name) = names.iter().find(unknown) {
         return Err(Ec2Fault::coded(
             Code::InvalidParameterValue,
-            format!("Invalid availability zone: [{name}]"),
+            format!("Invalid availability zone: [{}]", words::shown(name)),
         ));
     }
-    let mut shown = Vec::with_capacity(zones.len());
-    for zone in &zones {
-        let mut passes = names.is_empty() || names.contains(&zone.name.as_str());
-        for filter in &filters {
-            passes &= filter.matches_any(&[field(zone, filter)?]);
-        }
-        if passes {
-            shown.push(zone);
-        }
-    }
+    let shown = zones.iter().filter(|zone| {
+        let is_named = names.is_empty() || names.contains(&zone.name.as_str());
+        is_named && filters.iter().all(|filter| passes(filter, zone))
+    });
     xml.items("availabilityZoneInfo", shown, |xml, zone| {
         xml.text("zoneName", &zone.name);
         xml.text("zoneState", state(zone));
@@ -70,15 +89,15 @@ fn state(zone: &Zone) -> &'static str {
     }
 }
 
-fn field(zone: &Zone, filter: &Filter) -> Result<String> {
-    let text = match filter.name.as_str() {
+fn passes(filter: &Filter, zone: &Zone) -> bool {
+    filter.matches(match filter.name.as_str() {
         "zone-name" | "zone-id" => &zone.name,
         "state" => state(zone),
-        "region-name" | "group-name" | "network-border-group" => REGION,
+        "region-name" | "group-name" => REGION,
         "opt-in-status" => "opt-in-not-required",
         "zone-type" => "availability-zone",
         "message" => "",
-        _ => return Err(filters::unknown(&filter.name)),
-    };
-    Ok(text.to_owned())
+        // The names are checked before.
+        _ => return false,
+    })
 }

@@ -32,7 +32,14 @@ pub async fn ec2_key(service: &Service, access_key: &str) -> Result<(Secret, Req
             "EC2 keys are Keystone's.",
         ));
     }
+    let known = &service.authenticator.ec2_keys;
+    let now_us = service.context.now_us();
     let wanted = access_key.to_owned();
+    if let Some((secret, mut request)) = known.get(&wanted, now_us) {
+        request.request_id = format!("req-{}", service.context.new_uuid());
+        return Ok((secret, request.under(&service.config.policies)));
+    }
+    let changes = known.changes();
     let found = service
         .database
         .read(move |tx| {
@@ -67,6 +74,11 @@ pub async fn ec2_key(service: &Service, access_key: &str) -> Result<(Secret, Req
     let request_id = format!("req-{}", service.context.new_uuid());
     let request = RequestContext::new(request_id, key.user_id, key.project_id, roles)
         .under(&service.config.policies);
+    // What was read before a change in this process must not be remembered after it.
+    if known.changes() == changes {
+        let found = (secret.clone(), request.clone());
+        known.insert(access_key.to_owned(), found, now_us);
+    }
     Ok((secret, request))
 }
 
@@ -196,14 +208,19 @@ pub async fn delete_ec2_key(
     access_key: &str,
 ) -> Result<()> {
     own_or_admin(request, user_id, "identity:ec2_delete_credential")?;
-    let (user_id, access_key) = (user_id.to_owned(), access_key.to_owned());
-    service
+    let (user_id, wanted) = (user_id.to_owned(), access_key.to_owned());
+    let removed = service
         .database
         .write(move |tx| {
-            if credentials::remove_ec2_key(tx, &user_id, &access_key)? {
+            if credentials::remove_ec2_key(tx, &user_id, &wanted)? {
                 return Ok(());
             }
-            Err(missing("credential", &access_key))
+            Err(missing("credential", &wanted))
         })
-        .await
+        .await;
+    service
+        .authenticator
+        .ec2_keys
+        .remove(&access_key.to_owned());
+    removed
 }

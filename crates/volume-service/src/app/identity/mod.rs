@@ -94,9 +94,10 @@ fn guarded<T>(
     Ok(done)
 }
 
-/// What this process remembers of tokens is looked up again.
+/// What this process remembers of tokens and keys is looked up again.
 fn forget_tokens(service: &Service) {
     service.authenticator.validated.clear();
+    service.authenticator.ec2_keys.clear();
 }
 
 fn sealed_key(

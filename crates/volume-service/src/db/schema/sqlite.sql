@@ -236,6 +236,17 @@ CREATE TABLE backends (
     observed_at_us INTEGER,
     created_at_us INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE client_tokens (
+    project_id TEXT NOT NULL,
+    -- Each action has tokens of its own.
+    action TEXT NOT NULL,
+    token TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    -- The id of what was made; it may be gone, or have another owner now.
+    target TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    PRIMARY KEY (project_id, action, token)
+) STRICT;
 CREATE TABLE default_flavors (
     project_id TEXT PRIMARY KEY NOT NULL,
     flavor_id TEXT NOT NULL REFERENCES flavors (id)
@@ -615,6 +626,7 @@ CREATE INDEX attachments_by_project ON attachments (project_id, created_at_us, i
 CREATE INDEX attachments_by_volume ON attachments (volume_id, created_at_us, id);
 CREATE INDEX backends_by_flavor ON backends (flavor_id, position, id);
 CREATE INDEX backends_by_zone ON backends (zone, id);
+CREATE INDEX client_tokens_by_created ON client_tokens (created_at_us);
 CREATE INDEX deliveries_by_event ON deliveries (event_id);
 CREATE INDEX ec2_keys_by_user ON ec2_keys (user_id, access_key);
 CREATE INDEX flavor_traits_by_qos ON flavor_traits (qos_id) WHERE qos_id IS NOT NULL;

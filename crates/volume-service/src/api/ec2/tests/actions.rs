@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use ring::hmac;
+use serde_json::Value;
 
 use crate::api::ec2::signature::{canonical_query, encode};
 use crate::api::fixture::{ACCESS_KEY, Answer, Fixture, NOW_US, SECRET_KEY, send};
@@ -88,6 +89,7 @@ async fn create_answers_the_volume_at_top_level() {
         answer.header("x-openstack-request-id"),
         format!("req-{request_id}")
     );
+    assert_eq!(answer.header("x-amzn-requestid"), request_id);
     insta::assert_snapshot!("create_volume", answer.text);
 }
 
@@ -100,9 +102,30 @@ async fn a_client_token_makes_one_volume() {
     assert_eq!(element(&first, "volumeId"), element(&again, "volumeId"));
     let mut larger = with(&CREATE, &token);
     larger[2].1 = "9";
-    let refused = call(&fixture, &larger).await;
-    assert_eq!(refused.status, 400);
-    assert_eq!(element(&refused, "Code"), "IdempotentParameterMismatch");
+    let mismatch = |answer: &Answer| {
+        assert_eq!(answer.status, 400);
+        assert_eq!(element(answer, "Code"), "IdempotentParameterMismatch");
+        element(answer, "Message").to_owned()
+    };
+    let other = mismatch(&call(&fixture, &larger).await);
+    assert!(other.starts_with("Parameters on this idempotent request"));
+    // A repetition that comes when the volume is gone does not make another one.
+    let ec2_id = element(&first, "volumeId");
+    let listed = fixture.call(Method::GET, "/v3/volumes", Value::Null).await;
+    let id = listed.json()["volumes"][0]["id"].clone();
+    let id = id.as_str().expect("an id");
+    fixture.set_status(id, "creating", "error").await;
+    let delete = [("Action", "DeleteVolume"), ("VolumeId", ec2_id)];
+    assert_eq!(call(&fixture, &delete).await.status, 200);
+    let gone = mismatch(&call(&fixture, &with(&CREATE, &token)).await);
+    assert_eq!(
+        gone,
+        format!(
+            "The client token &apos;once&apos; is associated with resource &apos;{ec2_id}&apos; which has already been \
+             deleted. Please use a different client token."
+        )
+    );
+    assert_eq!(mismatch(&call(&fixture, &larger).await), other);
 }
 
 #[tokio::test]
@@ -136,12 +159,10 @@ async fn volumes_are_described_filtered_and_paged() {
             .collect();
         (ids, element(&answer, "nextToken").to_owned())
     };
-    let (first, next) = found(&[("MaxResults", "3")]).await;
-    assert_eq!(first, ids[..3]);
-    let (second, next) = found(&[("MaxResults", "3"), ("NextToken", &next)]).await;
-    assert_eq!(second, ids[3..6]);
-    let (third, next) = found(&[("MaxResults", "3"), ("NextToken", &next)]).await;
-    assert_eq!((third.as_slice(), next.as_str()), (&ids[6..], ""));
+    let (first, token) = found(&[("MaxResults", "5")]).await;
+    assert_eq!(first, ids[..5]);
+    let (second, next) = found(&[("MaxResults", "5"), ("NextToken", &token)]).await;
+    assert_eq!((second.as_slice(), next.as_str()), (&ids[5..], ""));
     for (name, value, expected) in [
         ("size", "7", vec![6]),
         ("size", "?", vec![0, 1, 2, 3, 4]),
@@ -150,6 +171,15 @@ async fn volumes_are_described_filtered_and_paged() {
         ("tag-key", "Num*", vec![0, 1, 2, 3, 4]),
         ("volume-type", "gold", vec![0, 1, 2, 3, 4]),
         ("status", "available", vec![]),
+        ("status", "creat*", vec![0, 1, 2, 3, 4]),
+        ("status", "frozen", vec![]),
+        ("volume-type", "lead", vec![]),
+        ("snapshot-id", "snap-0123456789abcdef0", vec![]),
+        ("snapshot-id", "snap-01234567", vec![]),
+        ("attachment.instance-id", "i-1", vec![]),
+        ("tag-value", "4", vec![3]),
+        ("tag-key", "Number", vec![0, 1, 2, 3, 4]),
+        ("volume-id", "vol-*", vec![0, 1, 2, 3, 4]),
         ("availability-zone", "nova", vec![0, 1, 2, 3, 4]),
         ("create-time", "2026-11-22T07:00:02*", vec![2]),
         ("attachment.status", "attached", vec![]),
@@ -161,8 +191,71 @@ async fn volumes_are_described_filtered_and_paged() {
         let expected: Vec<_> = expected.iter().map(|index| ids[*index].clone()).collect();
         assert_eq!(hits, expected, "{name}={value}");
     }
-    let (named, _) = found(&[("VolumeId.1", &ids[1]), ("VolumeId.2", &ids[0])]).await;
-    assert_eq!(named, [ids[1].clone(), ids[0].clone()]);
+    let two = [
+        ("Filter.1.Name", "tag:Number"),
+        ("Filter.1.Value.1", "2"),
+        ("Filter.1.Value.2", "7"),
+        ("Filter.2.Name", "volume-id"),
+        ("Filter.2.Value.1", &ids[6]),
+        ("Filter.2.Value.2", &ids[0]),
+    ];
+    assert_eq!(found(&two).await.0, ids[6..]);
+    let no_values = [("Filter.1.Name", "size")];
+    assert_eq!(found(&no_values).await, (Vec::new(), String::new()));
+    let short = &ids[2][.."vol-01234567".len()];
+    let three = [
+        ("VolumeId.1", ids[1].as_str()),
+        ("VolumeId.2", &ids[0]),
+        ("VolumeId.3", short),
+        ("VolumeId.4", &ids[1]),
+    ];
+    let expected = [ids[1].clone(), ids[0].clone(), ids[2].clone()];
+    assert_eq!(found(&three).await.0, expected);
+
+    // The token goes on when what it names is gone.
+    let removed = fixture
+        .service
+        .database
+        .write(|tx| tx.execute("DELETE FROM volumes WHERE size_gib = 5", &[]));
+    assert_eq!(removed.await.expect("the database answers"), 1);
+    assert_eq!(found(&[("NextToken", &token)]).await.0, ids[5..]);
+}
+
+/// EC2 has no administrators over accounts, and a short name is one of the project's.
+#[tokio::test]
+async fn nobody_reaches_beyond_the_project() {
+    let fixture = Fixture::new().await;
+    let own = element(&call(&fixture, &CREATE).await, "volumeId").to_owned();
+    let (token, _) = fixture.other_user("tenant", "member").await;
+    let body = serde_json::json!({"volume": {"size": 1, "volume_type": "gold"}});
+    let made = fixture
+        .call_as(&token, "3.71", Method::POST, "/v3/volumes", body)
+        .await;
+    let foreign = made.json()["volume"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let foreign = format!("vol-{}", &foreign.replace('-', "")[..17]);
+    let renamed = format!("{}fffffffff", &own[..own.len() - 9]);
+    let twin = fixture.service.database.write({
+        let (foreign, renamed) = (foreign.clone(), renamed.clone());
+        move |tx| {
+            let sql = "UPDATE volumes SET ec2_id = ?1 WHERE ec2_id = ?2";
+            tx.execute(sql, &[renamed.as_str().into(), foreign.as_str().into()])
+        }
+    });
+    assert_eq!(twin.await.expect("the database answers"), 1);
+    let describe = async |id: &str| {
+        let parameters = [("Action", "DescribeVolumes"), ("VolumeId.1", id)];
+        call(&fixture, &parameters).await
+    };
+    let by_short = describe(&own[.."vol-01234567".len()]).await;
+    assert_eq!(element(&by_short, "volumeId"), own, "{}", by_short.text);
+    let absent = describe(&renamed).await;
+    assert_eq!(element(&absent, "Code"), "InvalidVolume.NotFound");
+    let delete = [("Action", "DeleteVolume"), ("VolumeId", renamed.as_str())];
+    let absent = call(&fixture, &delete).await;
+    assert_eq!(element(&absent, "Code"), "InvalidVolume.NotFound");
 }
 
 #[tokio::test]
@@ -193,7 +286,8 @@ async fn refusals_have_ec2s_codes() {
     };
     let cases = [
         (vec![("Action", "FlyToTheMoon")], 400, "InvalidAction"),
-        (vec![], 400, "MissingParameter"),
+        (vec![], 400, "MissingAction"),
+        (vec![("Action", "")], 400, "MissingAction"),
         (
             vec![("Action", "CreateVolume"), ("Size", "1")],
             400,
@@ -235,12 +329,26 @@ async fn refusals_have_ec2s_codes() {
         (
             vec![("Action", "DescribeVolumes"), ("NextToken", "x")],
             400,
-            "InvalidNextToken",
+            "InvalidParameterValue",
         ),
         (
-            vec![("Action", "DescribeVolumes"), ("MaxResults", "0")],
+            vec![("Action", "DescribeVolumes"), ("MaxResults", "4")],
             400,
             "InvalidParameterValue",
+        ),
+        (
+            vec![
+                ("Action", "DescribeVolumes"),
+                ("VolumeId.1", &id),
+                ("NextToken", "x"),
+            ],
+            400,
+            "InvalidParameterCombination",
+        ),
+        (
+            vec![("Action", "DescribeVolumes"), ("VolumeId.1", "")],
+            400,
+            "MissingParameter",
         ),
         (
             vec![
@@ -261,6 +369,16 @@ async fn refusals_have_ec2s_codes() {
             answer.text
         );
     }
+    let several = [
+        ("Action", "DescribeVolumes"),
+        ("VolumeId.1", "vol-00000000"),
+        ("VolumeId.2", id.as_str()),
+        ("VolumeId.3", "vol-0123456789abcdef0"),
+    ];
+    assert_eq!(
+        element(&call(&fixture, &several).await, "Message"),
+        "The volumes &apos;vol-00000000, vol-0123456789abcdef0&apos; do not exist."
+    );
     let missing = call(
         &fixture,
         &[("Action", "DeleteVolume"), ("VolumeId", "vol-00000000")],
@@ -322,6 +440,10 @@ async fn who_is_not_known_learns_nothing() {
     );
     let method = send(&fixture.ec2, Method::PUT, "/", &[], "").await;
     assert_eq!(method.status, 405);
+    let version = with(&describe, &[("Version", "2030-01-01")]);
+    let unsigned = canonical_query(version.iter().copied());
+    let unsigned = send(&fixture.ec2, Method::GET, &format!("/?{unsigned}"), &[], "").await;
+    assert_eq!(element(&unsigned, "Code"), "AuthFailure", "before all else");
     let health = send(&fixture.ec2, Method::GET, "/healthz", &[], "").await;
     assert_eq!(health.status, 200);
 }

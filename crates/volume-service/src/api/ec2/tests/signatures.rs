@@ -85,6 +85,30 @@ fn version_4_of_the_test_suite() {
     );
 }
 
+/// The same request with the header `Date` instead, signed by the published method.
+#[test]
+fn version_4_with_the_date_of_http() {
+    let text = authorization(
+        "us-east-1/service",
+        "date;host",
+        "1262aceaf1a79c7f0b69fda81cd744572fcbe2e4c23b647b4de183cd5a0f1075",
+    );
+    let date = "Sun, 30 Aug 2015 12:36:00 GMT";
+    let headers = [
+        ("host", "example.amazonaws.com"),
+        ("date", date),
+        ("authorization", text.as_str()),
+    ];
+    let signed = request("GET", "/", &headers, "");
+    assert_eq!(check(&signed, V4_SECRET, NOW), Ok(true));
+    let late = check(&signed, V4_SECRET, "20150830T125101Z");
+    assert_eq!(late, Err(Code::RequestExpired));
+    let unsigned = authorization("us-east-1/service", "host", &"0".repeat(64));
+    let headers = [headers[0], headers[1], ("authorization", unsigned.as_str())];
+    let refused = check(&request("GET", "/", &headers, ""), V4_SECRET, NOW);
+    assert_eq!(refused, Err(Code::IncompleteSignature));
+}
+
 /// The signing example of the AWS General Reference (IAM, ListUsers).
 #[test]
 fn version_4_of_the_general_reference() {
@@ -146,7 +170,7 @@ fn version_4_of_botocore_in_the_query() {
     assert_eq!(check(&signed(uri), V4_SECRET, "20150830T124059Z"), Ok(true));
     let late = check(&signed(uri), V4_SECRET, "20150830T124101Z");
     assert_eq!(late, Err(Code::RequestExpired));
-    let early = check(&signed(uri), V4_SECRET, "20150830T123059Z");
+    let early = check(&signed(uri), V4_SECRET, "20150830T122059Z");
     assert_eq!(early, Err(Code::RequestExpired));
     let other = uri.replace("DescribeVolumes", "DeleteVolume");
     assert_eq!(check(&signed(&other), V4_SECRET, NOW), Ok(false));
@@ -173,8 +197,25 @@ fn version_2_of_the_general_reference() {
     let now = "20111003T152000Z";
     assert_eq!(check(&signed(uri), secret, now), Ok(true));
     assert_eq!(check(&signed(uri), "other", now), Ok(false));
-    let late = check(&signed(uri), secret, "20111003T152431Z");
+    let late = check(&signed(uri), secret, "20111003T153431Z");
     assert_eq!(late, Err(Code::RequestExpired));
+}
+
+#[test]
+fn version_2_with_an_end_that_is_near() {
+    let at = |expires: &str| {
+        let uri = format!(
+            "/?AWSAccessKeyId=A&Action=X&SignatureMethod=HmacSHA256&SignatureVersion=2&Expires={expires}&Signature=AAAA"
+        );
+        check(&request("GET", &uri, &[("host", "x")], ""), V4_SECRET, NOW)
+    };
+    assert_eq!(at("2015-08-30T12%3A36%3A00Z"), Ok(false));
+    assert_eq!(at("2015-09-06T12%3A36%3A00Z"), Ok(false));
+    assert_eq!(at("2015-08-30T12%3A20%3A59Z"), Err(Code::RequestExpired));
+    assert_eq!(
+        at("2015-09-06T12%3A51%3A01Z"),
+        Err(Code::IncompleteSignature)
+    );
 }
 
 #[test]
@@ -208,7 +249,7 @@ fn refuses_what_is_not_signed_as_it_must_be() {
     assert_eq!(code(&headers, "/"), Code::IncompleteSignature);
     let good = authorization("r/s", "host;x-amz-date", &sums);
     let at = |time| [("authorization", good.as_str()), ("x-amz-date", time)];
-    assert_eq!(code(&at("20150830T123001Z"), "/"), Code::RequestExpired);
+    assert_eq!(code(&at("20150830T122059Z"), "/"), Code::RequestExpired);
     assert_eq!(
         code(&at("20150829T123600Z"), "/"),
         Code::SignatureDoesNotMatch

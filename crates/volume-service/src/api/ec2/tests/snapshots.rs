@@ -102,13 +102,19 @@ async fn snapshots_are_described_filtered_and_paged() {
         assert_eq!(answer.status, 200, "{}", answer.text);
         (ids(&answer), element(&answer, "nextToken").to_owned())
     };
-    let (first, next) = found(&[("MaxResults", "4"), ("Owner.1", "self")]).await;
-    assert_eq!(first, made[..4]);
-    let (second, next) = found(&[("MaxResults", "4"), ("NextToken", &next)]).await;
-    assert_eq!((second.as_slice(), next.as_str()), (&made[4..], ""));
+    let (first, next) = found(&[("MaxResults", "5"), ("Owner.1", "self")]).await;
+    assert_eq!(first, made[..5]);
+    let (second, next) = found(&[("MaxResults", "5"), ("NextToken", &next)]).await;
+    assert_eq!((second.as_slice(), next.as_str()), (&made[5..], ""));
     let project = fixture.project.as_str();
     for (name, value, expected) in [
         ("status", "completed", vec![1]),
+        ("status", "comp*", vec![1]),
+        ("status", "frozen", vec![]),
+        ("progress", "0%", vec![0, 2, 3, 4, 5]),
+        ("volume-id", "vol-0123456789abcdef0", vec![]),
+        ("tag:Name", "x", vec![]),
+        ("tag-value", "*", vec![]),
         ("description", "three", vec![2]),
         ("description", "t*", vec![1, 2]),
         ("volume-size", "2", vec![0, 1, 2, 3, 4]),
@@ -232,7 +238,7 @@ async fn a_volume_grows_and_tells_so() {
         call(&fixture, &[&all, more].concat()).await
     };
     for (more, status, code) in [
-        (&[][..], 400, "MissingParameter"),
+        (&[][..], 400, "InvalidParameterValue"),
         (&[("Size", "1")], 400, "InvalidParameterValue"),
         (&[("Size", "2")], 400, "InvalidParameterValue"),
         (&[("Size", "9999")], 400, "InvalidParameterValue"),
@@ -331,8 +337,12 @@ async fn refusals_have_ec2s_codes() {
             "InvalidParameterCombination",
         ),
         (
+            vec![("Action", "DescribeSnapshots"), ("Owner.1", "me & you")],
+            "InvalidUserID.Malformed",
+        ),
+        (
             vec![("Action", "DescribeSnapshots"), ("NextToken", "x")],
-            "InvalidNextToken",
+            "InvalidParameterValue",
         ),
         (
             vec![
@@ -348,7 +358,7 @@ async fn refusals_have_ec2s_codes() {
                 ("SnapshotId", &source),
                 ("Attribute", "x"),
             ],
-            "InvalidParameterValue",
+            "InvalidRequest",
         ),
         (
             vec![

@@ -330,7 +330,7 @@ async fn a_service_asks_for_the_token_behind_a_signature() {
             .0,
         401
     );
-    fixture.advance_s(600);
+    fixture.advance_s(1000);
     assert_eq!(
         call(&fixture, admin, Method::POST, path, described(&signature))
             .await

@@ -1,0 +1,132 @@
+//! Conditions of lists for filters with several values.
+
+use super::Param;
+use super::select::Select;
+use crate::app::any_of::AnyOf;
+
+/// What a list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// `volumes v`
+    Volumes,
+    /// `snapshots s`
+    Snapshots,
+}
+
+/// Adds the conditions to those of a list.
+pub(super) fn narrow(select: &mut Select, listed: Listed, filters: &AnyOf) {
+    let (own, id, metadata, its_id) = match listed {
+        Listed::Volumes => ("v.ec2_id", "v.id", "volume_metadata", "volume_id"),
+        Listed::Snapshots => ("s.ec2_id", "s.id", "snapshot_metadata", "snapshot_id"),
+    };
+    for values in &filters.ec2_ids {
+        let condition = fits(select, own, values);
+        and(select, &condition);
+    }
+    for names in &filters.source_ec2_ids {
+        let condition = match listed {
+            Listed::Volumes => {
+                let named = is_named(select, "o.source_snapshot_id", "snap-", names);
+                format!(
+                    "v.id IN (SELECT o.volume_id FROM volume_sources o WHERE o.source_snapshot_id IS NOT NULL AND {named})"
+                )
+            }
+            Listed::Snapshots => is_named(select, "s.volume_id", "vol-", names),
+        };
+        and(select, &condition);
+    }
+    for labels in &filters.flavor_labels {
+        let named = fits(select, "l.label", labels);
+        and(
+            select,
+            &format!("v.flavor_id IN (SELECT l.id FROM flavors l WHERE {named})"),
+        );
+    }
+    for instances in &filters.instance_ids {
+        let named = fits(select, "a.instance_id", instances);
+        and(
+            select,
+            &format!("EXISTS (SELECT 1 FROM attachments a WHERE a.volume_id = v.id AND {named})"),
+        );
+    }
+    for (key, values) in &filters.tags {
+        let key = select.param(key.as_str().into());
+        let value = fits(select, "m.value", values);
+        and(
+            select,
+            &format!(
+                "EXISTS (SELECT 1 FROM {metadata} m WHERE m.{its_id} = {id} AND m.name = {key} AND {value})"
+            ),
+        );
+    }
+    for keys in &filters.tag_keys {
+        let name = fits(select, "m.name", keys);
+        and(
+            select,
+            &format!("EXISTS (SELECT 1 FROM {metadata} m WHERE m.{its_id} = {id} AND {name})"),
+        );
+    }
+}
+
+fn and(select: &mut Select, condition: &str) {
+    select.condition.push_str(" AND ");
+    select.condition.push_str(condition);
+}
+
+fn fits(select: &mut Select, column: &str, values: &[String]) -> String {
+    let params = values.iter().map(|value| Param::from(value.as_str()));
+    let places: Vec<String> = params.map(|param| select.param(param)).collect();
+    match places.as_slice() {
+        [] => "1 = 0".to_owned(),
+        [place] => format!("{column} = {place}"),
+        places => format!("{column} IN ({})", places.join(", ")),
+    }
+}
+
+/// Ids that begin with the digits of EC2 names. What is no whole name fits nothing: names are shown whole.
+fn is_named(select: &mut Select, column: &str, prefix: &str, names: &[String]) -> String {
+    let begins: Vec<String> = names
+        .iter()
+        .filter_map(|name| beginning(name.strip_prefix(prefix)?))
+        .map(|beginning| {
+            // 'g' sorts right behind every hexadecimal digit.
+            let end = select.param(format!("{beginning}g").into());
+            let start = select.param(beginning.into());
+            format!("({column} >= {start} AND {column} < {end})")
+        })
+        .collect();
+    match begins.is_empty() {
+        true => "1 = 0".to_owned(),
+        false => format!("({})", begins.join(" OR ")),
+    }
+}
+
+/// How an id is written that begins with the 17 digits of an EC2 name.
+fn beginning(digits: &str) -> Option<String> {
+    let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    if digits.len() != 17 || !digits.bytes().all(is_digit) {
+        return None;
+    }
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..]];
+    Some(parts.join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::id::SnapshotId;
+
+    #[test]
+    fn a_name_is_the_beginning_of_its_id() {
+        let id = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        let name = SnapshotId(id).ec2_id();
+        let found = beginning(&name["snap-".len()..]).unwrap();
+        assert_eq!(found, "01234567-89ab-cdef-0");
+        assert!(id.to_string().starts_with(&found));
+        for bad in ["", "01234567", "0123456789abcdefg", "0123456789ABCDEF0"] {
+            assert_eq!(beginning(bad), None);
+        }
+    }
+}
