@@ -1,5 +1,8 @@
 //! Makes volumes: alone, in a group, or as one of many that a group is made of.
 
+use std::sync::Arc;
+
+use super::known::{Known, Seen};
 use super::policy::Tenancy;
 use super::refusal::{self, Asked};
 use super::volume_source::{self, Origin};
@@ -21,6 +24,8 @@ use crate::model::id::{FlavorId, GroupId, OperationId, VolumeId};
 use crate::model::operation::OperationKind;
 use crate::model::snapshot::Snapshot;
 use crate::model::volume::{Volume, VolumeStatus, VolumeTraits};
+use crate::operation::birth::Born;
+use crate::operation::intake::Intakes;
 
 /// Takes a request for a volume: validates, checks quota, writes the volume (`creating`) and its operation.
 ///
@@ -44,7 +49,16 @@ pub async fn create(
                 Some(id) => Some(joined(tx, &may_read_group, &creation, &wanted, id)?),
                 None => None,
             };
-            add(tx, &creation, &wanted, group.as_ref(), client.as_ref())
+            creation.known.using(tx, |tx, seen| {
+                add(
+                    tx,
+                    seen,
+                    &creation,
+                    &wanted,
+                    group.as_ref(),
+                    client.as_ref(),
+                )
+            })
         })
         .await;
     refusal::told(service, request, Asked::new_volume(id), created).await
@@ -62,6 +76,9 @@ pub(super) struct Creation {
     tenancy: Tenancy,
     asker: RequestContext,
     limits: Limits,
+    /// What is kept of flavors, places and limits.
+    pub(super) known: Arc<Known>,
+    intakes: Arc<Intakes>,
 }
 
 impl Creation {
@@ -77,6 +94,8 @@ impl Creation {
             tenancy: policy::tenancy_of(request, Rule::VolumeCreate),
             asker: request.clone(),
             limits: service.config.limits.clone(),
+            known: Arc::clone(&service.known),
+            intakes: Arc::clone(&service.intakes),
         }
     }
 
@@ -112,9 +131,10 @@ fn joined(
     Ok(group)
 }
 
-/// Writes a volume and its operation, and judges the quota.
+/// Writes a volume and its operation, which begins at once where it can, and judges the quota.
 pub(super) fn add(
     tx: &mut Transaction<'_>,
+    seen: &Seen,
     creation: &Creation,
     wanted: &CreateVolume,
     group: Option<&Group>,
@@ -129,13 +149,13 @@ pub(super) fn add(
     let origin = volume_source::origin(tx, &creation.tenancy, wanted)?;
     let named = wanted.flavor.as_deref();
     let (tenancy, project_id) = (&creation.tenancy, &asker.project_id);
-    let flavor = flavor_choice::flavor(tx, tenancy, project_id, named, origin.as_ref())?;
+    let flavor = flavor_choice::flavor(tx, seen, tenancy, project_id, named, origin.as_ref())?;
     let zone = volume_zone(creation, wanted, &flavor, group, origin.as_ref())?;
     let size_gib = match (&origin, wanted.size_gib) {
         (Some(origin), 0) => origin.size_gib,
         (_, size_gib) => size_gib,
     };
-    let volume = Volume {
+    let mut volume = Volume {
         id,
         ec2_id: id.ec2_id(),
         project_id: asker.project_id.clone(),
@@ -168,7 +188,6 @@ pub(super) fn add(
         created_at_us: now_us,
         updated_at_us: None,
     };
-    volumes::insert(tx, &volume)?;
     let operation = NewOperation {
         id: creation.operation_id,
         kind: OperationKind::CreateVolume,
@@ -177,9 +196,28 @@ pub(super) fn add(
         request_id: asker.request_id.clone(),
         not_before_us: now_us,
     };
-    operations::add(tx, &operation, now_us)?;
-    quota::check_volume(tx, &volume, &creation.limits)?;
+    let born = at_birth(tx, seen, creation, &mut volume, &operation)?;
+    volumes::insert(tx, &volume)?;
+    match born {
+        Some(born) => born.add(tx, operations::not_new(operation.id, operation.target))?,
+        None => operations::add(tx, &operation, now_us)?,
+    }
+    quota::check_new_volume(tx, seen, &volume, &creation.limits)?;
     Ok(volume)
+}
+
+/// Places the volume, and begins its operation, where a worker is at hand and nothing has to be looked for.
+fn at_birth(
+    tx: &mut Transaction<'_>,
+    seen: &Seen,
+    creation: &Creation,
+    volume: &mut Volume,
+    operation: &NewOperation,
+) -> Result<Option<Born>> {
+    match creation.intakes.of(&volume.zone) {
+        Some(cradle) => cradle.place_volume(tx, seen, volume, operation),
+        None => Ok(None),
+    }
 }
 
 /// The zone of a new volume, which is its group's where it has one.

@@ -1,10 +1,15 @@
 //! Taking requests to delete volumes.
 
+use std::sync::Arc;
+
+use super::known::Seen;
+use super::policy::Tenancy;
 use super::volumes::visible;
 use super::{Service, policy, services, snapshots as snapshots_app};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
+use crate::db::volumes::Dependents;
 use crate::db::{Transaction, attachments, operations, snapshots, volumes};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::attachment::AttachmentStatus;
@@ -12,6 +17,7 @@ use crate::model::id::{OperationId, VolumeId};
 use crate::model::operation::OperationKind;
 use crate::model::snapshot::SnapshotStatus;
 use crate::model::volume::{Volume, VolumeStatus};
+use crate::operation::intake::Intakes;
 
 /// Whether a volume is deleted only from a settled state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,59 +44,103 @@ pub async fn delete(
         DeleteMode::Force => Rule::VolumeForceDelete,
         DeleteMode::Normal | DeleteMode::Cascade | DeleteMode::KeepSnapshots => Rule::VolumeDelete,
     };
-    let tenancy = policy::tenancy_of(request, rule);
-    let now_us = service.context.now_us();
-    let operation_id = OperationId(service.context.new_uuid());
-    let request_id = request.request_id.clone();
+    let removal = Removal {
+        id,
+        mode,
+        tenancy: policy::tenancy_of(request, rule),
+        operation_id: OperationId(service.context.new_uuid()),
+        request_id: request.request_id.clone(),
+        now_us: service.context.now_us(),
+        intakes: Arc::clone(&service.intakes),
+    };
+    let known = Arc::clone(&service.known);
     service
         .database
-        .write(move |tx| {
-            volumes::lock(tx, id)?;
-            let volume = visible(tx, &tenancy, id)?;
-            if let Some(group) = volume.traits.group_id {
-                let why = format!(
-                    "Volume must not belong to a group; take it out of group {group} first, or delete that with its volumes"
-                );
-                return Err(refused(id, &why));
-            }
-            services::check_not_frozen(tx, &volume.zone)?;
-            let allowed: &[VolumeStatus] = match mode {
-                DeleteMode::Normal | DeleteMode::Cascade | DeleteMode::KeepSnapshots => &DELETABLE,
-                // An operation at work is found out below, by its unfinished row.
-                DeleteMode::Force => &VolumeStatus::ALL,
-            };
-            if !volumes::change_status(tx, id, allowed, VolumeStatus::Deleting, now_us)? {
-                return Err(not_deletable(&volume));
-            }
-            if mode == DeleteMode::Force {
-                drop_reservations(tx, id)?;
-            }
-            if !attachments::of_volume(tx, id)?.is_empty() {
-                return Err(attached(id));
-            }
-            if volumes::is_being_cloned(tx, id)? {
-                return Err(refused(id, "a volume is being cloned from it"));
-            }
-            settle_snapshots(tx, &volume, mode, now_us)?;
-            if was_never_placed(tx, &volume)? {
-                volumes::remove(tx, id)?;
-                return Ok(());
-            }
-            volumes::set_failure(tx, id, "")?;
-            let operation = NewOperation {
-                id: operation_id,
-                kind: OperationKind::DeleteVolume,
-                target: id.to_string(),
-                zone: volume.zone,
-                request_id: request_id.clone(),
-                not_before_us: now_us,
-            };
-            if !operations::insert(tx, &operation, now_us)? {
-                return Err(refused(id, "an operation is at work on it"));
-            }
-            Ok(())
-        })
+        .write(move |tx| known.using(tx, |tx, seen| removal.begin(tx, seen)))
         .await
+}
+
+/// A request to delete.
+struct Removal {
+    id: VolumeId,
+    mode: DeleteMode,
+    tenancy: Tenancy,
+    operation_id: OperationId,
+    request_id: String,
+    now_us: i64,
+    intakes: Arc<Intakes>,
+}
+
+impl Removal {
+    fn begin(&self, tx: &mut Transaction<'_>, seen: &Seen) -> Result<()> {
+        let (id, mode, now_us) = (self.id, self.mode, self.now_us);
+        let dependents = volumes::lock_and_look(tx, id)?;
+        let volume = visible(tx, &self.tenancy, id)?;
+        if let Some(group) = volume.traits.group_id {
+            let why = format!(
+                "Volume must not belong to a group; take it out of group {group} first, or delete that with its volumes"
+            );
+            return Err(refused(id, &why));
+        }
+        services::refuse_frozen(seen.restriction(tx, &volume.zone)?)?;
+        let allowed: &[VolumeStatus] = match mode {
+            DeleteMode::Normal | DeleteMode::Cascade | DeleteMode::KeepSnapshots => &DELETABLE,
+            // An operation at work is found out below, by its unfinished row.
+            DeleteMode::Force => &VolumeStatus::ALL,
+        };
+        if !allowed.contains(&volume.status) {
+            return Err(not_deletable(&volume));
+        }
+        if dependents.attachments && mode == DeleteMode::Force {
+            drop_reservations(tx, id)?;
+        }
+        if dependents.attachments && !attachments::of_volume(tx, id)?.is_empty() {
+            return Err(attached(id));
+        }
+        if dependents.clones {
+            return Err(refused(id, "a volume is being cloned from it"));
+        }
+        if dependents.snapshots {
+            settle_snapshots(tx, &volume, mode, now_us)?;
+        }
+        volumes::begin_deleting(tx, id, now_us)?;
+        if !dependents.snapshots && was_never_placed(tx, &volume)? {
+            return volumes::remove(tx, id).map(drop);
+        }
+        self.add_operation(tx, seen, &volume, dependents)
+    }
+
+    fn add_operation(
+        &self,
+        tx: &mut Transaction<'_>,
+        seen: &Seen,
+        volume: &Volume,
+        dependents: Dependents,
+    ) -> Result<()> {
+        let id = self.id;
+        let at_work = move || refused(id, "an operation is at work on it");
+        let operation = NewOperation {
+            id: self.operation_id,
+            kind: OperationKind::DeleteVolume,
+            target: id.to_string(),
+            zone: volume.zone.clone(),
+            request_id: self.request_id.clone(),
+            not_before_us: self.now_us,
+        };
+        let cradle = match dependents.snapshots {
+            true => None,
+            false => self.intakes.of(&volume.zone),
+        };
+        if let Some(cradle) = cradle
+            && let Some(born) = cradle.remove_volume(tx, seen, volume, &operation)?
+        {
+            return born.add(tx, at_work);
+        }
+        if !operations::insert(tx, &operation, self.now_us)? {
+            return Err(at_work());
+        }
+        Ok(())
+    }
 }
 
 /// Marks a member of a group that goes as a whole, and asks for its removal; false when an operation is at work on it. The caller
@@ -137,12 +187,12 @@ pub(super) const DELETABLE: [VolumeStatus; 6] = [
     VolumeStatus::ErrorRestoring,
 ];
 
-/// Whether no backend was ever found for it: there is nothing to remove but its row, which goes at once, as in Cinder.
+/// Whether no backend was ever found for it, which has no snapshots: there is nothing to remove but its row, which goes at once, as in
+/// Cinder.
 fn was_never_placed(tx: &mut Transaction<'_>, volume: &Volume) -> Result<bool> {
     Ok(volume.status == VolumeStatus::Error
         && volume.backend_id.is_none()
         && volume.vdi_uuid.is_none()
-        && !snapshots::exist(tx, volume.id)?
         && operations::find_unfinished(tx, &volume.id.to_string())?.is_none())
 }
 

@@ -1,6 +1,6 @@
 //! Which flavor a new volume has, and which zone that leaves it.
 
-use super::flavors::default_of;
+use super::known::Seen;
 use super::volume_source::Origin;
 use crate::db::{Transaction, flavors};
 use crate::error::{Error, ErrorKind, Result, Subject};
@@ -9,19 +9,21 @@ use crate::model::flavor::Flavor;
 /// The flavor that is asked for, if the project may use it, else the source's, else the project's default.
 pub(super) fn flavor(
     tx: &mut Transaction<'_>,
+    seen: &Seen,
     tenancy: &super::policy::Tenancy,
     project_id: &str,
     wanted: Option<&str>,
     origin: Option<&Origin>,
 ) -> Result<Flavor> {
     if let Some(wanted) = wanted {
-        let found = flavors::find_for(tx, tenancy.as_deref(), wanted)?;
+        let found = seen.flavor(tx, tenancy.as_deref(), project_id, Some(wanted))?;
         return found.ok_or_else(|| Error::not_found(Subject::Flavor, wanted));
     }
     if let Some(id) = origin.and_then(|origin| origin.flavor_id) {
         return flavors::by_id(tx, id)?.ok_or_else(|| Error::not_found(Subject::Flavor, id));
     }
-    default_of(tx, project_id)?.ok_or_else(|| {
+    let default = seen.flavor(tx, tenancy.as_deref(), project_id, None)?;
+    default.ok_or_else(|| {
         Error::new(
             ErrorKind::Invalid,
             Subject::Flavor,

@@ -97,13 +97,16 @@ pub async fn create_from_source(
             groups::insert(tx, &group)?;
             quota::check_group(tx, &group.project_id, &configured)?;
             group_members::check_count(&group, source.volumes.len())?;
-            for volume in &source.volumes {
-                let wanted = CreateVolume {
-                    source: *volume,
-                    ..CreateVolume::default()
-                };
-                add(tx, &creation.fresh(), &wanted, Some(&group), None)?;
-            }
+            creation.known.using(tx, |tx, seen| {
+                for volume in &source.volumes {
+                    let wanted = CreateVolume {
+                        source: *volume,
+                        ..CreateVolume::default()
+                    };
+                    add(tx, seen, &creation.fresh(), &wanted, Some(&group), None)?;
+                }
+                Ok(())
+            })?;
             groups::find(tx, id)?.ok_or_else(|| refused(id, "it is gone"))
         })
         .await

@@ -25,6 +25,7 @@ mod group_source;
 pub mod group_types;
 pub mod groups;
 pub mod identity;
+pub(crate) mod known;
 pub mod limits;
 pub mod log_levels;
 pub mod messages;

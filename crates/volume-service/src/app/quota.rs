@@ -1,8 +1,9 @@
 //! Quotas. Each is judged by what the project has with the new thing in it, which no concurrent request can change unseen: whoever
 //! adds to a project waits for who added to it before.
 
+use super::known::Seen;
 use crate::config::Limits;
-use crate::db::quotas::{self, LimitsByKey, Standing};
+use crate::db::quotas::{self, LimitsByKey, Most, Standing};
 use crate::db::{Transaction, flavors};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::FlavorId;
@@ -39,7 +40,11 @@ pub(crate) fn check_volume(
     volume: &Volume,
     limits: &Limits,
 ) -> Result<()> {
-    let added = Added {
+    check(tx, &volume.project_id, &one(volume), limits)
+}
+
+fn one(volume: &Volume) -> Added {
+    Added {
         subject: Subject::Volume,
         flavor_id: volume.flavor_id,
         usage: Usage {
@@ -49,8 +54,39 @@ pub(crate) fn check_volume(
         },
         volume_gib: Some(volume.size_gib),
         scope: Scope::Project,
-    };
-    check(tx, &volume.project_id, &added, limits)
+    }
+}
+
+/// The same at the end of a request. By limits that are known it is judged behind the request, which runs again where that refuses; where
+/// nothing is limited nothing is asked.
+pub(super) fn check_new_volume(
+    tx: &mut Transaction<'_>,
+    seen: &Seen,
+    volume: &Volume,
+    limits: &Limits,
+) -> Result<()> {
+    let added = one(volume);
+    let (project_id, flavor_id) = (&volume.project_id, volume.flavor_id);
+    if let Some(set) = seen.limits(project_id, flavor_id) {
+        check_size(&added, &set, limits)?;
+        let limit = |key| effective(key, &set, limits);
+        let of_project = |resource| limit(QuotaKey::of_project(resource));
+        let of_flavor = |resource| limit(QuotaKey::of_flavor(resource, flavor_id));
+        let most = Most {
+            volumes: of_project(Resource::Volumes),
+            gigabytes: of_project(Resource::Gigabytes),
+            volumes_of_flavor: of_flavor(Resource::Volumes),
+            gigabytes_of_flavor: of_flavor(Resource::Gigabytes),
+        };
+        if most.is_unlimited() {
+            return Ok(());
+        }
+        if tx.assume() {
+            return quotas::expect_within(tx, project_id, flavor_id, most);
+        }
+    }
+    let standing = seen.standing(tx, project_id, flavor_id)?;
+    judge(tx, &standing, &added, limits)
 }
 
 /// Judges a snapshot of a volume of this flavor that was just added.
@@ -147,9 +183,14 @@ pub(super) fn check(
     limits: &Limits,
 ) -> Result<()> {
     let standing = quotas::standing(tx, project_id, added.flavor_id)?;
+    judge(tx, &standing, added, limits)
+}
+
+/// Judges the size of the one volume.
+fn check_size(added: &Added, set: &LimitsByKey, limits: &Limits) -> Result<()> {
     if let Some(size_gib) = added.volume_gib {
         let key = QuotaKey::of_project(Resource::PerVolumeGigabytes);
-        let limit = effective(key, &standing.limits, limits);
+        let limit = effective(key, set, limits);
         if added.scope == Scope::Project && is_over(size_gib, limit) {
             return Err(exceeded(
                 added.subject,
@@ -159,7 +200,17 @@ pub(super) fn check(
             ));
         }
     }
-    match first_over(&standing, added, limits) {
+    Ok(())
+}
+
+fn judge(
+    tx: &mut Transaction<'_>,
+    standing: &Standing,
+    added: &Added,
+    limits: &Limits,
+) -> Result<()> {
+    check_size(added, &standing.limits, limits)?;
+    match first_over(standing, added, limits) {
         None => Ok(()),
         Some((key, used, limit)) => {
             let name = public_name(tx, key)?;

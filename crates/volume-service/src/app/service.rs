@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::known::Known;
 use super::log_levels::ProcessLog;
 use super::refusal::Refusals;
 use crate::audit::{AuditLog, Event};
@@ -13,6 +14,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::db::{Database, backends, settings};
 use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::operation::intake::Intakes;
 
 /// The name of the sealed text that proves the master key.
 const KEY_PROOF: &str = "master_key_proof";
@@ -30,6 +32,10 @@ pub struct Service {
     pub vault: Vault,
     /// What this process logs.
     pub log: Arc<ProcessLog>,
+    /// What is kept of rows that rarely change.
+    pub(crate) known: Arc<Known>,
+    /// The workers of this process.
+    pub(crate) intakes: Arc<Intakes>,
     /// What was refused lately.
     pub(super) refusals: Arc<Refusals>,
     /// Passwords and tokens.
@@ -76,6 +82,8 @@ impl Service {
             database,
             vault,
             log: Arc::default(),
+            known: Arc::default(),
+            intakes: Arc::default(),
             refusals: Arc::default(),
             authenticator: Arc::new(authenticator),
         })

@@ -167,7 +167,11 @@ pub async fn usage_of_host(
 
 /// Refuses to change what lies in a zone that is frozen.
 pub(super) fn check_not_frozen(tx: &mut Transaction<'_>, zone: &str) -> Result<()> {
-    let found = service_states::restriction(tx, zone)?;
+    refuse_frozen(service_states::restriction(tx, zone)?)
+}
+
+/// As [`check_not_frozen`], by what was said of the zone's service.
+pub(super) fn refuse_frozen(found: Option<ServiceState>) -> Result<()> {
     if found.is_some_and(|state| state.is_frozen) {
         return Err(Error::invalid(
             "Invalid input received: Modification operations are not allowed on frozen storage backends.",

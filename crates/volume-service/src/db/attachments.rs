@@ -38,6 +38,14 @@ pub fn insert(tx: &mut Transaction<'_>, attachment: &Attachment) -> Result<()> {
     Ok(())
 }
 
+/// Removes all that a volume has; a failure may come with a later statement.
+pub fn remove_of(tx: &mut Transaction<'_>, volume_id: VolumeId) -> Result<()> {
+    tx.send(
+        "DELETE FROM attachments WHERE volume_id = ?1",
+        vec![volume_id.into()],
+    )
+}
+
 /// An attachment of any project, if it exists; for workers and administrators.
 pub fn find(tx: &mut Transaction<'_>, id: AttachmentId) -> Result<Option<Attachment>> {
     tx.query_first(

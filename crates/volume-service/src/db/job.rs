@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::transaction::Transaction;
+use super::transaction::{AfterCommit, Transaction};
 use crate::error::{Error, ErrorKind, Result, Subject};
 
 /// Closures that may wait in one queue; callers beyond that wait for a place.
@@ -36,7 +36,7 @@ pub(super) trait Job: Send {
     fn access(&self) -> Access;
     /// Runs it once and keeps the result; true when its changes are to be kept. May be called again after a rollback.
     fn run(&mut self, transaction: &mut Transaction<'_>) -> bool;
-    /// Hands the kept result to the caller, or the error that made it void.
+    /// Hands the kept result to the caller, behind what the closure wants done after the commit; or the error that made it void.
     fn answer(self: Box<Self>, outcome: Result<()>);
 }
 
@@ -70,6 +70,7 @@ impl Queue {
             body,
             access,
             result: None,
+            after_commit: Vec::new(),
             reply,
             _place: place,
         };
@@ -82,6 +83,7 @@ struct Call<T, F> {
     body: F,
     access: Access,
     result: Option<Result<T>>,
+    after_commit: Vec<AfterCommit>,
     reply: oneshot::Sender<Result<T>>,
     _place: OwnedSemaphorePermit,
 }
@@ -96,6 +98,9 @@ where
     }
 
     fn run(&mut self, transaction: &mut Transaction<'_>) -> bool {
+        // What an earlier run holds goes before this one takes it.
+        self.result = None;
+        self.after_commit.clear();
         // A bug in one closure must not end the thread that serves all others; its changes are rolled back.
         let result = catch_unwind(AssertUnwindSafe(|| (self.body)(transaction)))
             .unwrap_or_else(|_| Err(panicked()));
@@ -105,13 +110,21 @@ where
             Err(error) => Err(error),
         };
         let keep = result.is_ok();
+        if keep {
+            self.after_commit = transaction.take_after_commit();
+        }
         self.result = Some(result);
         keep
     }
 
     fn answer(self: Box<Self>, outcome: Result<()>) {
         let result = match outcome {
-            Ok(()) => self.result.unwrap_or_else(|| Err(gone())),
+            Ok(()) => {
+                for what in self.after_commit {
+                    what();
+                }
+                self.result.unwrap_or_else(|| Err(gone()))
+            }
             Err(error) => Err(error),
         };
         // The caller may have gone away; the work is done all the same.

@@ -22,6 +22,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0011_webhooks.sql"),
     include_str!("migrations/0012_lists.sql"),
     include_str!("migrations/0013_ec2.sql"),
+    include_str!("migrations/0014_known.sql"),
 ];
 
 /// Any number that nobody else locks in the same PostgreSQL database: `xensm` in ASCII.

@@ -36,6 +36,7 @@ pub mod group_snapshots;
 pub mod group_types;
 pub mod groups;
 pub mod identity;
+pub mod known_version;
 pub mod message_list;
 pub mod messages;
 pub mod narrowing;

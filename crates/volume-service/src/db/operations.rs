@@ -68,8 +68,18 @@ pub fn insert(tx: &mut Transaction<'_>, new: &NewOperation, now_us: i64) -> Resu
 
 /// Adds an operation for a target that is new, and so has none, and wakes the workers.
 pub fn add(tx: &mut Transaction<'_>, new: &NewOperation, now_us: i64) -> Result<()> {
-    let (id, target) = (new.id, new.target.clone());
-    tx.post(INSERT, new_row(new, now_us), move || {
+    tx.post(
+        INSERT,
+        new_row(new, now_us),
+        not_new(new.id, new.target.clone()),
+    )?;
+    tx.wake_workers();
+    Ok(())
+}
+
+/// The error for a target that is new and has an operation all the same.
+pub fn not_new(id: OperationId, target: String) -> impl FnOnce() -> Error + 'static {
+    move || {
         Error::new(
             ErrorKind::Internal,
             Subject::Operation,
@@ -77,9 +87,38 @@ pub fn add(tx: &mut Transaction<'_>, new: &NewOperation, now_us: i64) -> Result<
         )
         .on(id.to_string())
         .detail(format!("{target}, which is new, has an operation already"))
-    })?;
-    tx.wake_workers();
-    Ok(())
+    }
+}
+
+/// Adds an operation that its worker holds from the start, and whose steps before the present one left nothing to do; for a target that
+/// has none, or else with this error.
+pub fn add_held(
+    tx: &mut Transaction<'_>,
+    held: &Operation,
+    missed: impl FnOnce() -> Error + 'static,
+) -> Result<()> {
+    tx.post(
+        "INSERT INTO operations (id, kind, target, zone, state, step, step_begun, outputs, attempts, lease_owner, \
+         lease_generation, lease_expires_at_us, not_before_us, failure, request_id, created_at_us, updated_at_us) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, ?11, ?12, '', ?13, ?14, ?14) ON CONFLICT DO NOTHING",
+        vec![
+            held.id.into(),
+            held.kind.as_str().into(),
+            held.target.as_str().into(),
+            held.zone.as_str().into(),
+            held.state.as_str().into(),
+            i64::from(held.step).into(),
+            held.step_begun.into(),
+            held.outputs.to_string().into(),
+            held.lease_owner.clone().into(),
+            held.lease_generation.into(),
+            held.lease_expires_at_us.into(),
+            held.not_before_us.into(),
+            held.request_id.as_str().into(),
+            held.created_at_us.into(),
+        ],
+        missed,
+    )
 }
 
 fn new_row(new: &NewOperation, now_us: i64) -> Vec<Param> {

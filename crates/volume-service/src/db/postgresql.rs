@@ -1,12 +1,13 @@
 //! PostgreSQL: a thread that writes, two that it gives what stands in the way of others, and threads that read.
 //!
 //! The writer takes what is queued, runs the closures one behind the other in one transaction and commits once; only then does it
-//! answer. While one group waits for stable storage the next one gathers, so that flush, locks and usage rows are shared.
+//! answer. While one group waits for stable storage the next one gathers, so that flush, locks and usage rows are shared. What
+//! closures post (`Transaction::post`) goes out together too: a group whose closures only post is one exchange and its commit.
 //! There is one writer, for two groups that touch the same rows in another order would wait for each other.
 //!
-//! A closure that fails before it wrote takes nothing from the others. When one fails after that, nothing of the group is kept and
-//! all run again, each in a savepoint of its own; when one meets a lock of another process, they run again each in a transaction
-//! of its own, on the threads beside.
+//! A closure that fails before it wrote takes nothing from the others. When one fails after that, or after it took something for
+//! granted (`Transaction::assume`), nothing of the group is kept and all run again, each in a savepoint of its own; when one meets a
+//! lock of another process, they run again each in a transaction of its own, on the threads beside.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,9 +38,9 @@ const RUNS_MAX: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait for a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// How a group begins: it waits for another process's lock, or a slow statement, for a short time only, since all of it waits.
-const BEGIN_GROUP: &str =
-    "BEGIN; SET LOCAL lock_timeout = '250ms'; SET LOCAL statement_timeout = '5s'";
+/// The writer waits for another process's lock, or a slow statement, for a short time only, since a whole group waits with it.
+const WRITER_LIMITS: &str = "SET lock_timeout = '250ms'; SET statement_timeout = '5s'";
+const BEGIN: &str = "BEGIN";
 /// How a snapshot begins.
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -48,6 +49,7 @@ pub(super) fn open(url: &str) -> Result<Engine> {
     let config = judge(url)?;
     let mut session = Session::connect(&config)?;
     migrate::postgresql(&mut session)?;
+    session.batch(WRITER_LIMITS).map_err(told)?;
 
     let signals = Arc::new(Signals::new());
     let (writes, write_jobs) = Queue::new();
@@ -203,7 +205,7 @@ impl Server {
     }
 
     fn write_together(&mut self, group: &mut [Box<dyn Job>], fence: Fence) -> Together {
-        let Ok(session) = connected(&self.config, &mut self.session) else {
+        let Ok(session) = connected_writer(&self.config, &mut self.session) else {
             return Together::Hindered;
         };
         let ended = run_group(session, group, fence);
@@ -309,12 +311,30 @@ fn connected<'a>(config: &Config, slot: &'a mut Option<Session>) -> Result<&'a m
         .ok_or_else(|| busy("the connection is not there"))
 }
 
+/// As [`connected`], with the limits of the writer.
+fn connected_writer<'a>(config: &Config, slot: &'a mut Option<Session>) -> Result<&'a mut Session> {
+    let is_new = slot.as_ref().is_none_or(Session::is_closed);
+    let session = connected(config, slot)?;
+    if is_new && let Err(error) = session.batch(WRITER_LIMITS) {
+        *slot = None;
+        return Err(told(error));
+    }
+    slot.as_mut()
+        .ok_or_else(|| busy("the connection is not there"))
+}
+
 fn run_group(session: &mut Session, group: &mut [Box<dyn Job>], fence: Fence) -> Together {
-    if session.batch(BEGIN_GROUP).is_err() {
-        return Together::Hindered;
+    let is_alone = group.len() == 1;
+    let leaves_posted = fence == Fence::None && !is_alone;
+    // What begins the transaction goes out with its first statement.
+    let (mut begin, mut posted) = (Some(BEGIN), Vec::new());
+    if fence == Fence::Savepoints {
+        begin = None;
+        if session.batch(BEGIN).is_err() {
+            return Together::Hindered;
+        }
     }
     let mut wake = Wake::default();
-    let is_alone = group.len() == 1;
     for (place, job) in group.iter_mut().enumerate() {
         if fence == Fence::Savepoints {
             let next = if place == 0 {
@@ -326,13 +346,22 @@ fn run_group(session: &mut Session, group: &mut [Box<dyn Job>], fence: Fence) ->
                 return Together::Hindered;
             }
         }
-        let mut transaction = Transaction::on_postgresql(session, None);
+        let mut transaction = Transaction::on_postgresql(session, begin.take());
+        if fence == Fence::None {
+            transaction = transaction.tentatively();
+        }
+        if leaves_posted {
+            transaction = transaction.in_group(std::mem::take(&mut posted));
+        }
         let keep = job.run(&mut transaction);
-        let (trouble, is_torn, asked) = (
+        let (trouble, assumed, asked) = (
             transaction.trouble(),
-            transaction.has_failed() || (!keep && transaction.has_written()),
+            transaction.assumes(),
             transaction.wake(),
         );
+        let is_torn = transaction.has_failed()
+            || (!keep && (transaction.has_written() || transaction.assumes()));
+        (begin, posted) = transaction.into_unsent(keep);
         if trouble.is_some() {
             return Together::Hindered;
         }
@@ -340,19 +369,12 @@ fn run_group(session: &mut Session, group: &mut [Box<dyn Job>], fence: Fence) ->
             wake = wake.and(asked);
         } else if is_torn {
             match fence {
-                // Its own result stands: there was nobody else whose changes are lost with its.
-                Fence::None if is_alone => {
-                    return match session.batch("ROLLBACK") {
-                        Ok(()) => Together::Done(wake),
-                        Err(_) => Together::Hindered,
-                    };
+                // Its own result stands: there was nobody else whose changes are lost with its. When it took something for granted,
+                // though, it looks that up now.
+                Fence::None if is_alone && !assumed => {
+                    return rolled_back(session, Together::Done(wake));
                 }
-                Fence::None => {
-                    return match session.batch("ROLLBACK") {
-                        Ok(()) => Together::Failed,
-                        Err(_) => Together::Hindered,
-                    };
-                }
+                Fence::None => return rolled_back(session, Together::Failed),
                 Fence::Savepoints => {
                     if session.batch("ROLLBACK TO one").is_err() {
                         return Together::Hindered;
@@ -361,12 +383,32 @@ fn run_group(session: &mut Session, group: &mut [Box<dyn Job>], fence: Fence) ->
             }
         }
     }
+    if !posted.is_empty() {
+        let mut transaction = Transaction::on_postgresql(session, begin.take()).in_group(posted);
+        if transaction.flush().is_err() {
+            return match transaction.trouble() {
+                Some(_) => Together::Hindered,
+                None => rolled_back(session, Together::Failed),
+            };
+        }
+    }
+    // Nothing was sent: there is nothing to commit.
+    if begin.is_some() {
+        return Together::Done(wake);
+    }
     match session.batch("COMMIT") {
         Ok(()) => Together::Done(wake),
         Err(error) => match failure::of_postgresql(error) {
             (_, Some(Trouble::Contention | Trouble::Late)) => Together::Hindered,
             (error, _) => Together::Unknown(error.to_string()),
         },
+    }
+}
+
+fn rolled_back(session: &Session, ended: Together) -> Together {
+    match session.batch("ROLLBACK") {
+        Ok(()) => ended,
+        Err(_) => Together::Hindered,
     }
 }
 

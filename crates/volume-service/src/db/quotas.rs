@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Row, Transaction};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::{FlavorId, VolumeId};
 use crate::model::quota::{QuotaKey, Resource, Usage};
 
@@ -60,6 +60,61 @@ pub fn standing(tx: &mut Transaction<'_>, project_id: &str, flavor: FlavorId) ->
         },
     )?;
     Ok(standing)
+}
+
+/// What a project may have of volumes; negative for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// Volumes in all.
+    pub volumes: i64,
+    /// GiB in all.
+    pub gigabytes: i64,
+    /// Volumes of one flavor.
+    pub volumes_of_flavor: i64,
+    /// GiB of one flavor.
+    pub gigabytes_of_flavor: i64,
+}
+
+impl Most {
+    /// True when nothing is limited.
+    pub fn is_unlimited(self) -> bool {
+        self.in_order().iter().all(|limit| *limit < 0)
+    }
+
+    fn in_order(self) -> [i64; 4] {
+        [
+            self.volumes,
+            self.gigabytes,
+            self.volumes_of_flavor,
+            self.gigabytes_of_flavor,
+        ]
+    }
+}
+
+/// Shows that a project has no more than this, where the closure assumes it. The refusal may come with a later statement; the closure
+/// runs again then, and judges.
+pub fn expect_within(
+    tx: &mut Transaction<'_>,
+    project_id: &str,
+    flavor: FlavorId,
+    most: Most,
+) -> Result<()> {
+    let mut params = vec![project_id.into(), flavor.into()];
+    for limit in most.in_order() {
+        params.push(if limit < 0 { i64::MAX } else { limit }.into());
+    }
+    tx.post(
+        "SELECT u.volumes FROM (SELECT CAST(SUM(volumes) AS BIGINT) AS volumes, CAST(SUM(gigabytes) AS BIGINT) AS gigabytes, \
+         CAST(SUM(CASE WHEN flavor_id = ?2 THEN volumes ELSE 0 END) AS BIGINT) AS volumes_of_flavor, \
+         CAST(SUM(CASE WHEN flavor_id = ?2 THEN gigabytes ELSE 0 END) AS BIGINT) AS gigabytes_of_flavor \
+         FROM type_usage WHERE project_id = ?1) u \
+         WHERE u.volumes <= ?3 AND u.gigabytes <= ?4 AND u.volumes_of_flavor <= ?5 AND u.gigabytes_of_flavor <= ?6",
+        params,
+        || {
+            let text = "The request exceeds a quota.";
+            Error::new(ErrorKind::QuotaExceeded, Subject::Volume, text)
+        },
+    )
 }
 
 /// What a project has of each flavor; what it has nothing of may be missing.

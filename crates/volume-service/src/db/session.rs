@@ -30,12 +30,14 @@ pub(super) struct Session {
     statements: HashMap<String, Statement>,
 }
 
-/// A statement of which only the number of rows that it touches matters; it must be one.
+/// A statement of which only the number of rows that it touches matters.
 pub(super) struct Posted {
     pub(super) statement: Statement,
     pub(super) params: Vec<Param>,
-    /// The error when it is not.
-    pub(super) missed: Box<dyn FnOnce() -> Error>,
+    /// True when it may change something.
+    pub(super) writes: bool,
+    /// The error when it is not one; none when it may be any.
+    pub(super) missed: Option<Box<dyn FnOnce() -> Error>>,
 }
 
 /// What an exchange brought.
@@ -128,8 +130,8 @@ impl Session {
     }
 
     /// Sends what was posted, with nothing behind it.
-    pub(super) fn flush(&self, posted: &[Posted]) -> Exchanged<()> {
-        self.exchange(None, posted, ready(Ok(())))
+    pub(super) fn flush(&self, begin: Option<&str>, posted: &[Posted]) -> Exchanged<()> {
+        self.exchange(begin, posted, ready(Ok(())))
     }
 
     fn exchange<T>(

@@ -288,6 +288,14 @@ pub fn remove(tx: &mut Transaction<'_>, id: SnapshotId) -> Result<bool> {
     Ok(tx.execute("DELETE FROM snapshots WHERE id = ?1", &[id.into()])? == 1)
 }
 
+/// Removes the rows of those snapshots of a volume that are being deleted; a failure may come with a later statement.
+pub fn remove_deleting_of(tx: &mut Transaction<'_>, volume_id: VolumeId) -> Result<()> {
+    tx.send(
+        "DELETE FROM snapshots WHERE volume_id = ?1 AND status = 'deleting'",
+        vec![volume_id.into()],
+    )
+}
+
 /// Up to `limit` snapshots of a zone in one state, without their metadata, for reconcilers.
 pub fn in_status(
     tx: &mut Transaction<'_>,

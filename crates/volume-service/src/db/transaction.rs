@@ -17,12 +17,24 @@ pub struct Transaction<'a> {
     begin: Option<&'static str>,
     /// What is sent ahead of the next statement.
     posted: Vec<Posted>,
+    /// How many of them are of the closures before in the same transaction.
+    inherited: usize,
+    /// What is posted last is left to the closures behind.
+    leaves_posted: bool,
+    /// A closure that fails runs again.
+    is_tentative: bool,
+    /// Something is taken for granted that nobody has looked up.
+    assumes: bool,
     has_begun: bool,
     has_written: bool,
     wake: Wake,
+    after_commit: Vec<AfterCommit>,
     trouble: Option<Trouble>,
     has_failed: bool,
 }
+
+/// What is done when a transaction is committed.
+pub(super) type AfterCommit = Box<dyn FnOnce() + Send>;
 
 enum Connection<'a> {
     Sqlite(&'a rusqlite::Connection),
@@ -57,12 +69,80 @@ impl<'a> Transaction<'a> {
             connection,
             begin,
             posted: Vec::new(),
+            inherited: 0,
+            leaves_posted: false,
+            is_tentative: false,
+            assumes: false,
             has_begun: false,
             has_written: false,
             wake: Wake::default(),
+            after_commit: Vec::new(),
             trouble: None,
             has_failed: false,
         }
+    }
+
+    /// Says that a closure that fails after it assumed something, or wrote, runs again and may not assume then.
+    pub(super) fn tentatively(mut self) -> Self {
+        self.is_tentative = true;
+        self
+    }
+
+    /// Takes over what the closures before it in the same transaction have posted, and leaves what it posts to those behind.
+    pub(super) fn in_group(mut self, posted: Vec<Posted>) -> Self {
+        self.inherited = posted.len();
+        self.posted = posted;
+        self.leaves_posted = true;
+        self
+    }
+
+    /// What was not sent: what begins the transaction, and what was posted; of its own only what is to be kept.
+    pub(super) fn into_unsent(mut self, keep: bool) -> (Option<&'static str>, Vec<Posted>) {
+        if !keep {
+            self.drop_posted();
+        }
+        (self.begin, self.posted)
+    }
+
+    /// True where what is posted goes out with a later statement.
+    pub fn posts_ahead(&self) -> bool {
+        matches!(self.connection, Connection::Postgresql(_))
+    }
+
+    /// True where nobody else writes until this transaction ends: what it has read stays true.
+    pub fn is_sole_writer(&self) -> bool {
+        matches!(self.connection, Connection::Sqlite(_))
+    }
+
+    /// Asks whether the closure may take something for granted that it has not looked up, or that may change until the commit. It may
+    /// where it runs again, without that, if it fails; and must post what shows that it was right.
+    pub fn assume(&mut self) -> bool {
+        self.assumes |= self.is_tentative;
+        self.is_tentative
+    }
+
+    /// Says that what the closure's refusal rests on has been proved.
+    pub fn assumes_no_more(&mut self) {
+        self.assumes = false;
+    }
+
+    /// Drops what this closure has posted and was not sent yet: it refuses.
+    pub(super) fn drop_posted(&mut self) {
+        self.posted.truncate(self.inherited);
+    }
+
+    /// True when something is taken for granted.
+    pub(super) fn assumes(&self) -> bool {
+        self.assumes
+    }
+
+    /// Does something behind the commit, before the caller has its answer, and even if that has gone away. It must not wait.
+    pub fn after_commit(&mut self, what: impl FnOnce() + Send + 'static) {
+        self.after_commit.push(Box::new(what));
+    }
+
+    pub(super) fn take_after_commit(&mut self) -> Vec<AfterCommit> {
+        std::mem::take(&mut self.after_commit)
     }
 
     /// Runs a statement and returns how many rows it touched.
@@ -78,7 +158,8 @@ impl<'a> Transaction<'a> {
                     let (begin, posted) = (self.begin.take(), std::mem::take(&mut self.posted));
                     let exchanged = session.execute(begin, &posted, &statement, params);
                     self.has_begun = true;
-                    judged(exchanged, posted, &mut self.has_written, &mut self.trouble)
+                    self.has_written |= writes(&posted, &mut self.inherited);
+                    judged(exchanged, posted, &mut self.trouble)
                 }
                 Err(error) => Err(noted(error, &mut self.trouble)),
             },
@@ -99,6 +180,20 @@ impl<'a> Transaction<'a> {
         params: Vec<Param>,
         missed: impl FnOnce() -> Error + 'static,
     ) -> Result<()> {
+        self.post_any(sql, params, Some(Box::new(missed)))
+    }
+
+    /// As [`Transaction::post`], for a statement that may touch any number of rows.
+    pub fn send(&mut self, sql: &'static str, params: Vec<Param>) -> Result<()> {
+        self.post_any(sql, params, None)
+    }
+
+    fn post_any(
+        &mut self,
+        sql: &'static str,
+        params: Vec<Param>,
+        missed: Option<Box<dyn FnOnce() -> Error>>,
+    ) -> Result<()> {
         let result = match &mut self.connection {
             Connection::Sqlite(connection) => {
                 let touched = if sql.starts_with("SELECT") {
@@ -107,14 +202,17 @@ impl<'a> Transaction<'a> {
                 } else {
                     execute_sqlite(connection, sql, &params)
                 };
-                touched.and_then(|touched| if touched == 1 { Ok(()) } else { Err(missed()) })
+                touched.and_then(|touched| match missed {
+                    Some(missed) if touched != 1 => Err(missed()),
+                    _ => Ok(()),
+                })
             }
             Connection::Postgresql(session) => match session.prepare(sql) {
                 Ok(statement) => {
-                    let missed = Box::new(missed);
                     self.posted.push(Posted {
                         statement,
                         params,
+                        writes: !sql.starts_with("SELECT"),
                         missed,
                     });
                     Ok(())
@@ -124,22 +222,32 @@ impl<'a> Transaction<'a> {
         };
         self.has_failed |= result.is_err();
         if self.posted.len() >= POSTED_MAX {
-            return result.and(self.settle());
+            return result.and_then(|()| self.flush());
         }
         result
     }
 
-    /// Waits for what was posted.
+    /// Waits for what was posted, unless a closure behind does.
     pub(super) fn settle(&mut self) -> Result<()> {
+        if self.leaves_posted {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    /// Waits for what was posted.
+    pub(super) fn flush(&mut self) -> Result<()> {
         let Connection::Postgresql(session) = &mut self.connection else {
             return Ok(());
         };
         if self.posted.is_empty() {
             return Ok(());
         }
-        let posted = std::mem::take(&mut self.posted);
-        let exchanged = session.flush(&posted);
-        let result = judged(exchanged, posted, &mut self.has_written, &mut self.trouble);
+        let (begin, posted) = (self.begin.take(), std::mem::take(&mut self.posted));
+        let exchanged = session.flush(begin, &posted);
+        self.has_begun = true;
+        self.has_written |= writes(&posted, &mut self.inherited);
+        let result = judged(exchanged, posted, &mut self.trouble);
         self.has_failed |= result.is_err();
         result
     }
@@ -163,13 +271,12 @@ impl<'a> Transaction<'a> {
                     let (begin, posted) = (self.begin.take(), std::mem::take(&mut self.posted));
                     let exchanged = session.query(begin, &posted, &statement, params);
                     self.has_begun = true;
-                    judged(exchanged, posted, &mut self.has_written, &mut self.trouble).and_then(
-                        |rows| {
-                            rows.iter()
-                                .map(|row| map(&Row(RowOf::Postgresql(row))))
-                                .collect()
-                        },
-                    )
+                    self.has_written |= writes(&posted, &mut self.inherited);
+                    judged(exchanged, posted, &mut self.trouble).and_then(|rows| {
+                        rows.iter()
+                            .map(|row| map(&Row(RowOf::Postgresql(row))))
+                            .collect()
+                    })
                 }
                 Err(error) => Err(noted(error, &mut self.trouble)),
             },
@@ -216,7 +323,8 @@ impl<'a> Transaction<'a> {
         self.trouble
     }
 
-    pub(super) fn has_failed(&self) -> bool {
+    /// True when a statement failed, or was a posted one that missed: nothing of the closure is kept.
+    pub fn has_failed(&self) -> bool {
         self.has_failed
     }
 }
@@ -246,18 +354,25 @@ fn execute_sqlite(connection: &rusqlite::Connection, sql: &str, params: &[Param]
         .map_err(failure::of_sqlite)
 }
 
+/// True when one of those behind the inherited ones, which are sent now, may change something.
+fn writes(posted: &[Posted], inherited: &mut usize) -> bool {
+    posted
+        .iter()
+        .skip(std::mem::take(inherited))
+        .any(|one| one.writes)
+}
+
 /// The answer of an exchange, or the first error in it by order.
 fn judged<T>(
     exchanged: Exchanged<T>,
     posted: Vec<Posted>,
-    has_written: &mut bool,
     trouble: &mut Option<Trouble>,
 ) -> Result<T> {
-    *has_written |= !posted.is_empty();
     exchanged.begun.map_err(|error| noted(error, trouble))?;
     for (posted, count) in posted.into_iter().zip(exchanged.counts) {
-        if count.map_err(|error| noted(error, trouble))? != 1 {
-            return Err((posted.missed)());
+        let count = count.map_err(|error| noted(error, trouble))?;
+        if let Some(missed) = posted.missed.filter(|_| count != 1) {
+            return Err(missed());
         }
     }
     exchanged.answer.map_err(|error| noted(error, trouble))

@@ -29,8 +29,11 @@ pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.nam
 
 const INSERT: &str = "INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, zone, \
                       backend_id, vdi_uuid, bootable, failure, created_at_us, updated_at_us) \
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, NULL, ?11, '', ?12, 0) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?13, NULL, ?11, '', ?12, 0) \
                       ON CONFLICT DO NOTHING";
+
+const BECOME_AVAILABLE: &str = "UPDATE volumes SET status = 'available', vdi_uuid = ?2, updated_at_us = ?3 \
+                                WHERE id = ?1 AND status = 'creating'";
 
 /// Adds a volume with its metadata.
 pub fn insert(tx: &mut Transaction<'_>, volume: &Volume) -> Result<()> {
@@ -73,6 +76,7 @@ fn new_row(volume: &Volume) -> Vec<Param> {
         volume.zone.as_str().into(),
         volume.bootable.into(),
         volume.created_at_us.into(),
+        volume.backend_id.into(),
     ]
 }
 
@@ -185,7 +189,7 @@ pub fn become_available(
     now_us: i64,
 ) -> Result<bool> {
     let touched = tx.execute(
-        "UPDATE volumes SET status = 'available', vdi_uuid = ?2, updated_at_us = ?3 WHERE id = ?1 AND status = 'creating'",
+        BECOME_AVAILABLE,
         &[
             id.into(),
             vdi_uuid.map(|vdi| vdi.to_string()).into(),
@@ -193,6 +197,29 @@ pub fn become_available(
         ],
     )?;
     Ok(touched == 1)
+}
+
+/// As [`become_available`], for a volume that as good as certainly is still being made: when it is not, the refusal comes with a later
+/// statement, and nothing is kept.
+pub fn post_available(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+    vdi_uuid: Option<Uuid>,
+    now_us: i64,
+) -> Result<()> {
+    let params = vec![
+        id.into(),
+        vdi_uuid.map(|vdi| vdi.to_string()).into(),
+        now_us.into(),
+    ];
+    tx.post(BECOME_AVAILABLE, params, move || {
+        Error::new(
+            ErrorKind::Conflict,
+            Subject::Volume,
+            "The volume is no longer being made.",
+        )
+        .on(id.to_string())
+    })
 }
 
 /// Records the backend that a volume, which is there, is being placed on.
@@ -266,6 +293,52 @@ pub fn set_failure(tx: &mut Transaction<'_>, id: VolumeId, failure: &str) -> Res
         &[id.into(), failure.into()],
     )?;
     Ok(touched == 1)
+}
+
+/// Takes a volume, which is there, for an operation that removes it.
+pub fn begin_deleting(tx: &mut Transaction<'_>, id: VolumeId, now_us: i64) -> Result<()> {
+    tx.post(
+        "UPDATE volumes SET status = 'deleting', failure = '', updated_at_us = ?2 WHERE id = ?1",
+        vec![id.into(), now_us.into()],
+        move || Error::not_found(Subject::Volume, id),
+    )
+}
+
+/// What depends on a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dependents {
+    /// It has attachments.
+    pub attachments: bool,
+    /// A volume is being cloned from it.
+    pub clones: bool,
+    /// It has snapshots.
+    pub snapshots: bool,
+}
+
+/// Locks the row, if it is there, until the transaction ends, and tells what depends on the volume then.
+pub fn lock_and_look(tx: &mut Transaction<'_>, id: VolumeId) -> Result<Dependents> {
+    if tx.posts_ahead() {
+        // In the same exchange, and ahead: what is read behind sees what whoever held the lock has done.
+        tx.send(
+            "SELECT id FROM volumes WHERE id = ?1 /* for update */",
+            vec![id.into()],
+        )?;
+    }
+    let found = tx.query_first(
+        "SELECT CASE WHEN EXISTS (SELECT 1 FROM attachments WHERE volume_id = ?1) THEN CAST(1 AS BIGINT) ELSE 0 END, \
+         CASE WHEN EXISTS (SELECT 1 FROM volume_sources s JOIN volumes v ON v.id = s.volume_id WHERE s.source_volume_id = ?1 \
+         AND s.source_volume_id IS NOT NULL AND v.status = 'creating') THEN CAST(1 AS BIGINT) ELSE 0 END, \
+         CASE WHEN EXISTS (SELECT 1 FROM snapshots WHERE volume_id = ?1) THEN CAST(1 AS BIGINT) ELSE 0 END",
+        &[id.into()],
+        |row| {
+            Ok(Dependents {
+                attachments: row.int(0)? != 0,
+                clones: row.int(1)? != 0,
+                snapshots: row.int(2)? != 0,
+            })
+        },
+    )?;
+    found.ok_or_else(|| Error::not_found(Subject::Volume, id))
 }
 
 /// Changes the name, the description, or both; false when the volume is gone.
@@ -359,13 +432,19 @@ pub fn lock(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
 /// Removes the row for good, with its metadata: a deleted volume costs lists nothing. What volumes that are made from its snapshots
 /// take from it is kept with those. The database refuses (`Conflict`) while attachments refer to it.
 pub fn remove(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
-    tx.execute(
-        "INSERT INTO snapshot_origins (snapshot_id, flavor_id, bootable) SELECT s.id, v.flavor_id, v.bootable \
-         FROM snapshots s JOIN volumes v ON v.id = s.volume_id WHERE v.id = ?1 ON CONFLICT DO NOTHING",
-        &[id.into()],
-    )?;
+    tx.execute(KEEP_ORIGINS, &[id.into()])?;
     Ok(tx.execute("DELETE FROM volumes WHERE id = ?1", &[id.into()])? == 1)
 }
+
+/// As [`remove`]; a failure may come with a later statement. One that is gone already is no failure.
+pub fn send_removal(tx: &mut Transaction<'_>, id: VolumeId) -> Result<()> {
+    tx.send(KEEP_ORIGINS, vec![id.into()])?;
+    tx.send("DELETE FROM volumes WHERE id = ?1", vec![id.into()])
+}
+
+const KEEP_ORIGINS: &str = "INSERT INTO snapshot_origins (snapshot_id, flavor_id, bootable) \
+                            SELECT s.id, v.flavor_id, v.bootable FROM snapshots s JOIN volumes v ON v.id = s.volume_id \
+                            WHERE v.id = ?1 ON CONFLICT DO NOTHING";
 
 /// Up to `limit` volumes of a zone in one state, for reconcilers.
 pub fn in_status(

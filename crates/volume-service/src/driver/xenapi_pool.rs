@@ -298,10 +298,10 @@ impl XenApiPool {
         let created = self.client.vdi().create(&new).await;
         let vdi = self.seen_sr(spec.sr_uuid, "VDI.create", created)?;
         // From here on the VDI exists whatever fails: its marks find it.
-        let record = self.client.vdi().get_record(&vdi).await;
-        let record =
-            record.map_err(|error| translate("VDI.get_record", &error).with_unknown_outcome())?;
-        parse("VDI.get_record", &record.uuid).map_err(PoolError::with_unknown_outcome)
+        let uuid = self.client.vdi().get_uuid(&vdi).await;
+        let uuid =
+            uuid.map_err(|error| translate("VDI.get_uuid", &error).with_unknown_outcome())?;
+        parse("VDI.get_uuid", &uuid).map_err(PoolError::with_unknown_outcome)
     }
 
     async fn remove_vdi(&self, uuid: Uuid) -> PoolResult<()> {

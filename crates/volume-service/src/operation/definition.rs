@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::job::Job;
-use super::known::Known;
+use super::progress::Surroundings;
 use crate::auth::vault::Vault;
 use crate::config::Limits;
 use crate::context::Context;
@@ -155,8 +155,8 @@ pub(super) struct StepTransaction<'a, 't> {
     pub(super) context: &'a Context,
     /// Opens the stored secrets of backends.
     pub(super) vault: &'a Vault,
-    /// What other operations have read in this transaction.
-    pub(super) known: &'a Known,
+    /// What is kept of rows that rarely change.
+    pub(super) around: &'a Surroundings,
     /// What projects may have for which nobody set anything.
     pub(super) limits: &'a Limits,
 }

@@ -7,11 +7,12 @@ use super::create_volume::volume_id;
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
 use super::{detach_volume, leftovers, notice};
-use crate::db::{attachments, backends, groups, snapshots, volumes};
+use crate::db::{attachments, groups, snapshots, volumes};
 use crate::error::Result;
+use crate::model::backend::Backend;
 use crate::model::id::{AttachmentId, GroupId};
 use crate::model::snapshot::SnapshotStatus;
-use crate::model::volume::VolumeStatus;
+use crate::model::volume::{Volume, VolumeStatus};
 
 /// The operation.
 pub(super) struct DeleteVolume;
@@ -34,6 +35,15 @@ pub(super) struct Outputs {
     /// The group that it is a member of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<GroupId>,
+}
+
+/// What is to be removed of a volume without attachments, snapshots and group.
+pub(super) fn alone(volume: &Volume, backend: Option<&Backend>) -> Outputs {
+    Outputs {
+        vdi_uuid: volume.vdi_uuid,
+        sr: backend.map_or_else(SrName::default, SrName::of),
+        ..Outputs::default()
+    }
 }
 
 impl Definition for DeleteVolume {
@@ -67,7 +77,9 @@ impl Definition for DeleteVolume {
             return Ok(Begin::Next);
         };
         outputs.vdi_uuid = volume.vdi_uuid;
-        outputs.sr = backends::find(at.transaction, at.vault, backend)?
+        let seen = at.around.seen(at.transaction)?;
+        outputs.sr = seen
+            .backend(at.transaction, at.vault, backend)?
             .map_or_else(SrName::default, |backend| SrName::of(&backend));
         let mut all = snapshots::of_volume(at.transaction, id)?;
         all.retain(|row| row.status == SnapshotStatus::Deleting);
@@ -110,15 +122,9 @@ impl Definition for DeleteVolume {
             // Before the volume and what it has, as everybody does who changes a group.
             groups::lock(at.transaction, group)?;
         }
-        for attachment in attachments::of_volume(at.transaction, id)? {
-            attachments::remove(at.transaction, attachment.id)?;
-        }
-        for snapshot in snapshots::of_volume(at.transaction, id)? {
-            if snapshot.status == SnapshotStatus::Deleting {
-                snapshots::remove(at.transaction, snapshot.id)?;
-            }
-        }
-        volumes::remove(at.transaction, id)?;
+        attachments::remove_of(at.transaction, id)?;
+        snapshots::remove_deleting_of(at.transaction, id)?;
+        volumes::send_removal(at.transaction, id)?;
         if let Some(group) = outputs.group {
             groups::settle(at.transaction, group, at.context.now_us())?;
         }

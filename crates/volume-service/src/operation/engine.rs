@@ -13,7 +13,6 @@ use super::connect_backend::ConnectBackend;
 use super::definition::Definition;
 use super::job::Job;
 use super::kinds::{abandon_any, drive_any, settle_any};
-use super::known::Known;
 use super::lease::{LEASE_US, Lease};
 use super::progress::{self, Failure, Next, Surroundings};
 use crate::api::metrics;
@@ -112,7 +111,8 @@ impl Engine {
             around: Surroundings {
                 vault: Vault::new(context.clone(), &service.config.master_key),
                 context,
-                known: Known::default(),
+                known: Arc::clone(&service.known),
+                seen: Arc::default(),
                 limits: service.config.limits.clone(),
             },
             database: service.database.clone(),
@@ -241,6 +241,11 @@ impl Engine {
         &*self.pool
     }
 
+    /// Its name as the holder of leases.
+    pub(super) fn owner(&self) -> &str {
+        &self.owner
+    }
+
     /// Opens the stored secrets of backends.
     pub(crate) fn vault(&self) -> &Vault {
         &self.around.vault
@@ -364,7 +369,7 @@ impl Engine {
         .await
     }
 
-    fn hold(self: &Arc<Self>, operation: Operation, next: Next) -> Claimed {
+    pub(super) fn hold(self: &Arc<Self>, operation: Operation, next: Next) -> Claimed {
         let lease = Arc::new(Lease::new(
             operation.id,
             operation.lease_generation,

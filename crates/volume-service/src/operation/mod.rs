@@ -14,6 +14,7 @@
 
 mod adoption;
 mod attach_volume;
+pub(crate) mod birth;
 mod connect_backend;
 mod connection_info;
 mod create_group_snapshot;
@@ -25,9 +26,9 @@ mod delete_volume;
 mod detach_volume;
 mod engine;
 mod extend_volume;
+pub(crate) mod intake;
 mod job;
 mod kinds;
-mod known;
 mod lease;
 mod leftovers;
 mod manage_snapshot;

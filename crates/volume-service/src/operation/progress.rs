@@ -1,9 +1,11 @@
 //! How an operation's row moves: inside one transaction, under the present lease.
 
+use std::sync::{Arc, OnceLock};
+
 use serde_json::Value;
 
 use super::definition::{AfterFailure, Begin, Definition, Finish, Reason, StepTransaction};
-use super::known::Known;
+use crate::app::known::{Known, Seen};
 use crate::auth::vault::Vault;
 use crate::config::Limits;
 use crate::context::Context;
@@ -52,8 +54,10 @@ pub(super) struct Surroundings {
     pub(super) context: Context,
     /// Opens the stored secrets of backends.
     pub(super) vault: Vault,
-    /// What this transaction has read.
-    pub(super) known: Known,
+    /// What is kept of rows that rarely change.
+    pub(super) known: Arc<Known>,
+    /// What this transaction may take from it, once it asked.
+    pub(super) seen: Arc<OnceLock<Arc<Seen>>>,
     /// What projects may have for which nobody set anything.
     pub(super) limits: Limits,
 }
@@ -62,9 +66,18 @@ impl Surroundings {
     /// The same, for the next transaction.
     pub(super) fn fresh(&self) -> Self {
         Surroundings {
-            known: Known::default(),
+            seen: Arc::default(),
             ..self.clone()
         }
+    }
+
+    /// What this transaction may take from what is kept.
+    pub(super) fn seen(&self, transaction: &mut Transaction<'_>) -> Result<Arc<Seen>> {
+        if let Some(seen) = self.seen.get() {
+            return Ok(Arc::clone(seen));
+        }
+        let seen = Arc::new(self.known.seen(transaction)?);
+        Ok(Arc::clone(self.seen.get_or_init(|| seen)))
     }
 }
 
@@ -88,7 +101,7 @@ pub(super) fn settle<D: Definition>(
             operation,
             context: &around.context,
             vault: &around.vault,
-            known: &around.known,
+            around,
             limits: &around.limits,
         };
         let undo = match D::STEPS.get(operation.step as usize) {
@@ -264,7 +277,7 @@ fn settle_undo<D: Definition>(
         operation,
         context: &around.context,
         vault: &around.vault,
-        known: &around.known,
+        around,
         limits: &around.limits,
     };
     D::fail(&mut at, &outputs, &reason)?;
@@ -291,7 +304,7 @@ fn finish<D: Definition>(
         operation,
         context: &around.context,
         vault: &around.vault,
-        known: &around.known,
+        around,
         limits: &around.limits,
     };
     D::ended(&mut at)?;
@@ -410,6 +423,15 @@ fn document(operation: &Operation) -> Result<Document> {
     }
     serde_json::from_value(operation.outputs.clone())
         .map_err(|error| damaged(operation, "holds outputs that cannot be read").caused_by(error))
+}
+
+/// The document of an operation whose steps have produced this.
+pub(super) fn outputs_of<O: serde::Serialize>(outputs: &O) -> Value {
+    let steps = serde_json::to_value(outputs).unwrap_or(Value::Null);
+    to_value(&Document {
+        steps,
+        reason: None,
+    })
 }
 
 /// Reads the outputs of the steps so far; those of the kind's first step when there are none.

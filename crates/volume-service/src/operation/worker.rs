@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::engine::{Ended, Engine};
+use super::birth::Handed;
+use super::engine::{Claimed, Ended, Engine};
+use super::intake::{Intakes, Places};
 use super::lease::LEASE_US;
 use crate::app::Service;
 use crate::app::log_levels::machine_name;
@@ -66,8 +69,9 @@ impl Worker {
         let engine = Arc::new(Engine::open(&self.service, &self.zone, self.pool).await?);
         let worker = Loop {
             engine: Arc::clone(&engine),
-            concurrency: self.service.config.limits.worker_concurrency.max(1),
+            places: Places::new(self.service.config.limits.worker_concurrency),
             machine,
+            intakes: Arc::clone(&self.service.intakes),
         };
         tokio::join!(worker.run(stop.clone()), reconcile::run(engine, stop));
         Ok(())
@@ -76,8 +80,9 @@ impl Worker {
 
 struct Loop {
     engine: Arc<Engine>,
-    concurrency: usize,
+    places: Places,
     machine: String,
+    intakes: Arc<Intakes>,
 }
 
 impl Loop {
@@ -90,12 +95,12 @@ impl Loop {
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_look = Instant::now();
-        let mut is_full = false;
+        let mut handed = self.intakes.open(&self.engine, &self.places);
         while !stop.is_cancelled() {
             let now = Instant::now();
-            if next_look <= now && running.len() < self.concurrency {
+            if next_look <= now {
                 changed.borrow_and_update();
-                is_full = self.claim_into(&mut running).await;
+                self.claim_into(&mut running).await;
                 next_look = now + POLL;
             }
             tokio::select! {
@@ -103,9 +108,10 @@ impl Loop {
                 () = stop.cancelled() => break,
                 _ = renewal.tick() => self.renew().await,
                 _ = heartbeat.tick() => self.beat().await,
+                Some((one, place)) = handed.recv() => self.start(one, place, &mut running),
                 Some(ended) = running.join_next(), if !running.is_empty() => {
                     let retry = self.look_again_in(ended);
-                    let soon = if is_full { Some(Duration::ZERO) } else { retry };
+                    let soon = if self.places.is_behind() { Some(Duration::ZERO) } else { retry };
                     if let Some(wait) = soon {
                         next_look = next_look.min(Instant::now() + wait);
                     }
@@ -116,28 +122,47 @@ impl Loop {
                     }
                     next_look = Instant::now();
                 }
-                () = sleep_until(next_look), if running.len() < self.concurrency => {}
+                () = sleep_until(next_look) => {}
             }
         }
-        self.stop(running).await;
+        self.intakes.close(&self.engine);
+        self.stop(handed, running).await;
     }
 
-    /// Claims as much as there is room for and starts it; true when there may be more.
-    async fn claim_into(&self, running: &mut JoinSet<Ended>) -> bool {
-        let room = self.concurrency - running.len();
-        let claimed = match self.engine.claim(room).await {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                tracing::warn!(zone = self.engine.zone(), "claim operations: {error}");
-                return false;
+    /// Claims as much as there is room for and starts it: first into half of the places, then into the others if more waits.
+    async fn claim_into(&self, running: &mut JoinSet<Ended>) {
+        for _ in 0..2 {
+            let Some(mut free) = self.places.for_claims() else {
+                return;
+            };
+            let room = free.num_permits();
+            let claimed = match self.engine.claim(room).await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    tracing::warn!(zone = self.engine.zone(), "claim operations: {error}");
+                    self.places.set_behind(false);
+                    return;
+                }
+            };
+            let is_full = claimed.len() >= room;
+            for one in claimed {
+                let place = free.split(1);
+                self.start(one, place, running);
             }
-        };
-        let is_full = claimed.len() == room;
-        for one in claimed {
-            let engine = Arc::clone(&self.engine);
-            running.spawn(async move { engine.run(one).await });
+            self.places.set_behind(is_full);
+            if !is_full {
+                return;
+            }
         }
-        is_full
+    }
+
+    fn start(&self, one: Claimed, place: impl Send + 'static, running: &mut JoinSet<Ended>) {
+        let engine = Arc::clone(&self.engine);
+        running.spawn(async move {
+            let ended = engine.run(one).await;
+            drop(place);
+            ended
+        });
     }
 
     /// When a parked operation is due again.
@@ -187,8 +212,15 @@ impl Loop {
         }
     }
 
-    async fn stop(&self, mut running: JoinSet<Ended>) {
-        let all = async { while running.join_next().await.is_some() {} };
+    /// Lets what runs finish, and what is on its way to this worker; what does not in time is handed over.
+    async fn stop(&self, mut handed: Receiver<Handed>, mut running: JoinSet<Ended>) {
+        let all = async {
+            // Ends with the last transaction that was given a place.
+            while let Some((one, place)) = handed.recv().await {
+                self.start(one, place, &mut running);
+            }
+            while running.join_next().await.is_some() {}
+        };
         if timeout(STOP_DEADLINE, all).await.is_err() {
             tracing::warn!(
                 zone = self.engine.zone(),
@@ -197,6 +229,8 @@ impl Loop {
             );
             running.shutdown().await;
         }
+        // Nothing comes behind this, so that all that came has its lease given back.
+        drop(handed);
         if let Err(error) = self.engine.release_all().await {
             tracing::warn!(zone = self.engine.zone(), "give back leases: {error}");
         }

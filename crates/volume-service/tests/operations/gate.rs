@@ -98,9 +98,14 @@ impl Gate {
 
     /// Refuses a call of the pool from now on.
     pub fn refuse(&self, call: &'static str) {
+        self.whenever(call, Verdict::Refused);
+    }
+
+    /// What becomes of a call of the pool from now on.
+    pub fn whenever(&self, call: &'static str, verdict: Verdict) {
         *self.inner.lock().unwrap() = Inner {
             is_watching: true,
-            lasting: Some((Event::Call(call), Verdict::Refused)),
+            lasting: Some((Event::Call(call), verdict)),
             ..Inner::default()
         };
     }

@@ -33,6 +33,18 @@ async fn group(site: &Site, is_promised: bool) -> GroupId {
     for member in &members {
         write(site, *member, THEN).await;
     }
+    let id = empty_group(site, is_promised).await;
+    let change = ChangeMembers {
+        add: members.iter().map(VolumeId::to_string).collect(),
+        ..ChangeMembers::default()
+    };
+    let added = groups::update(site.service(), &site.requester(), id, change).await;
+    added.unwrap();
+    id
+}
+
+/// Adds a group without members.
+pub async fn empty_group(site: &Site, is_promised: bool) -> GroupId {
     let specs = match is_promised {
         true => BTreeMap::from([(CONSISTENT_SPEC.to_owned(), "<is> True".to_owned())]),
         false => BTreeMap::new(),
@@ -68,12 +80,6 @@ async fn group(site: &Site, is_promised: bool) -> GroupId {
         db::groups::insert(tx, &group)
     });
     inserted.await.unwrap();
-    let change = ChangeMembers {
-        add: members.iter().map(VolumeId::to_string).collect(),
-        ..ChangeMembers::default()
-    };
-    let added = groups::update(site.service(), &site.requester(), id, change).await;
-    added.unwrap();
     id
 }
 

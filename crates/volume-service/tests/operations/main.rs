@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
 
 mod adoption;
+mod births;
 mod extensions;
 mod fake_pool;
 mod faults;

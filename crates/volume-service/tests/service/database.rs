@@ -270,6 +270,54 @@ fn a_posted_statement_that_misses_fails_its_closure() {
     });
 }
 
+/// Closures that only post go out together; each is judged by its own rows all the same, and one that refuses posts nothing.
+#[test]
+fn closures_that_only_post_fail_alone() {
+    const INSERT: &str = "INSERT INTO settings (name, value) VALUES (?1, ?2)";
+    on_each(|bench| async move {
+        let database = bench.service.database;
+        let mut writers = tokio::task::JoinSet::new();
+        for number in 0..200 {
+            let database = database.clone();
+            writers.spawn(async move {
+                let missed = || Error::new(ErrorKind::NotFound, Subject::Request, "missed");
+                let written = database
+                    .write(move |tx| {
+                        let value = || vec![b'x'].into();
+                        tx.post(INSERT, vec![format!("n{number}").into(), value()], missed)?;
+                        match number % 10 {
+                            2 => {
+                                let sql = "UPDATE settings SET value = value WHERE name = ?1";
+                                tx.post(sql, vec!["nobody".into()], missed)
+                            }
+                            5 => tx.post(INSERT, vec!["master_key_proof".into(), value()], missed),
+                            7 => Err(Error::new(ErrorKind::Invalid, Subject::Request, "no")),
+                            // Any number of rows will do.
+                            8 => tx.send(
+                                "DELETE FROM settings WHERE name = ?1",
+                                vec!["nobody".into()],
+                            ),
+                            _ => Ok(()),
+                        }
+                    })
+                    .await;
+                (number, written.map_err(|error| error.kind))
+            });
+        }
+        for (number, written) in writers.join_all().await {
+            let expected = match number % 10 {
+                2 => Err(ErrorKind::NotFound),
+                5 => Err(ErrorKind::Conflict),
+                7 => Err(ErrorKind::Invalid),
+                _ => Ok(()),
+            };
+            assert_eq!(written, expected, "{number}");
+            let is_kept = is_set(&database, format!("n{number}")).await;
+            assert_eq!(is_kept, expected.is_ok(), "{number}");
+        }
+    });
+}
+
 #[test]
 fn a_failed_statement_is_told_apart() {
     on_each(|bench| async move {

@@ -13,6 +13,7 @@ mod group_snapshots;
 mod group_types;
 mod groups;
 mod identity;
+mod kept;
 mod keystone;
 mod measure;
 mod operations;

@@ -142,6 +142,14 @@ impl Vdis<'_> {
             .map(VdiRef::from)
     }
 
+    /// Calls `VDI.get_uuid`.
+    ///
+    /// # Errors
+    /// Those of any call; `HANDLE_INVALID` when it is gone.
+    pub async fn get_uuid(&self, vdi: &VdiRef) -> Result<String, Error> {
+        self.0.text("VDI.get_uuid", vec![vdi.into()]).await
+    }
+
     /// Calls `VDI.get_by_name_label`: all that bear the name.
     ///
     /// # Errors

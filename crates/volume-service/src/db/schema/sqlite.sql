@@ -32,6 +32,33 @@ CREATE TRIGGER attachments_tell_status AFTER UPDATE OF status ON attachments
             'attachment.' || NEW.status, NEW.project_id, 'attachment', NEW.id,
             '{"status":"' || NEW.status || '","previous":"' || OLD.status || '","volume_id":"' || NEW.volume_id || '"}');
 END;
+CREATE TRIGGER backend_capabilities_known_delete AFTER DELETE ON backend_capabilities BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER backend_capabilities_known_insert AFTER INSERT ON backend_capabilities BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER backend_capabilities_known_update AFTER UPDATE ON backend_capabilities BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER backends_known_delete AFTER DELETE ON backends BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER backends_known_insert AFTER INSERT ON backends BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER backends_known_update AFTER UPDATE ON backends BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER default_flavors_known_delete AFTER DELETE ON default_flavors BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER default_flavors_known_insert AFTER INSERT ON default_flavors BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER default_flavors_known_update AFTER UPDATE ON default_flavors BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
 CREATE TRIGGER extensions_count_delete BEFORE DELETE ON volume_extensions BEGIN
     UPDATE type_usage SET gigabytes = gigabytes - OLD.added_gib WHERE project_id = OLD.project_id
         AND flavor_id = (SELECT flavor_id FROM volumes WHERE id = OLD.volume_id);
@@ -39,6 +66,51 @@ END;
 CREATE TRIGGER extensions_count_insert AFTER INSERT ON volume_extensions BEGIN
     UPDATE type_usage SET gigabytes = gigabytes + NEW.added_gib WHERE project_id = NEW.project_id
         AND flavor_id = (SELECT flavor_id FROM volumes WHERE id = NEW.volume_id);
+END;
+CREATE TRIGGER flavor_access_known_delete AFTER DELETE ON flavor_access BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavor_access_known_insert AFTER INSERT ON flavor_access BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavor_access_known_update AFTER UPDATE ON flavor_access BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavor_encryption_known_delete AFTER DELETE ON flavor_encryption BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavor_encryption_known_insert AFTER INSERT ON flavor_encryption BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavor_encryption_known_update AFTER UPDATE ON flavor_encryption BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavor_specs_known_delete AFTER DELETE ON flavor_specs BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavor_specs_known_insert AFTER INSERT ON flavor_specs BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavor_specs_known_update AFTER UPDATE ON flavor_specs BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavor_traits_known_delete AFTER DELETE ON flavor_traits BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavor_traits_known_insert AFTER INSERT ON flavor_traits BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavor_traits_known_update AFTER UPDATE ON flavor_traits BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavors_known_delete AFTER DELETE ON flavors BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavors_known_insert AFTER INSERT ON flavors BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER flavors_known_update AFTER UPDATE ON flavors BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
 END;
 CREATE TRIGGER group_snapshots_tell_delete AFTER DELETE ON group_snapshots
     WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
@@ -57,6 +129,33 @@ CREATE TRIGGER group_snapshots_tell_status AFTER UPDATE OF status ON group_snaps
     INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
         VALUES (NEW.updated_at_us, 'group_snapshot.' || NEW.status, NEW.project_id, 'group_snapshot', NEW.id,
             '{"status":"' || NEW.status || '","previous":"' || OLD.status || '"}');
+END;
+CREATE TRIGGER quota_class_limits_known_delete AFTER DELETE ON quota_class_limits BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER quota_class_limits_known_insert AFTER INSERT ON quota_class_limits BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER quota_class_limits_known_update AFTER UPDATE ON quota_class_limits BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER quota_limits_known_delete AFTER DELETE ON quota_limits BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER quota_limits_known_insert AFTER INSERT ON quota_limits BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER quota_limits_known_update AFTER UPDATE ON quota_limits BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER service_states_known_delete AFTER DELETE ON service_states BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER service_states_known_insert AFTER INSERT ON service_states BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
+END;
+CREATE TRIGGER service_states_known_update AFTER UPDATE ON service_states BEGIN
+    UPDATE known_version SET version = version + 1 + (random() & 1048575);
 END;
 CREATE TRIGGER snapshots_count_delete BEFORE DELETE ON snapshots BEGIN
     UPDATE type_usage SET snapshots = snapshots - 1, gigabytes = gigabytes - OLD.size_gib WHERE project_id = OLD.project_id
@@ -338,6 +437,10 @@ CREATE TABLE group_types (
     is_public INTEGER NOT NULL,
     created_at_us INTEGER NOT NULL,
     updated_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE known_version (
+    one INTEGER PRIMARY KEY NOT NULL CHECK (one = 1),
+    version INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE messages (
     id TEXT PRIMARY KEY NOT NULL,
