@@ -244,6 +244,15 @@ pub fn set_backend(
     Ok(touched == 1)
 }
 
+/// Takes the backend back of a volume that was not made. One with a VDI keeps it: it was made by somebody else.
+pub fn forget_backend(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
+    let touched = tx.execute(
+        "UPDATE volumes SET backend_id = NULL WHERE id = ?1 AND vdi_uuid IS NULL",
+        &[id.into()],
+    )?;
+    Ok(touched == 1)
+}
+
 /// Records the VDI of a volume; none takes it back.
 pub fn set_vdi(tx: &mut Transaction<'_>, id: VolumeId, vdi_uuid: Option<Uuid>) -> Result<bool> {
     let touched = tx.execute(

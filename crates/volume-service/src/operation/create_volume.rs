@@ -194,7 +194,7 @@ impl Definition for CreateVolume {
         }
         // A recorded backend says that something may lie there: deleting the volume looks for it.
         if !outputs.may_have_left && !outputs.is_there {
-            volumes::set_backend(at.transaction, id, None)?;
+            volumes::forget_backend(at.transaction, id)?;
         }
         let (from, to) = (VolumeStatus::Creating, VolumeStatus::Error);
         if volumes::change_status(at.transaction, id, &[from], to, now_us)? {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use serde_json::json;
 use uuid::Uuid;
 use volume_service::api::metrics;
+use volume_service::db::operations::{self, NewOperation};
 use volume_service::db::{backends, retired_vdis};
 use volume_service::model::backend::BackendState;
 use volume_service::model::id::{BackendId, OperationId, VolumeId};
+use volume_service::model::operation::OperationKind;
 use volume_service::operation::Engine;
 
 use crate::fake_pool::{Sr, Vdi};
@@ -47,6 +49,40 @@ fn add_like(site: &Site, vdi: Uuid, change: impl FnOnce(&mut Vdi)) -> Uuid {
         state.vdis.insert(uuid, copy);
         uuid
     })
+}
+
+/// A reconciler that looked while another process made the volume asks for it once more.
+#[test]
+fn a_volume_that_is_to_be_made_twice_keeps_what_it_has_on_sqlite() {
+    on(Kind::Sqlite, |installation| async move {
+        made_twice(&installation).await;
+    });
+}
+
+#[test]
+fn a_volume_that_is_to_be_made_twice_keeps_what_it_has_on_postgresql() {
+    on(Kind::Postgresql, |installation| async move {
+        made_twice(&installation).await;
+    });
+}
+
+async fn made_twice(installation: &Arc<Installation>) {
+    let (site, engine, volume, _) = with_a_volume(installation).await;
+    let before = site.volume(volume).await.unwrap();
+    let again = NewOperation {
+        id: OperationId(Uuid::new_v4()),
+        kind: OperationKind::CreateVolume,
+        target: volume.to_string(),
+        zone: site.zone.clone(),
+        request_id: "req-reconcile".to_owned(),
+        not_before_us: 1,
+    };
+    let asked = site
+        .database()
+        .write(move |tx| operations::insert(tx, &again, 1));
+    assert!(asked.await.unwrap());
+    site.work(&engine).await;
+    assert_eq!(site.volume(volume).await.unwrap(), before);
 }
 
 async fn unexplained_vdis_stay(installation: &Arc<Installation>) {
