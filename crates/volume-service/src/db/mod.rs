@@ -11,7 +11,9 @@ mod ec2_names;
 mod failure;
 mod job;
 mod migrate;
+mod param;
 mod postgresql;
+mod row;
 mod select;
 mod session;
 mod signals;
@@ -61,4 +63,6 @@ pub mod webhooks;
 pub mod zone_usage;
 
 pub use database::Database;
-pub use transaction::{Param, Row, Transaction};
+pub use param::Param;
+pub use row::Row;
+pub use transaction::Transaction;

@@ -12,7 +12,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 
 use super::failure;
-use super::transaction::Param;
+use super::param::Param;
 use crate::error::{Error, ErrorKind, Result, Subject};
 
 /// Prepared statements kept per connection; when full, all are forgotten and made again as needed.

@@ -1,11 +1,11 @@
-//! Statements and rows, the same for both databases.
-
-use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut};
+//! Statements, the same for both databases.
 
 use super::failure::{self, Trouble};
+use super::param::Param;
+use super::row::Row;
 use super::session::{Answer, Exchanged, Posted, Session};
 use super::signals::Wake;
-use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::error::{Error, Result};
 
 /// Statements that are sent ahead of another one at most.
 const POSTED_MAX: usize = 64;
@@ -39,19 +39,6 @@ pub(super) type AfterCommit = Box<dyn FnOnce() + Send>;
 enum Connection<'a> {
     Sqlite(&'a rusqlite::Connection),
     Postgresql(&'a mut Session),
-}
-
-/// A value bound to `?1`, `?2`, ... in a statement.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Param {
-    /// SQL NULL.
-    Null,
-    /// A 64-bit integer; booleans are 0 and 1, times microseconds since 1970.
-    Int(i64),
-    /// A text; uuids and JSON too.
-    Text(String),
-    /// Bytes.
-    Bytes(Vec<u8>),
 }
 
 impl<'a> Transaction<'a> {
@@ -274,7 +261,7 @@ impl<'a> Transaction<'a> {
                     self.has_written |= writes(&posted, &mut self.inherited);
                     judged(exchanged, posted, &mut self.trouble).and_then(|rows| {
                         rows.iter()
-                            .map(|row| map(&Row(RowOf::Postgresql(row))))
+                            .map(|row| map(&Row::on_postgresql(row)))
                             .collect()
                     })
                 }
@@ -341,7 +328,7 @@ fn query_sqlite<T>(
         .map_err(failure::of_sqlite)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(failure::of_sqlite)? {
-        found.push(map(&Row(RowOf::Sqlite(row)))?);
+        found.push(map(&Row::on_sqlite(row))?);
     }
     Ok(found)
 }
@@ -382,170 +369,4 @@ fn noted(error: tokio_postgres::Error, trouble: &mut Option<Trouble>) -> Error {
     let (error, found) = failure::of_postgresql(error);
     *trouble = trouble.or(found);
     error
-}
-
-/// A row of a query's result; columns by index, from 0.
-pub struct Row<'a>(RowOf<'a>);
-
-enum RowOf<'a> {
-    Sqlite(&'a rusqlite::Row<'a>),
-    Postgresql(&'a tokio_postgres::Row),
-}
-
-impl Row<'_> {
-    /// The integer in a column.
-    pub fn int(&self, column: usize) -> Result<i64> {
-        self.opt_int(column)?.ok_or_else(|| is_null(column))
-    }
-
-    /// The integer in a column that may be NULL.
-    pub fn opt_int(&self, column: usize) -> Result<Option<i64>> {
-        match &self.0 {
-            RowOf::Sqlite(row) => row.get(column).map_err(failure::of_sqlite),
-            RowOf::Postgresql(row) => from_postgresql(row.try_get(column)),
-        }
-    }
-
-    /// The text in a column.
-    pub fn text(&self, column: usize) -> Result<String> {
-        self.opt_text(column)?.ok_or_else(|| is_null(column))
-    }
-
-    /// The text in a column that may be NULL.
-    pub fn opt_text(&self, column: usize) -> Result<Option<String>> {
-        match &self.0 {
-            RowOf::Sqlite(row) => row.get(column).map_err(failure::of_sqlite),
-            RowOf::Postgresql(row) => from_postgresql(row.try_get(column)),
-        }
-    }
-
-    /// The bytes in a column.
-    pub fn bytes(&self, column: usize) -> Result<Vec<u8>> {
-        match &self.0 {
-            RowOf::Sqlite(row) => row.get(column).map_err(failure::of_sqlite),
-            RowOf::Postgresql(row) => from_postgresql(row.try_get(column)),
-        }
-    }
-
-    /// A column parsed by a function; a value that it does not know is damage and names the column.
-    pub fn parsed<T>(&self, column: usize, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
-        let text = self.text(column)?;
-        parse(&text).ok_or_else(|| damaged(column, &text))
-    }
-
-    /// A column that may be NULL, parsed by a function.
-    pub fn opt_parsed<T>(
-        &self,
-        column: usize,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>> {
-        match self.opt_text(column)? {
-            None => Ok(None),
-            Some(text) => parse(&text).map(Some).ok_or_else(|| damaged(column, &text)),
-        }
-    }
-}
-
-fn from_postgresql<T>(result: Answer<T>) -> Result<T> {
-    result.map_err(|error| failure::of_postgresql(error).0)
-}
-
-fn is_null(column: usize) -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        Subject::Database,
-        "An unexpected error has occurred.",
-    )
-    .detail(format!(
-        "column {column} of a row is NULL, expected a value"
-    ))
-}
-
-fn damaged(column: usize, text: &str) -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        Subject::Database,
-        "An unexpected error has occurred.",
-    )
-    .detail(format!(
-        "column {column} of a row holds the unknown value {text:?}"
-    ))
-}
-
-impl rusqlite::ToSql for Param {
-    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-        use rusqlite::types::{ToSqlOutput, ValueRef};
-        Ok(ToSqlOutput::Borrowed(match self {
-            Param::Null => ValueRef::Null,
-            Param::Int(value) => ValueRef::Integer(*value),
-            Param::Text(value) => ValueRef::Text(value.as_bytes()),
-            Param::Bytes(value) => ValueRef::Blob(value),
-        }))
-    }
-}
-
-impl ToSql for Param {
-    fn to_sql(
-        &self,
-        wanted: &Type,
-        out: &mut BytesMut,
-    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        match self {
-            Param::Null => Ok(IsNull::Yes),
-            Param::Int(value) if *wanted == Type::INT4 => {
-                i32::try_from(*value)?.to_sql(wanted, out)
-            }
-            Param::Int(value) => value.to_sql_checked(wanted, out),
-            Param::Text(value) => value.to_sql_checked(wanted, out),
-            Param::Bytes(value) => value.to_sql_checked(wanted, out),
-        }
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn to_sql_checked(
-        &self,
-        wanted: &Type,
-        out: &mut BytesMut,
-    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        ToSql::to_sql(self, wanted, out)
-    }
-}
-
-impl From<i64> for Param {
-    fn from(value: i64) -> Self {
-        Param::Int(value)
-    }
-}
-
-impl From<bool> for Param {
-    fn from(value: bool) -> Self {
-        Param::Int(i64::from(value))
-    }
-}
-
-impl From<&str> for Param {
-    fn from(value: &str) -> Self {
-        Param::Text(value.to_owned())
-    }
-}
-
-impl From<String> for Param {
-    fn from(value: String) -> Self {
-        Param::Text(value)
-    }
-}
-
-impl From<Vec<u8>> for Param {
-    fn from(value: Vec<u8>) -> Self {
-        Param::Bytes(value)
-    }
-}
-
-impl<T: Into<Param>> From<Option<T>> for Param {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Param::Null, Into::into)
-    }
 }
