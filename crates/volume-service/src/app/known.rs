@@ -1,20 +1,25 @@
 //! What creating and removing volumes reads and administrators rarely change, kept between transactions: flavors, where their volumes
 //! may be placed, backends, limits.
 //!
-//! Triggers give all of it a new version with each change, whoever makes it. A transaction asks for the version before it reads, or on
-//! PostgreSQL takes the kept one for granted and has that judged behind what it writes: what is used is always what is stored. Rows
-//! are kept under the version that was asked for in the same transaction, before they were read; when they are newer than that, or are
+//! Triggers give all of it a new version with each change, whoever makes it. Where nobody else can write (SQLite) a transaction asks for
+//! the version once. On PostgreSQL the first run of a closure has the version judged behind what it writes, and takes the kept one for
+//! granted; every other run reads the rows, for what it has seen before it waits for a lock may be changed behind it. So what is used is
+//! always what is stored. Rows are kept under a version that is asked for before they are read; when they are newer than that, or are
 //! never committed, it never holds again.
+//!
+//! The room of backends has no version: a reconciler writes it all the time. It is looked at whenever a volume is placed, or was a moment
+//! ago ([`Age`]).
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::flavors::default_of;
-use crate::auth::vault::Vault;
+use crate::db::backend_rooms::{self, Choice, Room};
 use crate::db::quotas::{self, LimitsByKey, Standing};
 use crate::db::service_states::{self, ServiceState};
-use crate::db::{Transaction, backends, flavors, known_version};
+use crate::db::{Transaction, flavors, known_version};
 use crate::error::Result;
 use crate::model::backend::Backend;
 use crate::model::flavor::{Flavor, FlavorFacts};
@@ -22,15 +27,26 @@ use crate::model::id::{BackendId, FlavorId};
 
 /// Entries of one kind that are kept at most; when there are more all are read again as needed.
 const KEPT_MAX: usize = 4096;
+/// How old the room may be that is [`Age::Recent`]; the reconciler that observes it comes every 15 s.
+const ROOM_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Where volumes of a flavor may be placed in a zone.
 pub(crate) struct Places {
     /// What placing must know of the flavor.
-    pub(crate) flavor: FlavorFacts,
-    /// The flavor's own backends in its order, or those of the zone when it has none.
-    pub(crate) backends: Vec<Backend>,
+    pub(crate) flavor: Arc<FlavorFacts>,
+    /// The flavor's own backends, or those of the zone when it has none; without their secrets.
+    pub(crate) backends: Arc<[Backend]>,
     /// Set where an administrator stopped the zone's service.
     pub(crate) stopped: Option<ServiceState>,
+}
+
+/// How new the room of backends has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// As the database has it.
+    Now,
+    /// Where looking would cost an exchange with a database server, as it was a moment ago.
+    Recent,
 }
 
 /// What this process keeps.
@@ -41,10 +57,19 @@ pub(crate) struct Known(Mutex<Kept>);
 struct Kept {
     version: Option<i64>,
     flavors: HashMap<Asked, Flavor>,
-    places: HashMap<(FlavorId, String), Arc<Places>>,
+    facts: HashMap<FlavorId, Arc<FlavorFacts>>,
+    choices: HashMap<Choice, Rows>,
     backends: HashMap<BackendId, Arc<Backend>>,
     restrictions: HashMap<String, Option<ServiceState>>,
     limits: HashMap<(String, FlavorId), LimitsByKey>,
+}
+
+/// Backends to choose from.
+#[derive(Clone)]
+struct Rows {
+    backends: Arc<[Backend]>,
+    /// When their room was last looked at.
+    looked_at: Instant,
 }
 
 /// Which flavor was asked for.
@@ -62,13 +87,23 @@ struct Asked {
 pub(crate) struct Seen {
     known: Arc<Known>,
     version: i64,
-    /// The version is taken for granted.
-    is_assumed: bool,
+    basis: Basis,
+}
+
+/// Why kept rows of a version are those of the database until the transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Basis {
+    /// The version is judged behind the writes, and the closure runs again when it is another one.
+    Judged,
+    /// Nobody else writes.
+    Alone,
+    /// They need not be: they are read.
+    None,
 }
 
 impl Known {
-    /// Runs a part of a transaction by what is kept. Where that is taken for granted it is judged at the end, behind the locks that the
-    /// part has waited for, and before the part's refusal is believed.
+    /// Runs a part of a transaction by what is kept. Its version is judged at the end, behind the locks that the part has waited for, and
+    /// before the part's refusal is believed.
     pub(crate) fn using<T>(
         self: &Arc<Self>,
         tx: &mut Transaction<'_>,
@@ -82,7 +117,7 @@ impl Known {
             }
             Err(error) if tx.has_failed() => Err(error),
             Err(error) => {
-                if seen.is_assumed {
+                if seen.basis == Basis::Judged {
                     known_version::prove(tx, seen.version)?;
                 }
                 tx.assumes_no_more();
@@ -99,26 +134,35 @@ impl Known {
     }
 
     fn look(self: &Arc<Self>, tx: &mut Transaction<'_>) -> Result<Seen> {
-        let kept = self.kept().version;
-        let assumed = kept.filter(|_| tx.assume());
+        let basis = if tx.is_sole_writer() {
+            Basis::Alone
+        } else if tx.assume() {
+            Basis::Judged
+        } else {
+            Basis::None
+        };
+        let assumed = self.kept().version.filter(|_| basis == Basis::Judged);
         let version = match assumed {
             Some(version) => version,
-            None => known_version::get(tx)?,
+            None => self.turn_to(known_version::get(tx)?),
         };
-        if assumed.is_none() {
-            let mut kept = self.kept();
-            if kept.version != Some(version) {
-                *kept = Kept {
-                    version: Some(version),
-                    ..Kept::default()
-                };
-            }
-        }
         Ok(Seen {
             known: Arc::clone(self),
             version,
-            is_assumed: assumed.is_some(),
+            basis,
         })
+    }
+
+    /// Drops what is kept of another version.
+    fn turn_to(&self, version: i64) -> i64 {
+        let mut kept = self.kept();
+        if kept.version != Some(version) {
+            *kept = Kept {
+                version: Some(version),
+                ..Kept::default()
+            };
+        }
+        version
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -127,8 +171,9 @@ impl Known {
 }
 
 impl Seen {
-    fn judge(&self, tx: &mut Transaction<'_>) -> Result<()> {
-        if self.is_assumed {
+    /// Shows that what was used so far is what is stored, with the next statement.
+    pub(crate) fn judge(&self, tx: &mut Transaction<'_>) -> Result<()> {
+        if self.basis == Basis::Judged {
             known_version::expect(tx, self.version)?;
         }
         Ok(())
@@ -169,42 +214,72 @@ impl Seen {
     pub(crate) fn places(
         &self,
         tx: &mut Transaction<'_>,
-        vault: &Vault,
         flavor_id: FlavorId,
         zone: &str,
-    ) -> Result<Arc<Places>> {
-        self.kept_or_read(
+        age: Age,
+    ) -> Result<Places> {
+        let flavor = self.kept_or_read(
             tx,
-            (flavor_id, zone.to_owned()),
-            |kept| &mut kept.places,
-            |tx| {
-                let flavor = flavors::facts(tx, flavor_id)?;
-                let backends = if flavor.has_own_backends {
-                    backends::of_flavor(tx, vault, flavor_id)?
-                } else {
-                    backends::of_zone(tx, vault, zone)?
-                };
-                Ok(Arc::new(Places {
-                    flavor,
-                    backends,
-                    stopped: service_states::restriction(tx, zone)?,
-                }))
-            },
-        )
+            flavor_id,
+            |kept| &mut kept.facts,
+            |tx| flavors::facts(tx, flavor_id).map(Arc::new),
+        )?;
+        let choice = match flavor.has_own_backends {
+            true => Choice::OfFlavor(flavor_id),
+            false => Choice::InZone(zone.to_owned()),
+        };
+        Ok(Places {
+            flavor,
+            backends: self.choice(tx, choice, age)?,
+            stopped: self.restriction(tx, zone)?,
+        })
     }
 
-    /// A backend; none when it is gone, which is not kept.
+    fn choice(&self, tx: &mut Transaction<'_>, choice: Choice, age: Age) -> Result<Arc<[Backend]>> {
+        let kept = self.kept(|kept| kept.choices.get(&choice).cloned());
+        let is_judged = self.basis == Basis::Judged;
+        let looked_at = Instant::now();
+        if let Some(Rows {
+            backends,
+            looked_at: before,
+        }) = kept
+        {
+            if is_judged && age == Age::Recent && looked_at.duration_since(before) < ROOM_AGE_MAX {
+                return Ok(backends);
+            }
+            let rooms = backend_rooms::rooms(tx, &choice)?;
+            if rooms.into_iter().eq(backends.iter().map(Room::of)) {
+                let rows = Rows {
+                    backends: Arc::clone(&backends),
+                    looked_at,
+                };
+                self.keep(|kept| &mut kept.choices, choice, rows);
+                return Ok(backends);
+            }
+        }
+        let may_keep = self.may_keep(tx)?;
+        let backends: Arc<[Backend]> = backend_rooms::list(tx, &choice)?.into();
+        if may_keep {
+            let rows = Rows {
+                backends: Arc::clone(&backends),
+                looked_at,
+            };
+            self.keep(|kept| &mut kept.choices, choice, rows);
+        }
+        Ok(backends)
+    }
+
+    /// A backend without its secrets; none when it is gone, which is not kept.
     pub(crate) fn backend(
         &self,
         tx: &mut Transaction<'_>,
-        vault: &Vault,
         id: BackendId,
     ) -> Result<Option<Arc<Backend>>> {
         if let Some(found) = self.kept(|kept| kept.backends.get(&id).cloned()) {
             return Ok(Some(found));
         }
         let may_keep = self.may_keep(tx)?;
-        let Some(found) = backends::find(tx, vault, id)?.map(Arc::new) else {
+        let Some(found) = backend_rooms::find(tx, id)?.map(Arc::new) else {
             return Ok(None);
         };
         if may_keep {
@@ -250,10 +325,10 @@ impl Seen {
         Ok(standing)
     }
 
-    /// Whether what is read from here on may be kept. What a transaction sees that took the version for granted may be what another
-    /// closure in it has changed, and not committed: then it is another one by now.
+    /// Whether what is read from here on may be kept. What a transaction sees may be what another closure in it has changed, and not
+    /// committed, or what was committed since the version was read: then it is another one by now.
     fn may_keep(&self, tx: &mut Transaction<'_>) -> Result<bool> {
-        Ok(!self.is_assumed || known_version::get(tx)? == self.version)
+        Ok(known_version::get(tx)? == self.version)
     }
 
     fn kept_or_read<K: Hash + Eq, V: Clone>(
@@ -274,8 +349,11 @@ impl Seen {
         Ok(found)
     }
 
-    /// What is kept of this version; none when another transaction has turned to a newer one.
+    /// What is kept of this version; none when another transaction has turned to a newer one, or rows have to be read.
     fn kept<V>(&self, get: impl FnOnce(&mut Kept) -> Option<V>) -> Option<V> {
+        if self.basis == Basis::None {
+            return None;
+        }
         let mut kept = self.known.kept();
         if kept.version != Some(self.version) {
             return None;

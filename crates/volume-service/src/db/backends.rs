@@ -46,7 +46,7 @@ pub struct Space {
     pub virtual_allocation: u64,
 }
 
-const COLUMNS: &str = "b.id, b.flavor_id, (SELECT f.label FROM flavors f WHERE f.id = b.flavor_id), b.zone, b.position, \
+pub(super) const COLUMNS: &str = "b.id, b.flavor_id, (SELECT f.label FROM flavors f WHERE f.id = b.flavor_id), b.zone, b.position, \
                        b.sr_type, b.sr_uuid, b.name_label, b.name_description, b.config, b.secrets, b.enabled, b.state, \
                        b.failure, b.physical_size, b.physical_utilisation, b.virtual_allocation, b.observed_at_us, \
                        b.created_at_us, (SELECT c.capabilities FROM backend_capabilities c WHERE c.backend_id = b.id)";
@@ -220,7 +220,7 @@ pub fn set_state(
     Ok(touched == 1)
 }
 
-/// Records what its SR says of its space; false when the backend is gone.
+/// Records what its SR says of its space, which nobody keeps; false when the backend is gone.
 pub fn set_space(
     tx: &mut Transaction<'_>,
     id: BackendId,
@@ -299,7 +299,8 @@ pub fn remove_retired(tx: &mut Transaction<'_>, sr_uuid: Uuid) -> Result<()> {
 }
 
 fn from_row(row: &Row<'_>, vault: &Vault) -> Result<Backend> {
-    let id = BackendId(row.int(0)?);
+    let mut backend = without_secrets(row)?;
+    let id = backend.id;
     let clear = vault.open(&seal_name(id), &row.bytes(10)?)?;
     let secrets: BTreeMap<String, Zeroizing<String>> =
         serde_json::from_slice::<BTreeMap<String, String>>(&clear)
@@ -315,12 +316,17 @@ fn from_row(row: &Row<'_>, vault: &Vault) -> Result<Backend> {
             .into_iter()
             .map(|(key, secret)| (key, Zeroizing::new(secret)))
             .collect();
+    backend.secrets = secrets
+        .iter()
+        .map(|(key, secret)| (key.clone(), Secret::new(secret.as_str())))
+        .collect();
+    Ok(backend)
+}
+
+/// A row of [`COLUMNS`], with what is sealed left as it is.
+pub(super) fn without_secrets(row: &Row<'_>) -> Result<Backend> {
+    let id = BackendId(row.int(0)?);
     let label = row.text(7)?;
-    let bytes = |column| -> Result<Option<u64>> {
-        Ok(row
-            .opt_int(column)?
-            .and_then(|bytes| u64::try_from(bytes).ok()))
-    };
     Ok(Backend {
         id,
         flavor_id: row.parsed(1, |text| text.parse().ok())?,
@@ -336,10 +342,7 @@ fn from_row(row: &Row<'_>, vault: &Vault) -> Result<Backend> {
         },
         name_description: row.text(8)?,
         config: row.parsed(9, |text| serde_json::from_str(text).ok())?,
-        secrets: secrets
-            .iter()
-            .map(|(key, secret)| (key.clone(), Secret::new(secret.as_str())))
-            .collect(),
+        secrets: BTreeMap::new(),
         usage: if row.int(11)? == 0 {
             BackendUse::Disabled
         } else {
@@ -347,15 +350,21 @@ fn from_row(row: &Row<'_>, vault: &Vault) -> Result<Backend> {
         },
         state: row.parsed(12, BackendState::parse)?,
         failure: row.text(13)?,
-        physical_size: bytes(14)?,
-        physical_utilisation: bytes(15)?,
-        virtual_allocation: bytes(16)?,
+        physical_size: bytes_at(row, 14)?,
+        physical_utilisation: bytes_at(row, 15)?,
+        virtual_allocation: bytes_at(row, 16)?,
         observed_at_us: row.opt_int(17)?,
         created_at_us: row.int(18)?,
         capabilities: row
             .opt_parsed(19, |text| serde_json::from_str(text).ok())?
             .unwrap_or_default(),
     })
+}
+
+/// A number of bytes that may not be known.
+pub(super) fn bytes_at(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
+    let found = row.opt_int(column)?;
+    Ok(found.and_then(|bytes| u64::try_from(bytes).ok()))
 }
 
 fn seal_name(id: BackendId) -> String {

@@ -4,9 +4,17 @@ use super::Transaction;
 use crate::error::{Error, ErrorKind, Result, Subject};
 
 /// The version now.
+///
+/// # Errors
+/// `Internal` when somebody removed it: without a version nothing may be kept.
 pub fn get(tx: &mut Transaction<'_>) -> Result<i64> {
     let found = tx.query_first("SELECT version FROM known_version", &[], |row| row.int(0))?;
-    Ok(found.unwrap_or_default())
+    found.ok_or_else(|| {
+        let text = "An unexpected error has occurred.";
+        let error = Error::new(ErrorKind::Internal, Subject::Database, text);
+        error
+            .detail("the table known_version has no row, expected one; it was made by migration 14")
+    })
 }
 
 /// Shows that this is the version, where the closure assumes it. The refusal may come with a later statement; the closure runs again

@@ -23,6 +23,7 @@ mod transaction;
 pub mod adoptions;
 pub mod attachment_list;
 pub mod attachments;
+pub mod backend_rooms;
 pub mod backends;
 pub mod client_tokens;
 pub mod credentials;

@@ -72,7 +72,8 @@ pub struct Backend {
     pub name_description: String,
     /// The PBD's `device_config` without its secrets.
     pub config: BTreeMap<String, String>,
-    /// The secret keys of `device_config` (`password`, `chappassword`, ...), decrypted.
+    /// The secret keys of `device_config` (`password`, `chappassword`, ...), decrypted; none of them
+    /// where they were not asked for.
     pub secrets: BTreeMap<String, Secret>,
     /// Whether the scheduler may use it.
     pub usage: BackendUse,

@@ -19,7 +19,7 @@ use super::intake::Intake;
 use super::lease::LEASE_US;
 use super::progress::{self, Next};
 use super::{create_volume, delete_volume};
-use crate::app::known::Seen;
+use crate::app::known::{Age, Seen};
 use crate::db::Transaction;
 use crate::db::operations::{self, NewOperation};
 use crate::error::{Error, Result};
@@ -53,8 +53,7 @@ impl Cradle {
         if !may_bear(tx) {
             return Ok(None);
         }
-        let vault = self.intake.engine().vault();
-        let places = seen.places(tx, vault, volume.flavor_id, &volume.zone)?;
+        let places = seen.places(tx, volume.flavor_id, &volume.zone, Age::Recent)?;
         let Some((backend, outputs)) = create_volume::placed_at_birth(&places, volume) else {
             return Ok(None);
         };
@@ -74,7 +73,7 @@ impl Cradle {
         let Some(backend) = volume.backend_id.filter(|_| may_bear(tx)) else {
             return Ok(None);
         };
-        let backend = seen.backend(tx, self.intake.engine().vault(), backend)?;
+        let backend = seen.backend(tx, backend)?;
         let outputs = delete_volume::alone(volume, backend.as_deref());
         let outputs = progress::outputs_of(&outputs);
         Ok(Some(self.bear(new, 0, outputs)))

@@ -14,7 +14,7 @@ use super::job::{Job, SrName};
 use super::offspring::{self, Birth, How};
 use super::volume_content::{self, Content, Copied};
 use super::{leftovers, none_left};
-use crate::app::known::Places;
+use crate::app::known::{Age, Places};
 use crate::db::operations::NewOperation;
 use crate::db::service_states::ServiceState;
 use crate::db::{backends, groups, operations, volumes};
@@ -276,7 +276,7 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
         Err(reason) => return Ok(Begin::Undo(reason)),
     };
     let seen = at.around.seen(at.transaction)?;
-    let places = seen.places(at.transaction, at.vault, volume.flavor_id, &volume.zone)?;
+    let places = seen.places(at.transaction, volume.flavor_id, &volume.zone, Age::Now)?;
     if let Some(state) = &places.stopped {
         return Ok(Begin::Undo(none_placed(&volume.zone, state)));
     }

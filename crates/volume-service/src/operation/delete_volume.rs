@@ -79,7 +79,7 @@ impl Definition for DeleteVolume {
         outputs.vdi_uuid = volume.vdi_uuid;
         let seen = at.around.seen(at.transaction)?;
         outputs.sr = seen
-            .backend(at.transaction, at.vault, backend)?
+            .backend(at.transaction, backend)?
             .map_or_else(SrName::default, |backend| SrName::of(&backend));
         let mut all = snapshots::of_volume(at.transaction, id)?;
         all.retain(|row| row.status == SnapshotStatus::Deleting);

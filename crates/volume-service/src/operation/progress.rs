@@ -74,6 +74,8 @@ impl Surroundings {
     /// What this transaction may take from what is kept.
     pub(super) fn seen(&self, transaction: &mut Transaction<'_>) -> Result<Arc<Seen>> {
         if let Some(seen) = self.seen.get() {
+            // Another operation of the same transaction may have waited for a lock since.
+            seen.judge(transaction)?;
             return Ok(Arc::clone(seen));
         }
         let seen = Arc::new(self.known.seen(transaction)?);

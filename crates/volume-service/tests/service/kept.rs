@@ -8,11 +8,8 @@ use std::sync::mpsc::sync_channel;
 use volume_service::app::volumes::{CreateVolume, DeleteMode, create, delete};
 use volume_service::app::{Service, flavors, quotas};
 use volume_service::config::Limits;
-use volume_service::db::backends::{self, NewBackend};
 use volume_service::db::service_states::{self, volume_host};
-use volume_service::db::{
-    Database, default_flavors, flavor_access, flavor_specs, known_version, settings,
-};
+use volume_service::db::{Database, default_flavors, flavor_access, flavor_specs, settings};
 use volume_service::error::{Error, Result, Subject};
 use volume_service::model::id::VolumeId;
 use volume_service::{Context, ErrorKind, RequestContext};
@@ -316,56 +313,5 @@ fn what_follows_a_commit_follows_no_refusal() {
         let mut expected: Vec<u32> = (0..90).filter(|number| number % 3 != 0).collect();
         expected.push(100);
         assert_eq!(all, expected);
-    });
-}
-
-/// Whatever a request may go by is of another version when it is changed, by whatever statement.
-#[test]
-fn each_change_of_what_is_kept_makes_another_version() {
-    const CHANGES: [&str; 19] = [
-        "UPDATE flavors SET description = 'changed'",
-        "INSERT INTO flavor_traits (flavor_id, is_public, updated_at_us) SELECT id, 0, 1 FROM flavors",
-        "UPDATE flavor_traits SET is_public = 1",
-        "INSERT INTO flavor_specs (flavor_id, name, value) SELECT id, 'a', 'b' FROM flavors",
-        "UPDATE flavor_specs SET value = 'c'",
-        "INSERT INTO flavor_access (flavor_id, project_id) SELECT id, 'alice' FROM flavors",
-        "INSERT INTO default_flavors (project_id, flavor_id) SELECT 'alice', id FROM flavors",
-        "DELETE FROM default_flavors",
-        "INSERT INTO backend_capabilities (backend_id, capabilities) SELECT id, '{}' FROM backends",
-        "UPDATE backend_capabilities SET capabilities = '{\"a\":\"b\"}'",
-        "DELETE FROM backend_capabilities",
-        "UPDATE backends SET enabled = 0",
-        "DELETE FROM backends",
-        "INSERT INTO service_states (binary_name, host, disabled, reason, frozen, modified_at_us) VALUES ('a', 'b', 1, '', 0, 1)",
-        "UPDATE service_states SET frozen = 1",
-        "INSERT INTO quota_limits (project_id, resource, hard_limit) VALUES ('alice', 'volumes', 1)",
-        "DELETE FROM quota_limits",
-        "INSERT INTO quota_class_limits (class, resource, hard_limit) VALUES ('default', 'volumes', 1)",
-        "DELETE FROM flavors",
-    ];
-    on_each(|bench| async move {
-        let gold = flavor(&bench, "gold").await;
-        let new = NewBackend {
-            flavor_id: gold.id,
-            zone: "nova".to_owned(),
-            position: None,
-            sr_type: "file".to_owned(),
-            sr_uuid: None,
-            name_label: String::new(),
-            name_description: String::new(),
-            config: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-        };
-        let (database, vault) = (bench.service.database.clone(), bench.service.vault.clone());
-        let added = database.write(move |tx| backends::insert(tx, &vault, &new, 1));
-        added.await.unwrap();
-        let mut before = database.read(known_version::get).await.unwrap();
-        for change in CHANGES {
-            let touched = database.write(move |tx| tx.execute(change, &[]));
-            assert_eq!(touched.await.unwrap(), 1, "{change}");
-            let after = database.read(known_version::get).await.unwrap();
-            assert!(after > before, "{change}");
-            before = after;
-        }
     });
 }

@@ -15,6 +15,7 @@ mod groups;
 mod identity;
 mod kept;
 mod keystone;
+mod known_version;
 mod measure;
 mod operations;
 mod overview;

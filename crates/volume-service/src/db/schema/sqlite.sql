@@ -47,7 +47,8 @@ END;
 CREATE TRIGGER backends_known_insert AFTER INSERT ON backends BEGIN
     UPDATE known_version SET version = version + 1 + (random() & 1048575);
 END;
-CREATE TRIGGER backends_known_update AFTER UPDATE ON backends BEGIN
+CREATE TRIGGER backends_known_update AFTER UPDATE OF flavor_id, zone, position, sr_type, sr_uuid, name_label, name_description, config,
+    enabled, state, failure, created_at_us ON backends BEGIN
     UPDATE known_version SET version = version + 1 + (random() & 1048575);
 END;
 CREATE TRIGGER default_flavors_known_delete AFTER DELETE ON default_flavors BEGIN
