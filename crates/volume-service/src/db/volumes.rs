@@ -244,10 +244,11 @@ pub fn set_backend(
     Ok(touched == 1)
 }
 
-/// Takes the backend back of a volume that was not made. One with a VDI keeps it: it was made by somebody else.
+/// Takes the backend back of a volume that was not made. One with a VDI keeps it, which was made by somebody else, and so does one
+/// that is being deleted: its removal looks there.
 pub fn forget_backend(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
     let touched = tx.execute(
-        "UPDATE volumes SET backend_id = NULL WHERE id = ?1 AND vdi_uuid IS NULL",
+        "UPDATE volumes SET backend_id = NULL WHERE id = ?1 AND vdi_uuid IS NULL AND status = 'creating'",
         &[id.into()],
     )?;
     Ok(touched == 1)
