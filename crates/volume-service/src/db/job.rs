@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::transaction::{AfterCommit, Transaction};
+use super::transaction::{AfterCommit, Fate, Transaction};
 use crate::error::{Error, ErrorKind, Result, Subject};
 
 /// Closures that may wait in one queue; callers beyond that wait for a place.
@@ -36,6 +36,10 @@ pub(super) trait Job: Send {
     fn access(&self) -> Access;
     /// Runs it once and keeps the result; true when its changes are to be kept. May be called again after a rollback.
     fn run(&mut self, transaction: &mut Transaction<'_>) -> bool;
+    /// Drops what a run left that was rolled back: it must not hold anything while it waits for the next one.
+    fn forget(&mut self);
+    /// Tells what was to follow the commit that nobody knows whether there was one.
+    fn doubt(&mut self);
     /// Hands the kept result to the caller, behind what the closure wants done after the commit; or the error that made it void.
     fn answer(self: Box<Self>, outcome: Result<()>);
 }
@@ -99,8 +103,7 @@ where
 
     fn run(&mut self, transaction: &mut Transaction<'_>) -> bool {
         // What an earlier run holds goes before this one takes it.
-        self.result = None;
-        self.after_commit.clear();
+        self.forget();
         // A bug in one closure must not end the thread that serves all others; its changes are rolled back.
         let result = catch_unwind(AssertUnwindSafe(|| (self.body)(transaction)))
             .unwrap_or_else(|_| Err(panicked()));
@@ -117,11 +120,22 @@ where
         keep
     }
 
+    fn forget(&mut self) {
+        self.result = None;
+        self.after_commit.clear();
+    }
+
+    fn doubt(&mut self) {
+        for what in self.after_commit.drain(..) {
+            what(Fate::Unknown);
+        }
+    }
+
     fn answer(self: Box<Self>, outcome: Result<()>) {
         let result = match outcome {
             Ok(()) => {
                 for what in self.after_commit {
-                    what();
+                    what(Fate::Committed);
                 }
                 self.result.unwrap_or_else(|| Err(gone()))
             }

@@ -66,4 +66,4 @@ pub mod zone_usage;
 pub use database::Database;
 pub use param::Param;
 pub use row::Row;
-pub use transaction::Transaction;
+pub use transaction::{Fate, Transaction};

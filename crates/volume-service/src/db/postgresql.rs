@@ -176,7 +176,7 @@ impl Server {
 
     fn write(&mut self, mut group: Vec<Box<dyn Job>>, beside: &SyncSender<Box<dyn Job>>) {
         for fence in [Fence::None, Fence::Savepoints] {
-            match self.write_together(&mut group, fence) {
+            let is_hindered = match self.write_together(&mut group, fence) {
                 Together::Done(wake) => {
                     self.signals.raise(wake);
                     for job in group {
@@ -185,13 +185,21 @@ impl Server {
                     return;
                 }
                 Together::Unknown(detail) => {
-                    for job in group {
+                    for mut job in group {
+                        job.doubt();
                         job.answer(Err(unknown(&detail)));
                     }
                     return;
                 }
-                Together::Failed => {}
-                Together::Hindered => break,
+                Together::Failed => false,
+                Together::Hindered => true,
+            };
+            // The next run may be far off, and nobody is to wait for what this one has taken.
+            for job in &mut group {
+                job.forget();
+            }
+            if is_hindered {
+                break;
             }
         }
         for job in group {
@@ -241,9 +249,11 @@ impl Server {
                 }
                 Ran::Unknown(error) => {
                     self.session = None;
+                    job.doubt();
                     return Err(error);
                 }
             };
+            job.forget();
             if runs == RUNS_MAX {
                 return Err(error);
             }

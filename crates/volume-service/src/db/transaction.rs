@@ -3,7 +3,7 @@
 use super::failure::{self, Trouble};
 use super::param::Param;
 use super::row::Row;
-use super::session::{Answer, Exchanged, Posted, Session};
+use super::session::{Exchanged, Posted, Session};
 use super::signals::Wake;
 use crate::error::{Error, Result};
 
@@ -33,8 +33,17 @@ pub struct Transaction<'a> {
     has_failed: bool,
 }
 
+/// What is known of the end of a transaction that was to be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is stored.
+    Committed,
+    /// Nobody answered: it may or may not be stored.
+    Unknown,
+}
+
 /// What is done when a transaction is committed.
-pub(super) type AfterCommit = Box<dyn FnOnce() + Send>;
+pub(super) type AfterCommit = Box<dyn FnOnce(Fate) + Send>;
 
 enum Connection<'a> {
     Sqlite(&'a rusqlite::Connection),
@@ -123,8 +132,9 @@ impl<'a> Transaction<'a> {
         self.assumes
     }
 
-    /// Does something behind the commit, before the caller has its answer, and even if that has gone away. It must not wait.
-    pub fn after_commit(&mut self, what: impl FnOnce() + Send + 'static) {
+    /// Does something behind the commit, before the caller has its answer, and even if that has gone away. It must not wait. Of a
+    /// transaction that is rolled back it is dropped; it is told when nobody knows.
+    pub fn after_commit(&mut self, what: impl FnOnce(Fate) + Send + 'static) {
         self.after_commit.push(Box::new(what));
     }
 

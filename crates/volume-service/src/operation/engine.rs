@@ -31,6 +31,10 @@ use crate::model::operation::{Operation, OperationKind, OperationState};
 const WRITE_FAILURES_MAX: u32 = 5;
 /// Wait after a failed write.
 const WRITE_RETRY_WAIT: Duration = Duration::from_millis(50);
+/// Tries to give a lease back that nobody works under; with the waits between them as long as it lasts.
+const GIVE_BACK_TRIES: u32 = 30;
+/// Wait between those.
+const GIVE_BACK_WAIT: Duration = Duration::from_secs(1);
 /// How long others keep away from an operation whose task was stopped in the middle of a call, in microseconds: time for the
 /// call to arrive.
 const HANDOVER_WAIT_US: i64 = 2_000_000;
@@ -214,6 +218,25 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Gives back the lease of an operation that nobody has begun to work on, if it was stored at all.
+    pub(super) async fn give_back(&self, lease: operations::Lease) {
+        for _ in 0..GIVE_BACK_TRIES {
+            let now_us = self.context().now_us();
+            let released = self
+                .database
+                .write(move |tx| operations::release(tx, lease, now_us, now_us))
+                .await;
+            match released {
+                Ok(()) => return,
+                Err(error) if is_lease_lost(&error) => return,
+                Err(error) => {
+                    tracing::warn!(zone = self.zone, "give back a lease: {error}");
+                    tokio::time::sleep(GIVE_BACK_WAIT).await;
+                }
+            }
+        }
     }
 
     /// Time, chance, ids.

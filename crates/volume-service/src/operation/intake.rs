@@ -7,11 +7,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::birth::{Cradle, Handed};
 use super::engine::Engine;
+use crate::db::operations::Lease;
 
 /// Places of one worker at most, whatever is configured.
 const PLACES_MAX: usize = 65_536;
@@ -36,12 +39,16 @@ impl Intakes {
     }
 
     /// Opens the intake of a worker with so many places.
+    ///
+    /// # Panics
+    /// Outside of a runtime, which gives back what comes when the worker has gone.
     pub(super) fn open(&self, engine: &Arc<Engine>, places: &Places) -> Receiver<Handed> {
         // Whatever is sent has a place, so that the channel is never full.
         let (sender, receiver) = channel(places.count);
         let intake = Intake {
             engine: Arc::clone(engine),
             sender,
+            runtime: Handle::current(),
             places: places.clone(),
         };
         self.all().insert(engine.zone().to_owned(), intake);
@@ -65,6 +72,7 @@ impl Intakes {
 pub(crate) struct Intake {
     engine: Arc<Engine>,
     sender: Sender<Handed>,
+    runtime: Handle,
     places: Places,
 }
 
@@ -74,10 +82,23 @@ impl Intake {
         &self.engine
     }
 
-    /// Hands an operation over. A worker that is gone leaves it to the end of its lease.
+    /// Hands an operation over. That of a worker that is gone is given back.
     pub(super) fn send(&self, handed: Handed) {
         // Refused only when the receiver is gone: there is a place for each.
-        let _ = self.sender.try_send(handed);
+        let refused = self.sender.try_send(handed);
+        if let Err(TrySendError::Full((claimed, _)) | TrySendError::Closed((claimed, _))) = refused
+        {
+            self.give_back(claimed.operation.lease());
+        }
+    }
+
+    /// Gives back the lease of an operation that is not handed over, so that somebody claims it soon. A process that ends before
+    /// leaves it to the end of the lease.
+    pub(super) fn give_back(&self, lease: Lease) {
+        let engine = Arc::clone(&self.engine);
+        drop(self.runtime.spawn(async move {
+            engine.give_back(lease).await;
+        }));
     }
 }
 

@@ -229,7 +229,7 @@ impl Loop {
             );
             running.shutdown().await;
         }
-        // Nothing comes behind this, so that all that came has its lease given back.
+        // What is committed behind this finds nobody here, and gives back its own lease.
         drop(handed);
         if let Err(error) = self.engine.release_all().await {
             tracing::warn!(zone = self.engine.zone(), "give back leases: {error}");

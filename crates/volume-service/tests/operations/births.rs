@@ -9,8 +9,9 @@ use volume_service::app::Service;
 use volume_service::app::groups::{self, DeleteGroup};
 use volume_service::app::volumes::{CreateVolume, DeleteMode, VolumeSource, create, delete};
 use volume_service::config::{Config, Limits};
+use volume_service::db::backends::{self, Space};
 use volume_service::db::service_states::{self, VOLUME_BINARY, volume_host};
-use volume_service::db::{self, Database, backends};
+use volume_service::db::{self, Database};
 use volume_service::error::Result;
 use volume_service::model::backend::{BackendState, BackendUse};
 use volume_service::model::id::BackendId;
@@ -23,8 +24,8 @@ use crate::groups::empty_group;
 use crate::installation::{Kind, Site, on};
 
 /// Pause between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 /// Requests at once.
 const MANY: usize = 100;
 
@@ -45,7 +46,7 @@ fn a_volume_is_its_workers_from_the_request_on_on_postgresql() {
 }
 
 /// A service of the site's zone without limits, with so many places at its worker.
-fn service(site: &Site, places: usize) -> Service {
+pub(crate) fn service(site: &Site, places: usize) -> Service {
     let mut service = site.installation.service.clone();
     service.config = Arc::new(Config {
         default_zone: site.zone.clone(),
@@ -60,20 +61,20 @@ fn service(site: &Site, places: usize) -> Service {
     service
 }
 
-struct Living {
+pub(crate) struct Living {
     stop: CancellationToken,
     task: JoinHandle<Result<()>>,
 }
 
 impl Living {
-    fn start(site: &Site, service: &Service) -> Self {
+    pub(crate) fn start(site: &Site, service: &Service) -> Self {
         let stop = CancellationToken::new();
         let worker = Worker::with_pool(service.clone(), &site.zone, site.pool.clone());
         let task = tokio::spawn(worker.run(stop.clone()));
         Living { stop, task }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
     }
@@ -176,6 +177,27 @@ async fn elsewhere(site: &Site, service: &Service, backend: BackendId) {
         assert!(usable(BackendUse::Enabled).await.unwrap());
         until_placed(site, service, backend).await;
     }
+    // Nor is its room, but for a moment: no reconciler is faster.
+    let fill = |physical_utilisation| {
+        let space = Space {
+            physical_size: 1 << 40,
+            physical_utilisation,
+            virtual_allocation: 0,
+        };
+        there.write(move |tx| backends::set_space(tx, backend, space, 1))
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // The worker's own looks may come in between.
+        assert!(fill(1 << 40).await.unwrap());
+        let volume = ask(site, service).await;
+        if until_made(site, &volume).await == VolumeStatus::Error {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{volume:?}");
+    }
+    assert!(fill(0).await.unwrap());
+    until_placed(site, service, backend).await;
 }
 
 /// A worker that stops loses nothing of what is asked for meanwhile: nobody has to wait for a lease to end.
@@ -289,13 +311,17 @@ async fn died_amid_requests(site: Site, verdict: Verdict) {
     assert_eq!(vdis, count(&site).await, "one VDI for each that is left");
 }
 
-async fn ask(site: &Site, service: &Service) -> Volume {
-    let wanted = CreateVolume {
+pub(crate) async fn ask(site: &Site, service: &Service) -> Volume {
+    let requester = site.requester();
+    create(service, &requester, wanted(site)).await.unwrap()
+}
+
+pub(crate) fn wanted(site: &Site) -> CreateVolume {
+    CreateVolume {
         size_gib: 1,
         flavor: Some(site.flavor.label.clone()),
         ..CreateVolume::default()
-    };
-    create(service, &site.requester(), wanted).await.unwrap()
+    }
 }
 
 async fn ask_many(site: &Site, service: &Service) -> Vec<Volume> {
@@ -307,7 +333,7 @@ async fn ask_many(site: &Site, service: &Service) -> Vec<Volume> {
     asked.join_all().await
 }
 
-async fn remove(site: &Site, service: &Service, volume: &Volume) {
+pub(crate) async fn remove(site: &Site, service: &Service, volume: &Volume) {
     let requester = site.requester();
     let removed = delete(service, &requester, volume.id, DeleteMode::Normal);
     removed.await.unwrap();
@@ -330,7 +356,7 @@ fn is_any_placed(made: &[Volume], backend: BackendId) -> bool {
 }
 
 /// Asks for volumes until one is placed by its request: the worker may still be starting, or have others waiting.
-async fn until_placed(site: &Site, service: &Service, backend: BackendId) -> Volume {
+pub(crate) async fn until_placed(site: &Site, service: &Service, backend: BackendId) -> Volume {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let volume = ask(site, service).await;
@@ -352,8 +378,21 @@ async fn count(site: &Site) -> i64 {
     found.await.unwrap()[0]
 }
 
+/// Waits until a volume is made, or could not be.
+async fn until_made(site: &Site, volume: &Volume) -> VolumeStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = site.volume(volume.id).await.unwrap().status;
+        if found != VolumeStatus::Creating {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{volume:?}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Waits until a volume is in a state, or gone.
-async fn until(site: &Site, volume: &Volume, wanted: Option<VolumeStatus>) {
+pub(crate) async fn until(site: &Site, volume: &Volume, wanted: Option<VolumeStatus>) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let found = site.volume(volume.id).await.map(|volume| volume.status);

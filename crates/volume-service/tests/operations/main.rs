@@ -5,6 +5,7 @@
 
 mod adoption;
 mod births;
+mod births_hindered;
 mod extensions;
 mod fake_pool;
 mod faults;

@@ -279,7 +279,7 @@ fn what_follows_a_commit_follows_no_refusal() {
                 let written = database.write(move |tx| {
                     settings::insert(tx, &format!("n{number}"), b"x")?;
                     let done = done.clone();
-                    tx.after_commit(move || done.try_send(number).unwrap());
+                    tx.after_commit(move |_| done.try_send(number).unwrap());
                     match number % 3 {
                         0 => Err(refusal()),
                         _ => Ok(()),

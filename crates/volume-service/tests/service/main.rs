@@ -27,4 +27,5 @@ mod support;
 mod tenancy;
 mod transfers;
 mod volumes;
+mod waiting;
 mod webhooks;
