@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::known::Seen;
 use super::policy::Tenancy;
-use super::volumes::visible;
+use super::volumes::judged;
 use super::{Service, policy, services, snapshots as snapshots_app};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
@@ -74,8 +74,9 @@ struct Removal {
 impl Removal {
     fn begin(&self, tx: &mut Transaction<'_>, seen: &Seen) -> Result<()> {
         let (id, mode, now_us) = (self.id, self.mode, self.now_us);
-        let dependents = volumes::lock_and_look(tx, id)?;
-        let volume = visible(tx, &self.tenancy, id)?;
+        let (found, dependents) = volumes::lock_and_look(tx, id)?.unzip();
+        let volume = judged(found, &self.tenancy, id)?;
+        let dependents = dependents.unwrap_or_default();
         if let Some(group) = volume.traits.group_id {
             let why = format!(
                 "Volume must not belong to a group; take it out of group {group} first, or delete that with its volumes"

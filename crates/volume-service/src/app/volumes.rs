@@ -138,7 +138,13 @@ pub async fn get(service: &Service, request: &RequestContext, id: VolumeId) -> R
 
 /// The volume, if the requester may know of it.
 pub(super) fn visible(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: VolumeId) -> Result<Volume> {
-    let volume = volumes::find(tx, id)?
+    let found = volumes::find(tx, id)?;
+    judged(found, tenancy, id)
+}
+
+/// A volume that was looked up, if the requester may know of it.
+pub(super) fn judged(found: Option<Volume>, tenancy: &Tenancy, id: VolumeId) -> Result<Volume> {
+    let volume = found
         .filter(|volume| tenancy.sees(&volume.project_id))
         .ok_or_else(|| Error::not_found(Subject::Volume, id))?;
     tenancy.check(&volume.project_id, Some(&volume.user_id))?;

@@ -32,7 +32,7 @@ pub(super) const NOTHING: &str = "0000000000000000000000000000000000000000000000
 /// A line is on stable storage 100 ms after its event at the latest; a crash loses what is younger, and cuts at most the
 /// last line, which `verify` tells.
 pub struct AuditLog {
-    queue: Mutex<Option<SyncSender<(i64, Event)>>>,
+    queue: Mutex<Option<SyncSender<Waiting>>>,
     lost: std::sync::Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
     context: Context,
@@ -88,7 +88,8 @@ impl AuditLog {
     pub fn note(&self, event: Event) {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = queue.as_ref() else { return };
-        if let Err(TrySendError::Full(_)) = queue.try_send((self.context.now_us(), event)) {
+        if let Err(TrySendError::Full(_)) = queue.try_send(Box::new((self.context.now_us(), event)))
+        {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -120,6 +121,9 @@ impl Drop for AuditLog {
     }
 }
 
+/// A line that waits, and when it was noted. In a box: the queue has all its places from the start.
+type Waiting = Box<(i64, Event)>;
+
 struct Writer {
     directory: PathBuf,
     name: String,
@@ -131,14 +135,15 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, events: &Receiver<(i64, Event)>, lost: &AtomicU64) {
+    fn run(mut self, events: &Receiver<Waiting>, lost: &AtomicU64) {
         let mut dirty_since: Option<Instant> = None;
         loop {
             let wait = dirty_since.map_or(Duration::from_secs(3600), |since| {
                 FLUSH_EVERY.saturating_sub(since.elapsed())
             });
             let outcome = match events.recv_timeout(wait) {
-                Ok((at_us, event)) => {
+                Ok(line) => {
+                    let (at_us, event) = *line;
                     dirty_since.get_or_insert_with(Instant::now);
                     let missing = lost.swap(0, Ordering::Relaxed);
                     self.write(at_us, event.fields(), missing)

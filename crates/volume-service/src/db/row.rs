@@ -57,8 +57,8 @@ impl<'a> Row<'a> {
 
     /// A column parsed by a function; a value that it does not know is damage and names the column.
     pub fn parsed<T>(&self, column: usize, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
-        let text = self.text(column)?;
-        parse(&text).ok_or_else(|| damaged(column, &text))
+        self.opt_parsed(column, parse)?
+            .ok_or_else(|| is_null(column))
     }
 
     /// A column that may be NULL, parsed by a function.
@@ -67,9 +67,21 @@ impl<'a> Row<'a> {
         column: usize,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>> {
-        match self.opt_text(column)? {
+        match self.opt_str(column)? {
             None => Ok(None),
-            Some(text) => parse(&text).map(Some).ok_or_else(|| damaged(column, &text)),
+            Some(text) => parse(text).map(Some).ok_or_else(|| damaged(column, text)),
+        }
+    }
+
+    /// The text in a column that may be NULL, where the row holds it.
+    fn opt_str(&self, column: usize) -> Result<Option<&str>> {
+        match &self.0 {
+            RowOf::Sqlite(row) => {
+                let value = row.get_ref(column).map_err(failure::of_sqlite)?;
+                let text = value.as_str_or_null();
+                text.map_err(|error| failure::of_sqlite(error.into()))
+            }
+            RowOf::Postgresql(row) => from_postgresql(row.try_get(column)),
         }
     }
 }

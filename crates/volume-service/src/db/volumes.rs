@@ -13,8 +13,8 @@ use crate::model::volume::{Volume, VolumeStatus};
 pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.name, v.description, v.size_gib, v.status, \
                                   v.flavor_id, (SELECT f.label FROM flavors f WHERE f.id = v.flavor_id), v.zone, v.backend_id, \
                                   v.vdi_uuid, v.bootable, v.failure, v.created_at_us, v.updated_at_us, \
-                                  (SELECT s.source_snapshot_id FROM volume_sources s WHERE s.volume_id = v.id), \
-                                  (SELECT s.source_volume_id FROM volume_sources s WHERE s.volume_id = v.id), \
+                                  (SELECT COALESCE(s.source_snapshot_id, '') || '|' || COALESCE(s.source_volume_id, '') \
+                                  FROM volume_sources s WHERE s.volume_id = v.id), \
                                   (SELECT e.added_gib FROM volume_extensions e WHERE e.volume_id = v.id), \
                                   (SELECT COALESCE(t.group_id, '') || CASE WHEN t.group_id IS NOT NULL AND EXISTS (SELECT 1 FROM \
                                   volume_groups g JOIN group_types y ON y.id = g.group_type_id WHERE g.id = t.group_id AND \
@@ -24,8 +24,12 @@ pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.nam
                                   CASE WHEN t.has_image_metadata = 1 THEN COALESCE((SELECT \
                                   CAST(json_group_object(i.name, i.value) AS TEXT) FROM volume_image_metadata i \
                                   WHERE i.volume_id = t.volume_id), '') ELSE '' END FROM volume_traits t WHERE t.volume_id = v.id), \
+                                  CASE WHEN (SELECT 1 FROM volume_metadata m WHERE m.volume_id = v.id LIMIT 1) = 1 THEN \
                                   (SELECT CAST(json_group_object(m.name, m.value) AS TEXT) FROM volume_metadata m \
-                                  WHERE m.volume_id = v.id)";
+                                  WHERE m.volume_id = v.id) END";
+
+/// How many [`COLUMNS`] are.
+const WIDTH: usize = 21;
 
 const INSERT: &str = "INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, zone, \
                       backend_id, vdi_uuid, bootable, failure, created_at_us, updated_at_us) \
@@ -315,7 +319,7 @@ pub fn begin_deleting(tx: &mut Transaction<'_>, id: VolumeId, now_us: i64) -> Re
 }
 
 /// What depends on a volume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dependents {
     /// It has attachments.
     pub attachments: bool,
@@ -325,8 +329,11 @@ pub struct Dependents {
     pub snapshots: bool,
 }
 
-/// Locks the row, if it is there, until the transaction ends, and tells what depends on the volume then.
-pub fn lock_and_look(tx: &mut Transaction<'_>, id: VolumeId) -> Result<Dependents> {
+/// Locks the row, if it is there, until the transaction ends, and tells the volume and what depends on it then.
+pub fn lock_and_look(
+    tx: &mut Transaction<'_>,
+    id: VolumeId,
+) -> Result<Option<(Volume, Dependents)>> {
     if tx.posts_ahead() {
         // In the same exchange, and ahead: what is read behind sees what whoever held the lock has done.
         tx.send(
@@ -334,21 +341,25 @@ pub fn lock_and_look(tx: &mut Transaction<'_>, id: VolumeId) -> Result<Dependent
             vec![id.into()],
         )?;
     }
-    let found = tx.query_first(
-        "SELECT CASE WHEN EXISTS (SELECT 1 FROM attachments WHERE volume_id = ?1) THEN CAST(1 AS BIGINT) ELSE 0 END, \
-         CASE WHEN EXISTS (SELECT 1 FROM volume_sources s JOIN volumes v ON v.id = s.volume_id WHERE s.source_volume_id = ?1 \
-         AND s.source_volume_id IS NOT NULL AND v.status = 'creating') THEN CAST(1 AS BIGINT) ELSE 0 END, \
-         CASE WHEN EXISTS (SELECT 1 FROM snapshots WHERE volume_id = ?1) THEN CAST(1 AS BIGINT) ELSE 0 END",
+    // The state of what is made from it is looked up by its id, for PostgreSQL would rather read all volumes that are being made.
+    tx.query_first(
+        &format!(
+            "SELECT {COLUMNS}, CASE WHEN EXISTS (SELECT 1 FROM attachments a WHERE a.volume_id = v.id) THEN CAST(1 AS BIGINT) ELSE 0 END, \
+             CASE WHEN EXISTS (SELECT 1 FROM volume_sources s WHERE s.source_volume_id = v.id AND s.source_volume_id IS NOT NULL \
+             AND (SELECT w.status FROM volumes w WHERE w.id = s.volume_id) = 'creating') THEN CAST(1 AS BIGINT) ELSE 0 END, \
+             CASE WHEN EXISTS (SELECT 1 FROM snapshots n WHERE n.volume_id = v.id) THEN CAST(1 AS BIGINT) ELSE 0 END \
+             FROM volumes v WHERE v.id = ?1"
+        ),
         &[id.into()],
         |row| {
-            Ok(Dependents {
-                attachments: row.int(0)? != 0,
-                clones: row.int(1)? != 0,
-                snapshots: row.int(2)? != 0,
-            })
+            let dependents = Dependents {
+                attachments: row.int(WIDTH)? != 0,
+                clones: row.int(WIDTH + 1)? != 0,
+                snapshots: row.int(WIDTH + 2)? != 0,
+            };
+            Ok((from_row(row)?, dependents))
         },
-    )?;
-    found.ok_or_else(|| Error::not_found(Subject::Volume, id))
+    )
 }
 
 /// Changes the name, the description, or both; false when the volume is gone.
@@ -483,7 +494,8 @@ pub fn in_status(
 
 pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
     let size_gib = u64::try_from(row.int(6)?).unwrap_or(0);
-    let added_gib = row.opt_int(19)?.and_then(|added| u64::try_from(added).ok());
+    let added_gib = row.opt_int(18)?.and_then(|added| u64::try_from(added).ok());
+    let (source_snapshot_id, source_volume_id) = row.opt_parsed(17, sources)?.unwrap_or_default();
     Ok(Volume {
         id: row.parsed(0, |text| text.parse().ok())?,
         ec2_id: row.text(1)?,
@@ -493,8 +505,8 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
         description: row.text(5)?,
         size_gib,
         extending_to_gib: added_gib.map(|added| size_gib.saturating_add(added)),
-        source_snapshot_id: row.opt_parsed(17, |text| text.parse().ok())?,
-        source_volume_id: row.opt_parsed(18, |text| text.parse().ok())?,
+        source_snapshot_id,
+        source_volume_id,
         status: row.parsed(7, VolumeStatus::parse)?,
         flavor_id: row.parsed(8, |text| text.parse().ok())?,
         flavor_label: row.text(9)?,
@@ -502,14 +514,28 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
         backend_id: row.opt_int(11)?.map(BackendId),
         vdi_uuid: row.opt_parsed(12, |text| text.parse().ok())?,
         bootable: row.int(13)? != 0,
-        metadata: metadata(row.opt_text(21)?)?,
+        metadata: metadata(row.opt_text(20)?)?,
         traits: row
-            .opt_parsed(20, volume_traits::parse)?
+            .opt_parsed(19, volume_traits::parse)?
             .unwrap_or_default(),
         failure: row.text(14)?,
         created_at_us: row.int(15)?,
         updated_at_us: Some(row.int(16)?).filter(|at| *at != 0),
     })
+}
+
+/// What a volume was made from, which comes as one text: the snapshot and the volume, of which one is there. None for a damaged text.
+fn sources(text: &str) -> Option<(Option<SnapshotId>, Option<VolumeId>)> {
+    let (snapshot, volume) = text.split_once('|')?;
+    let snapshot = match snapshot {
+        "" => None,
+        id => Some(id.parse().ok()?),
+    };
+    let volume = match volume {
+        "" => None,
+        id => Some(id.parse().ok()?),
+    };
+    Some((snapshot, volume))
 }
 
 /// The metadata of a row, which comes as JSON; none when it has none.
