@@ -2,6 +2,8 @@
 
 /// Most values of one filter that the database is asked for; with more, what comes back is looked through.
 pub const NARROWED_VALUES_MAX: usize = 32;
+/// Most filters of the kind that the database is asked for: what passes these is little enough to be looked through.
+pub const NARROWED_FILTERS_MAX: usize = 3;
 
 /// Filters by exact values. Each entry of a list is one filter; one without values fits nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,4 +20,17 @@ pub struct AnyOf {
     pub tags: Vec<(String, Vec<String>)>,
     /// Keys of the metadata.
     pub tag_keys: Vec<Vec<String>>,
+}
+
+impl AnyOf {
+    /// True when the database may be asked for one more filter, and for so many values.
+    pub fn has_room_for(&self, values: usize) -> bool {
+        let filters = self.ec2_ids.len()
+            + self.source_ec2_ids.len()
+            + self.flavor_labels.len()
+            + self.instance_ids.len()
+            + self.tags.len()
+            + self.tag_keys.len();
+        filters < NARROWED_FILTERS_MAX && values <= NARROWED_VALUES_MAX
+    }
 }

@@ -20,7 +20,8 @@ pub(super) fn client_token(
     }
 }
 
-/// What the same request made before; none when it is the first one, whose token is remembered from now on.
+/// What the same request made before; none when it is the first one, whose token the caller remembers once nothing but the quota can
+/// refuse it.
 ///
 /// # Errors
 /// `Conflict` (subject `Request`, object the token) when the token came with other parameters.
@@ -28,10 +29,8 @@ pub(super) fn made_before(
     tx: &mut Transaction<'_>,
     project_id: &str,
     client: &ClientToken,
-    target: &str,
-    now_us: i64,
 ) -> Result<Option<String>> {
-    match client_tokens::replay(tx, project_id, client, target, now_us)? {
+    match client_tokens::replay(tx, project_id, client)? {
         Replay::New => Ok(None),
         Replay::Same(target) => Ok(Some(target)),
         Replay::Other => Err(mismatch(

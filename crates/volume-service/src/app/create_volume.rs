@@ -14,13 +14,13 @@ use super::{
 use crate::auth::rule::Rule;
 use crate::config::Limits;
 use crate::context::{Context, RequestContext};
-use crate::db::client_tokens::ClientToken;
+use crate::db::client_tokens::{self as tokens, CREATE_VOLUME, ClientToken, is_overtaken};
 use crate::db::operations::NewOperation;
 use crate::db::{Transaction, flavors, groups, operations, snapshots, volumes};
 use crate::error::{Error, Result};
 use crate::model::flavor::Flavor;
 use crate::model::group::Group;
-use crate::model::id::{FlavorId, GroupId, OperationId, VolumeId};
+use crate::model::id::{FlavorId, GroupId, OperationId, SnapshotId, VolumeId};
 use crate::model::operation::OperationKind;
 use crate::model::snapshot::Snapshot;
 use crate::model::volume::{Volume, VolumeStatus, VolumeTraits};
@@ -37,31 +37,63 @@ pub async fn create(
     wanted: CreateVolume,
 ) -> Result<Volume> {
     policy::check(request, Rule::VolumeCreate)?;
-    check(service, request, &wanted)?;
+    check(request, &wanted)?;
     let creation = Creation::of(service, request);
     let id = creation.id;
     let may_read_group = policy::tenancy_of(request, Rule::GroupGet);
     let client = client_token(&wanted);
-    let created = service
-        .database
-        .write(move |tx| {
-            let group = match wanted.group_id {
-                Some(id) => Some(joined(tx, &may_read_group, &creation, &wanted, id)?),
-                None => None,
-            };
-            creation.known.using(tx, |tx, seen| {
-                add(
-                    tx,
-                    seen,
-                    &creation,
-                    &wanted,
-                    group.as_ref(),
-                    client.as_ref(),
-                )
-            })
+    let has_token = client.is_some();
+    let add = move |tx: &mut Transaction<'_>| {
+        let group = match wanted.group_id {
+            Some(id) => Some(joined(tx, &may_read_group, &creation, &wanted, id)?),
+            None => None,
+        };
+        let (group, client) = (group.as_ref(), client.as_ref());
+        creation.known.using(tx, |tx, seen| {
+            add(tx, seen, &creation, &wanted, group, client)
         })
-        .await;
+    };
+    let created = match has_token {
+        true => unless_overtaken(service, add).await,
+        false => service.database.write(add).await,
+    };
     refusal::told(service, request, Asked::new_volume(id), created).await
+}
+
+/// Times that a request looks again for what another one with the same client token has made meanwhile.
+const OVERTAKEN_MAX: usize = 3;
+
+/// Writes, and looks again when the same request was made at the same time.
+async fn unless_overtaken<F>(service: &Service, add: F) -> Result<Volume>
+where
+    F: FnMut(&mut Transaction<'_>) -> Result<Volume> + Clone + Send + 'static,
+{
+    for _ in 0..OVERTAKEN_MAX {
+        match service.database.write(add.clone()).await {
+            Err(error) if is_overtaken(&error) => {}
+            created => return created,
+        }
+    }
+    service.database.write(add).await
+}
+
+/// The snapshot that the volume was made from which a request with this client token has made.
+pub async fn snapshot_of_token(
+    service: &Service,
+    request: &RequestContext,
+    token: String,
+) -> Result<Option<SnapshotId>> {
+    policy::check(request, Rule::VolumeCreate)?;
+    let project_id = request.project_id.clone();
+    let find = move |tx: &mut Transaction<'_>| {
+        let made = tokens::target(tx, &project_id, CREATE_VOLUME, &token)?;
+        let Some(id) = made.and_then(|made| made.parse().ok()) else {
+            return Ok(None);
+        };
+        let volume = volumes::find(tx, id)?.filter(|volume| volume.project_id == project_id);
+        Ok(volume.and_then(|volume| volume.source_snapshot_id))
+    };
+    service.database.read(find).await
 }
 
 /// What makes the row of a new volume, besides what is wanted of it.
@@ -146,6 +178,8 @@ pub(super) fn add(
     {
         return Ok(volume);
     }
+    // Only now: the zone, like the source, may have gone since the same request was there before.
+    check_zone(creation, wanted)?;
     let origin = volume_source::origin(tx, &creation.tenancy, wanted)?;
     let named = wanted.flavor.as_deref();
     let (tenancy, project_id) = (&creation.tenancy, &asker.project_id);
@@ -197,7 +231,10 @@ pub(super) fn add(
         not_before_us: now_us,
     };
     let born = at_birth(tx, seen, creation, &mut volume, &operation)?;
-    volumes::insert(tx, &volume)?;
+    if let Some(client) = client {
+        tokens::remember(tx, project_id, client, &id.to_string(), now_us)?;
+    }
+    volumes::insert_for(tx, &volume, client)?;
     match born {
         Some(born) => born.add(tx, operations::not_new(operation.id, operation.target))?,
         None => operations::add(tx, &operation, now_us)?,
@@ -267,7 +304,7 @@ pub(super) fn flavor_of_snapshot(
     }
 }
 
-fn check(service: &Service, request: &RequestContext, wanted: &CreateVolume) -> Result<()> {
+fn check(request: &RequestContext, wanted: &CreateVolume) -> Result<()> {
     if request.project_id.is_empty() {
         return Err(Error::invalid(
             "A volume belongs to a project, and the request is in none.",
@@ -282,10 +319,14 @@ fn check(service: &Service, request: &RequestContext, wanted: &CreateVolume) -> 
     if let Some(token) = &wanted.client_token {
         limits::check_name("client token", token)?;
     }
-    // Without one it is the source's, which is known to be there, or the default.
+    Ok(())
+}
+
+/// Without a zone it is the source's, which is known to be there, or the default.
+fn check_zone(creation: &Creation, wanted: &CreateVolume) -> Result<()> {
     match &wanted.zone {
-        Some(zone) => service.check_zone(zone),
-        None => Ok(()),
+        Some(zone) if !creation.zones.contains(zone) => Err(flavor_choice::invalid_zone(zone)),
+        _ => Ok(()),
     }
 }
 
@@ -295,9 +336,8 @@ fn made_before(
     creation: &Creation,
     client: &ClientToken,
 ) -> Result<Option<Volume>> {
-    let (project_id, target) = (&creation.asker.project_id, creation.id.to_string());
-    let made = client_tokens::made_before(tx, project_id, client, &target, creation.now_us)?;
-    let Some(made) = made else {
+    let project_id = &creation.asker.project_id;
+    let Some(made) = client_tokens::made_before(tx, project_id, client)? else {
         return Ok(None);
     };
     let id: Option<VolumeId> = made.parse().ok();
@@ -305,8 +345,15 @@ fn made_before(
         Some(id) => volumes::find(tx, id)?,
         None => None,
     };
-    // What another project owns now is as good as gone.
-    match volume.filter(|volume| volume.project_id == *project_id) {
+    // What another project owns now is as good as gone, and what is going will be before the client has looked at it.
+    let is_there = |volume: &Volume| {
+        let is_going = matches!(
+            volume.status,
+            VolumeStatus::Deleting | VolumeStatus::Unmanaging
+        );
+        volume.project_id == *project_id && !is_going
+    };
+    match volume.filter(is_there) {
         Some(volume) => Ok(Some(volume)),
         None => {
             let ec2_id = id.map_or(made, VolumeId::ec2_id);
@@ -333,7 +380,7 @@ fn client_token(wanted: &CreateVolume) -> Option<ClientToken> {
         parts.push(serde_json::json!(wanted.source.snapshot_id()));
         parts.push(serde_json::json!(wanted.source.volume_id()));
     }
-    Some(client_tokens::client_token("CreateVolume", token, &parts))
+    Some(client_tokens::client_token(CREATE_VOLUME, token, &parts))
 }
 
 #[cfg(test)]

@@ -59,15 +59,20 @@ pub(super) fn zone(
     };
     match asked {
         Some(asked) if allowed.contains(&asked) => Ok(asked.clone()),
-        Some(asked) => Err(Error::new(
-            ErrorKind::Invalid,
-            Subject::Zone,
-            format!("Availability zone '{asked}' is invalid."),
-        )
-        .on(asked.as_str())),
+        Some(asked) => Err(invalid_zone(asked)),
         None if allowed.iter().any(|zone| *zone == default_zone) => Ok(default_zone.to_owned()),
         None => Ok((*first).clone()),
     }
+}
+
+/// The refusal of a zone that there is not, or not for this.
+pub(super) fn invalid_zone(zone: &str) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        Subject::Zone,
+        format!("Availability zone '{zone}' is invalid."),
+    )
+    .on(zone)
 }
 
 #[cfg(test)]

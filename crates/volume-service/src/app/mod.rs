@@ -45,6 +45,7 @@ pub mod retype;
 mod revert_volume;
 mod service;
 pub mod services;
+mod short_names;
 pub mod snapshots;
 pub mod sr_types;
 mod tokens;

@@ -13,7 +13,7 @@ use crate::auth::vault::Vault;
 use crate::config::Config;
 use crate::context::Context;
 use crate::db::{Database, backends, settings};
-use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::error::{Error, Result};
 use crate::operation::intake::Intakes;
 
 /// The name of the sealed text that proves the master key.
@@ -106,12 +106,7 @@ impl Service {
         if self.config.zones.iter().any(|known| known.name == zone) {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::Invalid,
-            Subject::Zone,
-            format!("Availability zone '{zone}' is invalid."),
-        )
-        .on(zone))
+        Err(super::flavor_choice::invalid_zone(zone))
     }
 
     /// How many items a page has at most.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::any_of::AnyOf;
 use super::policy::Tenancy;
 use super::refusal::{self, Asked};
+use super::short_names::ShortNames;
 use super::volumes::{self as volumes_app, SortDirection};
 use super::{Page, Service, limits, policy, quota, services};
 use crate::auth::rule::Rule;
@@ -277,10 +278,13 @@ pub async fn get_by_ec2_ids(
         .read(move |tx| {
             let whole = snapshots::find_by_ec2_ids(tx, tenancy.project(), &ec2_ids)?;
             let mut found = Vec::with_capacity(ec2_ids.len());
+            let mut short = ShortNames::default();
             for ec2_id in &ec2_ids {
                 let snapshot = match whole.get(ec2_id) {
                     Some(snapshot) => Some(snapshot.clone()),
-                    None => snapshots::find_by_short_ec2_id(tx, tenancy.project(), ec2_id)?,
+                    None => short.look_up(ec2_id, || {
+                        snapshots::find_by_short_ec2_id(tx, tenancy.project(), ec2_id)
+                    })?,
                 };
                 if let Some(snapshot) = &snapshot {
                     tenancy.check(&snapshot.project_id, Some(&snapshot.user_id))?;

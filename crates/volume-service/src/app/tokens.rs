@@ -360,11 +360,9 @@ async fn checked(service: &Service, token: &Secret, late_us: i64) -> Result<Toke
         .read(move |tx| looked_up(tx, &claims, now_us))
         .await?;
     // What was read before a change in this process must not be remembered after it.
-    if authenticator.validated.changes() == changes {
-        authenticator
-            .validated
-            .insert(audit_id, valid.clone(), now_us);
-    }
+    authenticator
+        .validated
+        .insert_unless_changed(changes, audit_id, valid.clone(), now_us);
     Ok(valid)
 }
 

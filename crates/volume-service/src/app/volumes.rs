@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::any_of::AnyOf;
 use super::narrowing::Narrowing;
 use super::policy::Tenancy;
+use super::short_names::ShortNames;
 use super::volume_flags::check_maintenance;
 use super::{Page, Service, limits, policy};
 use crate::auth::rule::Rule;
@@ -15,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::{GroupId, VolumeId};
 use crate::model::volume::{Volume, VolumeStatus};
 
-pub use super::create_volume::create;
+pub use super::create_volume::{create, snapshot_of_token};
 pub use super::delete_volume::{CASCADE_MAX, DeleteMode, delete};
 pub use super::extend_volume::extend;
 pub use super::revert_volume::revert;
@@ -189,10 +190,13 @@ pub async fn get_by_ec2_ids(
         .read(move |tx| {
             let whole = volumes::find_by_ec2_ids(tx, tenancy.project(), &ec2_ids)?;
             let mut found = Vec::with_capacity(ec2_ids.len());
+            let mut short = ShortNames::default();
             for ec2_id in &ec2_ids {
                 let volume = match whole.get(ec2_id) {
                     Some(volume) => Some(volume.clone()),
-                    None => volumes::find_by_short_ec2_id(tx, tenancy.project(), ec2_id)?,
+                    None => short.look_up(ec2_id, || {
+                        volumes::find_by_short_ec2_id(tx, tenancy.project(), ec2_id)
+                    })?,
                 };
                 if let Some(volume) = &volume {
                     tenancy.check(&volume.project_id, Some(&volume.user_id))?;

@@ -126,9 +126,8 @@ impl Keystone {
         match self.ask_for(token, late).await? {
             Some(found) if late == Lateness::Allowed || found.expires_at_us > now_us => {
                 // What was revoked while we asked must not be remembered.
-                if self.good.changes() == changes {
-                    self.good.insert(key, found.clone(), now_us);
-                }
+                self.good
+                    .insert_unless_changed(changes, key, found.clone(), now_us);
                 Ok(found)
             }
             _ => {

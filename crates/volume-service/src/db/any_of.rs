@@ -2,7 +2,7 @@
 
 use super::Param;
 use super::select::Select;
-use crate::app::any_of::AnyOf;
+use crate::app::any_of::{AnyOf, NARROWED_VALUES_MAX};
 
 /// What a list is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +73,22 @@ fn and(select: &mut Select, condition: &str) {
     select.condition.push_str(condition);
 }
 
+/// Lengths of lists that have statements of their own; what is shorter is padded, so that there are few texts of statements.
+const LENGTHS: [usize; 3] = [1, 8, NARROWED_VALUES_MAX];
+
+/// The values, with the last one as often as it takes.
+fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
+    if let Some(last) = values.last().cloned() {
+        let is_enough = |length: &usize| *length >= values.len();
+        let length = LENGTHS.into_iter().find(is_enough);
+        values.resize(length.unwrap_or(values.len()), last);
+    }
+    values
+}
+
 fn fits(select: &mut Select, column: &str, values: &[String]) -> String {
-    let params = values.iter().map(|value| Param::from(value.as_str()));
+    let params: Vec<Param> = values.iter().map(|value| value.as_str().into()).collect();
+    let params = padded(params).into_iter();
     let places: Vec<String> = params.map(|param| select.param(param)).collect();
     match places.as_slice() {
         [] => "1 = 0".to_owned(),
@@ -85,9 +99,10 @@ fn fits(select: &mut Select, column: &str, values: &[String]) -> String {
 
 /// Ids that begin with the digits of EC2 names. What is no whole name fits nothing: names are shown whole.
 fn is_named(select: &mut Select, column: &str, prefix: &str, names: &[String]) -> String {
-    let begins: Vec<String> = names
-        .iter()
-        .filter_map(|name| beginning(name.strip_prefix(prefix)?))
+    let begins = names.iter();
+    let begins = begins.filter_map(|name| beginning(name.strip_prefix(prefix)?));
+    let begins: Vec<String> = padded(begins.collect())
+        .into_iter()
         .map(|beginning| {
             // 'g' sorts right behind every hexadecimal digit.
             let end = select.param(format!("{beginning}g").into());
@@ -117,6 +132,14 @@ mod tests {
 
     use super::*;
     use crate::model::id::SnapshotId;
+
+    #[test]
+    fn lists_have_one_of_a_few_lengths() {
+        let length = |count: usize| padded(vec!["x"; count]).len();
+        let lengths = [0, 1, 2, 8, 9, 31, 32, 33].map(length);
+        assert_eq!(lengths, [0, 1, 8, 8, 32, 32, 32, 33]);
+        assert_eq!(padded(vec![1, 2]), [1, 2, 2, 2, 2, 2, 2, 2]);
+    }
 
     #[test]
     fn a_name_is_the_beginning_of_its_id() {

@@ -3,6 +3,9 @@
 use super::{Param, Transaction};
 use crate::error::{Error, ErrorKind, Result, Subject};
 
+/// The action whose tokens stood in the volumes' rows, and still do for versions that look for them there.
+pub const CREATE_VOLUME: &str = "CreateVolume";
+
 /// A token with what it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientToken {
@@ -17,7 +20,7 @@ pub struct ClientToken {
 /// What a token says of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// It is the first one with this token, which is remembered from now on.
+    /// It is the first one with this token.
     New,
     /// The same request was there before and made this; it may be gone.
     Same(String),
@@ -25,19 +28,64 @@ pub enum Replay {
     Other,
 }
 
-/// Remembers the token of a request that makes `target`, unless it was used before. What is remembered goes when the transaction does
-/// not end well.
-pub fn replay(
+/// Looks for the request that used the token before. Nothing is written: who makes something then calls [`remember`].
+pub fn replay(tx: &mut Transaction<'_>, project_id: &str, client: &ClientToken) -> Result<Replay> {
+    let found = find(tx, project_id, client.action, &client.token)?;
+    Ok(match found {
+        None => Replay::New,
+        Some((digest, target)) if digest == client.digest => Replay::Same(target),
+        Some(_) => Replay::Other,
+    })
+}
+
+/// What the request with this token made, whatever it asked for.
+pub fn target(
+    tx: &mut Transaction<'_>,
+    project_id: &str,
+    action: &str,
+    token: &str,
+) -> Result<Option<String>> {
+    Ok(find(tx, project_id, action, token)?.map(|(_, target)| target))
+}
+
+/// The digest and the target.
+fn find(
+    tx: &mut Transaction<'_>,
+    project_id: &str,
+    action: &str,
+    token: &str,
+) -> Result<Option<(String, String)>> {
+    let params: [Param; 3] = [project_id.into(), action.into(), token.into()];
+    // Versions before the table write the volume's row only.
+    let sql = match action {
+        CREATE_VOLUME => {
+            "SELECT digest, target FROM client_tokens WHERE project_id = ?1 AND action = ?2 AND token = ?3 \
+             UNION ALL SELECT client_digest, id FROM volumes WHERE project_id = ?1 AND client_token = ?3 \
+             AND client_token IS NOT NULL LIMIT 1"
+        }
+        _ => {
+            "SELECT digest, target FROM client_tokens WHERE project_id = ?1 AND action = ?2 AND token = ?3"
+        }
+    };
+    tx.query_first(sql, &params, |row| Ok((row.text(0)?, row.text(1)?)))
+}
+
+/// Remembers the token of a request that makes `target`, which [`replay`] has not found. What is remembered goes when the transaction
+/// does not end well.
+///
+/// # Errors
+/// [`overtaken`], perhaps with a later statement, when somebody else has remembered it since.
+pub fn remember(
     tx: &mut Transaction<'_>,
     project_id: &str,
     client: &ClientToken,
     target: &str,
     now_us: i64,
-) -> Result<Replay> {
-    let inserted = tx.execute(
+) -> Result<()> {
+    tx.post(
         "INSERT INTO client_tokens (project_id, action, token, digest, target, created_at_us) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-        &[
+        vec![
             project_id.into(),
             client.action.into(),
             client.token.as_str().into(),
@@ -45,94 +93,32 @@ pub fn replay(
             target.into(),
             now_us.into(),
         ],
-    )?;
-    if inserted == 1 {
-        return Ok(Replay::New);
-    }
-    let found = tx.query_first(
-        "SELECT digest, target FROM client_tokens WHERE project_id = ?1 AND action = ?2 AND token = ?3",
+        overtaken,
+    )
+}
+
+/// The refusal of a request that was sent twice at the same time; sent again it finds what the other one made.
+pub(super) fn overtaken() -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        Subject::Request,
+        "Another request with the same client token is being worked on. Repeat the request.",
+    )
+}
+
+/// True for what [`remember`] refuses.
+pub fn is_overtaken(error: &Error) -> bool {
+    error.kind == ErrorKind::Busy && error.subject == Subject::Request
+}
+
+/// Forgets tokens of what is gone that were first used before a moment, the oldest first; returns how many.
+pub fn forget_gone(tx: &mut Transaction<'_>, before_us: i64, limit: usize) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM client_tokens WHERE (project_id, action, token) IN (SELECT project_id, action, token FROM client_tokens \
+         WHERE gone = 1 AND created_at_us < ?1 ORDER BY created_at_us LIMIT ?2)",
         &[
-            project_id.into(),
-            client.action.into(),
-            client.token.as_str().into(),
+            before_us.into(),
+            i64::try_from(limit).unwrap_or(i64::MAX).into(),
         ],
-        |row| Ok((row.text(0)?, row.text(1)?)),
-    )?;
-    match found {
-        Some((digest, target)) if digest == client.digest => Ok(Replay::Same(target)),
-        Some(_) => Ok(Replay::Other),
-        None => Err(Error::new(
-            ErrorKind::Busy,
-            Subject::Request,
-            "The client token is being forgotten. Repeat the request.",
-        )),
-    }
-}
-
-/// A token that was looked at: when it was first used, and which one it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen {
-    created_at_us: i64,
-    project_id: String,
-    action: String,
-    token: String,
-}
-
-impl Seen {
-    fn params(&self) -> [Param; 4] {
-        [
-            self.created_at_us.into(),
-            self.project_id.as_str().into(),
-            self.action.as_str().into(),
-            self.token.as_str().into(),
-        ]
-    }
-}
-
-/// Looks at the next tokens behind `after` that were first used before a moment, and forgets those of what is gone. Returns how many
-/// were forgotten, and the last one that was looked at when there may be more.
-pub fn forget_gone(
-    tx: &mut Transaction<'_>,
-    before_us: i64,
-    after: Option<&Seen>,
-    limit: usize,
-) -> Result<(u64, Option<Seen>)> {
-    let first = Seen {
-        created_at_us: i64::MIN,
-        project_id: String::new(),
-        action: String::new(),
-        token: String::new(),
-    };
-    let mut params = vec![Param::from(before_us)];
-    params.extend(after.unwrap_or(&first).params());
-    params.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
-    let seen = tx.query(
-        "SELECT t.created_at_us, t.project_id, t.action, t.token, \
-         (SELECT COUNT(*) FROM volumes v WHERE v.id = t.target) + (SELECT COUNT(*) FROM snapshots s WHERE s.id = t.target) \
-         FROM client_tokens t WHERE t.created_at_us < ?1 \
-         AND (t.created_at_us, t.project_id, t.action, t.token) > (?2, ?3, ?4, ?5) \
-         ORDER BY t.created_at_us, t.project_id, t.action, t.token LIMIT ?6",
-        &params,
-        |row| {
-            let seen = Seen {
-                created_at_us: row.int(0)?,
-                project_id: row.text(1)?,
-                action: row.text(2)?,
-                token: row.text(3)?,
-            };
-            Ok((seen, row.int(4)? > 0))
-        },
-    )?;
-    let mut forgotten = 0;
-    for (seen, is_there) in &seen {
-        if !is_there {
-            forgotten += tx.execute(
-                "DELETE FROM client_tokens WHERE created_at_us = ?1 AND project_id = ?2 AND action = ?3 AND token = ?4",
-                &seen.params(),
-            )?;
-        }
-    }
-    let is_full = seen.len() >= limit;
-    let last = seen.into_iter().next_back().map(|(seen, _)| seen);
-    Ok((forgotten, last.filter(|_| is_full)))
+    )
 }

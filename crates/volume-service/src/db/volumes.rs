@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
+use super::client_tokens::{ClientToken, overtaken};
 use super::{Param, Row, Transaction, attachments, ec2_names, volume_metadata, volume_traits};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::attachment::volume_status;
@@ -32,8 +33,8 @@ pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.nam
 const WIDTH: usize = 21;
 
 const INSERT: &str = "INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, zone, \
-                      backend_id, vdi_uuid, bootable, failure, created_at_us, updated_at_us) \
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?13, NULL, ?11, '', ?12, 0) \
+                      backend_id, vdi_uuid, bootable, failure, client_token, client_digest, created_at_us, updated_at_us) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?15, NULL, ?11, '', ?12, ?13, ?14, 0) \
                       ON CONFLICT DO NOTHING";
 
 const BECOME_AVAILABLE: &str = "UPDATE volumes SET status = 'available', vdi_uuid = ?2, updated_at_us = ?3 \
@@ -41,9 +42,21 @@ const BECOME_AVAILABLE: &str = "UPDATE volumes SET status = 'available', vdi_uui
 
 /// Adds a volume with its metadata.
 pub fn insert(tx: &mut Transaction<'_>, volume: &Volume) -> Result<()> {
-    // Nothing but the id can be there already.
-    let id = volume.id;
-    tx.post(INSERT, new_row(volume), move || {
+    insert_for(tx, volume, None)
+}
+
+/// Adds the volume of a request with a client token, which is remembered elsewhere too.
+pub fn insert_for(
+    tx: &mut Transaction<'_>,
+    volume: &Volume,
+    client: Option<&ClientToken>,
+) -> Result<()> {
+    let (id, has_token) = (volume.id, client.is_some());
+    tx.post(INSERT, new_row(volume, client), move || {
+        // A version that knows no table of tokens may have been first.
+        if has_token {
+            return overtaken();
+        }
         Error::new(
             ErrorKind::Internal,
             Subject::Volume,
@@ -66,7 +79,7 @@ pub fn insert(tx: &mut Transaction<'_>, volume: &Volume) -> Result<()> {
     volume_traits::insert(tx, volume.id, &volume.traits)
 }
 
-fn new_row(volume: &Volume) -> Vec<Param> {
+fn new_row(volume: &Volume, client: Option<&ClientToken>) -> Vec<Param> {
     vec![
         volume.id.into(),
         volume.ec2_id.as_str().into(),
@@ -79,6 +92,8 @@ fn new_row(volume: &Volume) -> Vec<Param> {
         volume.flavor_id.into(),
         volume.zone.as_str().into(),
         volume.bootable.into(),
+        client.map(|client| client.token.as_str()).into(),
+        client.map(|client| client.digest.as_str()).into(),
         volume.created_at_us.into(),
         volume.backend_id.into(),
     ]

@@ -2,6 +2,7 @@
 
 use volume_service::ErrorKind;
 use volume_service::app::volumes::{CreateVolume, create};
+use volume_service::config::Config;
 use volume_service::db::{Transaction, client_tokens};
 use volume_service::error::{Error, Result, Subject};
 use volume_service::model::id::VolumeId;
@@ -68,9 +69,12 @@ fn a_token_outlives_what_it_made() {
                 token: "kept".to_owned(),
                 digest: "d".to_owned(),
             };
-            client_tokens::replay(tx, "alice", &client, "s", 1)
+            let before = client_tokens::replay(tx, "alice", &client)?;
+            client_tokens::remember(tx, "alice", &client, "s", 1)?;
+            Ok((before, client_tokens::replay(tx, "alice", &client)?))
         });
-        assert_eq!(other.await.unwrap(), client_tokens::Replay::New);
+        let made = client_tokens::Replay::Same("s".to_owned());
+        assert_eq!(other.await.unwrap(), (client_tokens::Replay::New, made));
     });
 }
 
@@ -89,17 +93,18 @@ fn a_token_is_forgotten_when_what_it_made_is_gone_and_it_is_old() {
                 .try_fold(0, |sum, id| Ok(sum + remove(tx, *id)?))
         });
         assert_eq!(removed.await.unwrap(), 2);
-        let forget = async |before_us: i64, after: Option<client_tokens::Seen>| {
-            let forgotten = service
-                .database
-                .write(move |tx| client_tokens::forget_gone(tx, before_us, after.as_ref(), 3));
-            forgotten.await.unwrap()
+        let forget = async |before_us: i64| {
+            let forget =
+                move |tx: &mut Transaction<'_>| client_tokens::forget_gone(tx, before_us, 1);
+            service.database.write(forget).await.unwrap()
         };
         let oldest_us = made.iter().map(|made| made.created_at_us).min().unwrap();
-        assert_eq!(forget(oldest_us, None).await, (0, None), "none is old");
-        let (first, last) = forget(i64::MAX, None).await;
-        let (second, end) = forget(i64::MAX, last).await;
-        assert_eq!((first + second, end), (2, None));
+        assert_eq!(forget(oldest_us).await, 0, "none is old");
+        let mut forgotten = Vec::new();
+        for _ in 0..3 {
+            forgotten.push(forget(i64::MAX).await);
+        }
+        assert_eq!(forgotten, [1, 1, 0], "two are gone");
 
         let anew = create(service, &alice, with_token("1")).await.unwrap();
         assert_ne!(anew.id, made[0].id);
@@ -120,5 +125,57 @@ fn a_token_of_a_refused_request_is_free() {
         let refused = create(service, &alice, refused).await.unwrap_err();
         assert_eq!(refused.subject, Subject::Flavor);
         assert!(create(service, &alice, with_token("t")).await.is_ok());
+    });
+}
+
+/// Versions before the table of tokens know the columns of the volumes' rows only, and run beside this one while it comes.
+#[test]
+fn older_versions_and_this_one_know_each_others_tokens() {
+    on_each(|bench| async move {
+        flavor(&bench, "gold").await;
+        let (service, alice) = (&bench.service, requester("alice", "member"));
+        let made = create(service, &alice, with_token("theirs")).await.unwrap();
+        let columns = service.database.write(|tx| {
+            tx.execute("DELETE FROM client_tokens", &[])?;
+            let sql = "SELECT v.client_token || ' ' || v.client_digest FROM volumes v";
+            tx.query_first(sql, &[], |row| row.text(0))
+        });
+        let columns = columns.await.unwrap().expect("a token and its digest");
+        assert!(columns.starts_with("theirs ") && columns.len() > "theirs ".len());
+        let again = create(service, &alice, with_token("theirs")).await;
+        assert_eq!(again.unwrap().id, made.id);
+        let other = CreateVolume {
+            size_gib: 4,
+            ..with_token("theirs")
+        };
+        let other = create(service, &alice, other).await.unwrap_err();
+        assert_eq!(other.kind, ErrorKind::Conflict);
+        let bob = requester("bob", "member");
+        assert!(create(service, &bob, with_token("theirs")).await.is_ok());
+    });
+}
+
+#[test]
+fn a_token_is_known_when_the_zone_is_gone() {
+    on_each(|bench| async move {
+        flavor(&bench, "gold").await;
+        let alice = requester("alice", "member");
+        let wanted = CreateVolume {
+            zone: Some("nova".to_owned()),
+            ..with_token("once")
+        };
+        let made = create(&bench.service, &alice, wanted.clone()).await;
+        let mut without = bench.service.clone();
+        let mut config = Config::clone(&without.config);
+        config.zones.clear();
+        without.config = std::sync::Arc::new(config);
+        let again = create(&without, &alice, wanted.clone()).await;
+        assert_eq!(again.unwrap().id, made.unwrap().id);
+        let anew = CreateVolume {
+            client_token: None,
+            ..wanted
+        };
+        let refused = create(&without, &alice, anew).await.unwrap_err();
+        assert_eq!(refused.subject, Subject::Zone);
     });
 }

@@ -1,10 +1,12 @@
 //! The filters of the Describe actions: any of a filter's values, all of the filters, `*` and `?` in values.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::fault::Result;
-use super::parameters::Arguments;
-use super::schema::{Kind, LIST_MAX, Parameter};
+use super::parameters::{Arguments, PARAMETERS_MAX};
+use super::schema::{Kind, Parameter};
+use super::wildcard::{Effort, Pattern};
 use super::words;
 
 /// Most filters of a request.
@@ -19,15 +21,15 @@ pub(super) const TAG: &str = "tag:<key>";
 /// What a filter of a tag begins with.
 const TAG_PREFIX: &str = "tag:";
 
-/// The parameter of every action with filters; how many there are is checked with another code.
-pub(super) const FILTER: Parameter = Parameter::new("Filter", Kind::Structs(PARTS, LIST_MAX));
+/// The parameter of every action with filters; how many there are is checked here, with another code.
+pub(super) const FILTER: Parameter = Parameter::new("Filter", Kind::Structs(PARTS, PARAMETERS_MAX));
 
 const TEXT: Kind = Kind::Text {
     max: TEXT_MAX_CHARS,
 };
 const PARTS: &[Parameter] = &[
     Parameter::new("Name", TEXT).required("The request must contain the parameter Name"),
-    Parameter::new("Value", Kind::List(&TEXT, LIST_MAX)),
+    Parameter::new("Value", Kind::List(&TEXT, PARAMETERS_MAX)),
 ];
 
 /// One filter of a request.
@@ -37,14 +39,8 @@ pub(super) struct Filter {
     pub(super) name: String,
     /// Any of them may match.
     patterns: Vec<Pattern>,
-}
-
-/// A value of a filter.
-#[derive(Debug)]
-enum Pattern {
-    /// It has no wildcard.
-    Exact(String),
-    Wild(Vec<char>),
+    /// What all the filters of the request have taken.
+    effort: Arc<Effort>,
 }
 
 /// Reads the filters; refuses names that are not among these.
@@ -53,6 +49,7 @@ pub(super) fn read(given: Arguments<'_>, names: &[&str]) -> Result<Vec<Filter>> 
     if members.len() > FILTERS_MAX {
         return Err(words::too_many_filters("filters", FILTERS_MAX));
     }
+    let effort = Arc::new(Effort::default());
     members
         .iter()
         .map(|member| {
@@ -68,15 +65,35 @@ pub(super) fn read(given: Arguments<'_>, names: &[&str]) -> Result<Vec<Filter>> 
             Ok(Filter {
                 name: name.to_owned(),
                 patterns: values.into_iter().map(Pattern::of).collect(),
+                effort: Arc::clone(&effort),
             })
         })
         .collect()
 }
 
+/// To be called for each thing that filters were applied to: lets others work now and then.
+///
+/// # Errors
+/// `FilterLimitExceeded` when the filters take too much work: what they said since then is not to be believed.
+pub(super) async fn pause(filters: &[Filter]) -> Result<()> {
+    let Some(filter) = filters.first() else {
+        return Ok(());
+    };
+    if filter.effort.is_due_to_pause() {
+        tokio::task::yield_now().await;
+    }
+    match filter.effort.is_spent() {
+        true => Err(words::filters_take_too_long()),
+        false => Ok(()),
+    }
+}
+
 impl Filter {
     /// True when any pattern matches the text.
     pub(super) fn matches(&self, text: &str) -> bool {
-        self.patterns.iter().any(|pattern| pattern.matches(text))
+        self.patterns
+            .iter()
+            .any(|pattern| pattern.matches(text, &self.effort))
     }
 
     /// True when any pattern matches any of the texts.
@@ -108,66 +125,8 @@ impl Filter {
 
     /// Its values when none has a wildcard, for a query that the database can answer.
     pub(super) fn exact(&self) -> Option<Vec<String>> {
-        let exact = |pattern: &Pattern| match pattern {
-            Pattern::Exact(text) => Some(text.clone()),
-            Pattern::Wild(_) => None,
-        };
+        let exact = |pattern: &Pattern| pattern.exact().map(str::to_owned);
         self.patterns.iter().map(exact).collect()
-    }
-}
-
-impl Pattern {
-    fn of(value: &str) -> Self {
-        if value.contains(['*', '?', '\\']) {
-            Pattern::Wild(value.chars().collect())
-        } else {
-            Pattern::Exact(value.to_owned())
-        }
-    }
-
-    fn matches(&self, text: &str) -> bool {
-        match self {
-            Pattern::Exact(value) => value == text,
-            Pattern::Wild(pattern) => {
-                let text: Vec<char> = text.chars().collect();
-                wildcard(pattern, &text)
-            }
-        }
-    }
-}
-
-/// Matches `*` (any text), `?` (any one character) and `\` (the next one as it is), in time linear in both lengths for each star.
-fn wildcard(pattern: &[char], text: &[char]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut resume: Option<(usize, usize)> = None;
-    loop {
-        let step = match pattern.get(p) {
-            Some('*') => {
-                resume = Some((p + 1, t));
-                p += 1;
-                continue;
-            }
-            Some('?') if t < text.len() => Some(1),
-            Some('\\') if p + 1 < pattern.len() => {
-                (text.get(t) == Some(&pattern[p + 1])).then_some(2)
-            }
-            Some('?') => None,
-            Some(letter) => (text.get(t) == Some(letter)).then_some(1),
-            None if t == text.len() => return true,
-            None => None,
-        };
-        match (step, resume) {
-            (Some(width), _) => {
-                p += width;
-                t += 1;
-            }
-            (None, Some((after_star, from))) if from < text.len() => {
-                resume = Some((after_star, from + 1));
-                p = after_star;
-                t = from + 1;
-            }
-            (None, _) => return false,
-        }
     }
 }
 
@@ -175,41 +134,8 @@ fn wildcard(pattern: &[char], text: &[char]) -> bool {
 mod tests {
     use super::super::fault::Code;
     use super::super::parameters::Parameters;
+    use super::super::schema;
     use super::*;
-
-    #[test]
-    fn wildcards_match_as_ec2_says() {
-        let matches = |pattern: &str, text: &str| Pattern::of(pattern).matches(text);
-        for (pattern, text) in [
-            ("", ""),
-            ("*", ""),
-            ("*", "anything"),
-            ("a*c", "abbc"),
-            ("a*c", "ac"),
-            ("*b*b*", "abcb"),
-            ("?x", "ax"),
-            ("caf?", "caf\u{e9}"),
-            ("*?", "\u{e9}"),
-            (r"\*a\?", "*a?"),
-            ("2016-*", "2016-08-29T17:35:47.918Z"),
-        ] {
-            assert!(matches(pattern, text), "{pattern} {text}");
-        }
-        for (pattern, text) in [
-            ("", "a"),
-            ("a", ""),
-            ("?", ""),
-            ("caf??", "caf\u{e9}"),
-            ("a*c", "abcd"),
-            (r"\*", "x"),
-            ("Gold", "gold"),
-            ("*b*b*", "abc"),
-        ] {
-            assert!(!matches(pattern, text), "{pattern} {text}");
-        }
-        let many_stars = "*a".repeat(100) + "b";
-        assert!(!matches(&many_stars, &"a".repeat(1000)));
-    }
 
     fn filters(query: &str, names: &[&str]) -> Result<Vec<Filter>> {
         let parameters = Parameters::parse(query, b"").expect("good parameters");
@@ -233,9 +159,11 @@ mod tests {
                 .map(|n| what.replace('#', &n.to_string()))
                 .collect()
         };
-        let filter = many("&Filter.#.Name=size", 51);
-        let values = many("&Filter.1.Value.#=8", 201) + "&Filter.1.Name=size";
-        for query in [filter, values] {
+        let filter = |count| many("&Filter.#.Name=size", count);
+        let values = |count| many("&Filter.1.Value.#=8", count) + "&Filter.1.Name=size";
+        for query in [filter(51), filter(1001), values(201), values(1001)] {
+            let parameters = Parameters::parse(&query, b"").expect("good parameters");
+            schema::check_values(&[FILTER], &parameters).expect("as many as a request may have");
             let fault = filters(&query, &names).expect_err("too many");
             assert_eq!(fault.code(), Code::FilterLimitExceeded);
         }
@@ -246,5 +174,28 @@ mod tests {
         let found = filters("Filter.1.Name=size", &["size"]).expect("a filter");
         assert!(found[0].matches_nothing());
         assert!(!found[0].matches("") && !found[0].matches("8"));
+    }
+
+    #[tokio::test]
+    async fn filters_that_take_too_long_are_refused() {
+        let value = format!("*{}b*", "?".repeat(300));
+        let found = filters(
+            &format!("Filter.1.Name=size&Filter.1.Value.1={value}"),
+            &["size"],
+        );
+        let found = found.expect("a filter");
+        assert!(pause(&found).await.is_ok() && pause(&[]).await.is_ok());
+        let text = "a".repeat(1024);
+        let mut looked = 0;
+        let refused = loop {
+            assert!(!found[0].matches(&text));
+            looked += 1;
+            assert!(looked < 20_000, "a page of long texts is enough");
+            if let Err(refused) = pause(&found).await {
+                break refused;
+            }
+        };
+        assert_eq!(refused.code(), Code::FilterLimitExceeded);
+        assert!(looked > 100, "what people ask for is let through");
     }
 }

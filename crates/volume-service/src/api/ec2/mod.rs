@@ -24,6 +24,7 @@ mod volume_filters;
 mod volume_list;
 mod volume_view;
 mod volumes;
+mod wildcard;
 mod words;
 mod xml;
 mod zones;
@@ -36,7 +37,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::get;
 
-use super::request::{Api, Refusal, RequestId, frame, observed, read_body};
+use super::request::{Api, REQUEST_DEADLINE, Refusal, RequestId, frame, observed, read_body};
 use crate::app::Service;
 use crate::audit::Witness;
 
@@ -45,7 +46,7 @@ pub use table::ec2_table;
 
 use fault::{Ec2Fault, Result};
 use parameters::Parameters;
-use route::Call;
+use route::{Action, Call};
 use signature::SignedRequest;
 use xml::Xml;
 
@@ -72,6 +73,15 @@ async fn query(State(service): State<Service>, request: Request) -> Response {
         Ok(document) => document.into_response(),
         Err(fault) => fault.response(&id),
     }
+}
+
+/// Runs an action to its end, and one that only reads for as long as somebody waits for it.
+async fn until_deadline(action: &Action, running: impl Future<Output = Result<()>>) -> Result<()> {
+    if !action.name.starts_with("Describe") {
+        return running.await;
+    }
+    let ended = tokio::time::timeout(REQUEST_DEADLINE, running).await;
+    ended.unwrap_or(Err(Ec2Fault::Refused(Refusal::Deadline)))
 }
 
 async fn answer(service: Service, request: Request, id: &RequestId) -> Result<Xml> {
@@ -102,7 +112,29 @@ async fn answer(service: Service, request: Request, id: &RequestId) -> Result<Xm
     let action = route::find(name).ok_or_else(|| words::unknown_action(name))?;
     let mut document = Xml::response(action, &version, id);
     let call = Call::check(service, context, action, parameters)?;
-    call.run(&mut document).await?;
+    until_deadline(action, call.run(&mut document)).await?;
     document.end();
     Ok(document)
+}
+
+#[cfg(test)]
+mod deadline_tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_only_reads_ends_when_nobody_waits_any_more() {
+        let describe = route::find("DescribeVolumes").expect("an action");
+        let never = until_deadline(describe, std::future::pending());
+        let ended = never.await.expect_err("a refusal");
+        assert!(matches!(ended, Ec2Fault::Refused(Refusal::Deadline)));
+        let create = route::find("CreateVolume").expect("an action");
+        let slow = until_deadline(create, async {
+            tokio::time::sleep(2 * REQUEST_DEADLINE).await;
+            Ok(())
+        });
+        assert!(
+            slow.await.is_ok(),
+            "what changes something is not cut in half"
+        );
+    }
 }

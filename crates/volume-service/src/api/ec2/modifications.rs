@@ -15,6 +15,7 @@ use crate::app::modifications::{self, Modification, ModificationState};
 use crate::app::snapshots::InUse;
 use crate::app::volumes::{self, SortDirection, SortKey, VolumeQuery};
 use crate::auth::rule::Rule;
+use crate::error::ErrorKind;
 use crate::model::id::VolumeId;
 use crate::model::volume::{Volume, VolumeStatus};
 
@@ -130,7 +131,13 @@ async fn modify(call: &Call, xml: &mut Xml) -> Result<()> {
     let (id, status) = (volume.id, volume.status);
     let extended = volumes::extend(&call.service, &call.context, id, target_gib, InUse::Allow)
         .await
-        .map_err(|error| named(error, ec2_id).of_volume(status))?;
+        .map_err(|error| match error.kind {
+            ErrorKind::QuotaExceeded => Ec2Fault::coded(
+                Code::VolumeModificationSizeLimitExceeded,
+                error.public.clone(),
+            ),
+            _ => named(error, ec2_id).of_volume(status),
+        })?;
     let begun = modifications::of_volumes(&call.service, &call.context, vec![extended]).await?;
     xml.element("volumeModification", |xml| {
         for modification in &begun {
@@ -204,8 +211,13 @@ async fn of_named(call: &Call, ids: &[&str]) -> Result<Described> {
     }
     let filters = filters::read(call.arguments(), call.action.filters)?;
     let mut page = Described::default();
-    let passing = found.into_iter().filter(|found| passes(&filters, found));
-    page.modifications.extend(passing);
+    for modification in found {
+        let is_wanted = passes(&filters, &modification);
+        filters::pause(&filters).await?;
+        if is_wanted {
+            page.modifications.push(modification);
+        }
+    }
     Ok(page)
 }
 
@@ -222,7 +234,9 @@ async fn scan(call: &Call, filters: &[Filter], wanted: &page::Wanted) -> Result<
         page.next = volumes.items.last().map(place).filter(|_| volumes.has_more);
         let found = modifications::of_volumes(&call.service, &call.context, volumes.items).await?;
         for modification in found {
-            if !passes(filters, &modification) {
+            let is_wanted = passes(filters, &modification);
+            filters::pause(filters).await?;
+            if !is_wanted {
                 continue;
             }
             if page.modifications.len() == wanted.max_results {

@@ -5,7 +5,7 @@ use percent_encoding::percent_decode;
 use super::fault::{Code, Ec2Fault, Result};
 
 /// Most parameters of a request.
-const PARAMETERS_MAX: usize = 2000;
+pub(super) const PARAMETERS_MAX: usize = 2000;
 
 /// Decoded parameters, sorted by name.
 #[derive(Debug, Default, PartialEq, Eq)]

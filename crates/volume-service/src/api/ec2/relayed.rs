@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value, json};
 
 use super::parameters::Parameters;
-use super::signature::{Claim, SignedRequest, canonical_query};
+use super::signature::{Claim, SignedRequest, canonical_query, parse_authorization};
 use crate::config::Secret;
 
 /// Most parameters, and most headers, of such a request.
@@ -64,6 +64,11 @@ pub(super) fn describe(
             headers.insert(known.to_owned(), json!(text));
         }
     }
+    // Keystone reads no `Date`; of the headers it hashes the signed ones only, so that one more does no harm.
+    if let (Claim::V4(claim), None) = (claim, params.get("X-Amz-Date")) {
+        let date = headers.entry("X-Amz-Date");
+        date.or_insert_with(|| json!(claim.time()));
+    }
     let hash = ring::digest::digest(&ring::digest::SHA256, &request.body);
     let hash: String = hash
         .as_ref()
@@ -96,6 +101,16 @@ fn read(described: &Value) -> Option<(SignedRequest, Parameters)> {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             headers.insert(name, HeaderValue::from_str(value.as_str()?).ok()?);
         }
+    }
+    // Who relays a request that is signed with `Date` says the same again for those who do not read that.
+    let is_signed = |name: &str| {
+        let text = headers.get("authorization")?.to_str().ok()?;
+        let authorization = parse_authorization(text)?;
+        let mut signed = authorization.signed_headers.iter();
+        Some(signed.any(|signed| signed == name))
+    };
+    if is_signed("date") == Some(true) && is_signed("x-amz-date") == Some(false) {
+        headers.remove("x-amz-date");
     }
     if !headers.contains_key("host") {
         headers.insert("host", HeaderValue::from_str(text("host")?).ok()?);
@@ -148,5 +163,38 @@ mod tests {
         assert_eq!(whole["params"]["VolumeId"], "vol-2");
         // The smaller value would be obeyed, and the larger one, which somebody signed, be judged.
         assert!(described(&format!("{signed}&VolumeId=vol-1")).is_none());
+    }
+
+    /// The request of the signature tests that is signed with the header `Date`.
+    #[test]
+    fn keystone_reads_when_a_request_with_the_date_of_http_was_signed() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "example.amazonaws.com"),
+            ("date", "Sun, 30 Aug 2015 12:36:00 GMT"),
+            (
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders=date;host, \
+                 Signature=1262aceaf1a79c7f0b69fda81cd744572fcbe2e4c23b647b4de183cd5a0f1075",
+            ),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let request = SignedRequest {
+            method: Method::GET,
+            path: "/".to_owned(),
+            query: String::new(),
+            headers,
+            body: Bytes::new(),
+            body_hash: None,
+        };
+        let now_us = crate::api::timestamp::parse_iso("2015-08-30T12:36:00Z").unwrap();
+        let parameters = Parameters::default();
+        let claim = Claim::find(&request, &parameters, now_us).ok().unwrap();
+        let described = describe(&request, &parameters, &claim).unwrap();
+        assert_eq!(described["headers"]["X-Amz-Date"], "20150830T123600Z");
+        let secret = Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
+        assert!(is_signed(&described, &secret, now_us));
+        assert!(!is_signed(&described, &Secret::new("other"), now_us));
     }
 }

@@ -161,6 +161,11 @@ impl Claim {
         })
     }
 
+    /// When it was signed, in the basic form.
+    pub(super) fn time(&self) -> &str {
+        &self.time
+    }
+
     /// Compares in constant time.
     pub(super) fn matches(&self, secret: &Secret, request: &SignedRequest) -> bool {
         let Some(canonical) = self.canonical_request(request) else {

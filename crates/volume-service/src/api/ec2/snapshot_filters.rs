@@ -3,7 +3,6 @@
 use super::super::timestamp;
 use super::filters::{Filter, TAG};
 use super::snapshot_view::{ec2_status, progress};
-use crate::app::any_of::NARROWED_VALUES_MAX;
 use crate::app::snapshots::SnapshotQuery;
 use crate::model::snapshot::{Snapshot, SnapshotStatus};
 
@@ -68,7 +67,7 @@ pub(super) fn narrow(query: &mut SnapshotQuery, filter: &Filter) -> bool {
     }
     let values = filter
         .exact()
-        .filter(|values| values.len() <= NARROWED_VALUES_MAX);
+        .filter(|values| query.any_of.has_room_for(values.len()));
     let Some(values) = values else {
         return true;
     };

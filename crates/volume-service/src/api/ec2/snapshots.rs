@@ -68,7 +68,14 @@ async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
     call.stop_if_dry()?;
     let snapshot = snapshots::create(&call.service, &call.context, wanted)
         .await
-        .map_err(|error| volumes::named(error, ec2_id).of_volume(volume.status))?;
+        .map_err(|error| {
+            let fault = volumes::named(error, ec2_id).of_volume(volume.status);
+            match fault.code() {
+                // EC2 takes snapshots of volumes in use: here its state is in the way, not who uses it.
+                Code::VolumeInUse => Ec2Fault::coded(Code::IncorrectState, fault.message()),
+                _ => fault,
+            }
+        })?;
     snapshot_view::write(xml, &snapshot);
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::fault::{Code, Ec2Fault, Result};
 use super::parameters::Arguments;
 use super::route::Element;
 use super::schema::{Kind, LIST_MAX, Parameter};
-use super::words::{missing, wrong};
+use super::words::{missing, shown, wrong};
 use super::xml::Xml;
 
 /// Most tags that a request may give.
@@ -16,6 +16,8 @@ const KEY_MAX_CHARS: usize = 127;
 /// Longest value, in characters.
 const VALUE_MAX_CHARS: usize = 255;
 
+/// What AWS's own keys begin with, in letters of either size.
+const RESERVED: &str = "aws:";
 /// Longest text that is read at all, in characters.
 const TEXT_MAX_CHARS: usize = 1024;
 
@@ -56,6 +58,7 @@ pub(super) fn read(given: Arguments<'_>, resource: &str) -> Result<BTreeMap<Stri
                 .get("Key")
                 .ok_or_else(|| missing("The request must contain the parameter Key"))?;
             let value = tag.get("Value").unwrap_or_default();
+            check_not_reserved(key)?;
             let bad_key = key.is_empty() || key.chars().count() > KEY_MAX_CHARS;
             if bad_key || value.chars().count() > VALUE_MAX_CHARS {
                 let why = format!(
@@ -75,6 +78,21 @@ pub(super) fn read(given: Arguments<'_>, resource: &str) -> Result<BTreeMap<Stri
         ));
     }
     Ok(tags)
+}
+
+/// Refuses keys that are AWS's own.
+fn check_not_reserved(key: &str) -> Result<()> {
+    let is_reserved = |prefix: &str| prefix.eq_ignore_ascii_case(RESERVED);
+    if key.get(..RESERVED.len()).is_some_and(is_reserved) {
+        return Err(Ec2Fault::coded(
+            Code::InvalidParameterValue,
+            format!(
+                "Value ( {} ) for parameter key is invalid. Tag keys starting with 'aws:' are reserved for internal use",
+                shown(key)
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// Writes `tagSet`, which EC2 leaves out when there are no tags.

@@ -3,7 +3,6 @@
 use super::super::timestamp;
 use super::filters::{Filter, TAG};
 use super::volume_view::{attachment_status, ec2_status, ec2_statuses};
-use crate::app::any_of::NARROWED_VALUES_MAX;
 use crate::app::volumes::VolumeQuery;
 use crate::model::attachment::Attachment;
 use crate::model::volume::{Volume, VolumeStatus};
@@ -82,7 +81,7 @@ pub(super) fn narrow(query: &mut VolumeQuery, filter: &Filter) -> bool {
     }
     let values = filter
         .exact()
-        .filter(|values| values.len() <= NARROWED_VALUES_MAX);
+        .filter(|values| query.any_of.has_room_for(values.len()));
     let Some(values) = values else {
         return true;
     };

@@ -162,7 +162,9 @@ async fn take_passing(
         }
         let attachments = attached.remove(&volume.id).unwrap_or_default();
         let passes = |filter| volume_filters::passes(filter, &volume, &attachments);
-        if filters.iter().all(passes) {
+        let is_wanted = filters.iter().all(passes);
+        filters::pause(filters).await?;
+        if is_wanted {
             page.volumes.push(Shown {
                 volume,
                 attachments,

@@ -11,8 +11,9 @@ use crate::app::volumes;
 use crate::app::volumes::{CreateVolume, DeleteMode, VolumeSource};
 use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
+use crate::model::id::SnapshotId;
 use crate::model::snapshot::Snapshot;
-use crate::model::volume::Volume;
+use crate::model::volume::{Volume, VolumeStatus};
 
 /// Longest client token, in characters.
 const CLIENT_TOKEN_MAX_CHARS: usize = 64;
@@ -127,9 +128,17 @@ async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
     let mut wanted = wanted_volume(given)?;
     let snapshot_id = given.text("SnapshotId");
     if let Some(ec2_id) = snapshot_id {
-        let snapshot = snapshots::find(call, ec2_id).await?;
-        check_size(wanted.size_gib, &snapshot)?;
-        wanted.source = VolumeSource::Snapshot(snapshot.id);
+        let id = match snapshots::find(call, ec2_id).await {
+            Ok(snapshot) => {
+                check_size(wanted.size_gib, &snapshot)?;
+                snapshot.id
+            }
+            Err(fault) => match source_before(call, &wanted, ec2_id).await? {
+                Some(id) => id,
+                None => return Err(fault),
+            },
+        };
+        wanted.source = VolumeSource::Snapshot(id);
     }
     call.stop_if_dry()?;
     check_client_token(given)?;
@@ -138,6 +147,19 @@ async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
         .map_err(|error| snapshots::of_source(error, snapshot_id.unwrap_or_default()))?;
     volume_view::write(xml, &volume, &[]);
     Ok(())
+}
+
+/// The snapshot that the same request made a volume of before: it may be gone since.
+async fn source_before(
+    call: &Call,
+    wanted: &CreateVolume,
+    ec2_id: &str,
+) -> Result<Option<SnapshotId>> {
+    let Some(token) = wanted.client_token.clone() else {
+        return Ok(None);
+    };
+    let source = volumes::snapshot_of_token(&call.service, &call.context, token).await?;
+    Ok(source.filter(|id| id.ec2_id().starts_with(ec2_id)))
 }
 
 /// A volume may be larger than its snapshot; without a size it is as large.
@@ -214,6 +236,13 @@ pub(super) fn named(error: Error, ec2_id: &str) -> Ec2Fault {
 async fn delete(call: &Call, xml: &mut Xml) -> Result<()> {
     let ec2_id = call.arguments().text("VolumeId").unwrap_or_default();
     let volume = find(call, ec2_id).await?;
+    // It is as good as gone, and clients wait for that; what unmanaging leaves behind is not theirs to delete either.
+    if matches!(
+        volume.status,
+        VolumeStatus::Deleting | VolumeStatus::Unmanaging
+    ) {
+        return Err(words::absent(Noun::Volume, &[ec2_id]));
+    }
     call.stop_if_dry()?;
     let mode = DeleteMode::KeepSnapshots;
     volumes::delete(&call.service, &call.context, volume.id, mode)

@@ -150,6 +150,14 @@ pub(super) fn too_many_filters(what: &str, most: usize) -> Ec2Fault {
     )
 }
 
+/// The filters are in bounds, and together too much for what there is to look at.
+pub(super) fn filters_take_too_long() -> Ec2Fault {
+    Ec2Fault::coded(
+        Code::FilterLimitExceeded,
+        "The filters of this request take too much work; ask for less with each request.",
+    )
+}
+
 /// Some things do not exist.
 pub(super) fn absent(noun: Noun, ids: &[&str]) -> Ec2Fault {
     let (shown, word) = (shown(&ids.join(", ")), noun.word());

@@ -75,10 +75,8 @@ pub async fn ec2_key(service: &Service, access_key: &str) -> Result<(Secret, Req
     let request = RequestContext::new(request_id, key.user_id, key.project_id, roles)
         .under(&service.config.policies);
     // What was read before a change in this process must not be remembered after it.
-    if known.changes() == changes {
-        let found = (secret.clone(), request.clone());
-        known.insert(access_key.to_owned(), found, now_us);
-    }
+    let found = (secret.clone(), request.clone());
+    known.insert_unless_changed(changes, access_key.to_owned(), found, now_us);
     Ok((secret, request))
 }
 

@@ -178,6 +178,9 @@ CREATE TRIGGER snapshots_count_update AFTER UPDATE OF size_gib, project_id ON sn
     UPDATE type_usage SET snapshots = snapshots + 1, gigabytes = gigabytes + NEW.size_gib WHERE project_id = NEW.project_id
         AND flavor_id = (SELECT flavor_id FROM snapshot_flavors WHERE snapshot_id = NEW.id);
 END;
+CREATE TRIGGER snapshots_leave_tokens AFTER DELETE ON snapshots BEGIN
+    UPDATE client_tokens SET gone = 1 WHERE target = OLD.id;
+END;
 CREATE TRIGGER snapshots_tell_delete AFTER DELETE ON snapshots
     WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
     INSERT INTO events (at_us, kind, project_id, resource_type, resource_id, data)
@@ -249,6 +252,9 @@ CREATE TRIGGER volumes_count_update AFTER UPDATE OF size_gib, project_id, flavor
         WHERE NOT EXISTS (SELECT 1 FROM type_usage WHERE project_id = NEW.project_id AND flavor_id = NEW.flavor_id);
     UPDATE type_usage SET volumes = volumes + 1, gigabytes = gigabytes + NEW.size_gib
         WHERE project_id = NEW.project_id AND flavor_id = NEW.flavor_id;
+END;
+CREATE TRIGGER volumes_leave_tokens AFTER DELETE ON volumes BEGIN
+    UPDATE client_tokens SET gone = 1 WHERE target = OLD.id;
 END;
 CREATE TRIGGER volumes_tell_delete AFTER DELETE ON volumes
     WHEN EXISTS (SELECT 1 FROM webhooks WHERE enabled = 1) BEGIN
@@ -345,6 +351,8 @@ CREATE TABLE client_tokens (
     -- The id of what was made; it may be gone, or have another owner now.
     target TEXT NOT NULL,
     created_at_us INTEGER NOT NULL,
+    -- 1 once what was made is gone; triggers say so, whoever removes it.
+    gone INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (project_id, action, token)
 ) STRICT;
 CREATE TABLE default_flavors (
@@ -730,7 +738,8 @@ CREATE INDEX attachments_by_project ON attachments (project_id, created_at_us, i
 CREATE INDEX attachments_by_volume ON attachments (volume_id, created_at_us, id);
 CREATE INDEX backends_by_flavor ON backends (flavor_id, position, id);
 CREATE INDEX backends_by_zone ON backends (zone, id);
-CREATE INDEX client_tokens_by_created ON client_tokens (created_at_us);
+CREATE INDEX client_tokens_by_target ON client_tokens (target);
+CREATE INDEX client_tokens_gone ON client_tokens (created_at_us) WHERE gone = 1;
 CREATE INDEX deliveries_by_event ON deliveries (event_id);
 CREATE INDEX ec2_keys_by_user ON ec2_keys (user_id, access_key);
 CREATE INDEX flavor_traits_by_qos ON flavor_traits (qos_id) WHERE qos_id IS NOT NULL;

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use ring::hmac;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::ec2::signature::{canonical_query, encode};
 use crate::api::fixture::{ACCESS_KEY, Answer, Fixture, NOW_US, SECRET_KEY, send};
@@ -126,6 +126,94 @@ async fn a_client_token_makes_one_volume() {
         )
     );
     assert_eq!(mismatch(&call(&fixture, &larger).await), other);
+}
+
+#[tokio::test]
+async fn a_client_token_is_known_when_the_snapshot_is_gone_and_forgets_what_is_going() {
+    let fixture = Fixture::new().await;
+    let id = fixture.make_volume("source").await;
+    fixture.settle(&id).await;
+    let source = format!("vol-{}", &id.replace('-', "")[..17]);
+    let take = [("Action", "CreateSnapshot"), ("VolumeId", source.as_str())];
+    let taken = call(&fixture, &take).await;
+    let snapshot = element(&taken, "snapshotId");
+    let database = &fixture.service.database;
+    let done = database.write(|tx| tx.execute("UPDATE snapshots SET status = 'available'", &[]));
+    assert_eq!(done.await.unwrap(), 1);
+    let create = [
+        ("Action", "CreateVolume"),
+        ("AvailabilityZone", "nova"),
+        ("SnapshotId", snapshot),
+        ("ClientToken", "once"),
+    ];
+    let first = call(&fixture, &create).await;
+    let made = element(&first, "volumeId").to_owned();
+    assert!(!made.is_empty(), "{}", first.text);
+    let gone = database.write(|tx| tx.execute("DELETE FROM snapshots", &[]));
+    assert_eq!(gone.await.unwrap(), 1);
+    let again = call(&fixture, &create).await;
+    assert_eq!(element(&again, "volumeId"), made, "{}", again.text);
+    let other = with(&create[..3], &[("ClientToken", "another")]);
+    let refused = call(&fixture, &other).await;
+    assert_eq!(element(&refused, "Code"), "InvalidSnapshot.NotFound");
+
+    // What is being deleted is as good as gone: for who repeats the request, and for who deletes it again.
+    for status in ["deleting", "unmanaging"] {
+        let going = database.write(move |tx| {
+            let sql = "UPDATE volumes SET status = ?1 WHERE client_token = 'once'";
+            tx.execute(sql, &[status.into()])
+        });
+        assert_eq!(going.await.unwrap(), 1, "older versions find the token too");
+        let again = call(&fixture, &create).await;
+        assert_eq!(element(&again, "Code"), "IdempotentParameterMismatch");
+        let delete = [("Action", "DeleteVolume"), ("VolumeId", made.as_str())];
+        let again = call(&fixture, &delete).await;
+        assert_eq!(
+            (again.status, element(&again, "Code")),
+            (400, "InvalidVolume.NotFound")
+        );
+    }
+}
+
+#[tokio::test]
+async fn states_limits_and_reserved_keys_have_codes_of_their_own() {
+    let fixture = Fixture::new().await;
+    let id = fixture.make_volume("v").await;
+    fixture.settle(&id).await;
+    let ec2_id = format!("vol-{}", &id.replace('-', "")[..17]);
+    let quota = format!("/v3/os-quota-sets/{}", fixture.project);
+    let set = json!({"quota_set": {"gigabytes": 10}});
+    assert_eq!(fixture.call(Method::PUT, &quota, set).await.status, 200);
+    let modify = [
+        ("Action", "ModifyVolume"),
+        ("VolumeId", ec2_id.as_str()),
+        ("Size", "100"),
+    ];
+    let refused = call(&fixture, &modify).await;
+    assert_eq!(
+        (refused.status, element(&refused, "Code")),
+        (400, "VolumeModificationSizeLimitExceeded"),
+        "{}",
+        refused.text
+    );
+    for key in ["aws:x", "AWS:x"] {
+        let tags = [
+            ("TagSpecification.1.ResourceType", "volume"),
+            ("TagSpecification.1.Tag.1.Key", key),
+        ];
+        let refused = call(&fixture, &with(&CREATE, &tags)).await;
+        assert_eq!(element(&refused, "Code"), "InvalidParameterValue");
+        assert!(refused.text.contains("reserved for internal use"));
+    }
+    fixture.set_status(&id, "available", "reserved").await;
+    let take = [("Action", "CreateSnapshot"), ("VolumeId", ec2_id.as_str())];
+    let refused = call(&fixture, &take).await;
+    assert_eq!(
+        (refused.status, element(&refused, "Code")),
+        (400, "IncorrectState"),
+        "{}",
+        refused.text
+    );
 }
 
 #[tokio::test]
