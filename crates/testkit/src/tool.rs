@@ -92,6 +92,16 @@ pub fn guest_packages() -> Option<PathBuf> {
     found.or_else(|| missing("the guest's kernel", "cargo xtask setup"))
 }
 
+/// The right to give files away, or `None` after a printed line when the tests do not run as root.
+///
+/// # Panics
+/// As [`program`].
+pub fn root() -> Option<()> {
+    let user = output(Command::new("id").arg("-u")).stdout;
+    let found = Some(()).filter(|()| user == b"0\n");
+    found.or_else(|| missing("the right to give files away", "the tests as root"))
+}
+
 /// Runs a command to its end.
 ///
 /// # Panics

@@ -50,6 +50,14 @@ Keep the last hash of a file somewhere else: who may write the directory can rep
     },
 }
 
+impl AuditCommand {
+    /// True for a log in the data directory, false for a copy of one somewhere else.
+    pub fn is_of_data_dir(&self) -> bool {
+        let (AuditCommand::Verify { directory } | AuditCommand::Show { directory, .. }) = self;
+        directory.is_none()
+    }
+}
+
 /// Runs a command.
 pub fn run(common: &CommonFlags, command: AuditCommand, format: Format) -> Result<()> {
     let place = |given: Option<PathBuf>| -> Result<PathBuf> {

@@ -10,7 +10,10 @@ use crate::config::{CommonFlags, ServeFlags, Severity};
 use crate::failure::{Exit, Failure, Result};
 use crate::serve::Roles;
 use crate::ui::Format;
-use crate::{attach, audit, chain, config, demo, identity, serve, sm, ui, vdi, webhook};
+use crate::{
+    attach, audit, chain, command_record, config, data_owner, demo, identity, serve, sm, ui, vdi,
+    webhook,
+};
 
 /// Block storage as a service for Xen pools.
 #[derive(Parser)]
@@ -184,6 +187,11 @@ struct SmArguments {
 pub fn run_xensm() -> ExitCode {
     let arguments = Xensm::parse();
     let common = arguments.common;
+    if arguments.command.works_in_data_dir()
+        && let Err(failure) = work_as_owner(&common)
+    {
+        return finish(Err(failure));
+    }
     finish(match arguments.command {
         XensmCommand::Serve(flags) => serve::run(&common, &flags, &Roles::everything()),
         XensmCommand::Api(flags) => serve::run(&common, &flags, &Roles::api()),
@@ -213,17 +221,47 @@ pub fn run_xensm() -> ExitCode {
 pub fn run_nova_manage() -> ExitCode {
     let arguments = NovaManage::parse();
     let NovaManageCommand::Sm(sm_arguments) = arguments.command;
-    finish(sm::run(
-        &arguments.common,
-        sm_arguments.command,
-        sm_arguments.format,
-    ))
+    let done = work_as_owner(&arguments.common)
+        .and_then(|()| sm::run(&arguments.common, sm_arguments.command, sm_arguments.format));
+    finish(done)
+}
+
+/// Notes who types, and lets root go on as the owner of the data directory.
+fn work_as_owner(common: &CommonFlags) -> Result<()> {
+    command_record::person();
+    data_owner::become_owner(common)
+}
+
+impl XensmCommand {
+    /// True for commands that work in the data directory beside the service, and need nothing that only root has.
+    fn works_in_data_dir(&self) -> bool {
+        match self {
+            XensmCommand::Sm(_)
+            | XensmCommand::Attach(_)
+            | XensmCommand::Detach(_)
+            | XensmCommand::Chain(_)
+            | XensmCommand::Identity(_)
+            | XensmCommand::Webhook(_) => true,
+            XensmCommand::Audit(arguments) => arguments.command.is_of_data_dir(),
+            // What serves may need root's devices; `vdi` reads and writes files and devices that are root's to name, and
+            // nothing in the data directory but the credentials.
+            XensmCommand::Serve(_)
+            | XensmCommand::Api(_)
+            | XensmCommand::Worker { .. }
+            | XensmCommand::StorageManager(_)
+            | XensmCommand::Vdi(_)
+            | XensmCommand::Demo(_)
+            | XensmCommand::Openapi { .. }
+            | XensmCommand::Config { .. } => false,
+        }
+    }
 }
 
 fn finish(outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            let failure = data_owner::explain(failure);
             ui::talk(failure.to_string());
             failure.exit_code()
         }

@@ -2,6 +2,7 @@
 //! how it ended. One that was killed has the first alone.
 
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 use volume_service::app::Service;
 
@@ -34,7 +35,7 @@ pub async fn recorded<T>(
 ) -> Result<T> {
     let note = |outcome: &str| {
         if let Some(change) = &change {
-            service.note_command(change.what, &change.target, &person(), outcome);
+            service.note_command(change.what, &change.target, person(), outcome);
         }
     };
     note("begun");
@@ -43,14 +44,18 @@ pub async fn recorded<T>(
     done
 }
 
-/// Who runs this process, and as whom they logged in, by the kernel's numbers: `sudo` and `su` change the first only.
-fn person() -> String {
-    let uid = std::fs::metadata("/proc/self").map(|found| found.uid());
-    let uid = uid.map_or_else(|_| "?".to_owned(), |uid| uid.to_string());
-    let login = std::fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
-    match login.trim().parse::<u32>() {
-        // The kernel's word for nobody: a daemon's process.
-        Ok(u32::MAX) | Err(_) => format!("uid {uid}"),
-        Ok(login) => format!("uid {uid}, logged in as {login}"),
-    }
+/// Who started this process, and as whom they logged in, by the kernel's numbers: `sudo` and `su` change the first only. Noted at
+/// the first call, which comes before root's commands become somebody else's.
+pub fn person() -> &'static str {
+    static PERSON: OnceLock<String> = OnceLock::new();
+    PERSON.get_or_init(|| {
+        let uid = std::fs::metadata("/proc/self").map(|found| found.uid());
+        let uid = uid.map_or_else(|_| "?".to_owned(), |uid| uid.to_string());
+        let login = std::fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
+        match login.trim().parse::<u32>() {
+            // The kernel's word for nobody: a daemon's process.
+            Ok(u32::MAX) | Err(_) => format!("uid {uid}"),
+            Ok(login) => format!("uid {uid}, logged in as {login}"),
+        }
+    })
 }

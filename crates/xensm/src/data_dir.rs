@@ -10,10 +10,12 @@
 //! serve.lock           held while `xensm serve` or `xensm storage-manager` runs
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::failure::{Exit, Failure, Result};
 
@@ -89,6 +91,8 @@ impl DataDir {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            // A link that somebody put here would have its target emptied below.
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(|cause| Failure::failed(&attempt, &cause))?;
         // A process that was killed holds it until the system has cleared it away.
@@ -157,27 +161,50 @@ impl DataDir {
 /// Writes a file that only its owner may read, so that after a crash it is there whole or not at all.
 ///
 /// # Durability
-/// On return the content and the name are on stable storage.
+/// 1. The content goes into a new file with a name of chance, which no other process writes and no link leads away from.
+/// 2. The file is flushed. A crash up to here leaves that file, which nobody reads.
+/// 3. It gets its name, and the directory is flushed. On return the content and the name are on stable storage.
 pub fn write_private(path: &Path, content: &str) -> Result<()> {
     let attempt = format!("write {}", path.display());
-    let temporary = path.with_extension("new");
+    let directory = path.parent().unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        // The mode above counts only for a new file; one left by a crash keeps its own.
-        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        // Mode 0600, and never one that is there already.
+        let mut file = tempfile::Builder::new()
+            .prefix(".xensm-")
+            .suffix(".new")
+            .tempfile_in(directory)?;
         file.write_all(content.as_bytes())?;
-        file.sync_all()?;
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "the directory is synced on the next line"
-        )]
-        fs::rename(&temporary, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(directory)?.sync_all()
     };
     write().map_err(|cause| Failure::failed(attempt, &cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn no_link_leads_a_file_of_ours_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let theirs = directory.path().join("theirs");
+        std::fs::write(&theirs, "theirs").unwrap();
+        let data_dir = DataDir::new(&directory.path().join("data")).unwrap();
+        data_dir.create().unwrap();
+        for name in ["secrets.toml", "secrets.new", "serve.lock"] {
+            symlink(&theirs, data_dir.file(name)).unwrap();
+        }
+        let path = data_dir.file("secrets.toml");
+        write_private(&path, "ours").unwrap();
+        let found = std::fs::symlink_metadata(&path).unwrap();
+        assert!(found.is_file(), "the name is a file's, no link");
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "ours");
+        assert!(data_dir.lock().is_err(), "it would write into their file");
+        assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "theirs");
+        let left = std::fs::read_dir(data_dir.root()).unwrap().count();
+        assert_eq!(left, 3, "nothing else is left");
+    }
 }

@@ -10,6 +10,7 @@ pub mod command_record;
 pub mod config;
 pub mod credentials;
 pub mod data_dir;
+pub mod data_owner;
 pub mod demo;
 pub mod failure;
 pub mod http_server;

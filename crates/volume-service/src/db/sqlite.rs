@@ -70,23 +70,27 @@ pub(super) fn open(path: &Path) -> Result<Engine> {
     })
 }
 
-/// Makes the file with mode 0600 if it is absent: it holds password hashes and sealed secrets.
+/// Makes the file with mode 0600 if the name is free: it holds password hashes and sealed secrets. A link is a name too: an operator's
+/// may lead to a database, and nothing is made where one leads nowhere.
 fn create_private(path: &Path) -> Result<()> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
+    let made = OpenOptions::new()
+        .create_new(true)
+        .write(true)
         .mode(0o600)
-        .open(path)
-        .map(drop)
-        .map_err(|error| {
-            Error::new(
+        .open(path);
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            let refused = Error::new(
                 ErrorKind::Unavailable,
                 Subject::Database,
                 "The service cannot open its database.",
             )
             .detail(format!("open or make the SQLite file {}", path.display()))
-            .caused_by(error)
-        })
+            .caused_by(error);
+            Err(refused)
+        }
+        Err(_) | Ok(_) => Ok(()),
+    }
 }
 
 fn connect(path: &Path) -> Result<Connection> {
