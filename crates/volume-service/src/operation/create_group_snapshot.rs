@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::calls::Calls;
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
 use super::notice;
@@ -33,6 +34,9 @@ pub(super) struct Outputs {
     is_promised: bool,
     /// True when something may be left in the pool.
     may_have_left: bool,
+    /// Whether a call may still run.
+    #[serde(default, skip_serializing_if = "Calls::is_none")]
+    calls: Calls,
 }
 
 /// A member's snapshot.
@@ -88,6 +92,7 @@ impl Definition for CreateGroupSnapshot {
             });
         }
         outputs.members = members;
+        outputs.calls.begin();
         Ok(Begin::Act)
     }
 
@@ -97,8 +102,10 @@ impl Definition for CreateGroupSnapshot {
             false => Moment::WherePossible,
         };
         let births = births(outputs);
-        let taken = offspring_together::make_all(job, &births, moment, look).await?;
-        for (member, vdi) in outputs.members.iter_mut().zip(taken) {
+        let calls = &mut outputs.calls;
+        let taken = offspring_together::make_all(job, &births, moment, calls, look).await;
+        calls.end();
+        for (member, vdi) in outputs.members.iter_mut().zip(taken?) {
             member.vdi_uuid = Some(vdi);
         }
         Ok(())
@@ -112,7 +119,7 @@ impl Definition for CreateGroupSnapshot {
         for member in &mut outputs.members {
             member.vdi_uuid = None;
         }
-        offspring_together::unmake_all(job, &births(outputs)).await
+        offspring_together::unmake_all(job, &births(outputs), outputs.calls).await
     }
 
     fn undo_failed(_step: Step, outputs: &mut Outputs) {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::calls::Calls;
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
 use super::notice;
@@ -34,6 +35,9 @@ pub(super) struct Outputs {
     vdi_uuid: Option<Uuid>,
     /// True when something may be left in the pool.
     may_have_left: bool,
+    /// Whether a call may still run.
+    #[serde(default, skip_serializing_if = "Calls::is_none")]
+    calls: Calls,
 }
 
 impl Definition for CreateSnapshot {
@@ -66,12 +70,15 @@ impl Definition for CreateSnapshot {
         let backend = backends::get(at.transaction, at.vault, backend)?;
         outputs.sr = SrName::of(&backend);
         outputs.source = source;
+        outputs.calls.begin();
         Ok(Begin::Act)
     }
 
     async fn run(job: &Job, _step: Step, outputs: &mut Outputs, look: bool) -> Result<()> {
-        let taken = offspring::make(job, &birth(job, outputs)?, look).await?;
-        outputs.vdi_uuid = Some(taken);
+        let birth = birth(job, outputs)?;
+        let taken = offspring::make(job, &birth, &mut outputs.calls, look).await;
+        outputs.calls.end();
+        outputs.vdi_uuid = Some(taken?);
         Ok(())
     }
 
@@ -81,7 +88,7 @@ impl Definition for CreateSnapshot {
 
     async fn undo(job: &Job, _step: Step, outputs: &mut Outputs) -> Result<()> {
         outputs.vdi_uuid = None;
-        offspring::unmake(job, &birth(job, outputs)?).await
+        offspring::unmake(job, &birth(job, outputs)?, outputs.calls).await
     }
 
     fn undo_failed(_step: Step, outputs: &mut Outputs) {

@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::calls::Calls;
 use super::definition::{AfterFailure, Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
 use super::offspring::{self, Birth, How};
@@ -56,6 +57,9 @@ pub(super) struct Outputs {
     is_there: bool,
     /// True when something may be left in the pool.
     may_have_left: bool,
+    /// Whether a call may still run that makes something from its source.
+    #[serde(default, skip_serializing_if = "Calls::is_none")]
+    calls: Calls,
     /// The group that it is a member of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<GroupId>,
@@ -106,7 +110,13 @@ impl Definition for CreateVolume {
             Step::Place => place(at, outputs),
             Step::Connect | Step::MakeVdi if outputs.is_there => Ok(Begin::Next),
             Step::Connect => connect_if_needed(at, outputs),
-            Step::MakeVdi => Ok(Begin::Act),
+            Step::MakeVdi => {
+                let content = outputs.placed.as_ref().map(|placed| &placed.content);
+                if !matches!(content, None | Some(Content::Blank)) {
+                    outputs.calls.begin();
+                }
+                Ok(Begin::Act)
+            }
         }
     }
 
@@ -116,8 +126,11 @@ impl Definition for CreateVolume {
             Step::Place => Ok(()),
             Step::Connect => connect(job, placed(outputs)?).await,
             Step::MakeVdi => {
-                let vdi = make_vdi(job, placed(outputs)?, look).await?;
-                outputs.vdi_uuid = Some(vdi);
+                let mut calls = outputs.calls;
+                let made = make_vdi(job, placed(outputs)?, &mut calls, look).await;
+                calls.end();
+                outputs.calls = calls;
+                outputs.vdi_uuid = Some(made?);
                 Ok(())
             }
         }
@@ -396,15 +409,19 @@ async fn reconnect(job: &Job, id: BackendId) -> Result<Backend> {
     .detail(backend.failure))
 }
 
-async fn make_vdi(job: &Job, placed: &mut Placed, look: bool) -> Result<Uuid> {
+async fn make_vdi(job: &Job, placed: &mut Placed, calls: &mut Calls, look: bool) -> Result<Uuid> {
     match placed.content.clone() {
         Content::Blank => make_blank(job, placed, look).await,
         Content::Clone { source, is_larger } => {
             let birth = clone_of(job, placed, source)?;
-            let made = make_clone(job, placed, &birth, is_larger, look).await;
+            let made = offspring::make(job, &birth, calls, look).await;
+            let made = match made {
+                Ok(vdi) if is_larger => enlarge(job, placed, vdi).await,
+                made => made,
+            };
             made.map_err(|error| note_unplugged(placed, error))
         }
-        Content::Copy(copied) => make_copy(job, placed, &copied, look).await,
+        Content::Copy(copied) => make_copy(job, placed, &copied, calls, look).await,
     }
 }
 
@@ -418,24 +435,21 @@ fn clone_of(job: &Job, placed: &Placed, source: Uuid) -> Result<Birth> {
     })
 }
 
-async fn make_clone(
-    job: &Job,
-    placed: &Placed,
-    birth: &Birth,
-    is_larger: bool,
-    look: bool,
-) -> Result<Uuid> {
-    let vdi = offspring::make(job, birth, look).await?;
-    if is_larger {
-        let size = placed.size_bytes;
-        let resized = job.pool()?.resize_vdi(vdi, size, Resize::Offline).await;
-        resized.map_err(|error| placed.sr.error(error))?;
-    }
+async fn enlarge(job: &Job, placed: &Placed, vdi: Uuid) -> Result<Uuid> {
+    let size = placed.size_bytes;
+    let resized = job.pool()?.resize_vdi(vdi, size, Resize::Offline).await;
+    resized.map_err(|error| placed.sr.error(error))?;
     Ok(vdi)
 }
 
 /// A target of an earlier try is never filled further: nobody knows how much of it is written, or whether the pool still writes.
-async fn make_copy(job: &Job, placed: &mut Placed, copied: &Copied, look: bool) -> Result<Uuid> {
+async fn make_copy(
+    job: &Job,
+    placed: &mut Placed,
+    copied: &Copied,
+    calls: &mut Calls,
+    look: bool,
+) -> Result<Uuid> {
     let volume = volume_id(&job.target)?;
     if look {
         leftovers::destroy(job, volume).await?;
@@ -451,7 +465,7 @@ async fn make_copy(job: &Job, placed: &mut Placed, copied: &Copied, look: bool) 
         }
     };
     let frozen = match frozen_source(copied) {
-        Some(birth) => Some(offspring::make(job, &birth, look).await?),
+        Some(birth) => Some(offspring::make(job, &birth, calls, look).await?),
         None => None,
     };
     let source = frozen.unwrap_or(copied.source);
@@ -489,7 +503,7 @@ async fn clear(job: &Job, outputs: &mut Outputs) -> Result<()> {
             Content::Copy(copied) => frozen_source(copied),
         };
         if let Some(birth) = birth {
-            offspring::unmake(job, &birth).await?;
+            offspring::unmake(job, &birth, outputs.calls).await?;
         }
     }
     leftovers::destroy(job, volume_id(&job.target)?).await?;

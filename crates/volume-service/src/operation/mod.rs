@@ -15,6 +15,7 @@
 mod adoption;
 mod attach_volume;
 pub(crate) mod birth;
+mod calls;
 mod connect_backend;
 mod connection_info;
 mod create_group_snapshot;

@@ -6,7 +6,8 @@
 //!    try knows by that mark; it is destroyed there, for its maker may still be alive.
 //! 3. The new VDI gets its name, and then marks of its own in the place of those it was born with. A crash leaves a VDI that is known
 //!    by these.
-//! 4. The source loses the mark.
+//! 4. The source loses the mark, unless a call of any try may still run ([`Calls`]): what that makes is known by the mark, so it stays
+//!    until a reconciler takes it off, some time after the operation has ended.
 //!
 //! An operator's snapshot of the source that falls between 1 and 4 carries the mark too. So of several VDIs that carry one mark none
 //! is destroyed.
@@ -18,6 +19,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use super::calls::Calls;
 use super::job::{Job, SrName};
 use crate::db::operations;
 use crate::driver::{FoundVdi, Making, Pool, PoolError, PoolFuture, Trouble, VdiMarks, VdiOwner};
@@ -82,10 +84,10 @@ pub(super) async fn alone(
 ///
 /// # Errors
 /// Those of the pool; one with the trouble `Marked` while another operation makes something from the same VDI.
-pub(super) async fn make(job: &Job, birth: &Birth, look: bool) -> Result<Uuid> {
+pub(super) async fn make(job: &Job, birth: &Birth, calls: &mut Calls, look: bool) -> Result<Uuid> {
     let _alone = alone(job, birth, Instant::now() + ALONE_DEADLINE).await?;
     if look && let Some(born) = settle(job, birth).await? {
-        return finish(job, birth, born).await;
+        return finish(job, birth, *calls, born).await;
     }
     mark_source(job, birth).await?;
     let error = match birth.how.call(job.pool()?, birth.source).await {
@@ -94,28 +96,34 @@ pub(super) async fn make(job: &Job, birth: &Birth, look: bool) -> Result<Uuid> {
                 // Only this answer tells of it: whoever has the lease now takes nothing over that an earlier one made.
                 let _gone = pool.destroy_vdi(born).await;
             }
-            return finish(job, birth, born).await;
+            return finish(job, birth, *calls, born).await;
         }
         Err(error) => error,
     };
     if error.outcome_unknown {
+        calls.unanswered();
         if let Some(born) = settle(job, birth).await? {
-            return finish(job, birth, born).await;
+            return finish(job, birth, *calls, born).await;
         }
-    } else {
+    } else if !calls.may_still_run() {
         // When this fails too the next try replaces the mark, and the undo takes it off.
         let _removed = job.pool()?.end_making(birth.source).await;
     }
     Err(birth.sr.error(error))
 }
 
-/// Destroys what this operation made from the source under this lease or an earlier one, and takes its mark off the source.
-pub(super) async fn unmake(job: &Job, birth: &Birth) -> Result<()> {
+/// Destroys what this operation made from the source under this lease or an earlier one, and takes its mark off the source, unless a
+/// call may still run.
+pub(super) async fn unmake(job: &Job, birth: &Birth, calls: Calls) -> Result<()> {
     let Some(sr_uuid) = birth.sr.sr_uuid else {
         return Ok(());
     };
     let all = job.pool()?.vdis_of_sr(sr_uuid).await;
-    let all = all.map_err(|error| birth.sr.error(error))?;
+    let mut all = all.map_err(|error| birth.sr.error(error))?;
+    if calls.may_run_on() {
+        // A source that is not seen keeps its mark.
+        all.retain(|vdi| vdi.uuid != birth.source);
+    }
     unmake_among(job, birth, &all).await
 }
 
@@ -134,7 +142,9 @@ pub(super) async fn unmake_among(job: &Job, birth: &Birth, all: &[FoundVdi]) -> 
     Ok(())
 }
 
-pub(super) async fn finish(job: &Job, birth: &Birth, born: Uuid) -> Result<Uuid> {
+/// Gives what was born its name and marks. The source keeps its own while an earlier call may still run: it has this lease's
+/// generation, so what comes late, which may as well be an operator's, is left for a person to judge.
+pub(super) async fn finish(job: &Job, birth: &Birth, calls: Calls, born: Uuid) -> Result<Uuid> {
     let marks = VdiMarks {
         owner: birth.owner,
         operation: job.operation(),
@@ -143,7 +153,9 @@ pub(super) async fn finish(job: &Job, birth: &Birth, born: Uuid) -> Result<Uuid>
     };
     let labelled = job.pool()?.label_vdi(born, &marks).await;
     labelled.map_err(|error| birth.sr.error(error))?;
-    end_making(job, birth).await?;
+    if !calls.may_still_run() {
+        end_making(job, birth).await?;
+    }
     Ok(born)
 }
 
@@ -165,6 +177,8 @@ pub(super) async fn mark_source(job: &Job, birth: &Birth) -> Result<()> {
                 }
                 return Ok(());
             }
+            // Of a try before: it stays, for a call of that may still run.
+            Some(held_by) if held_by.parse() == Ok(making) => return Ok(()),
             Some(held_by) => holder = held_by,
         }
         let other = holder.parse::<Making>().ok();

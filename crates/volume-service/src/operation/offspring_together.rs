@@ -12,6 +12,7 @@ use std::collections::btree_map::Entry;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::calls::Calls;
 use super::job::Job;
 use super::offspring::{
     ALONE_DEADLINE, Birth, alone, end_making, finish, mark_source, unmake_among,
@@ -37,6 +38,7 @@ pub(super) async fn make_all(
     job: &Job,
     births: &[Birth],
     moment: Moment,
+    calls: &mut Calls,
     look: bool,
 ) -> Result<Vec<Uuid>> {
     // In one order, so that no two operations wait for each other.
@@ -54,7 +56,11 @@ pub(super) async fn make_all(
     }
     for (index, birth) in births.iter().enumerate() {
         if let Err(error) = mark_source(job, birth).await {
-            for marked in &births[..index] {
+            let marked = match calls.may_still_run() {
+                true => &[],
+                false => &births[..index],
+            };
+            for marked in marked {
                 // What stays is taken off by the next try, the undo or a reconciler.
                 let _removed = end_making(job, marked).await;
             }
@@ -65,24 +71,28 @@ pub(super) async fn make_all(
         Ok(born) => born,
         Err((index, error)) => {
             // A call that still runs gives what it makes the marks that its source has then: without them nobody would know it. When
-            // they stay, the next try replaces them, and the undo or a reconciler takes them off.
-            let marks = match error.outcome_unknown {
-                true => Marks::Stay,
-                false => Marks::End,
-            };
-            let _cleaned = destroy_all(job, births, marks).await;
+            // they stay, the next try replaces them with its own, and a reconciler takes them off in the end.
+            if error.outcome_unknown {
+                calls.unanswered();
+            }
+            let _cleaned = destroy_all(job, births, Marks::beside(*calls)).await;
             return Err(births[index].sr.error(error));
         }
     };
     for (birth, born) in births.iter().zip(&born) {
-        finish(job, birth, *born).await?;
+        finish(job, birth, *calls, *born).await?;
     }
     Ok(born)
 }
 
-/// Destroys what this operation made from the sources under this lease or an earlier one, and takes its marks off them.
-pub(super) async fn unmake_all(job: &Job, births: &[Birth]) -> Result<()> {
-    destroy_all(job, births, Marks::End).await
+/// Destroys what this operation made from the sources under this lease or an earlier one, and takes its marks off them, unless a call
+/// may still run.
+pub(super) async fn unmake_all(job: &Job, births: &[Birth], calls: Calls) -> Result<()> {
+    let marks = match calls.may_run_on() {
+        true => Marks::Stay,
+        false => Marks::End,
+    };
+    destroy_all(job, births, marks).await
 }
 
 /// What becomes of the marks of the sources.
@@ -92,6 +102,16 @@ enum Marks {
     End,
     /// They stay: what a call makes that still runs is known by them.
     Stay,
+}
+
+impl Marks {
+    /// What becomes of them within a try.
+    fn beside(calls: Calls) -> Self {
+        match calls.may_still_run() {
+            true => Marks::Stay,
+            false => Marks::End,
+        }
+    }
 }
 
 async fn destroy_all(job: &Job, births: &[Birth], marks: Marks) -> Result<()> {

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::calls::Calls;
 use super::create_volume::{delete_if_asked, volume_id};
 use super::definition::{AfterFailure, Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
@@ -44,6 +45,9 @@ pub(super) struct Outputs {
     /// True once the clone is the volume's VDI: there is no way back from there.
     is_swapped: bool,
     is_old_gone: bool,
+    /// Whether a call may still run.
+    #[serde(default, skip_serializing_if = "Calls::is_none")]
+    calls: Calls,
 }
 
 impl Definition for RevertVolume {
@@ -67,7 +71,10 @@ impl Definition for RevertVolume {
     async fn run(job: &Job, step: Step, outputs: &mut Outputs, look: bool) -> Result<()> {
         match step {
             Step::Clone => {
-                let clone = offspring::make(job, &birth(job, outputs)?, look).await?;
+                let birth = birth(job, outputs)?;
+                let clone = offspring::make(job, &birth, &mut outputs.calls, look).await;
+                outputs.calls.end();
+                let clone = clone?;
                 if outputs.is_larger {
                     let size = outputs.size_bytes;
                     let resized = job.pool()?.resize_vdi(clone, size, Resize::Offline).await;
@@ -97,7 +104,7 @@ impl Definition for RevertVolume {
             return Ok(());
         }
         outputs.new_vdi = None;
-        offspring::unmake(job, &birth(job, outputs)?).await
+        offspring::unmake(job, &birth(job, outputs)?, outputs.calls).await
     }
 
     fn succeed(at: &mut StepTransaction<'_, '_>, outputs: &Outputs) -> Result<Finish> {

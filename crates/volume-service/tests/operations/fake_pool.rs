@@ -136,6 +136,10 @@ impl FakePool {
                     let lost = PoolError::new(name, Trouble::Unreachable, "injected: answer lost");
                     return Err(lost.with_unknown_outcome());
                 }
+                Verdict::Late => {
+                    let lost = PoolError::new(name, Trouble::Unreachable, "injected: no answer");
+                    return Err(lost.with_unknown_outcome());
+                }
                 Verdict::DieBefore => self.gate.die().await,
                 Verdict::DieAfter => {
                     let _unknown = self.change(body);

@@ -28,6 +28,8 @@ pub enum Fault {
     Unreachable,
     /// It happens, but the answer is lost.
     LoseAnswer,
+    /// It is not answered, and does not happen yet: a test has it happen later.
+    Late,
     /// The worker dies before it happens.
     DieBefore,
     /// It happens, and the worker dies before it knows.
@@ -44,6 +46,7 @@ pub enum Verdict {
     Refused,
     Unreachable,
     LoseAnswer,
+    Late,
     DieBefore,
     DieAfter,
     Stall,
@@ -171,6 +174,7 @@ impl Gate {
                     Fault::Refuse => Verdict::Refused,
                     Fault::Unreachable => Verdict::Unreachable,
                     Fault::LoseAnswer => Verdict::LoseAnswer,
+                    Fault::Late => Verdict::Late,
                     Fault::DieBefore => Verdict::DieBefore,
                     Fault::DieAfter => Verdict::DieAfter,
                     Fault::Stall => Verdict::Stall,
@@ -214,7 +218,7 @@ impl Checkpoint for WriteGate {
                     let verdict = self.0.verdict(Event::Write(label));
                     *self.1.lock().unwrap() = verdict;
                     match verdict {
-                        Verdict::Busy | Verdict::Refused | Verdict::Unreachable => {
+                        Verdict::Busy | Verdict::Refused | Verdict::Unreachable | Verdict::Late => {
                             return Err(write_failed());
                         }
                         Verdict::DieBefore => self.0.die().await,

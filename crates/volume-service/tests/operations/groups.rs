@@ -265,12 +265,16 @@ fn what_an_earlier_try_took_is_removed_when_it_is_no_longer_wanted() {
         assert_eq!(whole.unwrap().status, GroupStatus::Error);
         let state = site.pool.state();
         assert_eq!(state.vdis.len(), MEMBERS, "nothing is left");
+        // The dead worker's calls may still run: what they make is known by the marks, until a reconciler takes those off.
+        assert!(state.vdis.values().all(|vdi| vdi.making.is_some()));
+        site.reconcile(&site.engine().await).await;
+        let state = site.pool.state();
         assert!(state.vdis.values().all(|vdi| vdi.making.is_none()));
     });
 }
 
-/// A call whose answer is lost, or that is not the only one of its moment, may make something later: until the next try, the marks
-/// stay by which that is known.
+/// A call whose answer is lost, or that is not the only one of its moment, may make something later: the marks by which that is known
+/// stay until a reconciler takes them off.
 #[test]
 fn marks_stay_while_nobody_knows_what_a_call_made() {
     // Behind the claim and a mark for each member: what becomes of the last snapshot, or of all.
@@ -291,28 +295,80 @@ fn marks_stay_while_nobody_knows_what_a_call_made() {
             assert_eq!(events[at], Event::Call("VDI.snapshot"));
             let state = site.pool.state();
             assert_eq!(state.vdis.len(), MEMBERS, "{fault:?}: nothing is left");
-            for (vdi, row) in state.vdis {
+            for row in state.vdis.values() {
                 assert_eq!(row.making.is_some(), marked, "{fault:?}");
-                if marked {
-                    let late = Vdi {
-                        is_a_snapshot: true,
-                        snapshot_of: Some(vdi),
-                        content: NOW,
-                        ..row
-                    };
-                    site.pool
-                        .change(|state| state.vdis.insert(Uuid::new_v4(), late));
-                }
+            }
+            if marked {
+                make_late(&site);
             }
             site.work(&engine).await;
             let (whole, snapshots) = taken(&site, group_snapshot).await;
             assert_eq!(whole.unwrap().status, GroupStatus::Available);
             let state = site.pool.state();
             assert_eq!(state.vdis.len(), 2 * MEMBERS, "{fault:?}: what was late");
-            assert!(state.vdis.values().all(|vdi| vdi.making.is_none()));
             for snapshot in snapshots {
                 assert_eq!(state.vdis[&snapshot.vdi_uuid.unwrap()].content, THEN);
             }
+            site.reconcile(&engine).await;
+            let state = site.pool.state();
+            assert_eq!(state.vdis.len(), 2 * MEMBERS, "{fault:?}");
+            assert!(state.vdis.values().all(|vdi| vdi.making.is_none()));
+        });
+    }
+}
+
+/// Has a snapshot of every volume's VDI appear that a call of an earlier try makes only now.
+fn make_late(site: &Site) {
+    site.pool.change(|state| {
+        for (vdi, row) in state.vdis.clone() {
+            let late = Vdi {
+                is_a_snapshot: true,
+                snapshot_of: Some(vdi),
+                content: NOW,
+                ..row
+            };
+            state.vdis.insert(Uuid::new_v4(), late);
+        }
+    });
+}
+
+/// Seen: a try whose outcome was known took the marks off by which a late call of the try before would have been known.
+#[test]
+fn an_answer_that_never_came_is_remembered_over_the_tries_behind_it() {
+    // Behind the claim, the list of VDIs and what replaces the mark of the first member: the mark of the second, and what
+    // becomes of the first snapshot.
+    let (mark, snapshot) = (5, 8);
+    for at in [mark, snapshot] {
+        on(Kind::Sqlite, |installation| async move {
+            let site = Site::new(&installation).await;
+            let id = group(&site, true).await;
+            let group_snapshot = take(&site, id).await;
+            let engine = site.engine().await;
+            site.gate.watch(Some((1 + MEMBERS, Fault::Late)));
+            run_once(&engine).await;
+            let events = site.gate.heal();
+            assert_eq!(events[1 + MEMBERS], Event::Call("VDI.snapshot"));
+            site.outlive_leases();
+            site.gate.watch(Some((at, Fault::FailOnce)));
+            run_once(&engine).await;
+            let events = site.gate.heal();
+            let failed = match at == mark {
+                true => "VDI.add_to_other_config",
+                false => "VDI.snapshot",
+            };
+            assert_eq!(events[at], Event::Call(failed), "{events:?}");
+            let state = site.pool.state();
+            assert_eq!(state.vdis.len(), MEMBERS, "{failed}: nothing is left");
+            let is_marked = |vdi: &Vdi| vdi.making.is_some();
+            assert!(state.vdis.values().all(is_marked), "{failed}: {state:?}");
+            make_late(&site);
+            site.work(&engine).await;
+            let (whole, _) = taken(&site, group_snapshot).await;
+            assert_eq!(whole.unwrap().status, GroupStatus::Available);
+            site.reconcile(&engine).await;
+            let state = site.pool.state();
+            assert_eq!(state.vdis.len(), 2 * MEMBERS, "{failed}: what was late");
+            assert!(!state.vdis.values().any(is_marked), "{failed}");
         });
     }
 }

@@ -11,7 +11,7 @@ use volume_service::driver::Making;
 use volume_service::model::id::{OperationId, SnapshotId, VolumeId};
 use volume_service::model::snapshot::SnapshotStatus;
 use volume_service::model::volume::VolumeStatus;
-use volume_service::operation::Engine;
+use volume_service::operation::{Ended, Engine};
 
 use crate::gate::{Event, Fault};
 use crate::installation::{Installation, Kind, Site, on};
@@ -199,4 +199,56 @@ async fn many_at_once(installation: &Arc<Installation>) {
     let state = site.pool.state();
     assert_eq!(state.vdis.len(), vdis.len());
     assert!(state.vdis.values().all(|vdi| vdi.making.is_none()));
+}
+
+/// Claims the one operation that is due, and runs it once, in which it is not done.
+async fn run_once(engine: &Arc<Engine>) {
+    let mut claimed = engine.claim(8).await.unwrap();
+    let ended = engine.run(claimed.remove(0)).await;
+    assert!(matches!(ended, Ended::Parked { .. }), "{ended:?}");
+    assert!(claimed.is_empty());
+}
+
+/// Seen: the call of a first try was not answered, the one of a second was refused, which took the mark off the volume's VDI; what
+/// the first then made carried the volume's marks alone, and looked like an operator's for ever.
+#[test]
+fn what_an_unanswered_call_makes_behind_a_refused_one_is_removed() {
+    for is_still_wanted in [true, false] {
+        on(Kind::Sqlite, |installation| async move {
+            let (site, engine, volume) = with_a_volume(&installation).await;
+            let vdi = vdi_of(&site, volume).await;
+            let snapshot = site.create_snapshot(volume).await.unwrap();
+            // The claim, the mark, and then VDI.snapshot.
+            site.gate.watch(Some((2, Fault::Late)));
+            run_once(&engine).await;
+            let events = site.gate.heal();
+            assert_eq!(events[2], Event::Call("VDI.snapshot"));
+            site.outlive_leases();
+            // Behind the claim and the list of VDIs the mark is replaced by three calls.
+            site.gate.watch(Some((5, Fault::FailOnce)));
+            run_once(&engine).await;
+            let events = site.gate.heal();
+            assert_eq!(events[5], Event::Call("VDI.snapshot"), "{events:?}");
+            let marked = site.pool.state().vdis[&vdi].clone();
+            assert!(marked.making.is_some(), "the first call may still run");
+            if !is_still_wanted {
+                site.force_delete_snapshot(snapshot).await;
+                site.work(&engine).await;
+                let marked = site.pool.state().vdis[&vdi].clone();
+                assert!(marked.making.is_some(), "and does when all is undone");
+            }
+            let late = operators(&site, vdi, true);
+            site.work(&engine).await;
+            site.reconcile(&engine).await;
+            let state = site.pool.state();
+            assert!(!state.vdis.contains_key(&late), "{state:?}");
+            assert!(state.vdis.values().all(|vdi| vdi.making.is_none()));
+            let row = site.snapshot(snapshot).await;
+            assert_eq!(row.is_some(), is_still_wanted);
+            if let Some(row) = row {
+                assert_eq!(row.status, SnapshotStatus::Available);
+                assert!(state.vdis.contains_key(&row.vdi_uuid.unwrap()));
+            }
+        });
+    }
 }
