@@ -28,19 +28,22 @@ impl Change {
 }
 
 /// Carries a command out and writes it down, before and after, if it changes something, also when it fails.
+///
+/// # Errors
+/// Those of the command; `Exit::Failed`, with nothing done, when its beginning cannot be written to stable storage.
 pub async fn recorded<T>(
     service: &Service,
     change: Option<Change>,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let note = |outcome: &str| {
-        if let Some(change) = &change {
-            service.note_command(change.what, &change.target, person(), outcome);
-        }
+    let Some(change) = change else {
+        return work.await;
     };
-    note("begun");
+    let Change { what, target } = &change;
+    service.note_command_begun(what, target, person())?;
     let done = work.await;
-    note(if done.is_ok() { "succeeded" } else { "failed" });
+    let outcome = if done.is_ok() { "succeeded" } else { "failed" };
+    service.note_command_ended(what, target, person(), outcome);
     done
 }
 
@@ -58,4 +61,43 @@ pub fn person() -> &'static str {
             Ok(login) => format!("uid {uid}, logged in as {login}"),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::CommonFlags;
+    use crate::sm;
+
+    /// Outcomes that the log has on the disk.
+    fn outcomes(directory: &std::path::Path) -> Vec<String> {
+        let mut found = Vec::new();
+        volume_service::audit::read(directory, |line| {
+            if line["kind"] == "command" {
+                found.push(line["outcome"].as_str().unwrap().to_owned());
+            }
+        })
+        .unwrap();
+        found
+    }
+
+    #[tokio::test]
+    async fn the_beginning_is_on_the_disk_before_the_command_acts() {
+        let directory = tempfile::tempdir().unwrap();
+        let common = CommonFlags {
+            data_dir: Some(directory.path().to_owned()),
+            ..CommonFlags::default()
+        };
+        let audit = directory.path().join("audit");
+        let change = Change::of("sm flavor_create", "gold");
+        let service = sm::open_service(&common, change.as_ref()).await.unwrap();
+        let work = async {
+            assert_eq!(outcomes(&audit), ["begun"]);
+            Ok(())
+        };
+        recorded(&service, change, work).await.unwrap();
+        // Its end is written behind it.
+        drop(service);
+        assert_eq!(outcomes(&audit), ["begun", "succeeded"]);
+    }
 }

@@ -89,15 +89,22 @@ impl Service {
         })
     }
 
-    /// Queues a line that a command at the machine began or ended; nothing where there is no audit log.
-    pub fn note_command(&self, what: &str, target: &str, person: &str, outcome: &str) {
+    /// Writes down that a command at the machine begins, and waits until that is on stable storage; nothing where there is no audit
+    /// log.
+    ///
+    /// # Errors
+    /// `Internal` when it cannot be written: the command must not go on.
+    pub fn note_command_begun(&self, what: &str, target: &str, person: &str) -> Result<()> {
+        let begun = Event::command(what, target, person, "begun");
+        self.audit
+            .as_ref()
+            .map_or(Ok(()), |audit| audit.note_flushed(begun))
+    }
+
+    /// Queues a line that says how a command ended.
+    pub fn note_command_ended(&self, what: &str, target: &str, person: &str, outcome: &str) {
         if let Some(audit) = &self.audit {
-            audit.note(Event::Command {
-                what: what.to_owned(),
-                target: target.to_owned(),
-                person: person.to_owned(),
-                outcome: outcome.to_owned(),
-            });
+            audit.note(Event::command(what, target, person, outcome));
         }
     }
 

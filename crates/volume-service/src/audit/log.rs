@@ -21,6 +21,8 @@ use crate::error::{Error, ErrorKind, Result, Subject};
 const QUEUE_MAX: usize = 8192;
 /// Longest time between a line and its flush to stable storage.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// Longest wait for a line that must be on stable storage.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(30);
 /// Size at which a file ends and the next begins.
 const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// The hash before the first line of a file.
@@ -30,9 +32,9 @@ pub(super) const NOTHING: &str = "0000000000000000000000000000000000000000000000
 ///
 /// # Durability
 /// A line is on stable storage 100 ms after its event at the latest; a crash loses what is younger, and cuts at most the
-/// last line, which `verify` tells.
+/// last line, which `verify` tells. [`AuditLog::note_flushed`] waits for that.
 pub struct AuditLog {
-    queue: Mutex<Option<SyncSender<Waiting>>>,
+    queue: Mutex<Option<SyncSender<Box<Queued>>>>,
     lost: std::sync::Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
     context: Context,
@@ -69,13 +71,17 @@ impl AuditLog {
             number: 0,
         };
         writer.begin(context.now_us()).map_err(failed)?;
+        Self::start(context, writer).map_err(failed)
+    }
+
+    /// Starts the thread that writes.
+    fn start(context: Context, writer: Writer) -> std::io::Result<Self> {
         let (queue, events) = sync_channel(QUEUE_MAX);
         let lost = std::sync::Arc::new(AtomicU64::new(0));
         let lost_there = lost.clone();
         let thread = std::thread::Builder::new()
             .name("xensm-audit".to_owned())
-            .spawn(move || writer.run(&events, &lost_there))
-            .map_err(failed)?;
+            .spawn(move || writer.run(&events, &lost_there))?;
         Ok(AuditLog {
             queue: Mutex::new(Some(queue)),
             lost,
@@ -88,10 +94,45 @@ impl AuditLog {
     pub fn note(&self, event: Event) {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = queue.as_ref() else { return };
-        if let Err(TrySendError::Full(_)) = queue.try_send(Box::new((self.context.now_us(), event)))
-        {
+        let queued = Queued {
+            at_us: self.context.now_us(),
+            event,
+            flushed: None,
+        };
+        if let Err(TrySendError::Full(_)) = queue.try_send(Box::new(queued)) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Writes a line and waits until it, and all before it, are on stable storage. Blocks the thread, for [`FLUSH_DEADLINE`] at most:
+    /// it is for commands, which do nothing else meanwhile.
+    ///
+    /// # Errors
+    /// `Internal` when the line cannot be written, or is not in time: what it announces must not happen then.
+    pub fn note_flushed(&self, event: Event) -> Result<()> {
+        let (flushed, outcome) = sync_channel(1);
+        let queued = Queued {
+            at_us: self.context.now_us(),
+            event,
+            flushed: Some(flushed),
+        };
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_queued = queue
+            .as_ref()
+            .is_some_and(|queue| queue.try_send(Box::new(queued)).is_ok());
+        drop(queue);
+        let written = match is_queued {
+            true => outcome
+                .recv_timeout(FLUSH_DEADLINE)
+                .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())),
+            false => Err(std::io::Error::other("its queue is full or closed")),
+        };
+        written.map_err(|cause| {
+            let text = "The audit log cannot be written.";
+            Error::new(ErrorKind::Internal, Subject::Request, text)
+                .detail("write a line of the audit log to stable storage")
+                .caused_by(cause)
+        })
     }
 
     /// Writes and flushes what waits, and ends.
@@ -121,8 +162,13 @@ impl Drop for AuditLog {
     }
 }
 
-/// A line that waits, and when it was noted. In a box: the queue has all its places from the start.
-type Waiting = Box<(i64, Event)>;
+/// A line that waits, and when it was noted. Boxed in the queue, which has all its places from the start.
+struct Queued {
+    at_us: i64,
+    event: Event,
+    /// Who waits for its flush.
+    flushed: Option<SyncSender<std::io::Result<()>>>,
+}
 
 struct Writer {
     directory: PathBuf,
@@ -135,18 +181,26 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, events: &Receiver<Waiting>, lost: &AtomicU64) {
+    fn run(mut self, events: &Receiver<Box<Queued>>, lost: &AtomicU64) {
         let mut dirty_since: Option<Instant> = None;
         loop {
             let wait = dirty_since.map_or(Duration::from_secs(3600), |since| {
                 FLUSH_EVERY.saturating_sub(since.elapsed())
             });
             let outcome = match events.recv_timeout(wait) {
-                Ok(line) => {
-                    let (at_us, event) = *line;
+                Ok(queued) => {
                     dirty_since.get_or_insert_with(Instant::now);
                     let missing = lost.swap(0, Ordering::Relaxed);
-                    self.write(at_us, event.fields(), missing)
+                    let written = self.write(queued.at_us, queued.event.fields(), missing);
+                    match queued.flushed {
+                        None => written,
+                        Some(flushed) => {
+                            dirty_since = None;
+                            // Whoever waited too long was told so.
+                            let _ = flushed.try_send(written.and_then(|()| self.flush()));
+                            Ok(())
+                        }
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     dirty_since = None;
@@ -341,6 +395,48 @@ mod tests {
         assert_eq!(owner(&directory), 4321);
         assert_eq!(owner(&files(&directory)[0]), 4321);
         assert_eq!(faults(&directory), []);
+    }
+
+    fn command(outcome: &str) -> Event {
+        Event::command("sm flavor_create", "gold", "uid 0", outcome)
+    }
+
+    #[test]
+    fn a_line_that_is_waited_for_is_there_before_anything_else_happens() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = AuditLog::open(Context::real(), directory.path()).unwrap();
+        log.note(command("queued"));
+        log.note_flushed(command("begun")).unwrap();
+        // The log is still open: nothing but the wait has brought them to the file.
+        let text = std::fs::read_to_string(&files(directory.path())[0]).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[2].contains("begun"), "{text}");
+        drop(log);
+        assert_eq!(faults(directory.path()), []);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_is_an_error_for_who_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("read-only");
+        std::fs::write(&path, "").unwrap();
+        let writer = Writer {
+            directory: directory.path().to_owned(),
+            name: "0-0".to_owned(),
+            part: 1,
+            // Opened to be read only: its writes fail, as those on a full disk do.
+            file: Some(BufWriter::new(File::open(&path).unwrap())),
+            written: 0,
+            previous: NOTHING.to_owned(),
+            number: 0,
+        };
+        let log = AuditLog::start(Context::real(), writer).unwrap();
+        let refused = log.note_flushed(command("begun")).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Internal);
+        log.close();
+        let refused = log.note_flushed(command("begun")).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Internal, "closed");
     }
 
     #[test]

@@ -51,6 +51,18 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// A command at the machine.
+    pub(crate) fn command(what: &str, target: &str, person: &str, outcome: &str) -> Self {
+        Event::Command {
+            what: what.to_owned(),
+            target: target.to_owned(),
+            person: person.to_owned(),
+            outcome: outcome.to_owned(),
+        }
+    }
+}
+
 /// Who asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
