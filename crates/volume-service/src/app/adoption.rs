@@ -258,7 +258,7 @@ fn find_backend(
 ///
 /// # Errors
 /// `NotFound` about `Backend` for a host that is not one, `Conflict` for a VDI that is a volume's, `Invalid` for a flavor that does
-/// not go with the backend.
+/// not go with the backend, `QuotaExceeded` where not even the smallest volume may be had.
 pub async fn manage_volume(
     service: &Service,
     request: &RequestContext,
@@ -273,6 +273,7 @@ pub async fn manage_volume(
     let id = VolumeId(context.new_uuid());
     let operation_id = OperationId(context.new_uuid());
     let now_us = context.now_us();
+    let configured = service.config.limits.clone();
     let request = request.clone();
     service
         .database
@@ -335,6 +336,8 @@ pub async fn manage_volume(
                 updated_at_us: None,
             };
             volumes::insert(tx, &volume)?;
+            // With the least that it can have; with its size when its VDI is found.
+            quota::check_volume(tx, &volume, &configured)?;
             let adoption = Adoption {
                 reference: reference.clone(),
                 backend_id: backend.id,

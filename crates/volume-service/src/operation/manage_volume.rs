@@ -128,6 +128,8 @@ fn count(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
     volumes::set_size(at.transaction, id, volume.size_gib)?;
     match quota::check_volume(at.transaction, &volume, at.limits) {
         Err(refused) if refused.kind == ErrorKind::QuotaExceeded => {
+            // It counts with what it was taken with, also while the rest is undone.
+            volumes::set_size(at.transaction, id, SIZE_UNKNOWN_GIB)?;
             // Nothing was written on the VDI yet.
             outputs.forget();
             Ok(Begin::Undo(Reason::new(refused.public)))

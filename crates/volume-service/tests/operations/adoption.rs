@@ -1,9 +1,12 @@
 //! What is adopted counts as what it is, and not where its project has no room for it.
 
-use volume_service::app::adoption::{self, ManageSnapshot};
+use std::collections::BTreeMap;
+
+use volume_service::app::adoption::{self, ManageSnapshot, ManageVolume};
 use volume_service::db::quotas;
 use volume_service::error::ErrorKind;
 use volume_service::model::adoption::Reference;
+use volume_service::model::id::VolumeId;
 use volume_service::model::quota::{QuotaKey, Resource};
 use volume_service::model::volume::VolumeStatus;
 
@@ -76,18 +79,35 @@ fn an_adoption_that_the_quota_allows_counts_with_the_size_of_its_vdi() {
     });
 }
 
+/// Asks for the adoption of a VDI on the only backend of the zone.
+async fn ask(site: &Site) -> volume_service::error::Result<VolumeId> {
+    let wanted = ManageVolume {
+        host: format!("xensm@{}", site.zone),
+        reference: Some(Reference::Name("somebody's".to_owned())),
+        name: String::new(),
+        description: String::new(),
+        flavor: Some(site.flavor.label.clone()),
+        zone: None,
+        metadata: BTreeMap::new(),
+        bootable: false,
+    };
+    let asked = adoption::manage_volume(site.service(), &site.requester(), wanted).await;
+    asked.map(|volume| volume.id)
+}
+
 #[test]
-fn one_volume_more_than_allowed_is_not_adopted() {
+fn an_adoption_is_refused_at_once_where_not_even_the_smallest_volume_may_be_had() {
     on_both(|site| async move {
-        let actors = begin(&site, Scenario::ManageVolume).await;
-        allow(&site, Resource::Volumes, 0).await;
-        site.work(&site.engine().await).await;
-        let volume = site.volume(actors.volume.unwrap()).await.unwrap();
-        assert_eq!(volume.status, VolumeStatus::ErrorManaging);
-        assert!(
-            volume.failure.contains("Maximum number of volumes"),
-            "{volume:?}"
-        );
+        available(&site).await;
+        for (resource, limit) in [(Resource::Volumes, 1), (Resource::Gigabytes, 1)] {
+            allow(&site, resource, limit).await;
+            let refused = ask(&site).await.unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::QuotaExceeded, "{refused}");
+            assert_eq!(gigabytes(&site).await, 1, "nothing was taken");
+            allow(&site, resource, 2).await;
+        }
+        ask(&site).await.unwrap();
+        assert_eq!(gigabytes(&site).await, 2);
     });
 }
 
@@ -101,7 +121,7 @@ fn a_snapshot_that_the_quota_does_not_allow_is_refused_at_once() {
             reference: Some(Reference::Name("somebody's".to_owned())),
             name: String::new(),
             description: String::new(),
-            metadata: std::collections::BTreeMap::new(),
+            metadata: BTreeMap::new(),
         };
         let refused = adoption::manage_snapshot(site.service(), &site.requester(), wanted).await;
         assert_eq!(refused.unwrap_err().kind, ErrorKind::QuotaExceeded);
