@@ -84,6 +84,7 @@ impl Definition for ManageVolume {
         if !volumes::change_status(at.transaction, id, &[from], to, now_us)? {
             return Ok(Finish::Undo(Reason::new(NO_LONGER_WANTED)));
         }
+        volumes::set_size(at.transaction, id, found.size_gib)?;
         volumes::set_backend(at.transaction, id, Some(backend))?;
         volumes::set_vdi(at.transaction, id, Some(found.vdi_uuid))?;
         adoptions::remove(at.transaction, &at.operation.target)?;
@@ -120,8 +121,9 @@ fn count(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
     let Some((mut volume, found)) = found else {
         return Ok(Begin::Undo(Reason::new(NO_LONGER_WANTED)));
     };
-    if at.operation.step_begun {
-        // An earlier try counted it.
+    let was_begun = at.operation.step_begun;
+    if was_begun && volume.size_gib == found.size_gib {
+        // An earlier try counted it. One of a version that did not is told by the row.
         return Ok(Begin::Act);
     }
     volume.size_gib = found.size_gib;
@@ -130,8 +132,10 @@ fn count(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
         Err(refused) if refused.kind == ErrorKind::QuotaExceeded => {
             // It counts with what it was taken with, also while the rest is undone.
             volumes::set_size(at.transaction, id, SIZE_UNKNOWN_GIB)?;
-            // Nothing was written on the VDI yet.
-            outputs.forget();
+            if !was_begun {
+                // Nothing was written on the VDI yet.
+                outputs.forget();
+            }
             Ok(Begin::Undo(Reason::new(refused.public)))
         }
         judged => judged.map(|()| Begin::Act),

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use volume_service::app::adoption::{self, ManageSnapshot, ManageVolume};
-use volume_service::db::quotas;
+use volume_service::db::{quotas, volumes};
 use volume_service::error::ErrorKind;
 use volume_service::model::adoption::Reference;
 use volume_service::model::id::VolumeId;
 use volume_service::model::quota::{QuotaKey, Resource};
 use volume_service::model::volume::VolumeStatus;
 
-use crate::gate::Event;
+use crate::gate::{Event, Fault};
 use crate::installation::{Kind, Site, on};
 use crate::scenarios::{Scenario, available, begin};
 
@@ -74,6 +74,31 @@ fn an_adoption_that_the_quota_allows_counts_with_the_size_of_its_vdi() {
         allow(&site, Resource::Volumes, 1).await;
         site.work(&site.engine().await).await;
         let volume = site.volume(actors.volume.unwrap()).await.unwrap();
+        assert_eq!(volume.status, VolumeStatus::Available, "{volume:?}");
+        assert_eq!((volume.size_gib, gigabytes(&site).await), (3, 3));
+    });
+}
+
+/// Seen: an adoption that an earlier version had begun, which set the size at the end only, ended with that of no VDI.
+#[test]
+fn an_adoption_that_an_earlier_version_began_counts_with_the_size_of_its_vdi() {
+    on_both(|site| async move {
+        let actors = begin(&site, Scenario::ManageVolume).await;
+        let id = actors.volume.unwrap();
+        let mark = Event::Call("VDI.set_other_config");
+        let first = site.engine().await;
+        // The claim, the list of VDIs, the claim of the VDI, and the mark.
+        site.gate.watch(Some((3, Fault::DieAfter)));
+        assert!(site.work_or_die(&first).await);
+        let events = site.gate.heal();
+        assert_eq!(events.last(), Some(&mark), "{events:?}");
+        let set = site
+            .database()
+            .write(move |tx| volumes::set_size(tx, id, 1));
+        assert!(set.await.unwrap());
+        site.outlive_leases();
+        site.work(&site.engine().await).await;
+        let volume = site.volume(id).await.unwrap();
         assert_eq!(volume.status, VolumeStatus::Available, "{volume:?}");
         assert_eq!((volume.size_gib, gigabytes(&site).await), (3, 3));
     });
