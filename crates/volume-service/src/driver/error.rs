@@ -22,6 +22,8 @@ pub enum Trouble {
     TooDeep,
     /// Another operation is ahead, and takes its time: it holds the VDI's mark, or takes snapshots at one moment.
     Marked,
+    /// Others of this process are ahead; nothing was asked of the pool.
+    Queued,
     /// The medium is full.
     Full,
     /// The storage manager does not have this SR type.
@@ -76,10 +78,19 @@ impl PoolError {
         matches!(self.trouble, Trouble::TooDeep | Trouble::Marked)
     }
 
+    /// True for who only waits for its turn in this process: no try was made.
+    pub fn is_queued(&self) -> bool {
+        self.trouble == Trouble::Queued
+    }
+
     fn kind(&self) -> ErrorKind {
         match self.trouble {
             Trouble::Unreachable | Trouble::NotPlugged => ErrorKind::Unavailable,
-            Trouble::Busy | Trouble::InUse | Trouble::TooDeep | Trouble::Marked => ErrorKind::Busy,
+            Trouble::Busy
+            | Trouble::InUse
+            | Trouble::TooDeep
+            | Trouble::Marked
+            | Trouble::Queued => ErrorKind::Busy,
             Trouble::Gone => ErrorKind::NotFound,
             Trouble::Full => ErrorKind::NoCapacity,
             Trouble::UnknownType | Trouble::Unsupported => ErrorKind::NotSupported,
@@ -101,6 +112,7 @@ impl PoolError {
                 AT_ONE_MOMENT => "the storage is taking other snapshots at one moment",
                 _ => "another operation is at work on what it is made from",
             },
+            Trouble::Queued => "other operations are at work on what it is made from",
             Trouble::Gone => "an object is missing on the storage",
             Trouble::NotPlugged => "the storage is not connected",
             Trouble::Full => "the storage is full",
@@ -187,6 +199,7 @@ mod tests {
             (Trouble::NotPlugged, true),
             (Trouble::TooDeep, true),
             (Trouble::Marked, true),
+            (Trouble::Queued, true),
             (Trouble::Gone, false),
             (Trouble::Full, false),
             (Trouble::UnknownType, false),

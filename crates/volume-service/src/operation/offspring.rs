@@ -66,7 +66,7 @@ pub(super) const ALONE_DEADLINE: Duration = Duration::from_secs(2);
 /// Waits until nobody else of this process makes something from the source.
 ///
 /// # Errors
-/// One with the trouble `Marked` when somebody still does then.
+/// One with the trouble `Queued` when somebody still does then, which is not counted as a try.
 pub(super) async fn alone(
     job: &Job,
     birth: &Birth,
@@ -75,7 +75,7 @@ pub(super) async fn alone(
     let waited = timeout_at(deadline, job.engine.alone_with(birth.source)).await;
     waited.map_err(|_| {
         let text = format!("something else is being made from VDI {}", birth.source);
-        let held = PoolError::new("VDI.snapshot", Trouble::Marked, text);
+        let held = PoolError::new("VDI.snapshot", Trouble::Queued, text);
         birth.sr.error(held)
     })
 }
@@ -83,7 +83,8 @@ pub(super) async fn alone(
 /// Makes it, or finishes what an earlier try under this lease began. `look` says that there may be something.
 ///
 /// # Errors
-/// Those of the pool; one with the trouble `Marked` while another operation makes something from the same VDI.
+/// Those of the pool; one with the trouble `Marked` while another operation makes something from the same VDI, with `Queued` while one
+/// of this process does.
 pub(super) async fn make(job: &Job, birth: &Birth, calls: &mut Calls, look: bool) -> Result<Uuid> {
     let _alone = alone(job, birth, Instant::now() + ALONE_DEADLINE).await?;
     if look && let Some(born) = settle(job, birth).await? {

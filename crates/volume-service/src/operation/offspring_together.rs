@@ -33,7 +33,7 @@ pub(super) enum Moment {
 ///
 /// # Errors
 /// Those of the pool; nothing is left then, unless the outcome is unknown or the pool cannot be reached. One with the trouble `Marked`
-/// while another operation makes something from one of the sources.
+/// while another operation makes something from one of the sources, with `Queued` while one of this process does.
 pub(super) async fn make_all(
     job: &Job,
     births: &[Birth],

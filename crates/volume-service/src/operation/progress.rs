@@ -23,6 +23,9 @@ const BACKOFF_MAX_US: i64 = 5_000_000;
 const SLOW_BACKOFF_MAX_US: i64 = 30_000_000;
 /// Tries of a step that such a thing stands in the way of; with the waits between them nearly half an hour.
 const SLOW_ATTEMPTS_MAX: u32 = 60;
+/// Longest wait of who waits for others of its process. Such tries are not counted: each of those ahead ends in its time. Only
+/// [`CLAIMS_MAX`] ends them, after nearly an hour.
+const QUEUED_BACKOFF_MAX_US: i64 = 5_000_000;
 /// Claims after which an operation is undone instead of going on: something about it ends its workers.
 const CLAIMS_MAX: i64 = 500;
 /// Longest failure text kept in a row, in bytes.
@@ -220,6 +223,8 @@ pub(super) struct Failure {
     pub(super) is_retriable: bool,
     /// What stands in its way takes its time.
     is_slow: bool,
+    /// Nothing was tried: others of this process are ahead.
+    is_queued: bool,
     kind: ErrorKind,
     subject: Subject,
     object: String,
@@ -227,10 +232,12 @@ pub(super) struct Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
+        let of_pool = PoolError::behind(error);
         Failure {
             reason: Reason::from(error),
             is_retriable: error.is_retriable(),
-            is_slow: PoolError::behind(error).is_some_and(PoolError::is_slow),
+            is_slow: of_pool.is_some_and(PoolError::is_slow),
+            is_queued: of_pool.is_some_and(PoolError::is_queued),
             kind: error.kind,
             subject: error.subject,
             object: error.object.clone(),
@@ -331,6 +338,9 @@ fn start_undo<D: Definition>(operation: &mut Operation, reason: &Reason) {
 /// Counts a try. From the first slow failure on the count is beyond what quick failures are allowed, so that a short trouble does
 /// not end a long wait.
 fn count_attempt(operation: &mut Operation, attempts_max: u32, error: &Failure) {
+    if error.is_queued {
+        return;
+    }
     operation.attempts = operation.attempts.saturating_add(1);
     if error.is_slow {
         operation.attempts = operation.attempts.max(attempts_max.saturating_add(1));
@@ -343,7 +353,7 @@ fn may_try_again(operation: &Operation, attempts_max: u32, error: &Failure) -> b
     } else {
         attempts_max
     };
-    error.is_retriable && operation.attempts < limit
+    error.is_queued || (error.is_retriable && operation.attempts < limit)
 }
 
 fn park<O: serde::Serialize>(
@@ -355,6 +365,11 @@ fn park<O: serde::Serialize>(
     error: &Failure,
 ) -> Result<Next> {
     let (attempts, longest_us) = match operation.attempts.checked_sub(attempts_max) {
+        _ if error.is_queued => {
+            // The only count that goes on.
+            let claims = u32::try_from(operation.lease_generation);
+            (claims.unwrap_or(u32::MAX), QUEUED_BACKOFF_MAX_US)
+        }
         Some(slow @ 1..) => (slow, SLOW_BACKOFF_MAX_US),
         _ => (operation.attempts, BACKOFF_MAX_US),
     };

@@ -405,6 +405,12 @@ fn who_waits_too_long_for_a_vdi_comes_again() {
                 }
                 if !is_first {
                     run_once(&engine).await;
+                    // It has tried nothing, and comes again soon.
+                    for waiting in site.unfinished().await {
+                        assert_eq!(waiting.attempts, 0, "{waiting:?}");
+                        let wait_us = waiting.not_before_us - waiting.updated_at_us;
+                        assert!(wait_us <= 5_000_000, "{waiting:?}");
+                    }
                     break;
                 }
                 site.gate.watch(Some((stalls_at, Fault::Stall)));
