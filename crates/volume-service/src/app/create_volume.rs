@@ -16,7 +16,7 @@ use crate::config::Limits;
 use crate::context::{Context, RequestContext};
 use crate::db::client_tokens::{self as tokens, CREATE_VOLUME, ClientToken, is_overtaken};
 use crate::db::operations::NewOperation;
-use crate::db::{Transaction, flavors, groups, operations, snapshots, volumes};
+use crate::db::{Transaction, flavors, operations, snapshots, volumes};
 use crate::error::{Error, Result};
 use crate::model::flavor::Flavor;
 use crate::model::group::Group;
@@ -149,8 +149,7 @@ fn joined(
     wanted: &CreateVolume,
     id: GroupId,
 ) -> Result<Group> {
-    groups::lock(tx, id)?;
-    let group = groups_app::visible(tx, may_read, id)?;
+    let group = groups_app::locked(tx, may_read, id)?;
     if group.project_id != creation.asker.project_id {
         return Err(groups_app::not_found(id));
     }

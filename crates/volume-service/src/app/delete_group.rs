@@ -2,7 +2,7 @@
 //! alone; the last one takes the group along (`db::groups::settle`), whichever it is.
 
 use super::delete_volume::{begin, refused as volume_refused};
-use super::groups::{refused, visible};
+use super::groups::{locked, refused};
 use super::{Service, policy, services};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
@@ -37,8 +37,7 @@ pub async fn delete(
     service
         .database
         .write(move |tx| {
-            groups::lock(tx, id)?;
-            let group = visible(tx, &tenancy, id)?;
+            let group = locked(tx, &tenancy, id)?;
             services::check_not_frozen(tx, &group.zone)?;
             check_status(&group, mode)?;
             if group_snapshots::exist(tx, id)? {

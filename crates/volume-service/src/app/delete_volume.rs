@@ -74,7 +74,7 @@ struct Removal {
 impl Removal {
     fn begin(&self, tx: &mut Transaction<'_>, seen: &Seen) -> Result<()> {
         let (id, mode, now_us) = (self.id, self.mode, self.now_us);
-        let (found, dependents) = volumes::lock_and_look(tx, id)?.unzip();
+        let (found, dependents) = volumes::lock_and_look(tx, id, self.tenancy.project())?.unzip();
         let volume = judged(found, &self.tenancy, id)?;
         let dependents = dependents.unwrap_or_default();
         if let Some(group) = volume.traits.group_id {

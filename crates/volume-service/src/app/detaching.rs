@@ -4,7 +4,7 @@
 //! the reconciler of operations, which gives every volume the state that its attachments imply. A caller that dies in
 //! between leaves nothing to be reset by hand.
 
-use super::volumes::visible;
+use super::volumes::{locked, visible};
 use super::{Service, policy};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
@@ -46,8 +46,7 @@ pub async fn roll_back(service: &Service, request: &RequestContext, id: VolumeId
     service
         .database
         .write(move |tx| {
-            volumes::lock(tx, id)?;
-            if visible(tx, &tenancy, id)?.status == VolumeStatus::Detaching {
+            if locked(tx, &tenancy, id)?.status == VolumeStatus::Detaching {
                 volumes::settle(tx, id, now_us)?;
             }
             Ok(())

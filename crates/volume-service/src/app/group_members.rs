@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::groups::{refused, visible};
+use super::groups::{locked, refused};
 use super::{Service, limits, policy, services};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
@@ -62,8 +62,7 @@ pub async fn update(
     service
         .database
         .write(move |tx| {
-            groups::lock(tx, id)?;
-            let group = visible(tx, &tenancy, id)?;
+            let group = locked(tx, &tenancy, id)?;
             let both: Vec<&String> = change
                 .add
                 .iter()

@@ -58,8 +58,7 @@ pub async fn create(
     service
         .database
         .write(move |tx| {
-            groups::lock(tx, wanted.group_id)?;
-            let group = groups_app::visible(tx, &tenancy, wanted.group_id)?;
+            let group = groups_app::locked(tx, &tenancy, wanted.group_id)?;
             services::check_not_frozen(tx, &group.zone)?;
             check_none_creating(tx, group.id)?;
             let members = members(tx, &group)?;
@@ -212,6 +211,22 @@ pub(super) fn visible(
     Ok(taken)
 }
 
+/// The same, locked until the transaction ends. What the requester may not know of is not locked.
+pub(super) fn locked(
+    tx: &mut Transaction<'_>,
+    tenancy: &Tenancy,
+    id: GroupSnapshotId,
+) -> Result<GroupSnapshot> {
+    let is_locked = group_snapshots::lock_of(tx, id, tenancy.project())?;
+    let found = visible(tx, tenancy, id)?;
+    if is_locked {
+        return Ok(found);
+    }
+    // It came into the project between the two.
+    group_snapshots::lock(tx, id)?;
+    visible(tx, tenancy, id)
+}
+
 /// A page of group snapshots.
 pub async fn list(
     service: &Service,
@@ -247,8 +262,7 @@ pub async fn delete(
     service
         .database
         .write(move |tx| {
-            group_snapshots::lock(tx, id)?;
-            let taken = visible(tx, &tenancy, id)?;
+            let taken = locked(tx, &tenancy, id)?;
             services::check_not_frozen(tx, &taken.zone)?;
             let is_source = groups::is_being_made_from_snapshot(tx, id)?;
             let is_at_work = operations::find_unfinished(tx, &id.to_string())?.is_some();
@@ -305,8 +319,7 @@ pub async fn reset_status(
     service
         .database
         .write(move |tx| {
-            group_snapshots::lock(tx, id)?;
-            visible(tx, &tenancy, id)?;
+            locked(tx, &tenancy, id)?;
             if operations::find_unfinished(tx, &id.to_string())?.is_some() {
                 let why = "an operation is at work on it, which will end by itself.";
                 return Err(refused(id, why));

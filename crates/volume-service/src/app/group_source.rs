@@ -1,15 +1,17 @@
 //! Groups that are made from a group snapshot or from another group: each member by an operation of its own, as if it were made
 //! alone; the last one settles the group (`db::groups::settle`), whichever it is.
 
+use std::collections::BTreeSet;
+
 use super::create_volume::{Creation, add, flavor_of_snapshot};
-use super::groups::{check_project, refused, visible};
+use super::groups::{check_project, locked, refused};
 use super::volumes::{CreateVolume, VolumeSource};
 use super::{
     Service, group_members, group_snapshots as snapshots_app, limits, policy, quota, services,
 };
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
-use crate::db::{Transaction, group_snapshots, groups};
+use crate::db::{Transaction, group_snapshots, groups, snapshots, volumes};
 use crate::error::Result;
 use crate::model::group::{Group, GroupStatus};
 use crate::model::id::{FlavorId, GroupId, GroupSnapshotId, GroupTypeId};
@@ -60,16 +62,15 @@ pub async fn create_from_source(
         .write(move |tx| {
             let source = match wanted.source {
                 GroupSource::Snapshot(source) => {
-                    group_snapshots::lock(tx, source)?;
-                    let taken = snapshots_app::visible(tx, &may_read_snapshot, source)?;
+                    let taken = snapshots_app::locked(tx, &may_read_snapshot, source)?;
                     of_snapshot(tx, taken)?
                 }
                 GroupSource::Group(source) => {
-                    groups::lock(tx, source)?;
-                    let group = visible(tx, &may_read_group, source)?;
+                    let group = locked(tx, &may_read_group, source)?;
                     of_group(tx, group)?
                 }
             };
+            lock_sources(tx, &source.volumes)?;
             services::check_not_frozen(tx, &source.zone)?;
             let group = Group {
                 id,
@@ -119,6 +120,20 @@ struct Source {
     zone: String,
     flavors: Vec<FlavorId>,
     volumes: Vec<VolumeSource>,
+}
+
+/// Locks the sources of all members before the first insert locks the project's usage, in the order of their ids: whoever locks
+/// several locks them so.
+fn lock_sources(tx: &mut Transaction<'_>, sources: &[VolumeSource]) -> Result<()> {
+    let taken: BTreeSet<_> = sources.iter().filter_map(|one| one.snapshot_id()).collect();
+    for snapshot in taken {
+        snapshots::lock(tx, snapshot)?;
+    }
+    let copied: BTreeSet<_> = sources.iter().filter_map(|one| one.volume_id()).collect();
+    for volume in copied {
+        volumes::lock(tx, volume)?;
+    }
+    Ok(())
 }
 
 fn of_snapshot(

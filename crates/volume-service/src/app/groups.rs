@@ -224,6 +224,18 @@ pub(super) fn visible(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: GroupId) 
     Ok(group)
 }
 
+/// The same, locked until the transaction ends. What the requester may not know of is not locked.
+pub(super) fn locked(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: GroupId) -> Result<Group> {
+    let is_locked = groups::lock_of(tx, id, tenancy.project())?;
+    let found = visible(tx, tenancy, id)?;
+    if is_locked {
+        return Ok(found);
+    }
+    // It came into the project between the two.
+    groups::lock(tx, id)?;
+    visible(tx, tenancy, id)
+}
+
 /// A page of groups.
 pub async fn list(
     service: &Service,
@@ -270,8 +282,7 @@ pub async fn reset_status(
     service
         .database
         .write(move |tx| {
-            groups::lock(tx, id)?;
-            visible(tx, &tenancy, id)?;
+            locked(tx, &tenancy, id)?;
             groups::set_status(tx, id, status, "", true, now_us).map(drop)
         })
         .await

@@ -7,7 +7,7 @@
 use super::delete_volume::refused;
 use super::messages::Message;
 use super::refusal::{self, Asked};
-use super::volumes::visible;
+use super::volumes::locked;
 use super::{Service, policy, quota};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
@@ -57,9 +57,8 @@ async fn change(
     service
         .database
         .write(move |tx| {
-            volumes::lock(tx, id)?;
             let tenancy = policy::tenancy_of(&request, Rule::VolumeRetype);
-            let volume = visible(tx, &tenancy, id)?;
+            let volume = locked(tx, &tenancy, id)?;
             let found = flavors::find_for(tx, tenancy.as_deref(), &flavor)?;
             let flavor = found.ok_or_else(|| {
                 Error::invalid(format!(

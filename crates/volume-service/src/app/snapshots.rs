@@ -146,8 +146,7 @@ pub async fn create(
         .database
         .write(move |tx| {
             // Locked, so that the volume is not deleted, extended or reverted between here and the commit.
-            volumes::lock(tx, wanted.volume_id)?;
-            let volume = volumes_app::visible(tx, &tenancy, wanted.volume_id)?;
+            let volume = volumes_app::locked(tx, &tenancy, wanted.volume_id)?;
             check_volume(&volume, wanted.in_use)?;
             services::check_not_frozen(tx, &volume.zone)?;
             let snapshot = Snapshot {
@@ -238,6 +237,22 @@ pub(super) fn visible(
         .ok_or_else(|| Error::not_found(Subject::Snapshot, id))?;
     tenancy.check(&snapshot.project_id, Some(&snapshot.user_id))?;
     Ok(snapshot)
+}
+
+/// The same, locked until the transaction ends. What the requester may not know of is not locked.
+pub(super) fn locked(
+    tx: &mut Transaction<'_>,
+    tenancy: &Tenancy,
+    id: SnapshotId,
+) -> Result<Snapshot> {
+    let is_locked = snapshots::lock_of(tx, id, tenancy.project())?;
+    let found = visible(tx, tenancy, id)?;
+    if is_locked {
+        return Ok(found);
+    }
+    // It came into the project between the two.
+    snapshots::lock(tx, id)?;
+    visible(tx, tenancy, id)
 }
 
 /// The snapshot with this EC2 name (`snap-` and 17 or 8 hex digits).

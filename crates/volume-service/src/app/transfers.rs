@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::policy::Tenancy;
 use super::quota::{Added, Scope};
 use super::refusal::{self, Asked};
-use super::volumes::visible;
+use super::volumes::locked;
 use super::{Page, Service, limits, policy, quota};
 use crate::auth::rule::Rule;
 use crate::config::Secret;
@@ -75,8 +75,7 @@ pub async fn create(
         .database
         .write(move |tx| {
             // What is judged below stays so until the end: a group takes members in under the same lock.
-            volumes::lock(tx, wanted.volume_id)?;
-            let volume = visible(tx, &tenancy, wanted.volume_id)?;
+            let volume = locked(tx, &tenancy, wanted.volume_id)?;
             let (from, to) = (VolumeStatus::Available, VolumeStatus::AwaitingTransfer);
             if !volumes::change_status(tx, volume.id, &[from], to, now_us)? {
                 return Err(refused(volume.id, "status must be available"));

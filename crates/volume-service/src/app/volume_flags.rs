@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::delete_volume::refused;
-use super::volumes::visible;
+use super::volumes::{locked, visible};
 use super::{Service, limits, policy};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
@@ -47,8 +47,8 @@ pub async fn set_read_only(
         .database
         .write(move |tx| {
             // Locked, so that no attachment is made by what was said before.
-            volumes::lock(tx, id)?;
-            let volume = visible(tx, &policy::tenancy_of(&request, Rule::VolumeUpdateReadonlyFlag), id)?;
+            let tenancy = policy::tenancy_of(&request, Rule::VolumeUpdateReadonlyFlag);
+            let volume = locked(tx, &tenancy, id)?;
             if volume.status != VolumeStatus::Available {
                 let why = format!(
                     "Volume {id} status must be available to update readonly flag, but current status is: {}",
@@ -74,12 +74,8 @@ pub async fn merge_image_metadata(
         .database
         .write(move |tx| {
             // Locked, so that the count below is true when it is committed.
-            volumes::lock(tx, id)?;
-            let volume = visible(
-                tx,
-                &policy::tenancy_of(&request, Rule::VolumeImageMetadataSet),
-                id,
-            )?;
+            let tenancy = policy::tenancy_of(&request, Rule::VolumeImageMetadataSet);
+            let volume = locked(tx, &tenancy, id)?;
             check_maintenance(&volume, "update metadata for volume")?;
             volume_traits::merge_image_metadata(tx, id, &metadata)?;
             let all = visible(

@@ -89,8 +89,7 @@ pub(super) fn origin(
 }
 
 fn from_snapshot(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: SnapshotId) -> Result<Origin> {
-    snapshots::lock(tx, id)?;
-    let snapshot = snapshots_app::visible(tx, tenancy, id)?;
+    let snapshot = snapshots_app::locked(tx, tenancy, id)?;
     if snapshot.status != SnapshotStatus::Available {
         let message =
             "Invalid snapshot: Originating snapshot status must be one of 'available' values.";
@@ -120,8 +119,7 @@ fn from_snapshot(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: SnapshotId) ->
 }
 
 fn from_volume(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: VolumeId) -> Result<Origin> {
-    volumes::lock(tx, id)?;
-    let volume = volumes_app::visible(tx, tenancy, id)?;
+    let volume = volumes_app::locked(tx, tenancy, id)?;
     if !matches!(volume.status, VolumeStatus::Available | VolumeStatus::InUse) {
         let message = "Invalid volume: Originating source volume status must be one of 'available, in-use' values.";
         return Err(Error::new(ErrorKind::Conflict, Subject::Volume, message).on(id.to_string()));

@@ -152,6 +152,18 @@ pub(super) fn judged(found: Option<Volume>, tenancy: &Tenancy, id: VolumeId) -> 
     Ok(volume)
 }
 
+/// The same, locked until the transaction ends. What the requester may not know of is not locked.
+pub(super) fn locked(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: VolumeId) -> Result<Volume> {
+    let is_locked = volumes::lock_of(tx, id, tenancy.project())?;
+    let found = visible(tx, tenancy, id)?;
+    if is_locked {
+        return Ok(found);
+    }
+    // It came into the project between the two.
+    volumes::lock(tx, id)?;
+    visible(tx, tenancy, id)
+}
+
 /// The volume with this EC2 name (`vol-` and 17 or 8 hex digits).
 pub async fn get_by_ec2_id(
     service: &Service,

@@ -77,6 +77,22 @@ pub fn lock(tx: &mut Transaction<'_>, id: GroupSnapshotId) -> Result<bool> {
     Ok(tx.query_first(sql, &[id.into()], |_| Ok(()))?.is_some())
 }
 
+/// As [`lock`], for who may know of the group snapshots of this project only (none for who may know of all): another project's is not locked,
+/// so that nobody can keep its owners waiting.
+pub fn lock_of(
+    tx: &mut Transaction<'_>,
+    id: GroupSnapshotId,
+    project: Option<&str>,
+) -> Result<bool> {
+    let Some(project) = project else {
+        return lock(tx, id);
+    };
+    let sql = "SELECT id FROM group_snapshots WHERE id = ?1 AND project_id = ?2 /* for update */";
+    Ok(tx
+        .query_first(sql, &[id.into(), project.into()], |_| Ok(()))?
+        .is_some())
+}
+
 /// The snapshots that belong to it, by the age of their volumes' snapshots.
 pub fn members(tx: &mut Transaction<'_>, id: GroupSnapshotId) -> Result<Vec<Snapshot>> {
     let ids: Vec<SnapshotId> = tx.query(

@@ -101,6 +101,18 @@ pub fn lock(tx: &mut Transaction<'_>, id: GroupId) -> Result<bool> {
     Ok(tx.query_first(sql, &[id.into()], |_| Ok(()))?.is_some())
 }
 
+/// As [`lock`], for who may know of the groups of this project only (none for who may know of all): another project's is not locked,
+/// so that nobody can keep its owners waiting.
+pub fn lock_of(tx: &mut Transaction<'_>, id: GroupId, project: Option<&str>) -> Result<bool> {
+    let Some(project) = project else {
+        return lock(tx, id);
+    };
+    let sql = "SELECT id FROM volume_groups WHERE id = ?1 AND project_id = ?2 /* for update */";
+    Ok(tx
+        .query_first(sql, &[id.into(), project.into()], |_| Ok(()))?
+        .is_some())
+}
+
 /// The ids of a group's members, oldest first.
 pub fn member_ids(tx: &mut Transaction<'_>, id: GroupId) -> Result<Vec<VolumeId>> {
     tx.query(

@@ -283,6 +283,18 @@ pub fn lock(tx: &mut Transaction<'_>, id: SnapshotId) -> Result<bool> {
     Ok(!found.is_empty())
 }
 
+/// As [`lock`], for who may know of the snapshots of this project only (none for who may know of all): another project's is not locked,
+/// so that nobody can keep its owners waiting.
+pub fn lock_of(tx: &mut Transaction<'_>, id: SnapshotId, project: Option<&str>) -> Result<bool> {
+    let Some(project) = project else {
+        return lock(tx, id);
+    };
+    let sql = "SELECT id FROM snapshots WHERE id = ?1 AND project_id = ?2 /* for update */";
+    Ok(tx
+        .query_first(sql, &[id.into(), project.into()], |_| Ok(()))?
+        .is_some())
+}
+
 /// Removes the row for good, with its metadata.
 pub fn remove(tx: &mut Transaction<'_>, id: SnapshotId) -> Result<bool> {
     Ok(tx.execute("DELETE FROM snapshots WHERE id = ?1", &[id.into()])? == 1)

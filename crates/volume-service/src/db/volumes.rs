@@ -344,17 +344,26 @@ pub struct Dependents {
     pub snapshots: bool,
 }
 
-/// Locks the row, if it is there, until the transaction ends, and tells the volume and what depends on it then.
+/// Locks the row, if it is there and of this project (none for who may know of all), until the transaction ends, and tells the volume
+/// and what depends on it then.
 pub fn lock_and_look(
     tx: &mut Transaction<'_>,
     id: VolumeId,
+    project: Option<&str>,
 ) -> Result<Option<(Volume, Dependents)>> {
     if tx.posts_ahead() {
         // In the same exchange, and ahead: what is read behind sees what whoever held the lock has done.
-        tx.send(
-            "SELECT id FROM volumes WHERE id = ?1 /* for update */",
-            vec![id.into()],
-        )?;
+        let (sql, params) = match project {
+            None => (
+                "SELECT id FROM volumes WHERE id = ?1 /* for update */",
+                vec![id.into()],
+            ),
+            Some(project) => (
+                "SELECT id FROM volumes WHERE id = ?1 AND project_id = ?2 /* for update */",
+                vec![id.into(), project.into()],
+            ),
+        };
+        tx.send(sql, params)?;
     }
     // The state of what is made from it is looked up by its id, for PostgreSQL would rather read all volumes that are being made.
     tx.query_first(
@@ -463,6 +472,18 @@ pub fn lock(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
         |row| row.text(0),
     )?;
     Ok(!found.is_empty())
+}
+
+/// As [`lock`], for who may know of the volumes of this project only (none for who may know of all): another project's is not locked,
+/// so that nobody can keep its owners waiting.
+pub fn lock_of(tx: &mut Transaction<'_>, id: VolumeId, project: Option<&str>) -> Result<bool> {
+    let Some(project) = project else {
+        return lock(tx, id);
+    };
+    let sql = "SELECT id FROM volumes WHERE id = ?1 AND project_id = ?2 /* for update */";
+    Ok(tx
+        .query_first(sql, &[id.into(), project.into()], |_| Ok(()))?
+        .is_some())
 }
 
 /// Removes the row for good, with its metadata: a deleted volume costs lists nothing. What volumes that are made from its snapshots

@@ -1,5 +1,7 @@
 //! Groups: who makes, sees, changes and deletes them, what may be in them, and what may not be done to what is in them.
 
+use std::sync::mpsc::sync_channel;
+
 use volume_service::app::group_types::{self, NewGroupType};
 use volume_service::app::groups::{
     self, ChangeMembers, CreateFromSource, CreateGroup, DeleteGroup, GroupQuery, GroupSource,
@@ -7,15 +9,18 @@ use volume_service::app::groups::{
 };
 use volume_service::app::snapshots::{self, CreateSnapshot, InUse};
 use volume_service::app::transfers::{self, CreateTransfer, Encrypted, Snapshots};
-use volume_service::app::volumes::{self, CreateVolume, DeleteMode};
+use volume_service::app::volumes::{self, CreateVolume, DeleteMode, VolumeSource};
 use volume_service::app::{adoption, quotas};
+use volume_service::config::Secret;
 use volume_service::db;
 use volume_service::model::group::{Group, GroupStatus, MEMBERS_MAX};
 use volume_service::model::id::{GroupId, VolumeId};
 use volume_service::model::volume::VolumeStatus;
 use volume_service::{ErrorKind, RequestContext};
 
-use crate::support::{Bench, available, flavor, map, on_each, requester, wanted, work_on_volumes};
+use crate::support::{
+    Bench, PATIENCE, available, flavor, map, on_each, requester, wanted, work_on_volumes,
+};
 use crate::volumes::assert_usage_is_true;
 
 /// A request for a group of type `pairs`.
@@ -446,5 +451,64 @@ fn a_group_is_made_from_another_one() {
         assert_eq!(third.status, GroupStatus::Error);
         assert_eq!(third.failure, "1 of its 1 volumes are in error");
         assert_usage_is_true(&bench, "alice").await;
+    });
+}
+
+/// Seen: a request locked what it named before it found out whose that is, so that anybody could keep another project waiting.
+#[test]
+fn what_another_project_names_is_not_locked() {
+    on_each(|bench| async move {
+        if bench.url.starts_with("sqlite:") {
+            // Nothing is locked there but the whole database.
+            return;
+        }
+        prepare(&bench).await;
+        let (s, alice) = (&bench.service, requester("alice", "member"));
+        let made = group(&bench, &alice).await;
+        let id = member(&bench, &alice, made.id).await;
+        let there = db::Database::open(&Secret::new(bench.url.as_str()))
+            .await
+            .unwrap();
+        let (locked, is_locked) = sync_channel(8);
+        let (release, is_released) = sync_channel::<()>(1);
+        let is_released = std::sync::Mutex::new(is_released);
+        let holder = tokio::spawn(async move {
+            there
+                .write(move |tx| {
+                    db::groups::lock(tx, made.id)?;
+                    db::volumes::lock(tx, id)?;
+                    let _ = locked.try_send(());
+                    let released = is_released.lock().unwrap();
+                    released.recv_timeout(PATIENCE).unwrap();
+                    Ok(())
+                })
+                .await
+        });
+        tokio::task::spawn_blocking(move || is_locked.recv_timeout(PATIENCE))
+            .await
+            .unwrap()
+            .unwrap();
+        // All are answered while the rows are held: they wait for nothing.
+        let bob = requester("bob", "member");
+        let copy = CreateFromSource {
+            name: "copy".to_owned(),
+            description: String::new(),
+            source: GroupSource::Group(made.id),
+        };
+        let clone = CreateVolume {
+            source: VolumeSource::Volume(id),
+            ..CreateVolume::default()
+        };
+        for refused in [
+            volumes::delete(s, &bob, id, DeleteMode::Normal).await,
+            volumes::create(s, &bob, clone).await.map(drop),
+            groups::update(s, &bob, made.id, change(&[], &[id])).await,
+            groups::delete(s, &bob, made.id, DeleteGroup::WithVolumes).await,
+            groups::create_from_source(s, &bob, copy).await.map(drop),
+        ] {
+            assert_eq!(refused.unwrap_err().kind, ErrorKind::NotFound);
+        }
+        release.send(()).unwrap();
+        holder.await.unwrap().unwrap();
     });
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::connect::connected;
 use super::work::{insert_operation, new_operation};
 use crate::app::refusal::{self, Asked};
-use crate::app::volumes::visible;
+use crate::app::volumes::locked;
 use crate::app::{Service, limits, policy};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
@@ -74,8 +74,7 @@ async fn reserve(
     service
         .database
         .write(move |tx| {
-            volumes::lock(tx, wanted.volume_id)?;
-            let volume = visible(tx, &tenancy, wanted.volume_id)?;
+            let volume = locked(tx, &tenancy, wanted.volume_id)?;
             if volume.traits.read_only == Some(true) {
                 attachment.mode = AttachMode::ReadOnly;
             }
