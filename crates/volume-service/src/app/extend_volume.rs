@@ -69,7 +69,9 @@ pub async fn extend(
             }
             let added_gib = new_size_gib - volume.size_gib;
             quota::check_extension(tx, &volume, added_gib, &limits)?;
-            volumes::set_failure(tx, id, "")?;
+            if !volume.failure.is_empty() {
+                volumes::set_failure(tx, id, "")?;
+            }
             let operation = NewOperation {
                 id: operation_id,
                 kind: OperationKind::ExtendVolume,

@@ -292,7 +292,9 @@ pub async fn delete(
                     return Err(refused(id, &why));
                 }
                 check_unused(tx, &snapshot)?;
-                snapshots::set_failure(tx, snapshot.id, "")?;
+                if !snapshot.failure.is_empty() {
+                    snapshots::set_failure(tx, snapshot.id, "")?;
+                }
                 if !operations::insert(tx, &operation, now_us)? {
                     let why = format!("an operation is at work on its snapshot {}", snapshot.id);
                     return Err(refused(id, &why));

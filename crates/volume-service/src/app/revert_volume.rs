@@ -69,7 +69,9 @@ pub async fn revert(
                 )
                 .on(snapshot_id.to_string()));
             }
-            volumes::set_failure(tx, id, "")?;
+            if !volume.failure.is_empty() {
+                volumes::set_failure(tx, id, "")?;
+            }
             let operation = NewOperation {
                 id: operation_id,
                 kind: OperationKind::RevertVolume,

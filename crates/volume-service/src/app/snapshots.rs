@@ -468,7 +468,9 @@ pub async fn delete(
                 return Err(not_deletable(&snapshot));
             }
             check_unused(tx, &snapshot)?;
-            snapshots::set_failure(tx, id, "")?;
+            if !snapshot.failure.is_empty() {
+                snapshots::set_failure(tx, id, "")?;
+            }
             let operation = NewOperation {
                 id: operation_id,
                 kind: OperationKind::DeleteSnapshot,

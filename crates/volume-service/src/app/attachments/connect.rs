@@ -49,7 +49,9 @@ pub async fn connect(
             let mountpoint = connector.get("mountpoint").and_then(Value::as_str);
             let host = host_name(&connector);
             attachments::set_connector(tx, id, &connector, host.as_deref(), mountpoint)?;
-            attachments::set_failure(tx, id, "")?;
+            if !attachment.failure.is_empty() {
+                attachments::set_failure(tx, id, "")?;
+            }
             insert_operation(tx, &operation, id, &volume.zone, now_us)?;
             volumes::settle(tx, volume.id, now_us)?;
             Ok(Begun::Operation(operation_id))

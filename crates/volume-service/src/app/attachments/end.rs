@@ -109,7 +109,9 @@ fn begin_end(
     }
     let all = AttachmentStatus::ALL;
     attachments::change_status(tx, id, &all, AttachmentStatus::Detaching)?;
-    attachments::set_failure(tx, id, "")?;
+    if !attachment.failure.is_empty() {
+        attachments::set_failure(tx, id, "")?;
+    }
     let volume = volumes::get(tx, volume_id)?;
     insert_operation(tx, operation, id, &volume.zone, now_us)?;
     volumes::settle(tx, volume_id, now_us)?;
