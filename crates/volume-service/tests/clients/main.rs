@@ -5,6 +5,7 @@
 
 mod administration;
 mod openapi;
+mod refusals;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

@@ -40,6 +40,25 @@ pub(super) const ACTIONS: &[&[Action]] = &[
     zones::ACTIONS,
 ];
 
+/// Actions about volumes and snapshots that EC2 has and this service will not have soon: they are refused as such, and not as names
+/// that nobody knows.
+pub(super) const UNBUILT: &[&str] = &[
+    "CancelConversionTask",
+    "CancelImportTask",
+    "DescribeConversionTasks",
+    "DescribeImportSnapshotTasks",
+    "DisableEbsEncryptionByDefault",
+    "DisableFastSnapshotRestores",
+    "EnableEbsEncryptionByDefault",
+    "EnableFastSnapshotRestores",
+    "ImportSnapshot",
+    "ImportVolume",
+    "ModifyEbsDefaultKmsKeyId",
+    "ModifySnapshotTier",
+    "ResetEbsDefaultKmsKeyId",
+    "RestoreSnapshotTier",
+];
+
 /// The action of this name.
 pub(super) fn find(name: &str) -> Option<&'static Action> {
     ACTIONS

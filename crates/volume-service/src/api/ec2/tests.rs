@@ -2,6 +2,7 @@
 
 mod actions;
 mod documents;
+mod refusals;
 mod signatures;
 mod snapshots;
 mod walk;

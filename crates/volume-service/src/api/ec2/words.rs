@@ -45,6 +45,12 @@ pub(super) fn missing_action() -> Ec2Fault {
 
 /// The action is EC2's and not built, or nobody's.
 pub(super) fn unknown_action(action: &str) -> Ec2Fault {
+    if super::route::UNBUILT.contains(&action) {
+        return Ec2Fault::coded(
+            Code::UnsupportedOperation,
+            format!("The action {action} is not supported by this service."),
+        );
+    }
     Ec2Fault::coded(
         Code::InvalidAction,
         format!(
