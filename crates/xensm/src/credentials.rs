@@ -200,6 +200,7 @@ pub fn write_ec2(
         ("AWS_DEFAULT_REGION", "RegionOne".to_owned()),
         ("AWS_REGION", "RegionOne".to_owned()),
         ("AWS_ENDPOINT_URL_EC2", endpoint.to_owned()),
+        ("AWS_ENDPOINT_URL_EBS", endpoint.to_owned()),
         ("EC2_URL", endpoint.to_owned()),
         ("AWS_ACCESS_KEY", access_key.to_owned()),
         ("AWS_SECRET_KEY", secret_key.to_owned()),

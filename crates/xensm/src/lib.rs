@@ -16,6 +16,7 @@ pub mod failure;
 pub mod http_server;
 pub mod identity;
 pub mod logging;
+mod mover;
 pub mod pool_client;
 pub mod serve;
 pub mod service_config;

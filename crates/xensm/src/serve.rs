@@ -13,6 +13,7 @@ use volume_service::app::backends::{self, AddBackend};
 use volume_service::app::log_levels::LogFilter;
 use volume_service::app::{Service, flavors, identity};
 use volume_service::config::{Endpoints, Secret, ZoneConfig};
+use volume_service::driver::PoolMover;
 use volume_service::notify::Notifier;
 use volume_service::operation::Worker;
 use volume_service::{Context, ErrorKind, RequestContext, api};
@@ -22,6 +23,7 @@ use crate::credentials::{self, CloudLogin, Pending, Secrets};
 use crate::data_dir::{DataDir, ServeLock};
 use crate::failure::{Exit, Failure, Result};
 use crate::http_server::HttpServer;
+use crate::mover::NbdDialer;
 use crate::service_config::{DEFAULT_ZONE, XENAPI_USER, service_config};
 use crate::{logging, tls, ui};
 
@@ -227,6 +229,8 @@ async fn start_service(
         service.log.is_decided_by(filter);
     }
     if roles.has_api {
+        let mover = PoolMover::new(&service.config.zones, Arc::new(NbdDialer))?;
+        service.moves_bytes_by(Arc::new(mover));
         let is_embedded = roles.has_storage_manager && service.config.zones.iter().any(is_embedded);
         if service.config.keystone.is_some() {
             // Nobody is made here: users are Keystone's. An install without any flavor is a first start.

@@ -302,6 +302,48 @@ fn readers_with_a_session_come_over_tls() {
 }
 
 #[test]
+fn readers_with_a_session_come_to_a_socket_of_this_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let (exports, gate) = exports(dir.path(), false);
+    let published = Memory::filled(1);
+    exports
+        .publish(Uuid::from_u128(1), published.clone())
+        .unwrap();
+    let socket = exports.readers_socket().unwrap().to_owned();
+    assert_eq!(exports.readers_socket().unwrap(), socket);
+    let mode = socket.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let connect = |vdi: u128, session: &str| {
+        let name = VdiExports::session_export_name(Uuid::from_u128(vdi), session);
+        nbd::Client::connect_unix(&socket, &name, &nbd::client::ClientOptions::default())
+    };
+    for (vdi, letter) in [(1, 1), (99, 7)] {
+        let mut client = connect(vdi, "OpaqueRef:good").unwrap();
+        let mut byte = [0];
+        client.read(&mut byte, 4096).unwrap();
+        assert_eq!(byte, [letter]);
+        assert!(client.is_read_only());
+    }
+    assert!(
+        gate.opened.load(Ordering::SeqCst) >= 1,
+        "a VDI that is not attached is opened"
+    );
+    for (vdi, session) in [(1, "OpaqueRef:bad"), (98, "OpaqueRef:good")] {
+        assert!(connect(vdi, session).is_err(), "{vdi} {session}");
+    }
+    // A bare uuid is a name on the sockets of plugged VBDs only.
+    let bare = Uuid::from_u128(1).to_string();
+    let options = nbd::client::ClientOptions::default();
+    assert!(nbd::Client::connect_unix(&socket, &bare, &options).is_err());
+    // Withdrawing disconnects the readers too.
+    let mut reader = connect(1, "OpaqueRef:good").unwrap();
+    exports.withdraw(Uuid::from_u128(1)).unwrap();
+    assert!(reader.read(&mut [0], 0).is_err());
+    exports.shutdown().unwrap();
+    assert!(!socket.exists());
+}
+
+#[test]
 fn readers_share_one_opening_which_the_last_one_closes() {
     let readers = Arc::new(super::readers::Readers::default());
     let vdi = Uuid::from_u128(1);

@@ -32,6 +32,9 @@ pub const WITHDRAW_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest path of a unix socket: `sun_path` without its final zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 
+/// The name of the socket for readers with a session; shorter than the others.
+const READERS_SOCKET: &str = "readers.sock";
+
 /// Length of `<vdi uuid>.sock`.
 const SOCKET_NAME_LENGTH: usize = 36 + 5;
 
@@ -128,6 +131,8 @@ pub struct VdiExports {
     /// Made for this process only, because the path below the data directory is too long for a socket.
     is_temporary_dir: bool,
     tls: Option<TlsEndpoint>,
+    /// True once the socket for readers is listened on: nobody waits there before somebody asks for it.
+    serves_readers: Mutex<bool>,
 }
 
 struct Published {
@@ -145,6 +150,8 @@ struct Table {
     /// What readers with a session opened and still use.
     readers: Arc<Readers>,
     gate: Arc<dyn ReaderGate>,
+    /// The socket for readers with a session on this machine.
+    readers_socket: PathBuf,
 }
 
 impl VdiExports {
@@ -156,6 +163,7 @@ impl VdiExports {
             gates: Mutex::default(),
             readers: Arc::default(),
             gate,
+            readers_socket: socket_dir.join(READERS_SOCKET),
         });
         let limits = Limits {
             connections: MAX_CONNECTIONS,
@@ -188,7 +196,31 @@ impl VdiExports {
             socket_dir,
             is_temporary_dir,
             tls,
+            serves_readers: Mutex::default(),
         })
+    }
+
+    /// The unix socket where readers with a session connect, with the names that the TLS listener takes; it listens from now on.
+    ///
+    /// # Errors
+    /// `Server` when it cannot be listened on; the next call tries again.
+    pub fn readers_socket(&self) -> Result<&Path, Error> {
+        let socket = self.table.readers_socket.as_path();
+        let mut serves = self
+            .serves_readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !*serves {
+            let listening = self
+                .server
+                .listen_unix(socket, ListenerOptions::plaintext());
+            listening.map_err(|source| Error::Server {
+                action: "listen on the socket for readers",
+                source,
+            })?;
+            *serves = true;
+        }
+        Ok(socket)
     }
 
     /// Where readers with a session connect.
@@ -477,6 +509,7 @@ impl Table {
 impl Exports for Table {
     fn find(&self, name: &str, peer: &Peer) -> Result<Found, Refusal> {
         match &peer.address {
+            PeerAddress::Unix(socket) if *socket == self.readers_socket => self.find_remote(name),
             PeerAddress::Unix(socket) => self.find_local(name, socket),
             PeerAddress::Tcp { .. } if peer.tls => self.find_remote(name),
             PeerAddress::Tcp { .. } => Err(Refusal::TlsRequired),

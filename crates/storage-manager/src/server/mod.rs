@@ -14,6 +14,7 @@ pub mod allowed;
 pub mod attachments;
 pub mod auto_scan;
 pub mod barrier;
+pub mod blocks_plugin;
 pub mod call;
 pub mod classes;
 mod close_delimited;

@@ -1,8 +1,10 @@
-//! Everything HTTP of the volume service: OpenStack Block Storage v3, OpenStack Identity v3 and the EC2 Query API.
+//! Everything HTTP of the volume service: OpenStack Block Storage v3, OpenStack Identity v3, the EC2 Query API and, beside it, the
+//! EBS direct APIs.
 //!
-//! A handler extracts, calls one use case of `app` and renders a view. Status codes exist in `openstack/fault.rs` and
-//! `ec2/fault.rs` and nowhere else. `request.rs` frames each router: request ids, access log, limits, deadline, panics.
+//! A handler extracts, calls one use case of `app` and renders a view. Status codes exist in `openstack/fault.rs`,
+//! `ec2/fault.rs` and `ebs/fault.rs` and nowhere else. `request.rs` frames each router: request ids, access log, limits, deadline, panics.
 
+mod ebs;
 mod ec2;
 #[cfg(test)]
 mod fixture;

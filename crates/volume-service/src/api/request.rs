@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 use tracing::Instrument;
 
-use super::{ec2, identity, metrics, openstack};
+use super::{ebs, ec2, identity, metrics, openstack};
 use crate::app::{self, Service};
 use crate::audit::{Event, Witness};
 use crate::context::{Context, RequestContext};
@@ -240,9 +240,11 @@ fn note(
 }
 
 async fn answer(frame: &Frame, id: &RequestId, request: Request) -> Response {
+    let is_of_ebs = frame.api == Api::Ec2 && ebs::owns(request.uri().path());
     let refuse = |refusal| match frame.api {
         Api::Volume => openstack::refuse(refusal),
         Api::Identity => identity::refuse(refusal),
+        Api::Ec2 if is_of_ebs => ebs::refuse(refusal),
         Api::Ec2 => ec2::refuse(refusal, id),
     };
     match request.uri().path() {
@@ -250,7 +252,10 @@ async fn answer(frame: &Frame, id: &RequestId, request: Request) -> Response {
         "/metrics" if frame.api == Api::Volume => return exposition(),
         _ => {}
     }
-    let limit_bytes = frame.service.config.limits.request_body_max_bytes;
+    let limit_bytes = match is_of_ebs {
+        true => ebs::BODY_MAX_BYTES,
+        false => frame.service.config.limits.request_body_max_bytes,
+    };
     if announced_length(&request) > limit_bytes as u64 {
         return refuse(Refusal::BodyTooLarge { limit_bytes });
     }
@@ -289,7 +294,11 @@ fn announced_length(request: &Request) -> u64 {
 
 /// Reads a body of at most the configured size, within a deadline.
 pub(super) async fn read_body(service: &Service, body: Body) -> Result<Bytes, Refusal> {
-    let limit_bytes = service.config.limits.request_body_max_bytes;
+    read_body_of(body, service.config.limits.request_body_max_bytes).await
+}
+
+/// Reads a body of at most this size, within a deadline.
+pub(super) async fn read_body_of(body: Body, limit_bytes: usize) -> Result<Bytes, Refusal> {
     arrived(axum::body::to_bytes(body, limit_bytes), limit_bytes).await
 }
 

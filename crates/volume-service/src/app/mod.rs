@@ -13,6 +13,7 @@ pub mod default_flavors;
 mod delete_group;
 mod delete_volume;
 pub mod detaching;
+pub mod direct;
 mod extend_volume;
 pub mod flavor_access;
 mod flavor_choice;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::direct::DirectIo;
 use super::known::Known;
 use super::log_levels::ProcessLog;
 use super::refusal::Refusals;
@@ -13,6 +14,7 @@ use crate::auth::vault::Vault;
 use crate::config::Config;
 use crate::context::Context;
 use crate::db::{Database, backends, settings};
+use crate::driver::Mover;
 use crate::error::{Error, Result};
 use crate::operation::intake::Intakes;
 
@@ -38,6 +40,8 @@ pub struct Service {
     pub(crate) intakes: Arc<Intakes>,
     /// What was refused lately.
     pub(super) refusals: Arc<Refusals>,
+    /// The blocks of snapshots.
+    pub(super) direct: Arc<DirectIo>,
     /// Passwords and tokens.
     pub(crate) authenticator: Arc<Authenticator>,
     /// Writes down who changed what; none when that is not wanted.
@@ -85,8 +89,14 @@ impl Service {
             known: Arc::default(),
             intakes: Arc::default(),
             refusals: Arc::default(),
+            direct: Arc::default(),
             authenticator: Arc::new(authenticator),
         })
+    }
+
+    /// Says what reaches the bytes of snapshots; once. Without it the EBS direct APIs refuse.
+    pub fn moves_bytes_by(&self, mover: Arc<dyn Mover>) {
+        self.direct.is_moved_by(mover);
     }
 
     /// Writes down that a command at the machine begins, and waits until that is on stable storage; nothing where there is no audit

@@ -115,7 +115,8 @@ mod tests {
         let before = recent.changes();
         recent.insert_unless_changed(before, 1, "one", 0);
         assert_eq!(recent.get(&1, 0), Some("one"));
-        let changes: [fn(&Recent<i32, &str>); 2] = [|recent| recent.remove(&2), |recent| recent.clear()];
+        let changes: [fn(&Recent<i32, &str>); 2] =
+            [|recent| recent.remove(&2), |recent| recent.clear()];
         for change in changes {
             let before = recent.changes();
             change(&recent);

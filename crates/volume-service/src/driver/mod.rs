@@ -5,7 +5,9 @@
 mod error;
 mod marks;
 mod moment;
+mod mover;
 mod pool;
+mod pool_mover;
 mod probe;
 mod xenapi_error;
 mod xenapi_pool;
@@ -18,9 +20,11 @@ pub use marks::{
     TEMPORARY_KEY, VOLUME_KEY, VdiOwner, vdi_description, vdi_label,
 };
 pub use moment::{BARRIER_KEY, MOMENT_MEMBERS, MomentOutcomes, all_made};
+pub use mover::{Dialer, Disk, Door, Mover, RangeMap, Run};
 pub use pool::{
     ForeignVdi, FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace,
     SrSpec, VbdSpec, VdiMarks, VdiSpec,
 };
+pub use pool_mover::PoolMover;
 pub use probe::Probed;
 pub use xenapi_pool::XenApiPool;

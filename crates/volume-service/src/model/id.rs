@@ -80,7 +80,25 @@ impl fmt::Display for BackendId {
     }
 }
 
+/// What the ids of volumes begin with that snapshots are written to.
+const UPLOAD: [u8; 5] = [0xff; 5];
+
 impl VolumeId {
+    /// The same as the id of a volume that a snapshot is written to.
+    pub(crate) fn of_upload(self) -> Self {
+        let mut bytes = self.0.into_bytes();
+        bytes[..UPLOAD.len()].copy_from_slice(&UPLOAD);
+        VolumeId(Uuid::from_bytes(bytes))
+    }
+
+    /// What EC2's clients are shown as the volume of a snapshot: of one that was written, `vol-ffffffff`, as AWS shows it.
+    pub fn ec2_origin(self) -> String {
+        match self.0.as_bytes().starts_with(&UPLOAD) {
+            true => "vol-ffffffff".to_owned(),
+            false => self.ec2_id(),
+        }
+    }
+
     /// The volume's EC2 name: `vol-` and the first 17 hex digits of the uuid.
     pub fn ec2_id(self) -> String {
         let hex = self.0.simple().to_string();

@@ -6,6 +6,7 @@
 mod backends;
 mod connections;
 mod counters;
+mod direct_uploads;
 mod housekeeping;
 mod operations;
 mod sightings;
@@ -26,6 +27,7 @@ use crate::operation::Engine;
 pub use backends::Backends;
 pub use connections::{Connections, GRACE_US as CONNECTION_GRACE_US};
 pub use counters::{Counts, counts};
+pub use direct_uploads::DirectUploads;
 pub use housekeeping::Housekeeping;
 pub use operations::Operations;
 pub use srs::{GRACE_US as SR_GRACE_US, Srs};
@@ -39,6 +41,8 @@ const CONNECTIONS_EVERY: Duration = Duration::from_secs(60);
 /// Also how long the SR of a removed backend may keep its medium from the next one.
 const SRS_EVERY: Duration = Duration::from_secs(15);
 const VDIS_EVERY: Duration = Duration::from_secs(300);
+/// Somebody waits for a snapshot that was written.
+const DIRECT_UPLOADS_EVERY: Duration = Duration::from_secs(2);
 const USAGE_EVERY: Duration = Duration::from_secs(900);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(3600);
 
@@ -50,6 +54,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
     let srs = Srs::new(Arc::clone(&engine));
     let vdis = Vdis::new(Arc::clone(&engine));
     let usage = Usage::new(Arc::clone(&engine));
+    let direct_uploads = DirectUploads::new(Arc::clone(&engine));
     let housekeeping = Housekeeping::new(engine);
     tokio::join!(
         every(BACKENDS_EVERY, &stop, "backends", || backends.pass()),
@@ -58,6 +63,9 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
             .pass()),
         every(SRS_EVERY, &stop, "srs", || srs.pass()),
         every(VDIS_EVERY, &stop, "vdis", || vdis.pass()),
+        every(DIRECT_UPLOADS_EVERY, &stop, "direct_uploads", || {
+            direct_uploads.pass()
+        }),
         every(USAGE_EVERY, &stop, "usage", || usage.pass()),
         every(HOUSEKEEPING_EVERY, &stop, "housekeeping", || housekeeping
             .pass()),

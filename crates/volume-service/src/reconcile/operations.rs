@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::Report;
 use crate::context::Context;
 use crate::db::operations::{self, NewOperation};
-use crate::db::{Transaction, attachments, group_snapshots, groups, snapshots, volumes};
+use crate::db::{
+    Transaction, attachments, direct_uploads, group_snapshots, groups, snapshots, volumes,
+};
 use crate::error::Result;
 use crate::model::attachment::{AttachmentStatus, volume_status};
 use crate::model::group::GroupStatus;
@@ -129,7 +131,10 @@ fn waiting_snapshots(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String
             // The snapshots of a group are taken together, by the group snapshot's operation.
             let is_of_group = snapshot.traits.group_snapshot_id.is_some();
             let is_taken_together = is_of_group && status == SnapshotStatus::Creating;
-            if snapshot.traits.is_hand_set || is_taken_together {
+            // One that is written block by block is taken when that has ended.
+            let is_written = status == SnapshotStatus::Creating
+                && direct_uploads::of_snapshot(tx, snapshot.id)?.is_some();
+            if snapshot.traits.is_hand_set || is_taken_together || is_written {
                 continue;
             }
             // One that goes with its volume is removed by the volume's operation.

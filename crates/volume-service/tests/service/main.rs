@@ -7,6 +7,7 @@ mod backends;
 mod client_tokens;
 mod crash;
 mod database;
+mod direct;
 mod ec2_lists;
 mod flavors;
 mod group_snapshots;

@@ -1,9 +1,12 @@
 //! Calls of the classes `pool`, `host`, `VM` and `SM`, which the service only reads.
 
+use std::collections::BTreeMap;
+
 use super::call::Client;
 use super::error::Error;
 use crate::record::{HostRecord, PoolRecord, SmRecord, VmRecord};
 use crate::reference::{HostRef, PoolRef, SmRef, VmRef};
+use crate::value::Value;
 
 /// Calls of class `pool`.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +82,30 @@ impl Hosts<'_> {
             .text("host.get_by_uuid", vec![uuid.into()])
             .await
             .map(HostRef::from)
+    }
+
+    /// Calls `host.call_plugin` for what changes nothing.
+    ///
+    /// # Errors
+    /// Those of any call; `XENAPI_MISSING_PLUGIN` when the host has none of that name.
+    pub async fn call_plugin(
+        &self,
+        host: &HostRef,
+        plugin: &str,
+        function: &str,
+        args: &[(&str, &str)],
+    ) -> Result<String, Error> {
+        let args: BTreeMap<String, Value> = args
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+            .collect();
+        let params = vec![
+            host.into(),
+            plugin.into(),
+            function.into(),
+            Value::Struct(args),
+        ];
+        self.0.text("host.call_plugin", params).await
     }
 }
 

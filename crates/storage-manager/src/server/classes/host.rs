@@ -3,8 +3,8 @@
 use xenapi::{Failure, Value};
 
 use crate::server::call::{Args, Call, not_implemented};
-use crate::server::coalesce_plugin;
 use crate::server::context::now;
+use crate::server::{blocks_plugin, coalesce_plugin};
 
 /// Runs a message of the class.
 pub async fn run(call: &Call, name: &str, args: &Args) -> Result<Value, Failure> {
@@ -29,6 +29,9 @@ pub async fn run(call: &Call, name: &str, args: &Args) -> Result<Value, Failure>
         }
         "call_plugin" if args.text(1) == coalesce_plugin::PLUGIN => {
             return coalesce_plugin::run(&call.server, args.text(2), &args.texts(3)).await;
+        }
+        "call_plugin" if args.text(1) == blocks_plugin::PLUGIN => {
+            return blocks_plugin::run(call, args.text(2), &args.texts(3)).await;
         }
         "call_plugin" => return Err(Failure::new("XENAPI_MISSING_PLUGIN", [args.text(1)])),
         "set_iscsi_iqn" => {

@@ -203,7 +203,7 @@ impl Ec2Fault {
     }
 
     /// The code of this fault.
-    pub(super) fn code(&self) -> Code {
+    pub(in crate::api) fn code(&self) -> Code {
         match self {
             Ec2Fault::App(error, status) => code_of_error(error, *status),
             Ec2Fault::Coded(code, _) => *code,
@@ -222,7 +222,7 @@ impl Ec2Fault {
     }
 
     /// What the client reads.
-    pub(super) fn message(&self) -> String {
+    pub(in crate::api) fn message(&self) -> String {
         let error = match self {
             Ec2Fault::Coded(_, text) => return text.clone(),
             Ec2Fault::Refused(Refusal::Panic) => {

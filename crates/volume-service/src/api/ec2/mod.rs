@@ -1,6 +1,6 @@
 //! The EC2 Query API: actions over volumes, snapshots and zones, signed with version 2 or 4. The table of actions is in `route.rs`.
 
-mod fault;
+pub(super) mod fault;
 mod filters;
 mod ids;
 mod modifications;
@@ -37,6 +37,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::get;
 
+use super::ebs;
 use super::request::{Api, REQUEST_DEADLINE, Refusal, RequestId, frame, observed, read_body};
 use crate::app::Service;
 use crate::audit::Witness;
@@ -50,7 +51,7 @@ use route::{Action, Call};
 use signature::SignedRequest;
 use xml::Xml;
 
-/// The router of the EC2 listener. Any path will do: old setups say `/services/Cloud`.
+/// The router of the EC2 listener. Any path will do but those of the EBS direct APIs: old setups say `/services/Cloud`.
 pub fn ec2_router(service: Service) -> Router {
     let routes = Router::new()
         .route("/", get(query).post(query))
@@ -58,6 +59,7 @@ pub fn ec2_router(service: Service) -> Router {
         .method_not_allowed_fallback(async |request: Request| {
             refuse(Refusal::Method, &RequestId::of(request.extensions()))
         })
+        .merge(ebs::routes())
         .with_state(service.clone());
     frame(Api::Ec2, service, observed(routes))
 }
@@ -68,6 +70,9 @@ pub(super) fn refuse(refusal: Refusal, id: &RequestId) -> Response {
 }
 
 async fn query(State(service): State<Service>, request: Request) -> Response {
+    if ebs::owns(request.uri().path()) {
+        return ebs::refuse(Refusal::NoRoute);
+    }
     let id = RequestId::of(request.extensions());
     match answer(service, request, &id).await {
         Ok(document) => document.into_response(),

@@ -69,12 +69,11 @@ pub(super) fn describe(
         let date = headers.entry("X-Amz-Date");
         date.or_insert_with(|| json!(claim.time()));
     }
-    let hash = ring::digest::digest(&ring::digest::SHA256, &request.body);
-    let hash: String = hash
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = request.body_hash.clone().unwrap_or_else(|| {
+        let hash = ring::digest::digest(&ring::digest::SHA256, &request.body);
+        let digits = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        digits.collect()
+    });
     Some(json!({
         "access": claim.access_key(),
         "signature": in_header.or(in_params),

@@ -23,21 +23,21 @@ pub(super) const SKEW_MAX_US: i64 = 15 * 60 * 1_000_000;
 pub(super) const LIFE_MAX_S: i64 = 604_800;
 
 /// A request as it was signed.
-pub(super) struct SignedRequest {
-    pub(super) method: Method,
+pub(in crate::api) struct SignedRequest {
+    pub(in crate::api) method: Method,
     /// The path as sent, percent-encoded.
-    pub(super) path: String,
+    pub(in crate::api) path: String,
     /// The query as sent, without `?`.
-    pub(super) query: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-    /// The SHA-256 of the body, where another service has it and not we.
-    pub(super) body_hash: Option<String>,
+    pub(in crate::api) query: String,
+    pub(in crate::api) headers: HeaderMap,
+    pub(in crate::api) body: Bytes,
+    /// What stands for the SHA-256 of the body, where another service has it and not we, or nobody.
+    pub(in crate::api) body_hash: Option<String>,
 }
 
 impl SignedRequest {
     /// A header's text.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::api) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
@@ -94,7 +94,7 @@ impl Claim {
 }
 
 /// Finds out who signed a request.
-pub(super) async fn authenticate(
+pub(in crate::api) async fn authenticate(
     service: &Service,
     request: &SignedRequest,
     parameters: &Parameters,

@@ -53,7 +53,7 @@ pub(super) fn progress(status: SnapshotStatus) -> &'static str {
 /// Writes the fields of a snapshot.
 pub(super) fn write(xml: &mut Xml, snapshot: &Snapshot) {
     xml.text("snapshotId", &snapshot.ec2_id);
-    xml.text("volumeId", &snapshot.volume_id.ec2_id());
+    xml.text("volumeId", &snapshot.volume_id.ec2_origin());
     xml.text("status", ec2_status(snapshot.status));
     if !snapshot.failure.is_empty() {
         xml.text("statusMessage", &snapshot.failure);

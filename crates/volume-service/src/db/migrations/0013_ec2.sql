@@ -41,3 +41,32 @@ INSERT INTO client_tokens (project_id, action, token, digest, target, created_at
     SELECT project_id, 'CreateVolume', client_token, client_digest, id, created_at_us FROM volumes
     WHERE client_token IS NOT NULL
     ON CONFLICT DO NOTHING;
+
+-- Snapshots that clients write block by block, each to a volume of its own, which a snapshot is taken of in the end. The row goes when
+-- that volume is gone.
+CREATE TABLE IF NOT EXISTS direct_uploads (
+    volume_id {text} PRIMARY KEY NOT NULL,
+    -- It may be gone.
+    snapshot_id {text} NOT NULL UNIQUE,
+    timeout_us {int} NOT NULL,
+    -- When it is given up, unless another block is written.
+    deadline_us {int} NOT NULL,
+    -- open, sealed, failed
+    state {text} NOT NULL,
+    failure {text} NOT NULL
+) {strict};
+
+-- The blocks that are written and flushed, with their SHA-256.
+CREATE TABLE IF NOT EXISTS direct_blocks (
+    volume_id {text} NOT NULL REFERENCES direct_uploads (volume_id) ON DELETE CASCADE,
+    block {int} NOT NULL,
+    checksum {text} NOT NULL,
+    PRIMARY KEY (volume_id, block)
+) {strict};
+
+-- What a snapshot that was written began as.
+CREATE TABLE IF NOT EXISTS direct_parents (
+    snapshot_id {text} PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    -- It may be gone.
+    parent_id {text} NOT NULL
+) {strict};

@@ -364,6 +364,28 @@ CREATE TABLE deliveries (
     event_id INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
     PRIMARY KEY (webhook_id, event_id)
 ) STRICT;
+CREATE TABLE direct_blocks (
+    volume_id TEXT NOT NULL REFERENCES direct_uploads (volume_id) ON DELETE CASCADE,
+    block INTEGER NOT NULL,
+    checksum TEXT NOT NULL,
+    PRIMARY KEY (volume_id, block)
+) STRICT;
+CREATE TABLE direct_parents (
+    snapshot_id TEXT PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    -- It may be gone.
+    parent_id TEXT NOT NULL
+) STRICT;
+CREATE TABLE direct_uploads (
+    volume_id TEXT PRIMARY KEY NOT NULL,
+    -- It may be gone.
+    snapshot_id TEXT NOT NULL UNIQUE,
+    timeout_us INTEGER NOT NULL,
+    -- When it is given up, unless another block is written.
+    deadline_us INTEGER NOT NULL,
+    -- open, sealed, failed
+    state TEXT NOT NULL,
+    failure TEXT NOT NULL
+) STRICT;
 CREATE TABLE ec2_keys (
     access_key TEXT PRIMARY KEY NOT NULL,
     user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
