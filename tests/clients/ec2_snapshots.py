@@ -108,11 +108,9 @@ for code, call, arguments in [
     ("InvalidSnapshotID.Malformed", ec2.delete_snapshot, dict(SnapshotId="snap-xyz")),
     ("InvalidParameterValue", ec2.delete_snapshot, dict(SnapshotId="vol-00000000")),
     ("InvalidParameterValue", ec2.describe_snapshots, dict(Filters=[{"Name": "colour", "Values": ["red"]}])),
-    ("InvalidParameterValue", ec2.create_volume,
-     dict(AvailabilityZone="nova", VolumeType=VOLUME_TYPE, SnapshotId=snapshot_of_larger, Size=2)),
     ("MissingParameter", ec2.create_volume, dict(AvailabilityZone="nova", VolumeType=VOLUME_TYPE)),
     ("InvalidParameterValue", ec2.modify_volume, dict(VolumeId=base["VolumeId"], Size=2)),
-    ("UnsupportedOperation", ec2.modify_volume, dict(VolumeId=base["VolumeId"], Iops=100)),
+    ("InvalidParameterCombination", ec2.modify_volume, dict(VolumeId=base["VolumeId"], Iops=100)),
 ]:
     refused(code, call, **arguments)
 

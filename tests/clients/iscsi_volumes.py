@@ -79,7 +79,7 @@ ec2.modify_volume(VolumeId=made, Size=4)
 until("the volume has grown", lambda: storage.get_volume(clone).size == 4)
 assert look(settled(clone), "read -P 0xc3 2G 64k", "read -P 0xa1 0 64k", "read -P 0 3G 64k") == 4 * GIB
 ec2.delete_snapshot(SnapshotId=snapshot)
-until("the snapshot is gone", lambda: not ec2.describe_snapshots()["Snapshots"])
+until("the snapshot is gone", lambda: not list(storage.snapshots()))
 storage.delete_volume(base)
 look(clone, "read -P 0xa1 1020M 64k", "read -P 0xc3 2G 64k")
 ec2.delete_volume(VolumeId=made)
@@ -100,7 +100,7 @@ refused = ec2.create_snapshot(VolumeId=large)["SnapshotId"]
 shown = until("the snapshot failed", lambda: state(refused, "error"))
 assert "takes no snapshots" in shown["StateMessage"], shown
 ec2.delete_snapshot(SnapshotId=refused)
-until("the snapshot is gone", lambda: not ec2.describe_snapshots()["Snapshots"])
+until("the snapshot is gone", lambda: not list(storage.snapshots()))
 third = storage.create_volume(name="third", size=1, volume_type=LUNS)
 until("there are no more LUNs", lambda: storage.get_volume(third).status == "error")
 look(small, "read -P 0xe5 1023M 1M", "read -P 0xe5 0 64k")

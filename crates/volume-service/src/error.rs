@@ -46,6 +46,8 @@ pub enum Subject {
     Zone,
     /// A snapshot.
     Snapshot,
+    /// The lock of a snapshot.
+    SnapshotLock,
     /// A metadata key.
     Metadata,
     /// A project, user or credential.
@@ -56,6 +58,8 @@ pub enum Subject {
     Database,
     /// A user message.
     Message,
+    /// An instance.
+    Instance,
 }
 
 /// An error with a text for the tenant and one for the operator.

@@ -1,7 +1,7 @@
 //! Records as structs, with the fields that a volume service needs and the whole record beside them.
 
 use crate::Value;
-use crate::reference::{HostRef, PbdRef, SrRef, TaskRef, VbdRef, VdiRef, VmRef};
+use crate::reference::{HostRef, PbdRef, SrRef, TaskRef, VbdRef, VdiRef, VmMetricsRef, VmRef};
 use std::collections::BTreeMap;
 
 /// A record that can be made from what `get_record` answers.
@@ -221,14 +221,32 @@ records! {
         name_label: String = "name_label",
         /// Whether it runs.
         power_state: String = "power_state",
+        /// Whether it is a template, from which VMs are made.
+        is_a_template: bool = "is_a_template",
+        /// Whether it is a snapshot of a VM.
+        is_a_snapshot: bool = "is_a_snapshot",
         /// The host on which it runs.
         resident_on: HostRef = "resident_on",
+        /// The processors that it starts with.
+        vcpus_at_startup: i64 = "VCPUs_at_startup",
+        /// The most memory that it can have, in bytes.
+        memory_static_max: i64 = "memory_static_max",
+        /// What is measured of it.
+        metrics: VmMetricsRef = "metrics",
         /// Whether it is the control domain of a host.
         is_control_domain: bool = "is_control_domain",
         /// Its attachments.
         vbds: Vec<VbdRef> = "VBDs",
         /// Keys and texts of others.
         other_config: BTreeMap<String, String> = "other_config",
+    }
+
+    /// What is measured of a VM.
+    VmMetricsRecord = "VM_metrics" {
+        /// The uuid.
+        uuid: String = "uuid",
+        /// When the VM was last started, in seconds since 1970.
+        start_time: Seconds = "start_time",
     }
 
     /// A type of SR.
@@ -363,4 +381,4 @@ macro_rules! references {
     };
 }
 
-references! { HostRef PbdRef SrRef TaskRef VbdRef VdiRef VmRef }
+references! { HostRef PbdRef SrRef TaskRef VbdRef VdiRef VmMetricsRef VmRef }

@@ -70,5 +70,6 @@ references! {
     TaskRef = "task";
     VbdRef = "VBD";
     VdiRef = "VDI";
+    VmMetricsRef = "VM_metrics";
     VmRef = "VM";
 }

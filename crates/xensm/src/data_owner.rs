@@ -49,7 +49,11 @@ pub fn become_owner(common: &CommonFlags) -> Result<()> {
         ));
     }
     // Groups and group first: without root's number they could not be changed any more.
-    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    let group = match owner.gid {
+        0 => NOBODYS_GROUP,
+        gid => gid,
+    };
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(group));
     set_thread_groups(&[])
         .and_then(|()| set_thread_res_gid(gid, gid, gid))
         .and_then(|()| set_thread_res_uid(uid, uid, uid))
@@ -74,19 +78,35 @@ pub fn explain(failure: Failure) -> Failure {
     }
 }
 
+/// Linux's own limit of links in a path.
+const LINKS_MAX: usize = 40;
+
+/// A directory that was only given a new owner has root's group still, which is no right of the owner's.
+const NOBODYS_GROUP: u32 = 65_534;
+
 /// Who owns a directory, or the nearest one above it that is there, as long as it will be made in that one. A link that is not
 /// root's own leads wherever its owner wants, so this owner counts.
 fn owner_of(directory: &Path) -> std::io::Result<Owner> {
     let found = directory.ancestors().find_map(|place| {
-        let link = match std::fs::symlink_metadata(place) {
-            Ok(found) => found,
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return None,
-            Err(cause) => return Some(Err(cause)),
-        };
-        if link.uid() != 0 || !link.is_symlink() {
-            return Some(Ok(link));
+        // One link after the other: what a link of root's leads to may be somebody's link.
+        let mut at = place.to_owned();
+        for _ in 0..LINKS_MAX {
+            let found = match std::fs::symlink_metadata(&at) {
+                Ok(found) => found,
+                Err(cause) if at == place && cause.kind() == std::io::ErrorKind::NotFound => {
+                    return None;
+                }
+                Err(cause) => return Some(Err(cause)),
+            };
+            if found.uid() != 0 || !found.is_symlink() {
+                return Some(Ok(found));
+            }
+            at = match std::fs::read_link(&at) {
+                Ok(to) => at.parent().unwrap_or(Path::new("/")).join(to),
+                Err(cause) => return Some(Err(cause)),
+            };
         }
-        Some(std::fs::metadata(place))
+        Some(Err(std::io::ErrorKind::InvalidInput.into()))
     });
     let found = found.unwrap_or_else(|| Err(std::io::ErrorKind::NotFound.into()))?;
     Ok(Owner {

@@ -239,7 +239,13 @@ fn boto3_and_signature_version_2_clients_live_through_the_life_of_a_volume() {
         return;
     };
     let installation = Installation::start(XENSM);
-    for name in ["ec2_boto3.py", "ec2_signature_v2.py", "ec2_boto2.py"] {
+    let names = [
+        "ec2_boto3.py",
+        "ec2_instances.py",
+        "ec2_signature_v2.py",
+        "ec2_boto2.py",
+    ];
+    for name in names {
         let mut client = installation.client(&python, "ec2rc.sh");
         client.env("PYTHONDONTWRITEBYTECODE", "1");
         let said = tool::run(client.arg(script(name)));

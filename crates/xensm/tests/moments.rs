@@ -23,6 +23,7 @@ async fn make_vdi(pool: &XenApiPool, sr_uuid: Uuid) -> Uuid {
         generation: 1,
         deployment: Deployment(Uuid::from_u128(1)),
         size_bytes: SIZE,
+        is_sharable: false,
     };
     pool.create_vdi(&spec).await.unwrap()
 }

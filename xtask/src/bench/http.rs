@@ -6,9 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-/// One connection.
+/// How long an answer may take to begin.
+const ANSWER_WAIT: Duration = Duration::from_secs(120);
+
+/// One connection, which is made again when the server closes it.
 pub struct Connection {
     reader: BufReader<TcpStream>,
+    /// The server has said that it closes it.
+    is_closing: bool,
     authority: String,
     headers: String,
 }
@@ -32,12 +37,9 @@ impl Connection {
             .next()
             .unwrap_or_default()
             .to_owned();
-        let stream =
-            TcpStream::connect(&authority).with_context(|| format!("connect to {authority}"))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         Ok(Connection {
-            reader: BufReader::new(stream),
+            reader: connect(&authority)?,
+            is_closing: false,
             authority,
             headers: headers.to_owned(),
         })
@@ -51,6 +53,26 @@ impl Connection {
             body.len(),
             self.headers
         );
+        self.exchange(&request)
+            .with_context(|| format!("{method} {path}"))
+    }
+
+    /// Posts a body of another media type to `/`, with headers of this request alone.
+    pub fn post(&mut self, media: &str, headers: &str, body: &str) -> anyhow::Result<Answer> {
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: {}\r\nContent-Type: {media}\r\nContent-Length: {}\r\n{}{headers}\r\n{body}",
+            self.authority,
+            body.len(),
+            self.headers
+        );
+        self.exchange(&request).context("POST /")
+    }
+
+    fn exchange(&mut self, request: &str) -> anyhow::Result<Answer> {
+        if self.is_closing {
+            self.reader = connect(&self.authority)?;
+            self.is_closing = false;
+        }
         self.reader.get_mut().write_all(request.as_bytes())?;
         let mut line = String::new();
         self.reader.read_line(&mut line)?;
@@ -70,7 +92,8 @@ impl Connection {
             let (name, value) = (name.to_ascii_lowercase(), value.trim().to_owned());
             match name.as_str() {
                 "content-length" => length = value.parse()?,
-                "transfer-encoding" => bail!("{method} {path}: this client reads no chunks"),
+                "connection" => self.is_closing = value.eq_ignore_ascii_case("close"),
+                "transfer-encoding" => bail!("this client reads no chunks"),
                 _ => {}
             }
             headers.push((name, value));
@@ -96,4 +119,12 @@ impl Connection {
         }
         Ok(answer)
     }
+}
+
+fn connect(authority: &str) -> anyhow::Result<BufReader<TcpStream>> {
+    let stream =
+        TcpStream::connect(authority).with_context(|| format!("connect to {authority}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(ANSWER_WAIT))?;
+    Ok(BufReader::new(stream))
 }

@@ -7,10 +7,12 @@ mod control_plane;
 mod executor;
 mod fio;
 mod http;
+mod moto;
 mod nbd;
 mod nfs;
 mod pair;
 mod server;
+mod signer;
 mod statistics;
 
 use std::path::Path;
@@ -35,6 +37,8 @@ pub struct Options {
     seconds: u32,
     #[command(flatten)]
     pair: pair::PairOptions,
+    #[command(flatten)]
+    moto: moto::MotoOptions,
 }
 
 /// A part of the benchmarks.
@@ -56,25 +60,37 @@ enum Part {
     SrTypes,
     /// This service beside Cinder; only when it is asked for, with --peer-dir.
     Pair,
+    /// This service's EC2 API beside moto; only when it is asked for, with --moto-venv.
+    Moto,
 }
 
 /// Measures and prints.
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let binary = root.join("target/release/xensm");
     let wanted = |part| options.only.is_none_or(|only| only == part);
-    let is_pair = options.only == Some(Part::Pair);
-    if is_pair && let Some(binary) = &options.pair.binary {
-        return pair::run(root, binary, &options.pair);
+    let beside = match options.only {
+        Some(Part::Pair) => Some(Part::Pair),
+        Some(Part::Moto) => Some(Part::Moto),
+        _ => None,
+    };
+    let measure_beside = |binary: &Path| match beside {
+        Some(Part::Moto) => moto::run(root, binary, options.pair.rounds, &options.moto),
+        _ => pair::run(root, binary, &options.pair),
+    };
+    if beside.is_some()
+        && let Some(binary) = &options.pair.binary
+    {
+        return measure_beside(binary);
     }
-    if is_pair || wanted(Part::ControlPlane) || wanted(Part::Nbd) || wanted(Part::Chains) {
+    if beside.is_some() || wanted(Part::ControlPlane) || wanted(Part::Nbd) || wanted(Part::Chains) {
         checked(
             Command::new("cargo")
                 .args(["build", "--release", "--package", "xensm", "--bins"])
                 .current_dir(root),
         )?;
     }
-    if is_pair {
-        return pair::run(root, &binary, &options.pair);
+    if beside.is_some() {
+        return measure_beside(&binary);
     }
     if wanted(Part::ControlPlane) {
         control_plane::run(&binary, options.creates, options.rows)?;

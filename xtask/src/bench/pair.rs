@@ -51,7 +51,7 @@ pub struct PairOptions {
     pub binary: Option<PathBuf>,
     /// Rounds, in turns.
     #[arg(long, default_value_t = 1)]
-    rounds: usize,
+    pub rounds: usize,
 }
 
 /// Cinder's tables grow to this at most: a row costs its scripts and lists too much beyond.

@@ -128,15 +128,7 @@ impl Server {
 
     /// Processor time used so far.
     pub fn cpu_time(&self) -> anyhow::Result<Duration> {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        let fields: Vec<&str> = text
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        Ok(Duration::from_millis(ticks * 10))
+        cpu_time_of(self.process.id())
     }
 
     /// Logs in.
@@ -178,6 +170,19 @@ impl Server {
             headers: format!("X-Auth-Token: {token}\r\nOpenStack-API-Version: volume 3.44\r\n"),
         })
     }
+}
+
+/// Processor time that a process has used so far.
+pub fn cpu_time_of(process: u32) -> anyhow::Result<Duration> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let fields: Vec<&str> = text
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 impl Endpoint {

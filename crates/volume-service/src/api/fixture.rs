@@ -16,8 +16,9 @@ use crate::app::{Service, flavors};
 use crate::auth::policy::Policies;
 use crate::config::{Config, Endpoints, Limits, MasterKey, Secret, ZoneConfig};
 use crate::context::{Context, RequestContext, World};
-use crate::db::{Transaction, snapshots, volumes};
-use crate::model::id::{SnapshotId, VolumeId};
+use crate::db::{Transaction, instances, snapshots, volumes};
+use crate::model::id::{InstanceId, SnapshotId, VolumeId};
+use crate::model::instance::{Instance, PowerState};
 use crate::model::snapshot::SnapshotStatus;
 use crate::model::volume::VolumeStatus;
 
@@ -308,6 +309,36 @@ impl Fixture {
             })
             .await;
         assert!(changed.expect("the database answers"));
+    }
+
+    /// Does what a reconciler would that found an instance of a project in a pool; returns its EC2 name.
+    pub(super) async fn see_instance(
+        &self,
+        project: &str,
+        change: impl FnOnce(&mut Instance),
+    ) -> String {
+        let mut instance = Instance {
+            id: InstanceId(self.service.context.new_uuid()),
+            zone: "nova".to_owned(),
+            name: "web".to_owned(),
+            power_state: PowerState::Running,
+            is_control_domain: false,
+            instance_type: "xen.2x4".to_owned(),
+            vcpus: 2,
+            memory_mib: 4096,
+            started_at_us: NOW_US,
+            devices: Vec::new(),
+            created_at_us: NOW_US,
+            gone_at_us: None,
+        };
+        change(&mut instance);
+        let (id, projects) = (instance.id, [project.to_owned()]);
+        let written = self.service.database.write(move |tx| {
+            instances::put(tx, &instance)?;
+            instances::set_projects(tx, instance.id, &projects)
+        });
+        written.await.expect("the database answers");
+        id.ec2_id()
     }
 
     /// Does what a worker would: the snapshot was taken.

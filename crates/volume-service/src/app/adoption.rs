@@ -531,7 +531,7 @@ pub async fn unmanage_snapshot(
                 &policy::tenancy_of(&request, Rule::SnapshotUnmanage),
                 id,
             )?;
-            snapshots_app::check_unused(tx, &snapshot)?;
+            snapshots_app::check_removable(tx, &snapshot, now_us)?;
             let conflict = |why: &str| {
                 let text = format!("Invalid snapshot: {why}");
                 Error::new(ErrorKind::Conflict, Subject::Snapshot, text).on(id.to_string())

@@ -16,12 +16,13 @@ use crate::config::Limits;
 use crate::context::{Context, RequestContext};
 use crate::db::client_tokens::{self as tokens, CREATE_VOLUME, ClientToken, is_overtaken};
 use crate::db::operations::NewOperation;
-use crate::db::{Transaction, flavors, operations, snapshots, volumes};
+use crate::db::{Transaction, flavors, operations, snapshots, volume_ebs, volumes};
 use crate::error::{Error, Result};
 use crate::model::flavor::Flavor;
 use crate::model::group::Group;
 use crate::model::id::{FlavorId, GroupId, OperationId, SnapshotId, VolumeId};
 use crate::model::operation::OperationKind;
+use crate::model::performance::Ebs;
 use crate::model::snapshot::Snapshot;
 use crate::model::volume::{Volume, VolumeStatus, VolumeTraits};
 use crate::operation::birth::Born;
@@ -223,6 +224,7 @@ pub(super) fn add(
             image_metadata: origin
                 .map(|origin| origin.image_metadata)
                 .unwrap_or_default(),
+            multiattach: wanted.multiattach,
             encryption_key_id: flavor.encryption.map(|_| creation.context.new_uuid()),
             ..VolumeTraits::default()
         },
@@ -243,6 +245,9 @@ pub(super) fn add(
         tokens::remember(tx, project_id, client, &id.to_string(), now_us)?;
     }
     volumes::insert_for(tx, &volume, client)?;
+    if wanted.ebs != Ebs::default() {
+        volume_ebs::store(tx, id, &wanted.ebs)?;
+    }
     match born {
         Some(born) => born.add(tx, operations::not_new(operation.id, operation.target))?,
         None => operations::add(tx, &operation, now_us)?,
@@ -326,6 +331,9 @@ fn check(request: &RequestContext, wanted: &CreateVolume) -> Result<()> {
         limits::check_size(wanted.size_gib)?;
     }
     limits::check_metadata(&wanted.metadata)?;
+    if wanted.multiattach {
+        policy::check(request, Rule::VolumeMultiattach)?;
+    }
     if let Some(token) = &wanted.client_token {
         limits::check_name("client token", token)?;
     }
@@ -389,6 +397,17 @@ fn client_token(wanted: &CreateVolume) -> Option<ClientToken> {
     {
         parts.push(serde_json::json!(wanted.source.snapshot_id()));
         parts.push(serde_json::json!(wanted.source.volume_id()));
+    }
+    if let Some(parts) = parts.as_array_mut()
+        && (wanted.ebs != Ebs::default() || wanted.multiattach)
+    {
+        let ebs = &wanted.ebs;
+        parts.push(serde_json::json!({
+            "iops": ebs.iops,
+            "throughput": ebs.throughput,
+            "initialization_rate": ebs.initialization_rate,
+            "multiattach": wanted.multiattach,
+        }));
     }
     Some(client_tokens::client_token(CREATE_VOLUME, token, &parts))
 }

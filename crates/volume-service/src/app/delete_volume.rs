@@ -234,7 +234,7 @@ fn take_snapshots_along(tx: &mut Transaction<'_>, volume: &Volume, now_us: i64) 
             let why = format!("its snapshot {} is part of a group snapshot", snapshot.id);
             return Err(refused(id, &why));
         }
-        snapshots_app::check_unused(tx, &snapshot)?;
+        snapshots_app::check_removable(tx, &snapshot, now_us)?;
         let (from, to) = (SnapshotStatus::DELETABLE, SnapshotStatus::Deleting);
         let is_at_work = operations::find_unfinished(tx, &snapshot.id.to_string())?.is_some();
         if is_at_work || !snapshots::change_status(tx, snapshot.id, &from, to, now_us)? {

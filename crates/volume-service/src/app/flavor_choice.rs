@@ -23,13 +23,16 @@ pub(super) fn flavor(
         return flavors::by_id(tx, id)?.ok_or_else(|| Error::not_found(Subject::Flavor, id));
     }
     let default = seen.flavor(tx, tenancy.as_deref(), project_id, None)?;
-    default.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Invalid,
-            Subject::Flavor,
-            "The request names no volume type, and there is none called default.",
-        )
-    })
+    default.ok_or_else(no_default)
+}
+
+/// The refusal of a request that names no flavor where there is no default.
+pub(super) fn no_default() -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        Subject::Flavor,
+        "The request names no volume type, and there is none called default.",
+    )
 }
 
 /// The zone of a volume of this flavor: the one that is asked for, else the default where the flavor allows it, else the

@@ -4,7 +4,7 @@
 
 use super::groups::{self as groups_app, GroupQuery};
 use super::policy::Tenancy;
-use super::snapshots::check_unused;
+use super::snapshots::check_removable;
 use super::{Page, Service, limits, policy, quota, services};
 use crate::auth::policy::Target;
 use crate::auth::rule::Rule;
@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::group::{Group, GroupSnapshot, GroupStatus};
 use crate::model::id::{GroupId, GroupSnapshotId, OperationId, SnapshotId};
 use crate::model::operation::OperationKind;
-use crate::model::snapshot::{Snapshot, SnapshotStatus, SnapshotTraits};
+use crate::model::snapshot::{Snapshot, SnapshotStatus};
 use crate::model::volume::{Volume, VolumeStatus};
 
 /// What is asked for.
@@ -175,7 +175,7 @@ fn of_member(taken: &GroupSnapshot, volume: &Volume, id: SnapshotId) -> Snapshot
         backend_id: volume.backend_id,
         vdi_uuid: None,
         metadata: std::collections::BTreeMap::new(),
-        traits: SnapshotTraits::default(),
+        traits: super::snapshots::traits_of(volume),
         failure: String::new(),
         created_at_us: taken.created_at_us,
         updated_at_us: None,
@@ -291,7 +291,7 @@ pub async fn delete(
                     );
                     return Err(refused(id, &why));
                 }
-                check_unused(tx, &snapshot)?;
+                check_removable(tx, &snapshot, now_us)?;
                 if !snapshot.failure.is_empty() {
                     snapshots::set_failure(tx, snapshot.id, "")?;
                 }

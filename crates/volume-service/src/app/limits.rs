@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result, Subject};
 
-/// Longest name, description, and metadata key or value, in characters; OpenStack's limit.
+/// Longest name, description, and metadata key, in characters; OpenStack's limit.
 pub const TEXT_MAX: usize = 255;
+/// Longest value of metadata, in characters: EC2's limit. OpenStack's requests have at most [`TEXT_MAX`], as their schemas say.
+pub const METADATA_VALUE_MAX: usize = 256;
 /// Most metadata keys of a volume; OpenStack's default quota.
 pub const METADATA_MAX: usize = 128;
 /// Largest volume in GiB: a VHD holds no more.
@@ -76,11 +78,11 @@ pub(super) fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<()> 
             ));
         }
         let length = value.chars().count();
-        if length > TEXT_MAX {
+        if length > METADATA_VALUE_MAX {
             return Err(metadata_error(
                 key,
                 format!(
-                    "Metadata property value must have at most {TEXT_MAX} characters, found {length}."
+                    "Metadata property value must have at most {METADATA_VALUE_MAX} characters, found {length}."
                 ),
             ));
         }

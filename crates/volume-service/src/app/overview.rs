@@ -40,6 +40,14 @@ pub async fn zones(service: &Service, _request: &RequestContext) -> Result<Vec<Z
         .collect())
 }
 
+/// Refuses a zone that there is not.
+///
+/// # Errors
+/// `Invalid` about the zone.
+pub fn check_zone(service: &Service, zone: &str) -> Result<()> {
+    service.check_zone(zone)
+}
+
 /// The name that a worker beats under.
 pub const WORKER: &str = "xensm-worker";
 

@@ -256,6 +256,7 @@ fn set_snapshot(
     };
     if is_at_work
         || is_taken_together
+        || snapshots_app::is_taken_with_others(tx, snapshot)?
         || operations::find_unfinished(tx, &id.to_string())?.is_some()
     {
         let why = "Invalid snapshot: an operation is at work on it, which will end by itself.";

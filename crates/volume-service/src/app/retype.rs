@@ -10,6 +10,7 @@ use super::refusal::{self, Asked};
 use super::volumes::locked;
 use super::{Service, policy, quota};
 use crate::auth::rule::Rule;
+use crate::auth::vault::Vault;
 use crate::context::RequestContext;
 use crate::db::{Transaction, backends, flavors, messages, operations, qos_specs, volumes};
 use crate::error::{Error, Result};
@@ -66,23 +67,7 @@ async fn change(
                 ))
             })?;
             check(tx, &volume, &flavor)?;
-            let known = flavors::by_id(tx, volume.flavor_id)?;
-            let is_encrypted_alike = known
-                .is_some_and(|known| known.encryption.is_none() && flavor.encryption.is_none());
-            let why = match volume.backend_id {
-                _ if !is_encrypted_alike => {
-                    Some("what is encrypted, and how, stays as it is".to_owned())
-                }
-                None => Some("the volume has no backend".to_owned()),
-                Some(backend) => {
-                    let facts = flavors::facts(tx, flavor.id)?;
-                    let backend = backends::get(tx, &vault, backend)?;
-                    let held = scheduler::may_hold(&facts, &backend);
-                    held.err()
-                        .map(|reason| format!("backend {}: {}", backend.id, reason.for_tenants()))
-                }
-            };
-            let Some(why) = why else {
+            let Some(why) = obstacle(tx, &vault, &volume, &flavor)? else {
                 volumes::set_flavor(tx, id, flavor.id, now_us)?;
                 let volume = volumes::get(tx, id)?;
                 return quota::check_retype(tx, &volume, &limits);
@@ -102,6 +87,32 @@ async fn change(
             messages::insert(tx, &message)
         })
         .await
+}
+
+/// Why a volume cannot have another flavor where it is; none when it can.
+pub(super) fn obstacle(
+    tx: &mut Transaction<'_>,
+    vault: &Vault,
+    volume: &Volume,
+    flavor: &Flavor,
+) -> Result<Option<String>> {
+    let known = flavors::by_id(tx, volume.flavor_id)?;
+    let is_encrypted_alike =
+        known.is_some_and(|known| known.encryption.is_none() && flavor.encryption.is_none());
+    if !is_encrypted_alike {
+        return Ok(Some(
+            "what is encrypted, and how, stays as it is".to_owned(),
+        ));
+    }
+    let Some(backend) = volume.backend_id else {
+        return Ok(Some("the volume has no backend".to_owned()));
+    };
+    let facts = flavors::facts(tx, flavor.id)?;
+    let backend = backends::get(tx, vault, backend)?;
+    let held = scheduler::may_hold(&facts, &backend);
+    Ok(held
+        .err()
+        .map(|reason| format!("backend {}: {}", backend.id, reason.for_tenants())))
 }
 
 /// `SCHEDULE_ALLOCATE_VOLUME` of OpenStack's catalogue: it has no word for a change of the type.
@@ -138,7 +149,11 @@ fn check(tx: &mut Transaction<'_>, volume: &Volume, flavor: &Flavor) -> Result<(
 }
 
 /// True when whoever has the volume attached was told of the same QoS specs as of another flavor's.
-fn is_told_alike(tx: &mut Transaction<'_>, volume: &Volume, flavor: &Flavor) -> Result<bool> {
+pub(super) fn is_told_alike(
+    tx: &mut Transaction<'_>,
+    volume: &Volume,
+    flavor: &Flavor,
+) -> Result<bool> {
     let mut told = |id| -> Result<_> {
         let qos = qos_specs::of_flavor(tx, id)?.filter(|qos| qos.consumer.is_front_end());
         Ok(qos.map(|qos| qos.specs))

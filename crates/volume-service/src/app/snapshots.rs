@@ -7,16 +7,17 @@ use super::policy::Tenancy;
 use super::refusal::{self, Asked};
 use super::short_names::ShortNames;
 use super::volumes::{self as volumes_app, SortDirection};
-use super::{Page, Service, limits, policy, quota, services};
+use super::{Page, Service, limits, policy, quota, services, snapshot_locks};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
 use crate::db::operations::NewOperation;
 use crate::db::snapshot_list::{self, Decided};
-use crate::db::{Transaction, operations, snapshot_metadata, snapshots, volumes};
+use crate::db::snapshot_shares::Shared;
+use crate::db::{Transaction, operations, snapshot_ebs, snapshot_metadata, snapshots, volumes};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::{OperationId, SnapshotId, VolumeId};
 use crate::model::operation::OperationKind;
-use crate::model::snapshot::{Snapshot, SnapshotStatus, SnapshotTraits};
+use crate::model::snapshot::{Snapshot, SnapshotEbs, SnapshotStatus, SnapshotTraits};
 use crate::model::volume::{Volume, VolumeStatus};
 
 /// What is asked for.
@@ -83,6 +84,8 @@ pub struct SnapshotQuery {
     pub limit: Option<usize>,
     /// Count all that match.
     pub with_total: bool,
+    /// None that is on its way out.
+    pub hides_deleting: bool,
 }
 
 /// What a list of snapshots may be sorted by.
@@ -120,6 +123,8 @@ pub struct UpdateSnapshot {
 pub enum DeleteMode {
     /// From `available`, `error` or `error_deleting` only.
     Normal,
+    /// Also while it is being taken, as in EC2, where one that is on its way out is not there any more.
+    EvenPending,
     /// From any state that no operation is at work on; needs the admin role.
     Force,
 }
@@ -163,7 +168,7 @@ pub async fn create(
                 backend_id: volume.backend_id,
                 vdi_uuid: None,
                 metadata: wanted.metadata.clone(),
-                traits: SnapshotTraits::default(),
+                traits: traits_of(&volume),
                 failure: String::new(),
                 created_at_us: now_us,
                 updated_at_us: None,
@@ -185,6 +190,17 @@ pub async fn create(
         })
         .await;
     refusal::told(service, request, Asked::snapshot(volume_id), created).await
+}
+
+/// What a snapshot has of its volume.
+pub(super) fn traits_of(volume: &Volume) -> SnapshotTraits {
+    SnapshotTraits {
+        ebs: SnapshotEbs {
+            encryption_key_id: volume.traits.encryption_key_id,
+            ..SnapshotEbs::default()
+        },
+        ..SnapshotTraits::default()
+    }
 }
 
 fn check_volume(volume: &Volume, in_use: InUse) -> Result<()> {
@@ -334,6 +350,7 @@ pub async fn list(
     let decided = Decided {
         project_id,
         limit: service.page_size(query.limit),
+        shared: Shared::default(),
         query,
     };
     service
@@ -441,7 +458,7 @@ pub async fn delete(
 ) -> Result<()> {
     let rule = match mode {
         DeleteMode::Force => Rule::SnapshotAdminActionsForceDelete,
-        DeleteMode::Normal => Rule::VolumeDeleteSnapshot,
+        DeleteMode::Normal | DeleteMode::EvenPending => Rule::VolumeDeleteSnapshot,
     };
     let tenancy = policy::tenancy_of(request, rule);
     let now_us = service.context.now_us();
@@ -451,11 +468,6 @@ pub async fn delete(
         .database
         .write(move |tx| {
             let snapshot = visible(tx, &tenancy, id)?;
-            let allowed: &[SnapshotStatus] = match mode {
-                DeleteMode::Normal => &SnapshotStatus::DELETABLE,
-                // An operation at work is found out below, by its unfinished row.
-                DeleteMode::Force => &SnapshotStatus::ALL,
-            };
             services::check_not_frozen(tx, &snapshot.zone)?;
             if let Some(group_snapshot) = snapshot.traits.group_snapshot_id {
                 let why = format!(
@@ -463,13 +475,17 @@ pub async fn delete(
                 );
                 return Err(busy(id, &why));
             }
-            // Locks the row: a volume that is asked for from now on finds it `deleting`.
-            if !snapshots::change_status(tx, id, allowed, SnapshotStatus::Deleting, now_us)? {
-                return Err(not_deletable(&snapshot));
-            }
-            check_unused(tx, &snapshot)?;
+            mark_deleting(tx, &snapshot, mode, now_us)?;
+            check_removable(tx, &snapshot, now_us)?;
             if !snapshot.failure.is_empty() {
                 snapshots::set_failure(tx, id, "")?;
+            }
+            if mode != DeleteMode::Normal && is_being_taken(tx, &snapshot)? {
+                return match mode {
+                    // The end of that operation asks for the removal.
+                    DeleteMode::EvenPending => Ok(()),
+                    _ => Err(busy(id, "an operation is at work on it")),
+                };
             }
             let operation = NewOperation {
                 id: operation_id,
@@ -487,10 +503,69 @@ pub async fn delete(
         .await
 }
 
+/// Moves it to `deleting`, which locks the row: a volume that is asked for from now on finds it so.
+fn mark_deleting(
+    tx: &mut Transaction<'_>,
+    snapshot: &Snapshot,
+    mode: DeleteMode,
+    now_us: i64,
+) -> Result<()> {
+    let [available, error, error_deleting] = SnapshotStatus::DELETABLE;
+    let also_pending = [available, error, error_deleting, SnapshotStatus::Creating];
+    let allowed: &[SnapshotStatus] = match mode {
+        DeleteMode::Normal => &SnapshotStatus::DELETABLE,
+        DeleteMode::EvenPending => &also_pending,
+        // An operation at work is found out by its unfinished row.
+        DeleteMode::Force => &SnapshotStatus::ALL,
+    };
+    if snapshots::change_status(tx, snapshot.id, allowed, SnapshotStatus::Deleting, now_us)? {
+        return Ok(());
+    }
+    let left = snapshots::find(tx, snapshot.id)?;
+    let is_leaving = left.is_none_or(|left| left.status == SnapshotStatus::Deleting);
+    match mode {
+        DeleteMode::EvenPending if is_leaving => {
+            Err(Error::not_found(Subject::Snapshot, snapshot.id))
+        }
+        _ => Err(not_deletable(snapshot)),
+    }
+}
+
+/// True while the operation is at work that takes the snapshot, alone or with others, or copies it from another one.
+fn is_being_taken(tx: &mut Transaction<'_>, snapshot: &Snapshot) -> Result<bool> {
+    if is_taken_with_others(tx, snapshot)? {
+        return Ok(true);
+    }
+    let found = operations::find_unfinished(tx, &snapshot.id.to_string())?;
+    let is_its_own = found.is_some_and(|operation| operation.kind == OperationKind::CreateSnapshot);
+    Ok(is_its_own)
+}
+
+/// True while one operation takes it and others, and so no other one may take its row away.
+pub(crate) fn is_taken_with_others(tx: &mut Transaction<'_>, snapshot: &Snapshot) -> Result<bool> {
+    match snapshot.traits.ebs.set_id {
+        Some(set_id) => Ok(operations::find_unfinished(tx, &set_id.to_string())?.is_some()),
+        None => Ok(false),
+    }
+}
+
+/// Refuses while something keeps the snapshot from being removed, or from leaving in another way.
+pub(super) fn check_removable(
+    tx: &mut Transaction<'_>,
+    snapshot: &Snapshot,
+    now_us: i64,
+) -> Result<()> {
+    snapshot_locks::check(tx, snapshot, now_us)?;
+    check_unused(tx, snapshot)
+}
+
 /// Refuses while an operation of another object reads the snapshot.
-pub(super) fn check_unused(tx: &mut Transaction<'_>, snapshot: &Snapshot) -> Result<()> {
+fn check_unused(tx: &mut Transaction<'_>, snapshot: &Snapshot) -> Result<()> {
     if volumes::is_being_made_from_snapshot(tx, snapshot.id)? {
         return Err(busy(snapshot.id, "a volume is being made from it"));
+    }
+    if snapshot_ebs::is_being_copied(tx, snapshot.id)? {
+        return Err(busy(snapshot.id, "it is being copied"));
     }
     // Forced: the state said `restoring`, and so does the volume's as long as its operation is at work.
     let volume = volumes::find(tx, snapshot.volume_id)?;

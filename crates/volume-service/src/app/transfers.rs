@@ -7,7 +7,7 @@ use super::policy::Tenancy;
 use super::quota::{Added, Scope};
 use super::refusal::{self, Asked};
 use super::volumes::locked;
-use super::{Page, Service, limits, policy, quota};
+use super::{Page, Service, limits, policy, quota, snapshot_locks};
 use crate::auth::rule::Rule;
 use crate::config::Secret;
 use crate::context::RequestContext;
@@ -85,7 +85,7 @@ pub async fn create(
             }
             check_traits(&volume.traits, &wanted)?;
             if wanted.snapshots == Snapshots::GoAlong {
-                check_snapshots(tx, volume.id)?;
+                check_snapshots(tx, volume.id, now_us)?;
             }
             let transfer = Transfer {
                 id,
@@ -300,8 +300,9 @@ fn check_traits(traits: &VolumeTraits, wanted: &CreateTransfer) -> Result<()> {
     Ok(())
 }
 
-fn check_snapshots(tx: &mut Transaction<'_>, id: VolumeId) -> Result<()> {
+fn check_snapshots(tx: &mut Transaction<'_>, id: VolumeId, now_us: i64) -> Result<()> {
     for snapshot in snapshots::of_volume(tx, id)? {
+        snapshot_locks::check(tx, &snapshot, now_us)?;
         if snapshot.traits.group_snapshot_id.is_some() {
             let why = format!("its snapshot {} is part of a group snapshot", snapshot.id);
             return Err(refused(id, &why));

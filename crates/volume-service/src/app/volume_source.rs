@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::policy::Tenancy;
-use super::volumes::CreateVolume;
-use super::{snapshots as snapshots_app, volumes as volumes_app};
+use super::snapshot_sharing::{self, Access};
+use super::volumes::{self as volumes_app, CreateVolume};
 use crate::db::{Transaction, flavors, snapshots, volumes};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::{FlavorId, SnapshotId, VolumeId};
@@ -89,7 +89,7 @@ pub(super) fn origin(
 }
 
 fn from_snapshot(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: SnapshotId) -> Result<Origin> {
-    let snapshot = snapshots_app::locked(tx, tenancy, id)?;
+    let (snapshot, access) = snapshot_sharing::locked(tx, tenancy, id)?;
     if snapshot.status != SnapshotStatus::Available {
         let message =
             "Invalid snapshot: Originating snapshot status must be one of 'available' values.";
@@ -100,22 +100,51 @@ fn from_snapshot(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: SnapshotId) ->
         if volume.project_id != snapshot.project_id {
             volume.traits.image_metadata.clear();
         }
-        return Ok(Origin {
+        let origin = Origin {
             size_gib: snapshot.size_gib,
             ..of(volume)
-        });
+        };
+        return match access {
+            Access::Own => Ok(origin),
+            // Nothing is told of the owner's volume, and a flavor that only the owner may use is not given away.
+            Access::Shared => Ok(Origin {
+                flavor_id: usable(tx, tenancy, origin.flavor_id)?,
+                image_metadata: BTreeMap::new(),
+                ..origin
+            }),
+        };
     }
+    let ebs = &snapshot.traits.ebs;
     let (flavor, bootable) = match snapshots::origin(tx, id)? {
-        Some((flavor, bootable)) => (flavors::find(tx, &flavor.to_string())?, bootable),
-        None => (None, false),
+        Some((flavor, bootable)) => (Some(flavor), bootable),
+        None => (ebs.flavor_id, ebs.bootable),
+    };
+    let flavor_id = match access {
+        // A copy may have been made of what another project shared.
+        Access::Own if !ebs.is_copy => match flavor {
+            Some(flavor) => flavors::by_id(tx, flavor)?.map(|flavor| flavor.id),
+            None => None,
+        },
+        Access::Own | Access::Shared => usable(tx, tenancy, flavor)?,
     };
     Ok(Origin {
         size_gib: snapshot.size_gib,
-        flavor_id: flavor.map(|flavor| flavor.id),
+        flavor_id,
         zone: snapshot.zone,
         bootable,
         image_metadata: BTreeMap::new(),
     })
+}
+
+/// The flavor, if the requester may use it.
+fn usable(
+    tx: &mut Transaction<'_>,
+    tenancy: &Tenancy,
+    id: Option<FlavorId>,
+) -> Result<Option<FlavorId>> {
+    let Some(id) = id else { return Ok(None) };
+    let found = flavors::find_for(tx, tenancy.project(), &id.to_string())?;
+    Ok(found.map(|flavor| flavor.id))
 }
 
 fn from_volume(tx: &mut Transaction<'_>, tenancy: &Tenancy, id: VolumeId) -> Result<Origin> {

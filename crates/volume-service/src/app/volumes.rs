@@ -14,6 +14,7 @@ use crate::db::volume_list::Decided;
 use crate::db::{Transaction, flavors, volume_list, volume_metadata, volumes};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::id::{GroupId, VolumeId};
+use crate::model::performance::Ebs;
 use crate::model::volume::{Volume, VolumeStatus};
 
 pub use super::create_volume::{create, snapshot_of_token};
@@ -44,6 +45,10 @@ pub struct CreateVolume {
     /// EC2's ClientToken: the same token from the same project returns the same volume, and with other parameters is a
     /// conflict (subject `Request`, object the token).
     pub client_token: Option<String>,
+    /// What EC2 says of it besides; judged by `volume_performance`.
+    pub ebs: Ebs,
+    /// True when several instances may use it at once; its type must allow that.
+    pub multiattach: bool,
 }
 
 /// Which volumes, in which order, which page.

@@ -104,7 +104,7 @@ impl AuditLog {
         }
     }
 
-    /// Writes a line and waits until it, and all before it, are on stable storage. Blocks the thread, for [`FLUSH_DEADLINE`] at most:
+    /// Writes a line and waits until it, and all before it, are on stable storage. Blocks the thread, for `FLUSH_DEADLINE` at most:
     /// it is for commands, which do nothing else meanwhile.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ pub(super) fn narrow(select: &mut Select, listed: Listed, filters: &AnyOf) {
         );
     }
     for instances in &filters.instance_ids {
-        let named = fits(select, "a.instance_id", instances);
+        let named = is_instance(select, instances);
         and(
             select,
             &format!("EXISTS (SELECT 1 FROM attachments a WHERE a.volume_id = v.id AND {named})"),
@@ -114,6 +114,13 @@ fn is_named(select: &mut Select, column: &str, prefix: &str, names: &[String]) -
         true => "1 = 0".to_owned(),
         false => format!("({})", begins.join(" OR ")),
     }
+}
+
+/// Instances by their EC2 names, or by the texts that their compute services have for them.
+fn is_instance(select: &mut Select, names: &[String]) -> String {
+    let named = is_named(select, "a.instance_id", "i-", names);
+    let alike = fits(select, "a.instance_id", names);
+    format!("({named} OR {alike})")
 }
 
 /// How an id is written that begins with the 17 digits of an EC2 name.

@@ -10,7 +10,8 @@ use crate::model::attachment::{AttachMode, Attachment, AttachmentStatus};
 use crate::model::id::{AttachmentId, VolumeId};
 
 pub(super) const COLUMNS: &str = "id, volume_id, project_id, instance_id, host_name, mountpoint, status, read_only, connector, \
-                       connection_info, failure, attached_at_us, detached_at_us, created_at_us";
+                       connection_info, failure, attached_at_us, detached_at_us, created_at_us, \
+                       (SELECT i.delete_on_termination FROM instance_attachments i WHERE i.attachment_id = attachments.id)";
 
 /// Adds an attachment.
 pub fn insert(tx: &mut Transaction<'_>, attachment: &Attachment) -> Result<()> {
@@ -91,6 +92,30 @@ pub fn of_volumes(
     found.retain(|attachment| project_id.is_none_or(|project| attachment.project_id == project));
     found.sort_by_key(|attachment| (attachment.created_at_us, attachment.id));
     Ok(found)
+}
+
+/// The attachments of a project by which an instance uses volumes, oldest first. The instance has its EC2 name: `i-` and the first 17
+/// (or 8) digits of its id, which Nova writes with hyphens.
+pub fn of_instance(
+    tx: &mut Transaction<'_>,
+    project_id: &str,
+    ec2_id: &str,
+) -> Result<Vec<Attachment>> {
+    let digits = ec2_id.strip_prefix("i-").unwrap_or_default();
+    tx.query(
+        &format!(
+            "SELECT {COLUMNS} FROM attachments WHERE project_id = ?1 AND instance_id IS NOT NULL \
+             AND SUBSTR(REPLACE(LOWER(instance_id), '-', ''), 1, {}) = ?2 AND status IN (?3, ?4) ORDER BY created_at_us, id",
+            digits.len()
+        ),
+        &[
+            project_id.into(),
+            digits.into(),
+            AttachmentStatus::Attached.as_str().into(),
+            AttachmentStatus::Detaching.as_str().into(),
+        ],
+        from_row,
+    )
 }
 
 /// Up to `limit` attachments in a state, oldest first.
@@ -228,6 +253,7 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Attachment> {
         attached_at_us: row.opt_int(11)?,
         detached_at_us: row.opt_int(12)?,
         created_at_us: row.int(13)?,
+        delete_on_termination: row.opt_int(14)?.is_some_and(|wanted| wanted != 0),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Backends: configuration (secrets sealed), order, and what was last seen of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -218,6 +218,16 @@ pub fn set_state(
         ],
     )?;
     Ok(touched == 1)
+}
+
+/// Those that do not answer, and since when, in microseconds since 1970, as far as it is known.
+pub fn unreachable(tx: &mut Transaction<'_>) -> Result<HashMap<BackendId, Option<i64>>> {
+    let found = tx.query(
+        "SELECT id, observed_at_us FROM backends WHERE state = ?1",
+        &[BackendState::Unreachable.as_str().into()],
+        |row| Ok((BackendId(row.int(0)?), row.opt_int(1)?)),
+    )?;
+    Ok(found.into_iter().collect())
 }
 
 /// Records what its SR says of its space, which nobody keeps; false when the backend is gone.

@@ -74,7 +74,7 @@ fn find(
 /// does not end well.
 ///
 /// # Errors
-/// [`overtaken`], perhaps with a later statement, when somebody else has remembered it since.
+/// `overtaken`, perhaps with a later statement, when somebody else has remembered it since.
 pub fn remember(
     tx: &mut Transaction<'_>,
     project_id: &str,

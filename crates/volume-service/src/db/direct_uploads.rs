@@ -92,16 +92,27 @@ pub fn count_open(tx: &mut Transaction<'_>, project_id: &str) -> Result<i64> {
     Ok(found.unwrap_or(0))
 }
 
-/// The uploads that are not open any more, and those whose time has come or whose snapshot is gone; the first of them.
-pub fn due(tx: &mut Transaction<'_>, now_us: i64, limit: usize) -> Result<Vec<Upload>> {
+/// The uploads that are not open any more, and those whose time has come or whose snapshot is gone, by deadline and volume; the first
+/// of them `after` such a pair.
+pub fn due(
+    tx: &mut Transaction<'_>,
+    now_us: i64,
+    after: (i64, VolumeId),
+    limit: usize,
+) -> Result<Vec<Upload>> {
     tx.query(
         &format!(
-            "SELECT {COLUMNS} FROM direct_uploads u WHERE u.state <> 'open' OR u.deadline_us <= ?1 \
+            "SELECT {COLUMNS} FROM direct_uploads u WHERE (u.state <> 'open' OR u.deadline_us <= ?1 \
              OR NOT EXISTS (SELECT 1 FROM snapshots s WHERE s.id = u.snapshot_id AND s.status = 'creating') \
-             OR EXISTS (SELECT 1 FROM volumes v WHERE v.id = u.volume_id AND v.status = 'error') \
-             ORDER BY u.deadline_us, u.volume_id LIMIT ?2"
+             OR EXISTS (SELECT 1 FROM volumes v WHERE v.id = u.volume_id AND v.status = 'error')) \
+             AND (u.deadline_us, u.volume_id) > (?2, ?3) ORDER BY u.deadline_us, u.volume_id LIMIT ?4"
         ),
-        &[now_us.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
+        &[
+            now_us.into(),
+            after.0.into(),
+            after.1.into(),
+            i64::try_from(limit).unwrap_or(i64::MAX).into(),
+        ],
         from_row,
     )
 }

@@ -36,7 +36,8 @@ pub fn first_volume(tx: &mut Transaction<'_>, id: SnapshotId) -> Result<Option<V
 
 fn volume_of(tx: &mut Transaction<'_>, id: SnapshotId) -> Result<Option<VolumeId>> {
     tx.query_first(
-        "SELECT volume_id FROM snapshots WHERE id = ?1",
+        "SELECT COALESCE(e.lineage, s.volume_id) FROM snapshots s \
+         LEFT JOIN snapshot_ebs e ON e.snapshot_id = s.id WHERE s.id = ?1",
         &[id.into()],
         |row| row.parsed(0, |text| Uuid::parse_str(text).ok().map(VolumeId)),
     )

@@ -2,13 +2,14 @@
 
 use super::any_of::{self, Listed};
 use super::select::{Select, count, order};
+use super::snapshot_shares::{self, Shared};
 use super::snapshots::{COLUMNS, from_row};
 use super::{Param, Transaction, snapshot_metadata};
 use crate::app::snapshots::{SnapshotQuery, SnapshotSortKey};
 use crate::app::volumes::SortDirection;
 use crate::error::{Error, Result, Subject};
 use crate::model::id::SnapshotId;
-use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::{Snapshot, SnapshotStatus};
 
 /// A query with everything decided: tenancy and limit.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Decided {
     pub project_id: Option<String>,
     /// How many at most.
     pub limit: usize,
+    /// Only those that are shared in such a way.
+    pub shared: Shared,
     /// The rest.
     pub query: SnapshotQuery,
 }
@@ -129,6 +132,15 @@ fn filters(decided: &Decided) -> Select {
     if let Some(project_id) = &decided.project_id {
         select.equal("s.project_id", project_id.as_str().into());
     }
+    snapshot_shares::narrow(&mut select, &decided.shared);
+    if query.hides_deleting {
+        // No list of states: an index of them does not know the order of the list.
+        select.condition.push_str(&format!(
+            " AND s.status NOT IN ('{}', '{}')",
+            SnapshotStatus::Deleting.as_str(),
+            SnapshotStatus::Deleted.as_str()
+        ));
+    }
     if let Some(name) = &query.name {
         select.equal("s.name", name.as_str().into());
     }
@@ -212,6 +224,13 @@ mod tests {
         };
         assert_plan_is_cheap(&mut tx, None, of_volume);
         assert_plan_is_cheap(&mut tx, None, SnapshotQuery::default());
+        let of_ec2 = SnapshotQuery {
+            sort: vec![(SnapshotSortKey::CreatedAt, SortDirection::Ascending)],
+            after: Some((1, SnapshotId(uuid::Uuid::nil()))),
+            hides_deleting: true,
+            ..SnapshotQuery::default()
+        };
+        assert_plan_is_cheap(&mut tx, Some("p"), of_ec2);
     }
 
     fn assert_plan_is_cheap(
@@ -222,6 +241,7 @@ mod tests {
         let decided = Decided {
             project_id: project_id.map(str::to_owned),
             limit: 100,
+            shared: Shared::default(),
             query,
         };
         let (sql, params) = statement(tx, &decided).expect("a statement");

@@ -3,7 +3,7 @@
 use super::{Param, Transaction};
 use crate::error::Result;
 use crate::model::id::SnapshotId;
-use crate::model::snapshot::SnapshotTraits;
+use crate::model::snapshot::{SnapshotEbs, SnapshotTraits};
 
 /// Reads the last of `snapshots::COLUMNS`, which has all traits in one text. None for a damaged text.
 pub(super) fn parse(text: &str) -> Option<SnapshotTraits> {
@@ -16,6 +16,7 @@ pub(super) fn parse(text: &str) -> Option<SnapshotTraits> {
         },
         is_hand_set: part()? == "1",
         progress: part().filter(|text| !text.is_empty()).map(str::to_owned),
+        ebs: SnapshotEbs::default(),
     })
 }
 

@@ -5,19 +5,30 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::{
-    Param, Row, Transaction, ec2_names, snapshot_metadata, snapshot_traits, volume_metadata,
+    Param, Row, Transaction, ec2_names, snapshot_ebs, snapshot_metadata, snapshot_traits,
+    volume_metadata,
 };
 use crate::error::{Error, Result, Subject};
 use crate::model::id::{BackendId, FlavorId, SnapshotId, VolumeId};
-use crate::model::snapshot::{Snapshot, SnapshotStatus};
+use crate::model::snapshot::{Snapshot, SnapshotStatus, SnapshotTraits};
 
 pub(super) const COLUMNS: &str = "s.id, s.ec2_id, s.project_id, s.user_id, s.volume_id, s.name, s.description, s.size_gib, \
                                   s.status, s.zone, s.backend_id, s.vdi_uuid, s.failure, s.created_at_us, s.updated_at_us, \
                                   (SELECT COALESCE(t.group_snapshot_id, '') || '|' || CAST(t.hand_set AS TEXT) || '|' || \
-                                  COALESCE(t.progress, '') FROM snapshot_traits t WHERE t.snapshot_id = s.id)";
+                                  COALESCE(t.progress, '') FROM snapshot_traits t WHERE t.snapshot_id = s.id), \
+                                  (SELECT COALESCE(CAST(e.completed_at_us AS TEXT), '') || '|' || COALESCE(e.set_id, '') || '|' || \
+                                  CAST(e.is_copy AS TEXT) || '|' || COALESCE(e.copied_from, '') || '|' || \
+                                  COALESCE(e.flavor_id, '') || '|' || CAST(e.bootable AS TEXT) || '|' || \
+                                  COALESCE(e.encryption_key_id, '') || '|' || COALESCE(e.lineage, '') || '|' || \
+                                  COALESCE(CAST(e.completion_minutes AS TEXT), '') \
+                                  FROM snapshot_ebs e WHERE e.snapshot_id = s.id)";
 
-/// Adds a snapshot with its metadata; false, with nothing changed, when its id or EC2 name exists.
+/// Adds a snapshot with its metadata and what EC2 knows of it; false, with nothing changed, when its id or EC2 name exists.
 pub fn insert(tx: &mut Transaction<'_>, snapshot: &Snapshot) -> Result<bool> {
+    // Before the snapshot, which is counted for the flavor that stands there.
+    if !snapshot_ebs::insert(tx, snapshot.id, &snapshot.traits.ebs)? {
+        return Ok(false);
+    }
     let added = tx.execute(
         "INSERT INTO snapshots (id, ec2_id, project_id, user_id, volume_id, name, description, size_gib, status, zone, \
          backend_id, vdi_uuid, failure, created_at_us, updated_at_us) \
@@ -40,6 +51,7 @@ pub fn insert(tx: &mut Transaction<'_>, snapshot: &Snapshot) -> Result<bool> {
         ],
     )?;
     if added == 0 {
+        snapshot_ebs::remove(tx, snapshot.id)?;
         return Ok(false);
     }
     snapshot_metadata::merge(tx, snapshot.id, &snapshot.metadata)?;
@@ -343,9 +355,12 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Snapshot> {
         backend_id: row.opt_int(10)?.map(BackendId),
         vdi_uuid: row.opt_parsed(11, |text| text.parse().ok())?,
         metadata: std::collections::BTreeMap::new(),
-        traits: row
-            .opt_parsed(15, snapshot_traits::parse)?
-            .unwrap_or_default(),
+        traits: SnapshotTraits {
+            ebs: row.opt_parsed(16, snapshot_ebs::parse)?.unwrap_or_default(),
+            ..row
+                .opt_parsed(15, snapshot_traits::parse)?
+                .unwrap_or_default()
+        },
         failure: row.text(12)?,
         created_at_us: row.int(13)?,
         updated_at_us: Some(row.int(14)?).filter(|at| *at != 0),

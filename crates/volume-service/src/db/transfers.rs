@@ -158,6 +158,12 @@ pub fn give_snapshots(
     project_id: &str,
     user_id: &str,
 ) -> Result<()> {
+    // Whom its giver shared them with is not for the receiver to bear.
+    tx.execute(
+        "DELETE FROM snapshot_shares WHERE snapshot_id IN \
+         (SELECT id FROM snapshots WHERE volume_id = ?1 AND project_id = ?2 AND project_id <> ?3)",
+        &[volume_id.into(), from_project_id.into(), project_id.into()],
+    )?;
     tx.execute(
         "UPDATE snapshots SET project_id = ?3, user_id = ?4 WHERE volume_id = ?1 AND project_id = ?2",
         &[

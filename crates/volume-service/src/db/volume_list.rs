@@ -4,10 +4,12 @@
 //! depend on how many volumes there are or how deep the page lies.
 
 use super::any_of::{self, Listed};
+use std::collections::HashMap;
+
 use super::narrowing::narrow;
 use super::select::{Select, count, order};
-use super::volumes::{COLUMNS, from_row};
-use super::{Param, Transaction};
+use super::volumes::{COLUMNS, EXTRAS, FROM, set_extras, without_extras};
+use super::{Param, Transaction, volume_metadata};
 use crate::app::volumes::{SortDirection, SortKey, VolumeQuery};
 use crate::error::{Error, Result, Subject};
 use crate::model::id::{FlavorId, VolumeId};
@@ -46,7 +48,7 @@ pub fn page(tx: &mut Transaction<'_>, decided: &Decided) -> Result<Vec<Volume>> 
     }
     let limit = select.param(count(decided.limit.saturating_add(1)));
     let mut sql = format!(
-        "SELECT {COLUMNS} FROM volumes v WHERE {} ORDER BY {} LIMIT {limit}",
+        "SELECT {COLUMNS} FROM {FROM} WHERE {} ORDER BY {} LIMIT {limit}",
         select.condition,
         order(&columns)
     );
@@ -54,8 +56,52 @@ pub fn page(tx: &mut Transaction<'_>, decided: &Decided) -> Result<Vec<Volume>> 
         let offset = select.param(count(decided.query.offset));
         sql.push_str(&format!(" OFFSET {offset}"));
     }
-    tx.query(&sql, &select.params, from_row)
+    let mut volumes = tx.query(&sql, &select.params, without_extras)?;
+    add_extras(tx, &mut volumes)?;
+    Ok(volumes)
 }
+
+/// Adds what only some volumes have. PostgreSQL plans a page anew each time, for its limit is not known before: with these subqueries
+/// that would cost more than the page. This statement is planned once.
+fn add_extras(tx: &mut Transaction<'_>, volumes: &mut [Volume]) -> Result<()> {
+    for chunk in volumes.chunks_mut(volume_metadata::CHUNK) {
+        let places: HashMap<VolumeId, usize> = (0..)
+            .zip(chunk.iter())
+            .map(|(place, volume)| (volume.id, place))
+            .collect();
+        let mut params: Vec<Param> = chunk.iter().map(|volume| volume.id.into()).collect();
+        let length = if params.len() == 1 {
+            1
+        } else {
+            volume_metadata::CHUNK
+        };
+        if let Some(last) = params.last().cloned() {
+            params.resize(length, last);
+        }
+        let ids: Vec<String> = (1..=length).map(|place| format!("?{place}")).collect();
+        let ids = ids.join(", ");
+        let having: Vec<String> = HAVING_EXTRAS
+            .iter()
+            .map(|table| format!("SELECT volume_id AS id FROM {table} WHERE volume_id IN ({ids})"))
+            .collect();
+        let having = having.join(" UNION ");
+        let sql = format!("SELECT v.id, {EXTRAS} FROM ({having}) v");
+        tx.query(&sql, &params, |row| {
+            let id = row.parsed(0, |text| text.parse().ok())?;
+            let volume = places.get(&id).and_then(|place| chunk.get_mut(*place));
+            volume.map_or(Ok(()), |volume| set_extras(volume, row, 1))
+        })?;
+    }
+    Ok(())
+}
+
+/// Where a volume has a row when it has extras.
+const HAVING_EXTRAS: [&str; 4] = [
+    "volume_sources",
+    "volume_extensions",
+    "volume_traits",
+    "volume_metadata",
+];
 
 /// How many match, markers and limits aside.
 pub fn total(tx: &mut Transaction<'_>, decided: &Decided) -> Result<u64> {

@@ -10,7 +10,7 @@ use crate::model::volume::VolumeTraits;
 /// What stands behind the id of a group of the consistency group API.
 const CONSISTENCY_GROUP: char = '+';
 
-/// Reads the last of `volumes::COLUMNS`, which has all traits in one text: NULL for the many volumes that have none, so
+/// Reads the part of `volumes::EXTRAS` that has all traits in one text: NULL for the many volumes that have none, so
 /// that a row of a list costs one look into a small index. None for a damaged text.
 pub(super) fn parse(text: &str) -> Option<VolumeTraits> {
     let parts: Vec<&str> = text.splitn(7, '|').collect();

@@ -9,13 +9,18 @@ use super::{Param, Row, Transaction, attachments, ec2_names, volume_metadata, vo
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::attachment::volume_status;
 use crate::model::id::{BackendId, FlavorId, SnapshotId, VolumeId};
-use crate::model::volume::{Volume, VolumeStatus};
+use crate::model::volume::{Volume, VolumeStatus, VolumeTraits};
 
 pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.name, v.description, v.size_gib, v.status, \
-                                  v.flavor_id, (SELECT f.label FROM flavors f WHERE f.id = v.flavor_id), v.zone, v.backend_id, \
-                                  v.vdi_uuid, v.bootable, v.failure, v.created_at_us, v.updated_at_us, \
-                                  (SELECT COALESCE(s.source_snapshot_id, '') || '|' || COALESCE(s.source_volume_id, '') \
-                                  FROM volume_sources s WHERE s.volume_id = v.id), \
+                                  v.flavor_id, f.label, v.zone, v.backend_id, v.vdi_uuid, v.bootable, v.failure, v.created_at_us, \
+                                  v.updated_at_us";
+
+/// Where [`COLUMNS`] are.
+pub(super) const FROM: &str = "volumes v LEFT JOIN flavors f ON f.id = v.flavor_id";
+
+/// What only some volumes have, of the volume `v`.
+pub(super) const EXTRAS: &str = "(SELECT COALESCE(s.source_snapshot_id, '') || '|' || COALESCE(s.source_volume_id, '') \
+                                 FROM volume_sources s WHERE s.volume_id = v.id), \
                                   (SELECT e.added_gib FROM volume_extensions e WHERE e.volume_id = v.id), \
                                   (SELECT COALESCE(t.group_id, '') || CASE WHEN t.group_id IS NOT NULL AND EXISTS (SELECT 1 FROM \
                                   volume_groups g JOIN group_types y ON y.id = g.group_type_id WHERE g.id = t.group_id AND \
@@ -29,8 +34,9 @@ pub(super) const COLUMNS: &str = "v.id, v.ec2_id, v.project_id, v.user_id, v.nam
                                   (SELECT CAST(json_group_object(m.name, m.value) AS TEXT) FROM volume_metadata m \
                                   WHERE m.volume_id = v.id) END";
 
-/// How many [`COLUMNS`] are.
-const WIDTH: usize = 21;
+/// How many columns [`COLUMNS`] and [`EXTRAS`] are.
+const COLUMNS_COUNT: usize = 17;
+const EXTRAS_COUNT: usize = 4;
 
 const INSERT: &str = "INSERT INTO volumes (id, ec2_id, project_id, user_id, name, description, size_gib, status, flavor_id, zone, \
                       backend_id, vdi_uuid, bootable, failure, client_token, client_digest, created_at_us, updated_at_us) \
@@ -124,7 +130,7 @@ pub fn is_being_cloned(tx: &mut Transaction<'_>, id: VolumeId) -> Result<bool> {
 /// A volume of any project, if it exists; for workers and administrators.
 pub fn find(tx: &mut Transaction<'_>, id: VolumeId) -> Result<Option<Volume>> {
     tx.query_first(
-        &format!("SELECT {COLUMNS} FROM volumes v WHERE v.id = ?1"),
+        &format!("SELECT {COLUMNS}, {EXTRAS} FROM {FROM} WHERE v.id = ?1"),
         &[id.into()],
         from_row,
     )
@@ -147,7 +153,7 @@ pub fn find_by_ec2_ids(
     let wanted = ec2_names::whole(ec2_ids, "vol-");
     let mut found = HashMap::with_capacity(wanted.len());
     for chunk in wanted.chunks(volume_metadata::CHUNK) {
-        let head = format!("SELECT {COLUMNS} FROM volumes v WHERE v.ec2_id IN");
+        let head = format!("SELECT {COLUMNS}, {EXTRAS} FROM {FROM} WHERE v.ec2_id IN");
         let (sql, params) = ec2_names::in_list(&head, chunk);
         for volume in tx.query(&sql, &params, from_row)? {
             if project_id.is_none_or(|project| project == volume.project_id) {
@@ -365,21 +371,22 @@ pub fn lock_and_look(
         };
         tx.send(sql, params)?;
     }
+    const BEHIND: usize = COLUMNS_COUNT + EXTRAS_COUNT;
     // The state of what is made from it is looked up by its id, for PostgreSQL would rather read all volumes that are being made.
     tx.query_first(
         &format!(
-            "SELECT {COLUMNS}, CASE WHEN EXISTS (SELECT 1 FROM attachments a WHERE a.volume_id = v.id) THEN CAST(1 AS BIGINT) ELSE 0 END, \
+            "SELECT {COLUMNS}, {EXTRAS}, CASE WHEN EXISTS (SELECT 1 FROM attachments a WHERE a.volume_id = v.id) THEN CAST(1 AS BIGINT) ELSE 0 END, \
              CASE WHEN EXISTS (SELECT 1 FROM volume_sources s WHERE s.source_volume_id = v.id AND s.source_volume_id IS NOT NULL \
              AND (SELECT w.status FROM volumes w WHERE w.id = s.volume_id) = 'creating') THEN CAST(1 AS BIGINT) ELSE 0 END, \
              CASE WHEN EXISTS (SELECT 1 FROM snapshots n WHERE n.volume_id = v.id) THEN CAST(1 AS BIGINT) ELSE 0 END \
-             FROM volumes v WHERE v.id = ?1"
+             FROM {FROM} WHERE v.id = ?1"
         ),
         &[id.into()],
         |row| {
             let dependents = Dependents {
-                attachments: row.int(WIDTH)? != 0,
-                clones: row.int(WIDTH + 1)? != 0,
-                snapshots: row.int(WIDTH + 2)? != 0,
+                attachments: row.int(BEHIND)? != 0,
+                clones: row.int(BEHIND + 1)? != 0,
+                snapshots: row.int(BEHIND + 2)? != 0,
             };
             Ok((from_row(row)?, dependents))
         },
@@ -517,7 +524,7 @@ pub fn in_status(
     };
     tx.query(
         &format!(
-            "SELECT {COLUMNS} FROM volumes v WHERE v.zone = ?1 AND v.status = ?2 {unsettled} ORDER BY v.created_at_us LIMIT ?3"
+            "SELECT {COLUMNS}, {EXTRAS} FROM {FROM} WHERE v.zone = ?1 AND v.status = ?2 {unsettled} ORDER BY v.created_at_us LIMIT ?3"
         ),
         &[
             zone.into(),
@@ -528,10 +535,15 @@ pub fn in_status(
     )
 }
 
-pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
-    let size_gib = u64::try_from(row.int(6)?).unwrap_or(0);
-    let added_gib = row.opt_int(18)?.and_then(|added| u64::try_from(added).ok());
-    let (source_snapshot_id, source_volume_id) = row.opt_parsed(17, sources)?.unwrap_or_default();
+/// A row of [`COLUMNS`] and [`EXTRAS`].
+fn from_row(row: &Row<'_>) -> Result<Volume> {
+    let mut volume = without_extras(row)?;
+    set_extras(&mut volume, row, COLUMNS_COUNT)?;
+    Ok(volume)
+}
+
+/// A row of [`COLUMNS`] alone.
+pub(super) fn without_extras(row: &Row<'_>) -> Result<Volume> {
     Ok(Volume {
         id: row.parsed(0, |text| text.parse().ok())?,
         ec2_id: row.text(1)?,
@@ -539,10 +551,10 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
         user_id: row.text(3)?,
         name: row.text(4)?,
         description: row.text(5)?,
-        size_gib,
-        extending_to_gib: added_gib.map(|added| size_gib.saturating_add(added)),
-        source_snapshot_id,
-        source_volume_id,
+        size_gib: u64::try_from(row.int(6)?).unwrap_or(0),
+        extending_to_gib: None,
+        source_snapshot_id: None,
+        source_volume_id: None,
         status: row.parsed(7, VolumeStatus::parse)?,
         flavor_id: row.parsed(8, |text| text.parse().ok())?,
         flavor_label: row.text(9)?,
@@ -550,14 +562,27 @@ pub(super) fn from_row(row: &Row<'_>) -> Result<Volume> {
         backend_id: row.opt_int(11)?.map(BackendId),
         vdi_uuid: row.opt_parsed(12, |text| text.parse().ok())?,
         bootable: row.int(13)? != 0,
-        metadata: metadata(row.opt_text(20)?)?,
-        traits: row
-            .opt_parsed(19, volume_traits::parse)?
-            .unwrap_or_default(),
+        metadata: BTreeMap::new(),
+        traits: VolumeTraits::default(),
         failure: row.text(14)?,
         created_at_us: row.int(15)?,
         updated_at_us: Some(row.int(16)?).filter(|at| *at != 0),
     })
+}
+
+/// Adds what stands in [`EXTRAS`] from a column on.
+pub(super) fn set_extras(volume: &mut Volume, row: &Row<'_>, first: usize) -> Result<()> {
+    (volume.source_snapshot_id, volume.source_volume_id) =
+        row.opt_parsed(first, sources)?.unwrap_or_default();
+    let added_gib = row.opt_int(first + 1)?;
+    volume.extending_to_gib = added_gib
+        .and_then(|added| u64::try_from(added).ok())
+        .map(|added| volume.size_gib.saturating_add(added));
+    volume.traits = row
+        .opt_parsed(first + 2, volume_traits::parse)?
+        .unwrap_or_default();
+    volume.metadata = metadata(row.opt_text(first + 3)?)?;
+    Ok(())
 }
 
 /// What a volume was made from, which comes as one text: the snapshot and the volume, of which one is there. None for a damaged text.

@@ -32,6 +32,16 @@ pub enum Trouble {
     Unsupported,
     /// The pool does not let us in, or not do this.
     Forbidden,
+    /// The VM is off.
+    Halted,
+    /// The VM stands still, or does not do this while it runs.
+    NotRunning,
+    /// The position in the VM has a device.
+    DeviceTaken,
+    /// Only another host than the VM's reaches the SR.
+    OutOfReach,
+    /// The VM takes no devices while it runs.
+    NoDrivers,
     /// The storage manager refused or failed.
     Refused,
 }
@@ -95,6 +105,10 @@ impl PoolError {
             Trouble::Full => ErrorKind::NoCapacity,
             Trouble::UnknownType | Trouble::Unsupported => ErrorKind::NotSupported,
             Trouble::Forbidden => ErrorKind::Forbidden,
+            Trouble::Halted | Trouble::NotRunning | Trouble::DeviceTaken | Trouble::OutOfReach => {
+                ErrorKind::Conflict
+            }
+            Trouble::NoDrivers => ErrorKind::NotSupported,
             Trouble::Refused => ErrorKind::Internal,
         }
     }
@@ -124,6 +138,13 @@ impl PoolError {
                 _ => "the storage cannot do this",
             },
             Trouble::Forbidden => "the storage refuses our credentials",
+            Trouble::Halted => "the instance is off",
+            Trouble::NotRunning => "the instance is in a state in which it takes no volumes",
+            Trouble::DeviceTaken => "the instance's attachment point is already in use",
+            Trouble::OutOfReach => "the volume lies on storage of another host",
+            Trouble::NoDrivers => {
+                "the instance takes no volumes while it runs: it has no drivers for them"
+            }
             Trouble::Refused => "the storage reported an error",
         }
     }
@@ -205,6 +226,11 @@ mod tests {
             (Trouble::UnknownType, false),
             (Trouble::Unsupported, false),
             (Trouble::Forbidden, false),
+            (Trouble::Halted, false),
+            (Trouble::NotRunning, false),
+            (Trouble::DeviceTaken, false),
+            (Trouble::OutOfReach, false),
+            (Trouble::NoDrivers, false),
             (Trouble::Refused, false),
         ] {
             let error = PoolError::new("VDI.create", trouble, "x").on_zone("nova");

@@ -31,6 +31,13 @@ pub const DEPLOYMENT_KEY: &str = "xensm:deployment";
 pub const BACKEND_KEY: &str = "xensm:backend";
 /// On VBDs: the attachment's id.
 pub const ATTACHMENT_KEY: &str = "xensm:attachment";
+/// On VBDs in VMs: the reference of the VM that it was made in. A pool copies marks when it clones a VM; the clone's are another's.
+pub const VM_KEY: &str = "xensm:vm";
+/// On VMs, written by an operator: the ids of the projects that see it as an instance and attach to it, with commas between them, or
+/// `*` for every project. Without it nobody does, but for the control domain of our own storage manager, which everybody sees.
+pub const PROJECT_KEY: &str = "xensm:project";
+/// On VMs, written by an operator: the name of its instance type.
+pub const INSTANCE_TYPE_KEY: &str = "xensm:instance_type";
 /// On plugged VBDs, written by our storage manager: the unix socket of its NBD server.
 pub const NBD_SOCKET_KEY: &str = "xensm:nbd_socket";
 /// On plugged VBDs, written by our storage manager: the export's name on that socket.

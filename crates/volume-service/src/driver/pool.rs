@@ -7,6 +7,7 @@ use std::pin::Pin;
 use uuid::Uuid;
 
 use super::error::PoolError;
+use super::instances::FoundInstance;
 use super::marks::{Making, VdiOwner};
 use super::moment::MomentOutcomes;
 use super::probe::Probed;
@@ -117,20 +118,36 @@ pub trait Pool: Send + Sync {
     /// `VDI.destroy`.
     fn destroy_vdi(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
 
-    /// `VBD.create` on the master host's control domain. Returns its uuid.
+    /// `VBD.create`. Returns its uuid.
+    ///
+    /// # Errors
+    /// `DeviceTaken` when the position in a VM is.
     fn create_vbd<'a>(&'a self, spec: &'a VbdSpec) -> PoolFuture<'a, Uuid>;
 
-    /// The VBDs of the control domain that carry `xensm:attachment`; those of one attachment when it is given.
-    fn vbds(&self, attachment: Option<AttachmentId>) -> PoolFuture<'_, Vec<FoundVbd>>;
+    /// The VBDs that carry `xensm:attachment`, in control domains and VMs; those of one VDI when it is given.
+    fn vbds(&self, vdi: Option<Uuid>) -> PoolFuture<'_, Vec<FoundVbd>>;
 
     /// `VBD.plug`, unless it is plugged. Returns where the bytes are served, if the storage manager says so.
+    ///
+    /// # Errors
+    /// `Halted` in a VM that is off.
     fn plug_vbd(&self, uuid: Uuid) -> PoolFuture<'_, Option<NbdEndpoint>>;
 
-    /// `VBD.unplug`, unless it is not plugged.
-    fn unplug_vbd(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
+    /// `VBD.unplug` or `VBD.unplug_force`, unless it is not plugged.
+    fn unplug_vbd(&self, uuid: Uuid, how: Unplug) -> PoolFuture<'_, ()>;
 
     /// `VBD.destroy`.
     fn destroy_vbd(&self, uuid: Uuid) -> PoolFuture<'_, ()>;
+
+    /// Every VM that is neither a template nor a snapshot, control domains too.
+    fn instances(&self) -> PoolFuture<'_, Vec<FoundInstance>>;
+
+    /// Makes sure that the host that a VM runs on has a plugged PBD for a shared SR; nothing for a VM that runs nowhere, and for an SR
+    /// that is plugged there.
+    ///
+    /// # Errors
+    /// `OutOfReach` for an SR that only another host has.
+    fn plug_sr_for(&self, sr: Uuid, vm: Uuid) -> PoolFuture<'_, ()>;
 }
 
 /// What an SR is made or introduced with.
@@ -195,6 +212,8 @@ pub struct VdiSpec {
     pub deployment: super::Deployment,
     /// `virtual_size` in bytes.
     pub size_bytes: u64,
+    /// Whether several VMs may write it at once.
+    pub is_sharable: bool,
 }
 
 /// The marks of a VDI that was made from another one.
@@ -258,11 +277,36 @@ pub struct ForeignVdi {
     pub is_in_use: bool,
 }
 
+/// How a VBD is unplugged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unplug {
+    /// The guest is asked to let go.
+    Ask,
+    /// It is not.
+    Force,
+}
+
+/// Where an attachment's VBD is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VbdTarget {
+    /// On the master host's control domain, at any position.
+    ControlDomain,
+    /// On a VM.
+    Vm {
+        /// The VM.
+        uuid: Uuid,
+        /// The position; none for any.
+        position: Option<u32>,
+    },
+}
+
 /// What an attachment's VBD is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VbdSpec {
     /// The VDI.
     pub vdi_uuid: Uuid,
+    /// Where it is made.
+    pub target: VbdTarget,
     /// The attachment.
     pub attachment: AttachmentId,
     /// The deployment's mark.

@@ -121,10 +121,13 @@ impl XenApiPool {
             .await?;
         if let Some(said) = said {
             let said: SaidDoor = read(&said)?;
-            return Ok(Door::Local {
-                socket: said.socket,
-                export: Secret::new(said.export),
-            });
+            // It may be on another machine.
+            if std::path::Path::new(&said.socket).exists() {
+                return Ok(Door::Local {
+                    socket: said.socket,
+                    export: Secret::new(said.export),
+                });
+            }
         }
         let reference = self.vdi(vdi).await?;
         let found = self.client.vdi().get_nbd_info(&reference).await;

@@ -31,6 +31,16 @@ fn trouble_of(call: &str, error: &Error) -> Trouble {
 
 fn trouble(error: &Error) -> Trouble {
     match error {
+        // The VM, the state that is needed, the state that it has.
+        Error::Api { failure, .. }
+            if failure.code == "VM_BAD_POWER_STATE"
+                && failure
+                    .params
+                    .get(2)
+                    .is_some_and(|state| state.eq_ignore_ascii_case("halted")) =>
+        {
+            Trouble::Halted
+        }
         Error::Api { failure, .. } => of_code(&failure.code, error.is_retriable()),
         Error::Login { source, .. } => match source.failure() {
             Some(_) if !source.is_retriable() => Trouble::Forbidden,
@@ -54,6 +64,10 @@ fn of_code(code: &str, is_retriable: bool) -> Trouble {
         | "SR_BACKEND_FAILURE_24"
         | "SR_BACKEND_FAILURE_46" => Trouble::InUse,
         "SR_HAS_NO_PBDS" | "SR_NOT_ATTACHED" => Trouble::NotPlugged,
+        "VM_BAD_POWER_STATE" => Trouble::NotRunning,
+        "DEVICE_ALREADY_EXISTS" => Trouble::DeviceTaken,
+        "VM_REQUIRES_SR" => Trouble::OutOfReach,
+        "VM_MISSING_PV_DRIVERS" => Trouble::NoDrivers,
         "SR_BACKEND_FAILURE_109" => Trouble::TooDeep,
         "SR_BACKEND_FAILURE_470" => Trouble::Busy,
         "SR_FULL" | "SR_BACKEND_FAILURE_44" => Trouble::Full,
@@ -106,6 +120,8 @@ mod tests {
             ("SR_BACKEND_FAILURE_73", Trouble::Refused),
             ("SR_BACKEND_FAILURE_109", Trouble::TooDeep),
             ("SR_BACKEND_FAILURE_470", Trouble::Busy),
+            ("VM_BAD_POWER_STATE", Trouble::NotRunning),
+            ("DEVICE_ALREADY_EXISTS", Trouble::DeviceTaken),
             ("SESSION_AUTHENTICATION_FAILED", Trouble::Forbidden),
         ] {
             let error = Error::Api {

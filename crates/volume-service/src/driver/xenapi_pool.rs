@@ -14,14 +14,15 @@ use xenapi::record::{HostRecord, PbdRecord, SrRecord, VbdRecord};
 use xenapi::reference::{HostRef, PbdRef, SrRef, VbdRef, VdiRef};
 
 use super::error::{PoolError, Trouble};
+use super::instances::FoundInstance;
 use super::marks::{
     ATTACHMENT_KEY, BACKEND_KEY, DEPLOYMENT_KEY, GENERATION_KEY, Making, NBD_EXPORT_KEY,
-    NBD_SOCKET_KEY, OPERATION_KEY, VOLUME_KEY, vdi_description, vdi_label,
+    NBD_SOCKET_KEY, OPERATION_KEY, VM_KEY, VOLUME_KEY, vdi_description, vdi_label,
 };
 use super::moment::{MOMENT_MEMBERS, MomentOutcomes};
 use super::pool::{
     ForeignVdi, FoundSr, FoundVbd, FoundVdi, NbdEndpoint, Pool, PoolFuture, Resize, SrSpace,
-    SrSpec, VbdSpec, VdiMarks, VdiSpec,
+    SrSpec, Unplug, VbdSpec, VbdTarget, VdiMarks, VdiSpec,
 };
 use super::probe::{self, Probed};
 use super::xenapi_error::{is_gone, translate};
@@ -29,7 +30,7 @@ use super::xenapi_vdi::{foreign_vdis, found_vdi, is_marked};
 use crate::config::{self, PoolConfig};
 use crate::error::{Error, Result};
 use crate::model::attachment::AttachMode;
-use crate::model::id::{AttachmentId, VolumeId};
+use crate::model::id::VolumeId;
 
 /// How long a call may take that touches a whole medium: `SR.create`, `PBD.plug`, `SR.scan`.
 const MEDIUM_DEADLINE: Duration = Duration::from_secs(120);
@@ -76,7 +77,7 @@ impl XenApiPool {
         self.client.with_deadline(MEDIUM_DEADLINE)
     }
 
-    async fn sr(&self, uuid: Uuid) -> PoolResult<SrRef> {
+    pub(super) async fn sr(&self, uuid: Uuid) -> PoolResult<SrRef> {
         if let Some(known) = self.known_srs().get(&uuid) {
             return Ok(known.clone());
         }
@@ -105,7 +106,7 @@ impl XenApiPool {
         })
     }
 
-    async fn sr_record(&self, uuid: Uuid) -> PoolResult<SrRecord> {
+    pub(super) async fn sr_record(&self, uuid: Uuid) -> PoolResult<SrRecord> {
         let sr = self.sr(uuid).await?;
         let record = self.client.sr().get_record(&sr).await;
         self.seen_sr(uuid, "SR.get_record", record)
@@ -128,7 +129,7 @@ impl XenApiPool {
     }
 
     /// The PBD of an SR on a host.
-    async fn pbd_on(
+    pub(super) async fn pbd_on(
         &self,
         record: &SrRecord,
         host: &HostRef,
@@ -289,6 +290,7 @@ impl XenApiPool {
         let size = i64::try_from(spec.size_bytes).unwrap_or(i64::MAX);
         let mut new = NewVdi::new(sr, vdi_label(spec.volume), size);
         new.name_description = vdi_description(spec.volume);
+        new.sharable = spec.is_sharable;
         new.other_config = BTreeMap::from([
             (VOLUME_KEY.to_owned(), spec.volume.to_string()),
             (OPERATION_KEY.to_owned(), spec.operation.to_string()),
@@ -314,25 +316,30 @@ impl XenApiPool {
     }
 
     async fn make_vbd(&self, spec: &VbdSpec) -> PoolResult<Uuid> {
-        let (_, host) = self.master().await?;
-        let vdi = self
-            .client
-            .vdi()
-            .get_by_uuid(&spec.vdi_uuid.to_string())
-            .await;
+        let (vm, position) = match spec.target {
+            VbdTarget::ControlDomain => (self.master().await?.1.control_domain, None),
+            VbdTarget::Vm { uuid, position } => (self.vm(uuid).await?, position),
+        };
+        let mut other_config = BTreeMap::from([
+            (ATTACHMENT_KEY.to_owned(), spec.attachment.to_string()),
+            (DEPLOYMENT_KEY.to_owned(), spec.deployment.to_string()),
+        ]);
+        if position.is_some() {
+            other_config.insert(VM_KEY.to_owned(), vm.as_str().to_owned());
+        }
         let new = NewVbd {
-            vm: host.control_domain,
-            vdi: vdi.map_err(|error| translate("VDI.get_by_uuid", &error))?,
-            userdevice: "autodetect".to_owned(),
+            vm,
+            vdi: self.vdi(spec.vdi_uuid).await?,
+            userdevice: match position {
+                Some(position) => position.to_string(),
+                None => "autodetect".to_owned(),
+            },
             mode: match spec.mode {
                 AttachMode::ReadWrite => VbdMode::Rw,
                 AttachMode::ReadOnly => VbdMode::Ro,
             },
             bootable: false,
-            other_config: BTreeMap::from([
-                (ATTACHMENT_KEY.to_owned(), spec.attachment.to_string()),
-                (DEPLOYMENT_KEY.to_owned(), spec.deployment.to_string()),
-            ]),
+            other_config,
             qos_algorithm_type: spec.qos_algorithm().to_owned(),
             qos_algorithm_params: spec.qos.clone(),
         };
@@ -344,20 +351,29 @@ impl XenApiPool {
         parse("VBD.get_record", &record.uuid).map_err(PoolError::with_unknown_outcome)
     }
 
-    async fn marked_vbds(&self, attachment: Option<AttachmentId>) -> PoolResult<Vec<FoundVbd>> {
-        let (_, host) = self.master().await?;
-        let filter = format!("field \"VM\" = \"{}\"", host.control_domain.as_str());
-        let records = self.client.vbd().get_all_records_where(&filter).await;
-        let records = records.map_err(|error| translate("VBD.get_all_records_where", &error))?;
-        let wanted = |found: &FoundVbd| attachment.is_none() || found.attachment == attachment;
-        let mut found = Vec::new();
-        for (_, record) in &records {
-            if record.other_config.contains_key(ATTACHMENT_KEY) {
-                found.push(found_vbd(record)?);
+    async fn marked_vbds(&self, vdi: Option<Uuid>) -> PoolResult<Vec<FoundVbd>> {
+        let records = match vdi {
+            None => self.slow().vbd().get_all_records().await,
+            Some(uuid) => {
+                let vdi = match self.vdi(uuid).await {
+                    Ok(vdi) => vdi,
+                    Err(error) if error.trouble == Trouble::Gone => return Ok(Vec::new()),
+                    Err(error) => return Err(error),
+                };
+                let filter = format!("field \"VDI\" = \"{}\"", vdi.as_str());
+                self.client.vbd().get_all_records_where(&filter).await
             }
-        }
-        found.retain(wanted);
-        Ok(found)
+        };
+        let records = records.map_err(|error| translate("VBD.get_all_records_where", &error))?;
+        let marked = records.iter().map(|(_, record)| record);
+        marked
+            .filter(|record| record.other_config.contains_key(ATTACHMENT_KEY))
+            .filter(|record| {
+                let made_in = record.other_config.get(VM_KEY);
+                made_in.is_none_or(|vm| vm == record.vm.as_str())
+            })
+            .map(found_vbd)
+            .collect()
     }
 
     async fn vbd(&self, uuid: Uuid) -> PoolResult<Option<VbdRef>> {
@@ -386,13 +402,18 @@ impl XenApiPool {
             .map(|(socket, export)| NbdEndpoint { socket, export }))
     }
 
-    async fn unplug(&self, uuid: Uuid) -> PoolResult<()> {
+    async fn unplug(&self, uuid: Uuid, how: Unplug) -> PoolResult<()> {
         let Some(vbd) = self.vbd(uuid).await? else {
             return Ok(());
         };
-        match self.slow().vbd().unplug(&vbd).await {
+        let client = self.slow();
+        let (call, unplugged) = match how {
+            Unplug::Ask => ("VBD.unplug", client.vbd().unplug(&vbd).await),
+            Unplug::Force => ("VBD.unplug_force", client.vbd().unplug_force(&vbd).await),
+        };
+        match unplugged {
             Err(error) if error.is("DEVICE_ALREADY_DETACHED") => Ok(()),
-            unplugged => done_or_gone("VBD.unplug", unplugged),
+            unplugged => done_or_gone(call, unplugged),
         }
     }
 
@@ -546,20 +567,28 @@ impl Pool for XenApiPool {
         Box::pin(self.make_vbd(spec))
     }
 
-    fn vbds(&self, attachment: Option<AttachmentId>) -> PoolFuture<'_, Vec<FoundVbd>> {
-        Box::pin(self.marked_vbds(attachment))
+    fn vbds(&self, vdi: Option<Uuid>) -> PoolFuture<'_, Vec<FoundVbd>> {
+        Box::pin(self.marked_vbds(vdi))
     }
 
     fn plug_vbd(&self, uuid: Uuid) -> PoolFuture<'_, Option<NbdEndpoint>> {
         Box::pin(self.plug_and_read(uuid))
     }
 
-    fn unplug_vbd(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
-        Box::pin(self.unplug(uuid))
+    fn unplug_vbd(&self, uuid: Uuid, how: Unplug) -> PoolFuture<'_, ()> {
+        Box::pin(self.unplug(uuid, how))
     }
 
     fn destroy_vbd(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
         Box::pin(self.remove_vbd(uuid))
+    }
+
+    fn instances(&self) -> PoolFuture<'_, Vec<FoundInstance>> {
+        Box::pin(self.all_instances())
+    }
+
+    fn plug_sr_for(&self, sr: Uuid, vm: Uuid) -> PoolFuture<'_, ()> {
+        Box::pin(self.plug_where_vm_is(sr, vm))
     }
 }
 

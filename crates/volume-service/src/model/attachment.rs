@@ -110,6 +110,8 @@ pub struct Attachment {
     pub detached_at_us: Option<i64>,
     /// Microseconds since 1970.
     pub created_at_us: i64,
+    /// Whether the volume goes when its instance goes for good.
+    pub delete_on_termination: bool,
 }
 
 impl Attachment {

@@ -55,6 +55,10 @@ uuid_id!(
     OperationId
 );
 uuid_id!(
+    /// An instance's id: the VM's uuid.
+    InstanceId
+);
+uuid_id!(
     /// The id of a group of volumes.
     GroupId
 );
@@ -84,6 +88,9 @@ impl fmt::Display for BackendId {
 const UPLOAD: [u8; 5] = [0xff; 5];
 
 impl VolumeId {
+    /// Stands where a snapshot is of no volume: a copy, or one that was written block by block.
+    pub const NONE: VolumeId = VolumeId(Uuid::from_u128(0xffff_ffff_ffff_4fff_8fff_ffff_ffff_ffff));
+
     /// The same as the id of a volume that a snapshot is written to.
     pub(crate) fn of_upload(self) -> Self {
         let mut bytes = self.0.into_bytes();
@@ -99,8 +106,11 @@ impl VolumeId {
         }
     }
 
-    /// The volume's EC2 name: `vol-` and the first 17 hex digits of the uuid.
+    /// The volume's EC2 name: `vol-` and the first 17 hex digits of the uuid; `vol-ffffffff` for none, as EC2 has it.
     pub fn ec2_id(self) -> String {
+        if self == VolumeId::NONE {
+            return "vol-ffffffff".to_owned();
+        }
         let hex = self.0.simple().to_string();
         format!("vol-{}", &hex[..17])
     }
@@ -111,5 +121,13 @@ impl SnapshotId {
     pub fn ec2_id(self) -> String {
         let hex = self.0.simple().to_string();
         format!("snap-{}", &hex[..17])
+    }
+}
+
+impl InstanceId {
+    /// The instance's EC2 name: `i-` and the first 17 hex digits of the uuid.
+    pub fn ec2_id(self) -> String {
+        let hex = self.0.simple().to_string();
+        format!("i-{}", &hex[..17])
     }
 }

@@ -33,6 +33,10 @@ pub enum OperationKind {
     UnmanageSnapshot,
     /// Take the snapshots of all members of a group at one moment.
     CreateGroupSnapshot,
+    /// Take snapshots of several volumes of an instance at one moment.
+    CreateSnapshots,
+    /// Make and plug a VBD in an instance.
+    AttachInstance,
 }
 
 impl OperationKind {
@@ -49,7 +53,7 @@ impl OperationKind {
     }
 
     /// Every kind.
-    pub const ALL: [OperationKind; 14] = [
+    pub const ALL: [OperationKind; 16] = [
         OperationKind::CreateVolume,
         OperationKind::DeleteVolume,
         OperationKind::ConnectBackend,
@@ -64,6 +68,8 @@ impl OperationKind {
         OperationKind::ManageSnapshot,
         OperationKind::UnmanageSnapshot,
         OperationKind::CreateGroupSnapshot,
+        OperationKind::CreateSnapshots,
+        OperationKind::AttachInstance,
     ];
 
     /// The word that is stored and shown.
@@ -83,6 +89,8 @@ impl OperationKind {
             OperationKind::ManageSnapshot => "manage_snapshot",
             OperationKind::UnmanageSnapshot => "unmanage_snapshot",
             OperationKind::CreateGroupSnapshot => "create_group_snapshot",
+            OperationKind::CreateSnapshots => "create_snapshots",
+            OperationKind::AttachInstance => "attach_instance",
         }
     }
 

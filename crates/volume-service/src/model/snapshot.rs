@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::id::{BackendId, SnapshotId, VolumeId};
+use super::id::{BackendId, FlavorId, SnapshotId, VolumeId};
 
 /// A snapshot's state, in OpenStack's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -174,6 +174,34 @@ pub struct SnapshotTraits {
     pub progress: Option<String>,
     /// True when an operator set its state by hand: no reconciler takes it further.
     pub is_hand_set: bool,
+    /// What EC2 knows of it.
+    pub ebs: SnapshotEbs,
+}
+
+/// What EC2 says of a copy of nothing.
+pub const SOURCE_IS_GONE: &str = "Source snapshot is not found";
+
+/// What EC2 knows of a snapshot and OpenStack does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotEbs {
+    /// When it was complete, in microseconds since 1970; absent before, and where nobody wrote it down.
+    pub completed_at_us: Option<i64>,
+    /// What all snapshots have that were asked for together, to be taken at one moment.
+    pub set_id: Option<Uuid>,
+    /// True for a copy of a snapshot.
+    pub is_copy: bool,
+    /// What a copy is made from, which may be gone; absent when it never was there.
+    pub copied_from: Option<SnapshotId>,
+    /// The flavor of the volume that the first snapshot was taken of; of a copy only.
+    pub flavor_id: Option<FlavorId>,
+    /// Whether an instance may boot from it; of a copy only.
+    pub bootable: bool,
+    /// The key that the content is encrypted with.
+    pub encryption_key_id: Option<Uuid>,
+    /// The volume that the first snapshot was taken of; of a copy only.
+    pub lineage: Option<VolumeId>,
+    /// In how many minutes it was to be complete, where that was said; of a copy only.
+    pub completion_minutes: Option<i64>,
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use super::connection_info;
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::detach_volume::{attachment_id, disconnect, settle_volume};
 use super::job::{Job, SrName};
-use super::notice;
-use crate::db::{attachments, backends, qos_specs, volumes};
-use crate::driver::{FoundVbd, VbdSpec};
+use super::{notice, volume_qos};
+use crate::db::{attachments, backends, volumes};
+use crate::driver::{FoundVbd, Unplug, VbdSpec, VbdTarget};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::attachment::{AttachMode, Attachment, AttachmentStatus};
 
@@ -88,7 +88,13 @@ impl Definition for AttachVolume {
 
     async fn undo(job: &Job, _step: Step, outputs: &mut Outputs) -> Result<()> {
         if !outputs.is_xen_host {
-            disconnect(job, attachment_id(&job.target)?).await?;
+            disconnect(
+                job,
+                attachment_id(&job.target)?,
+                outputs.vdi_uuid,
+                Unplug::Ask,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -142,12 +148,8 @@ fn read(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begin
     outputs.is_xen_host = is_xen_host(&attachment.connector);
     let enforces = attachment.connector.get("enforce_multipath");
     outputs.enforces_multipath = enforces.and_then(Value::as_bool).unwrap_or_default();
-    if let Some(qos) = qos_specs::of_flavor(at.transaction, volume.flavor_id)? {
-        if qos.consumer.is_back_end() {
-            outputs.pool_qos.clone_from(&qos.specs);
-        }
-        outputs.told_qos = qos.consumer.is_front_end().then_some(qos.specs);
-    }
+    let qos = volume_qos::of_volume(at.transaction, &volume)?;
+    (outputs.pool_qos, outputs.told_qos) = (qos.pool, qos.told);
     if outputs.is_xen_host {
         outputs.connection_info =
             connection_info::of_xen_host(&volume, &backend, &outputs.wanted());
@@ -166,10 +168,11 @@ fn is_xen_host(connector: &Value) -> bool {
 async fn make_vbd(job: &Job, outputs: &Outputs, look: bool) -> Result<Uuid> {
     let attachment = attachment_id(&job.target)?;
     if look {
-        disconnect(job, attachment).await?;
+        disconnect(job, attachment, outputs.vdi_uuid, Unplug::Ask).await?;
     }
     let spec = VbdSpec {
         vdi_uuid: outputs.vdi_uuid,
+        target: VbdTarget::ControlDomain,
         attachment,
         deployment: job.deployment(),
         mode: outputs.mode(),
@@ -180,14 +183,13 @@ async fn make_vbd(job: &Job, outputs: &Outputs, look: bool) -> Result<Uuid> {
         Err(error) => error,
     };
     if error.outcome_unknown {
-        disconnect(job, attachment).await?;
+        disconnect(job, attachment, outputs.vdi_uuid, Unplug::Ask).await?;
     }
     Err(outputs.sr.error(error))
 }
 
 async fn plug(job: &Job, outputs: &mut Outputs) -> Result<()> {
-    let attachment = attachment_id(&job.target)?;
-    let found = job.pool()?.vbds(Some(attachment)).await;
+    let found = job.pool()?.vbds(Some(outputs.vdi_uuid)).await;
     let found: Vec<FoundVbd> = found.map_err(|error| job.zone_error(error))?;
     let known = |vbd: &&FoundVbd| Some(vbd.uuid) == outputs.vbd_uuid;
     let Some(vbd) = found.iter().find(known) else {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::driver::NbdEndpoint;
 use crate::model::attachment::AttachMode;
@@ -78,6 +79,17 @@ pub(super) fn of_nbd(volume: &str, endpoint: &NbdEndpoint, wanted: &Wanted<'_>) 
     );
     data.insert("export".to_owned(), json!(endpoint.export));
     data.insert("socket".to_owned(), json!(endpoint.socket));
+    add_common(&mut data, wanted);
+    Value::Object(data)
+}
+
+/// The `xen_vbd` connection info of a VBD in a VM: the guest has the device, and nothing is to be connected.
+pub(super) fn of_vbd(volume: &str, instance: Uuid, vbd: Uuid, wanted: &Wanted<'_>) -> Value {
+    let mut data = Map::new();
+    data.insert("driver_volume_type".to_owned(), json!("xen_vbd"));
+    data.insert("volume_id".to_owned(), json!(volume));
+    data.insert("instance_uuid".to_owned(), json!(instance));
+    data.insert("vbd_uuid".to_owned(), json!(vbd));
     add_common(&mut data, wanted);
     Value::Object(data)
 }

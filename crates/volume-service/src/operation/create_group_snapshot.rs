@@ -9,7 +9,7 @@ use super::job::{Job, SrName};
 use super::notice;
 use super::offspring::{Birth, How};
 use super::offspring_together::{self, Moment};
-use crate::db::{backends, group_snapshots, group_types, snapshots, volumes};
+use crate::db::{backends, group_snapshots, group_types, snapshot_ebs, snapshots, volumes};
 use crate::driver::VdiOwner;
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::group::{GroupSnapshot, GroupStatus};
@@ -142,6 +142,7 @@ impl Definition for CreateGroupSnapshot {
             let (from, to) = (SnapshotStatus::Creating, SnapshotStatus::Available);
             snapshots::change_status(at.transaction, member.snapshot, &[from], to, now_us)?;
             snapshots::set_vdi(at.transaction, member.snapshot, member.vdi_uuid)?;
+            snapshot_ebs::complete(at.transaction, member.snapshot, now_us)?;
         }
         let to = GroupStatus::Available;
         group_snapshots::set_status(at.transaction, taken.id, to, "", false, now_us)?;

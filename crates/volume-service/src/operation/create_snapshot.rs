@@ -1,4 +1,5 @@
-//! Takes a snapshot of a volume: `VDI.snapshot` of its VDI, whether that is attached or not.
+//! Takes a snapshot of a volume: `VDI.snapshot` of its VDI, whether that is attached or not. A copy of a snapshot is a `VDI.clone` of
+//! that one's VDI, which costs the same at any size.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -9,12 +10,12 @@ use super::job::{Job, SrName};
 use super::notice;
 use super::offspring::{self, Birth, How};
 use crate::db::operations::NewOperation;
-use crate::db::{backends, operations, snapshots, volumes};
+use crate::db::{backends, operations, snapshot_ebs, snapshots, volumes};
 use crate::driver::VdiOwner;
 use crate::error::{Error, Result, Subject};
-use crate::model::id::{OperationId, SnapshotId};
+use crate::model::id::{BackendId, OperationId, SnapshotId};
 use crate::model::operation::OperationKind;
-use crate::model::snapshot::SnapshotStatus;
+use crate::model::snapshot::{SOURCE_IS_GONE, Snapshot, SnapshotStatus};
 
 /// The operation.
 pub(super) struct CreateSnapshot;
@@ -29,8 +30,10 @@ pub(super) enum Step {
 /// What it produced.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Outputs {
-    /// The volume's VDI.
+    /// The VDI of the volume, or of the snapshot that is copied.
     source: Uuid,
+    #[serde(default)]
+    is_copy: bool,
     sr: SrName,
     vdi_uuid: Option<Uuid>,
     /// True when something may be left in the pool.
@@ -61,9 +64,13 @@ impl Definition for CreateSnapshot {
         let Some(snapshot) = found.filter(|row| row.status == SnapshotStatus::Creating) else {
             return Ok(Begin::Undo(Reason::new(NO_LONGER_WANTED)));
         };
-        let volume = volumes::get(at.transaction, snapshot.volume_id)?;
-        let (Some(backend), Some(source)) = (volume.backend_id, volume.vdi_uuid) else {
-            return Ok(Begin::Undo(Reason::new("the volume has no VDI")));
+        outputs.is_copy = snapshot.traits.ebs.is_copy;
+        let Some((backend, source)) = source(at, &snapshot)? else {
+            let why = match outputs.is_copy {
+                true => SOURCE_IS_GONE,
+                false => "the volume has no VDI",
+            };
+            return Ok(Begin::Undo(Reason::new(why)));
         };
         // Recorded before anything is made, so that nobody forgets to look there.
         snapshots::set_backend(at.transaction, id, Some(backend))?;
@@ -102,6 +109,7 @@ impl Definition for CreateSnapshot {
             return Ok(Finish::Undo(Reason::new(NO_LONGER_WANTED)));
         }
         snapshots::set_vdi(at.transaction, id, outputs.vdi_uuid)?;
+        snapshot_ebs::complete(at.transaction, id, now_us)?;
         Ok(Finish::Succeeded)
     }
 
@@ -125,12 +133,32 @@ impl Definition for CreateSnapshot {
 
 const NO_LONGER_WANTED: &str = "the snapshot was deleted while it was being taken";
 
+/// The VDI that it is made from, and where that is.
+fn source(
+    at: &mut StepTransaction<'_, '_>,
+    snapshot: &Snapshot,
+) -> Result<Option<(BackendId, Uuid)>> {
+    let ebs = &snapshot.traits.ebs;
+    if !ebs.is_copy {
+        let volume = volumes::get(at.transaction, snapshot.volume_id)?;
+        return Ok(volume.backend_id.zip(volume.vdi_uuid));
+    }
+    let copied = match ebs.copied_from {
+        Some(id) => snapshots::find(at.transaction, id)?,
+        None => None,
+    };
+    Ok(copied.and_then(|copied| copied.backend_id.zip(copied.vdi_uuid)))
+}
+
 fn birth(job: &Job, outputs: &Outputs) -> Result<Birth> {
     Ok(Birth {
         source: outputs.source,
         sr: outputs.sr.clone(),
         owner: VdiOwner::Snapshot(snapshot_id(&job.target)?),
-        how: How::Snapshot,
+        how: match outputs.is_copy {
+            true => How::Clone,
+            false => How::Snapshot,
+        },
         part: 0,
     })
 }
@@ -138,6 +166,11 @@ fn birth(job: &Job, outputs: &Outputs) -> Result<Birth> {
 /// Asks for the removal of a snapshot that was deleted meanwhile.
 pub(super) fn delete_if_asked(at: &mut StepTransaction<'_, '_>) -> Result<()> {
     let id = snapshot_id(&at.operation.target)?;
+    delete_if_asked_of(at, id)
+}
+
+/// The same for one of several that an operation is about.
+pub(super) fn delete_if_asked_of(at: &mut StepTransaction<'_, '_>, id: SnapshotId) -> Result<()> {
     let found = snapshots::find(at.transaction, id)?;
     if found.is_none_or(|snapshot| snapshot.status != SnapshotStatus::Deleting) {
         return Ok(());
@@ -146,7 +179,7 @@ pub(super) fn delete_if_asked(at: &mut StepTransaction<'_, '_>) -> Result<()> {
     let new = NewOperation {
         id: OperationId(at.context.new_uuid()),
         kind: OperationKind::DeleteSnapshot,
-        target: at.operation.target.clone(),
+        target: id.to_string(),
         zone: at.operation.zone.clone(),
         request_id: at.operation.request_id.clone(),
         not_before_us: now_us,

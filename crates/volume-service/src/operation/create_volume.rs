@@ -73,6 +73,9 @@ struct Placed {
     /// True once it turned out that the SR is not plugged although the backend is said to be connected.
     was_lost: bool,
     size_bytes: u64,
+    /// Whether several instances may write it at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_sharable: bool,
     /// What it is made from there.
     #[serde(default)]
     content: Content,
@@ -317,6 +320,7 @@ fn place(at: &mut StepTransaction<'_, '_>, outputs: &mut Outputs) -> Result<Begi
         is_connected: is_connected(backend),
         was_lost: false,
         size_bytes: request.size_bytes,
+        is_sharable: volume.traits.multiattach,
         content: source.map_or(Content::Blank, |source| source.on(backend.id)),
     });
     Ok(Begin::Next)
@@ -350,6 +354,7 @@ pub(super) fn placed_at_birth(places: &Places, volume: &Volume) -> Option<(Backe
         is_connected: true,
         was_lost: false,
         size_bytes: request.size_bytes,
+        is_sharable: volume.traits.multiattach,
         content: Content::Blank,
     };
     let outputs = Outputs {
@@ -561,6 +566,7 @@ async fn create(
         generation: job.generation(),
         deployment: job.deployment(),
         size_bytes: placed.size_bytes,
+        is_sharable: placed.is_sharable,
     };
     Ok(job.pool()?.create_vdi(&spec).await)
 }

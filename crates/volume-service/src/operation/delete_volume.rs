@@ -8,6 +8,7 @@ use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
 use super::{detach_volume, leftovers, notice};
 use crate::db::{attachments, groups, snapshots, volumes};
+use crate::driver::Unplug;
 use crate::error::Result;
 use crate::model::backend::Backend;
 use crate::model::id::{AttachmentId, GroupId};
@@ -96,12 +97,12 @@ impl Definition for DeleteVolume {
             let destroyed = job.pool()?.destroy_vdi(*vdi).await;
             destroyed.map_err(|error| outputs.sr.error(error))?;
         }
-        for attachment in &outputs.attachments {
-            detach_volume::disconnect(job, *attachment).await?;
-        }
         let Some(vdi) = outputs.vdi_uuid else {
             return leftovers::destroy(job, volume_id(&job.target)?).await;
         };
+        for attachment in &outputs.attachments {
+            detach_volume::disconnect(job, *attachment, vdi, Unplug::Ask).await?;
+        }
         // Nothing but the volume's own VDI: a copy that an operator made in the pool carries the same label and marks. What
         // an earlier try of the creation left is the reconciler's, which knows the leases it was made under.
         let destroyed = job.pool()?.destroy_vdi(vdi).await;

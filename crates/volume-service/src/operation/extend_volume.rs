@@ -8,10 +8,12 @@ use super::create_volume::{delete_if_asked, volume_id};
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::{Job, SrName};
 use super::notice;
-use crate::db::{attachments, backends, volume_extensions, volumes};
+use crate::app::modify_volume;
+use crate::db::{attachments, backends, volume_extensions, volume_modifications, volumes};
 use crate::driver::Resize;
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::model::attachment::AttachmentStatus;
+use crate::model::modification::ModificationState;
 use crate::model::volume::VolumeStatus;
 
 /// The operation.
@@ -31,11 +33,6 @@ pub(super) struct Outputs {
     sr: SrName,
     size_bytes: u64,
     is_attached: bool,
-    /// For `app::modifications`, which tells the volume's story when it has its new size.
-    #[serde(default)]
-    original_gib: u64,
-    #[serde(default)]
-    target_gib: u64,
 }
 
 impl Definition for ExtendVolume {
@@ -73,8 +70,6 @@ impl Definition for ExtendVolume {
             vdi_uuid,
             sr: SrName::of(&backend),
             size_bytes: size_gib.saturating_mul(1 << 30),
-            original_gib: volume.size_gib,
-            target_gib: size_gib,
             is_attached: attachments::of_volume(at.transaction, id)?
                 .iter()
                 .any(|attachment| is_at_the_vdi(attachment.status)),
@@ -116,6 +111,8 @@ impl Definition for ExtendVolume {
         if let Some(volume) = volumes::find(at.transaction, id)? {
             volume_extensions::finish(at.transaction, &volume)?;
             volumes::leave(at.transaction, id, VolumeStatus::Extending, now_us)?;
+            let done = ModificationState::Completed;
+            volume_modifications::end(at.transaction, id, done, "", now_us)?;
         }
         Ok(Finish::Succeeded)
     }
@@ -126,6 +123,10 @@ impl Definition for ExtendVolume {
             return Ok(());
         };
         volume_extensions::remove(at.transaction, &volume)?;
+        let (failed, why) = (ModificationState::Failed, &reason.public);
+        if let Some(failed) = volume_modifications::end(at.transaction, id, failed, why, now_us)? {
+            modify_volume::undo(at.transaction, &failed, now_us)?;
+        }
         if volumes::leave(at.transaction, id, VolumeStatus::Extending, now_us)? {
             volumes::set_failure(at.transaction, id, &reason.public)?;
             notice::volume_failed(at, id, notice::NOT_EXTENDED, &reason.public)?;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::attach_instance::AttachInstance;
 use super::attach_volume::AttachVolume;
 use super::connect_backend::ConnectBackend;
 use super::create_group_snapshot::CreateGroupSnapshot;
 use super::create_snapshot::CreateSnapshot;
+use super::create_snapshots::CreateSnapshots;
 use super::create_volume::CreateVolume;
 use super::delete_snapshot::DeleteSnapshot;
 use super::delete_volume::DeleteVolume;
@@ -47,6 +49,8 @@ pub(super) fn settle_any(
         OperationKind::CreateGroupSnapshot => {
             settle::<CreateGroupSnapshot>(transaction, around, operation)
         }
+        OperationKind::CreateSnapshots => settle::<CreateSnapshots>(transaction, around, operation),
+        OperationKind::AttachInstance => settle::<AttachInstance>(transaction, around, operation),
     }
 }
 
@@ -100,6 +104,12 @@ pub(super) fn abandon_any(
         OperationKind::CreateGroupSnapshot => {
             abandon::<CreateGroupSnapshot>(transaction, around, operation, failure)
         }
+        OperationKind::CreateSnapshots => {
+            abandon::<CreateSnapshots>(transaction, around, operation, failure)
+        }
+        OperationKind::AttachInstance => {
+            abandon::<AttachInstance>(transaction, around, operation, failure)
+        }
     }
 }
 
@@ -120,5 +130,7 @@ pub(super) async fn drive_any(engine: &Arc<Engine>, claimed: Claimed) -> Ended {
         OperationKind::ManageSnapshot => drive::<ManageSnapshot>(engine, claimed).await,
         OperationKind::UnmanageSnapshot => drive::<UnmanageSnapshot>(engine, claimed).await,
         OperationKind::CreateGroupSnapshot => drive::<CreateGroupSnapshot>(engine, claimed).await,
+        OperationKind::CreateSnapshots => drive::<CreateSnapshots>(engine, claimed).await,
+        OperationKind::AttachInstance => drive::<AttachInstance>(engine, claimed).await,
     }
 }

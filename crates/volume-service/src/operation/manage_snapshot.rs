@@ -7,7 +7,7 @@ use super::create_snapshot::snapshot_id;
 use super::definition::{Begin, Definition, Finish, Reason, StepTransaction};
 use super::job::Job;
 use super::notice;
-use crate::db::{adoptions, snapshots};
+use crate::db::{adoptions, snapshot_ebs, snapshots};
 use crate::driver::VdiOwner;
 use crate::error::Result;
 use crate::model::snapshot::SnapshotStatus;
@@ -82,6 +82,7 @@ impl Definition for ManageSnapshot {
         }
         snapshots::set_backend(at.transaction, id, Some(backend))?;
         snapshots::set_vdi(at.transaction, id, Some(found.vdi_uuid))?;
+        snapshot_ebs::complete(at.transaction, id, now_us)?;
         adoptions::remove(at.transaction, &at.operation.target)?;
         Ok(Finish::Succeeded)
     }

@@ -13,6 +13,7 @@
 //! claims and drives; `lease` is who may; `worker` is the loop. Read `docs/internals/operations.md` first.
 
 mod adoption;
+mod attach_instance;
 mod attach_volume;
 pub(crate) mod birth;
 mod calls;
@@ -20,6 +21,7 @@ mod connect_backend;
 mod connection_info;
 mod create_group_snapshot;
 mod create_snapshot;
+mod create_snapshots;
 mod create_volume;
 mod definition;
 mod delete_snapshot;
@@ -43,6 +45,7 @@ mod revert_volume;
 mod unmanage_snapshot;
 mod unmanage_volume;
 mod volume_content;
+mod volume_qos;
 mod worker;
 
 pub use engine::{Checkpoint, Claimed, Ended, Engine, Place};

@@ -1,5 +1,6 @@
 //! Removes VBDs of this deployment whose attachment is gone, was never made, or has another one.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -7,7 +8,7 @@ use uuid::Uuid;
 use super::Report;
 use super::sightings::Sightings;
 use crate::db::{Transaction, attachments, operations};
-use crate::driver::FoundVbd;
+use crate::driver::{FoundVbd, Unplug};
 use crate::error::Result;
 use crate::model::attachment::AttachmentStatus;
 use crate::operation::Engine;
@@ -41,10 +42,17 @@ impl Connections {
             looked: ours.len() as u64,
             ..Report::default()
         };
+        let plugged = ours.iter().filter(|vbd| vbd.is_plugged);
+        let plugged: HashSet<Uuid> = plugged.map(|vbd| vbd.uuid).collect();
         let stale = self.stale(ours).await?;
         let now_us = self.engine.context().now_us();
         for uuid in self.sightings.overdue(&stale, now_us, GRACE_US) {
-            let removed = match pool.unplug_vbd(uuid).await {
+            // In a VM that is off nothing is plugged, and nothing can be unplugged.
+            let unplugged = match plugged.contains(&uuid) {
+                true => pool.unplug_vbd(uuid, Unplug::Ask).await,
+                false => Ok(()),
+            };
+            let removed = match unplugged {
                 Ok(()) => pool.destroy_vbd(uuid).await,
                 Err(error) => Err(error),
             };

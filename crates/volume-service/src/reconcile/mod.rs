@@ -8,6 +8,7 @@ mod connections;
 mod counters;
 mod direct_uploads;
 mod housekeeping;
+mod instances;
 mod operations;
 mod sightings;
 mod srs;
@@ -29,6 +30,7 @@ pub use connections::{Connections, GRACE_US as CONNECTION_GRACE_US};
 pub use counters::{Counts, counts};
 pub use direct_uploads::DirectUploads;
 pub use housekeeping::Housekeeping;
+pub use instances::{FORGOTTEN_AFTER_US, Instances, VBD_GRACE_US};
 pub use operations::Operations;
 pub use srs::{GRACE_US as SR_GRACE_US, Srs};
 pub use usage::Usage;
@@ -38,6 +40,7 @@ pub use vdis::{GRACE_US as VDI_GRACE_US, Vdis};
 const BACKENDS_EVERY: Duration = Duration::from_secs(15);
 const OPERATIONS_EVERY: Duration = Duration::from_secs(60);
 const CONNECTIONS_EVERY: Duration = Duration::from_secs(60);
+const INSTANCES_EVERY: Duration = Duration::from_secs(15);
 /// Also how long the SR of a removed backend may keep its medium from the next one.
 const SRS_EVERY: Duration = Duration::from_secs(15);
 const VDIS_EVERY: Duration = Duration::from_secs(300);
@@ -51,6 +54,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
     let backends = Backends::new(Arc::clone(&engine));
     let operations = Operations::new(Arc::clone(&engine));
     let connections = Connections::new(Arc::clone(&engine));
+    let instances = Instances::new(Arc::clone(&engine));
     let srs = Srs::new(Arc::clone(&engine));
     let vdis = Vdis::new(Arc::clone(&engine));
     let usage = Usage::new(Arc::clone(&engine));
@@ -61,6 +65,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
         every(OPERATIONS_EVERY, &stop, "operations", || operations.pass()),
         every(CONNECTIONS_EVERY, &stop, "connections", || connections
             .pass()),
+        every(INSTANCES_EVERY, &stop, "instances", || instances.pass()),
         every(SRS_EVERY, &stop, "srs", || srs.pass()),
         every(VDIS_EVERY, &stop, "vdis", || vdis.pass()),
         every(DIRECT_UPLOADS_EVERY, &stop, "direct_uploads", || {

@@ -9,7 +9,8 @@ use super::Report;
 use crate::context::Context;
 use crate::db::operations::{self, NewOperation};
 use crate::db::{
-    Transaction, attachments, direct_uploads, group_snapshots, groups, snapshots, volumes,
+    Transaction, attachments, direct_uploads, group_snapshots, groups, instance_attachments,
+    snapshots, volumes,
 };
 use crate::error::Result;
 use crate::model::attachment::{AttachmentStatus, volume_status};
@@ -56,7 +57,7 @@ impl Operations {
 }
 
 /// Adds an operation unless its target has one.
-fn give(
+pub(super) fn give(
     tx: &mut Transaction<'_>,
     context: &Context,
     zone: &str,
@@ -110,6 +111,11 @@ fn waiting(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String, Operatio
             if kind == OperationKind::AttachVolume && attachment.is_connected() {
                 continue;
             }
+            let is_ours = instance_attachments::find(tx, attachment.id)?.is_some();
+            let kind = match kind {
+                OperationKind::AttachVolume if is_ours => OperationKind::AttachInstance,
+                kind => kind,
+            };
             let volume = volumes::find(tx, attachment.volume_id)?;
             if volume.is_some_and(|volume| volume.zone == zone) {
                 waiting.push((attachment.id.to_string(), kind));
@@ -136,6 +142,16 @@ fn waiting_snapshots(tx: &mut Transaction<'_>, zone: &str) -> Result<Vec<(String
                 && direct_uploads::of_snapshot(tx, snapshot.id)?.is_some();
             if snapshot.traits.is_hand_set || is_taken_together || is_written {
                 continue;
+            }
+            if let Some(set_id) = snapshot.traits.ebs.set_id {
+                let set = set_id.to_string();
+                if operations::find_unfinished(tx, &set)?.is_some() {
+                    continue;
+                }
+                if status == SnapshotStatus::Creating {
+                    waiting.push((set, OperationKind::CreateSnapshots));
+                    continue;
+                }
             }
             // One that goes with its volume is removed by the volume's operation.
             let volume = volumes::find(tx, snapshot.volume_id)?;

@@ -50,7 +50,7 @@ def filters(shape):
     member = shape.members.get("Filters")
     if member is None:
         return set()
-    names = re.findall(r"<code>([^<]+)</code>\s*-", member.documentation.replace("&lt;", "["))
+    names = re.findall(r"<code>([^<]+)</code>\s*[-:]", member.documentation.replace("&lt;", "["))
     names = {re.sub(r"^tag:\[.*", "tag:<key>", name) for name in names}
     # The documentation says "tag:<key>" once as markup and once as text.
     return names | ({"tag:<key>"} if "<code>tag" in member.documentation else set())

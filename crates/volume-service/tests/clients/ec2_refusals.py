@@ -349,7 +349,7 @@ SETTING = {
     "absent_snapshot": lambda: "snap-00000000000000000",
     "foreign_snapshot": lambda: snapshot(stranger()),
     "poor_volume": lambda: volume(poor()),
-    "gp2": lambda: flavor("gp2", iops="none", throughput="none", size="1..16384"),
+    "gp2": lambda: flavor("gp2", iops_baseline="3:100..16000", size="1..16384"),
     "gp3": lambda: flavor(
         "gp3",
         iops="3000..80000",
@@ -360,10 +360,10 @@ SETTING = {
         size="1..65536",
     ),
     "io1": lambda: flavor(
-        "io1", iops="100..64000", iops_per_gib="50", iops_required="true", throughput="none", size="4..16384"
+        "io1", iops="100..64000", iops_per_gib="50", iops_required="true", size="4..16384"
     ),
     "io2": lambda: flavor(
-        "io2", iops="100..256000", iops_per_gib="1000", iops_required="true", throughput="none", size="4..65536"
+        "io2", iops="100..256000", iops_per_gib="1000", iops_required="true", size="4..65536"
     ),
     "attached": attached_volume,
     "instance": instance,

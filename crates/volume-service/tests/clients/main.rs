@@ -372,7 +372,7 @@ async fn the_aws_command() {
         ("create-snapshot --volume-id VOLUME", "IncorrectState"),
         (
             "modify-volume --volume-id VOLUME --iops 3000",
-            "UnsupportedOperation",
+            "IncorrectState",
         ),
         (
             "create-volume --size 1 --availability-zone atlantis",
@@ -407,12 +407,13 @@ async fn the_python_libraries() {
     for name in [
         "openstack_requests.py",
         "ec2_requests.py",
+        "ec2_snapshots.py",
         "identity_commands.py",
         "type_requests.py",
         "group_requests.py",
     ] {
         let mut servers = Servers::start().await;
-        if name == "group_requests.py" {
+        if ["ec2_snapshots.py", "group_requests.py"].contains(&name) {
             servers.work();
         }
         let said = run(servers.command(&python).arg(script(name))).await;

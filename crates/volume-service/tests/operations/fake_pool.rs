@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 use volume_service::driver::{
-    ForeignVdi, FoundSr, FoundVbd, FoundVdi, Making, MomentOutcomes, NbdEndpoint, Pool, PoolError,
-    PoolFuture, Probed, Resize, SrSpace, SrSpec, Trouble, VbdSpec, VdiMarks, VdiOwner, VdiSpec,
+    ForeignVdi, FoundInstance, FoundSr, FoundVbd, FoundVdi, Making, MomentOutcomes, NbdEndpoint,
+    Pool, PoolError, PoolFuture, Probed, Resize, SrSpace, SrSpec, Trouble, Unplug, VbdSpec,
+    VbdTarget, VdiMarks, VdiOwner, VdiSpec,
 };
-use volume_service::model::id::{AttachmentId, VolumeId};
+use volume_service::model::id::VolumeId;
+use volume_service::model::instance::{BlockDevice, PowerState, name_of};
 
 use crate::gate::{Event, Gate, Verdict};
 
@@ -28,6 +30,7 @@ pub struct State {
     pub srs: BTreeMap<Uuid, Sr>,
     pub vdis: BTreeMap<Uuid, Vdi>,
     pub vbds: BTreeMap<Uuid, Vbd>,
+    pub vms: BTreeMap<Uuid, Vm>,
     /// How often an SR was created, by mark.
     pub created_srs: BTreeMap<String, u32>,
     /// SR types that no VDI can be made on.
@@ -42,6 +45,18 @@ pub struct State {
     pub is_without_nbd: bool,
     /// True for a pool that cannot take snapshots of several VDIs at one moment.
     pub is_without_moments: bool,
+}
+
+/// A virtual machine.
+#[derive(Clone, Debug)]
+pub struct Vm {
+    pub power_state: PowerState,
+    pub is_control_domain: bool,
+    pub projects: Vec<String>,
+    /// Whether its host can reach the SRs.
+    pub reaches_srs: bool,
+    /// Whether its guest lets go of devices when it is asked.
+    pub lets_go: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -536,6 +551,17 @@ impl Pool for FakePool {
                 let text = format!("UUID_INVALID(VDI, {})", spec.vdi_uuid);
                 return Err(PoolError::new("VBD.create", Trouble::Gone, text));
             }
+            if let VbdTarget::Vm { uuid, position } = spec.target {
+                if !state.vms.contains_key(&uuid) {
+                    let text = format!("UUID_INVALID(VM, {uuid})");
+                    return Err(PoolError::new("VBD.create", Trouble::Gone, text));
+                }
+                let is_taken = |vbd: &Vbd| position.is_some() && vbd.spec.target == spec.target;
+                if state.vbds.values().any(is_taken) {
+                    let text = format!("DEVICE_ALREADY_EXISTS({position:?})");
+                    return Err(PoolError::new("VBD.create", Trouble::DeviceTaken, text));
+                }
+            }
             let uuid = state.fresh();
             let vbd = Vbd {
                 spec: spec.clone(),
@@ -546,12 +572,12 @@ impl Pool for FakePool {
         })
     }
 
-    fn vbds(&self, attachment: Option<AttachmentId>) -> PoolFuture<'_, Vec<FoundVbd>> {
+    fn vbds(&self, vdi: Option<Uuid>) -> PoolFuture<'_, Vec<FoundVbd>> {
         self.call("VBD.get_all_records_where", move |state| {
             let wanted = state
                 .vbds
                 .iter()
-                .filter(|(_, vbd)| attachment.is_none_or(|wanted| vbd.spec.attachment == wanted));
+                .filter(|(_, vbd)| vdi.is_none_or(|wanted| vbd.spec.vdi_uuid == wanted));
             Ok(wanted.map(|(uuid, vbd)| found_vbd(*uuid, vbd)).collect())
         })
     }
@@ -562,25 +588,47 @@ impl Pool for FakePool {
                 let text = format!("UUID_INVALID(VBD, {uuid})");
                 return Err(PoolError::new("VBD.plug", Trouble::Gone, text));
             };
-            if !vbd.is_plugged && state.is_attached(vbd.spec.vdi_uuid) {
+            if let VbdTarget::Vm { uuid, .. } = vbd.spec.target
+                && state.vms[&uuid].power_state != PowerState::Running
+            {
+                let text = format!("VM_BAD_POWER_STATE({uuid}, running, halted)");
+                return Err(PoolError::new("VBD.plug", Trouble::Halted, text));
+            }
+            let vdi = state.vdis.get(&vbd.spec.vdi_uuid);
+            let is_sharable = vdi.is_some_and(|vdi| vdi.spec.is_sharable);
+            if !vbd.is_plugged && !is_sharable && state.is_attached(vbd.spec.vdi_uuid) {
                 let text = format!("VDI_IN_USE({}, attach)", vbd.spec.vdi_uuid);
                 return Err(PoolError::new("VBD.plug", Trouble::InUse, text));
             }
             if let Some(vbd) = state.vbds.get_mut(&uuid) {
                 vbd.is_plugged = true;
             }
-            Ok((!state.is_without_nbd).then(|| NbdEndpoint {
+            let is_served = match vbd.spec.target {
+                VbdTarget::ControlDomain => !state.is_without_nbd,
+                VbdTarget::Vm { uuid, .. } => {
+                    state.vms[&uuid].is_control_domain && !state.is_without_nbd
+                }
+            };
+            Ok(is_served.then(|| NbdEndpoint {
                 socket: format!("/run/nbd/{uuid}"),
                 export: uuid.to_string(),
             }))
         })
     }
 
-    fn unplug_vbd(&self, uuid: Uuid) -> PoolFuture<'_, ()> {
+    fn unplug_vbd(&self, uuid: Uuid, how: Unplug) -> PoolFuture<'_, ()> {
         self.call("VBD.unplug", move |state| {
-            if let Some(vbd) = state.vbds.get_mut(&uuid) {
-                vbd.is_plugged = false;
+            let Some(vbd) = state.vbds.get_mut(&uuid) else {
+                return Ok(());
+            };
+            if let VbdTarget::Vm { uuid: vm, .. } = vbd.spec.target
+                && how == Unplug::Ask
+                && state.vms.get(&vm).is_some_and(|vm| !vm.lets_go)
+            {
+                let text = format!("DEVICE_DETACH_REJECTED(VBD, {uuid}, the guest uses it)");
+                return Err(PoolError::new("VBD.unplug", Trouble::InUse, text));
             }
+            vbd.is_plugged = false;
             Ok(())
         })
     }
@@ -594,6 +642,68 @@ impl Pool for FakePool {
             state.vbds.remove(&uuid);
             Ok(())
         })
+    }
+
+    fn instances(&self) -> PoolFuture<'_, Vec<FoundInstance>> {
+        self.call("VM.get_all_records_where", |state| {
+            let vms = state.vms.iter();
+            Ok(vms
+                .map(|(uuid, vm)| state.found_instance(*uuid, vm))
+                .collect())
+        })
+    }
+
+    fn plug_sr_for(&self, sr: Uuid, vm: Uuid) -> PoolFuture<'_, ()> {
+        self.call("PBD.plug", move |state| {
+            state.sr("PBD.plug", sr)?;
+            let Some(found) = state.vms.get(&vm) else {
+                let text = format!("UUID_INVALID(VM, {vm})");
+                return Err(PoolError::new("VM.get_by_uuid", Trouble::Gone, text));
+            };
+            if !found.reaches_srs {
+                let text = format!("SR {sr} is not shared");
+                return Err(PoolError::new("PBD.create", Trouble::OutOfReach, text));
+            }
+            Ok(())
+        })
+    }
+}
+
+impl State {
+    fn found_instance(&self, uuid: Uuid, vm: &Vm) -> FoundInstance {
+        let on_it = self.vbds.iter().filter(|(_, vbd)| match vbd.spec.target {
+            VbdTarget::ControlDomain => vm.is_control_domain,
+            VbdTarget::Vm { uuid: on, .. } => on == uuid,
+        });
+        let devices = on_it.map(|(vbd_uuid, vbd)| {
+            let position = match vbd.spec.target {
+                VbdTarget::Vm { position, .. } => position,
+                VbdTarget::ControlDomain => None,
+            };
+            let device = BlockDevice {
+                vbd_uuid: *vbd_uuid,
+                position,
+                device: match vbd.is_plugged {
+                    true => name_of(position.unwrap_or_default()),
+                    false => String::new(),
+                },
+                is_bootable: false,
+                attachment: Some(vbd.spec.attachment.0),
+            };
+            (device, Some(vbd.spec.deployment.0))
+        });
+        FoundInstance {
+            uuid,
+            name: format!("vm-{uuid}"),
+            power_state: vm.power_state,
+            is_control_domain: vm.is_control_domain,
+            projects: vm.projects.clone(),
+            instance_type: "xen.2x4".to_owned(),
+            vcpus: 2,
+            memory_mib: 4096,
+            started_at_us: None,
+            devices: devices.collect(),
+        }
     }
 }
 

@@ -59,7 +59,7 @@ async fn faults_at_every_step(
     let needs_no_pool = matches!(scenario, Scenario::AttachXenHost | Scenario::DeleteUnplaced);
     let is_asked_before = matches!(
         scenario,
-        Scenario::CreateUnwanted | Scenario::SnapshotUnwanted
+        Scenario::CreateUnwanted | Scenario::SnapshotUnwanted | Scenario::CopyUnwanted
     );
     assert!(
         calls > 0 || needs_no_pool || is_asked_before,

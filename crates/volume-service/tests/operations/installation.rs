@@ -414,6 +414,7 @@ impl Site {
             attached_at_us: None,
             detached_at_us: None,
             created_at_us: self.context().now_us(),
+            delete_on_termination: false,
         };
         let new = self.new_operation(OperationKind::AttachVolume, id.to_string());
         let asked = self.database().write(move |tx| {
@@ -543,7 +544,11 @@ impl Site {
         let connections = Connections::new(Arc::clone(engine));
         let (srs, vdis) = (Srs::new(Arc::clone(engine)), Vdis::new(Arc::clone(engine)));
         let usage = reconcile::Usage::new(Arc::clone(engine));
+        let instances = reconcile::Instances::new(Arc::clone(engine));
         for _ in 0..2 {
+            if !self.pool.state().vms.is_empty() {
+                instances.pass().await.unwrap();
+            }
             backends.pass().await.unwrap();
             operations.pass().await.unwrap();
             self.work(engine).await;

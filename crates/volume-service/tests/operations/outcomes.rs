@@ -9,9 +9,9 @@ use volume_service::model::backend::BackendState;
 use volume_service::model::snapshot::SnapshotStatus;
 use volume_service::model::volume::{Volume, VolumeStatus};
 
-use crate::groups;
 use crate::installation::Site;
 use crate::scenarios::{Actors, NOW, Scenario, THEN};
+use crate::{groups, instances};
 
 /// Asserts that nothing is left over, nothing is doubled, and nothing is under way.
 pub async fn assert_nothing_is_leaked(site: &Site, story: &str) {
@@ -70,8 +70,9 @@ pub async fn assert_nothing_is_leaked(site: &Site, story: &str) {
         let is_owned = row.is_some_and(|row| {
             // An end that failed half way may have unplugged it already.
             let may_be_unplugged = row.status == AttachmentStatus::ErrorDetaching;
-            let is_nbd = row.connection_info["driver_volume_type"] == "nbd";
-            is_nbd && (vbd.is_plugged || may_be_unplugged)
+            let may_be_unplugged = may_be_unplugged || instances::is_off(&state, vbd);
+            let kind = &row.connection_info["driver_volume_type"];
+            (kind == "nbd" || kind == "xen_vbd") && (vbd.is_plugged || may_be_unplugged)
         });
         assert!(is_owned, "{story}: VBD {uuid} is leaked");
     }
@@ -308,6 +309,13 @@ pub async fn assert_ended_well(site: &Site, scenario: Scenario, actors: &Actors,
         | Scenario::DeleteGroup => {
             groups::assert_ended_well(site, scenario, actors, story).await;
         }
+        Scenario::AttachVm
+        | Scenario::AttachVmOff
+        | Scenario::AttachVmOutOfReach
+        | Scenario::AttachDomain
+        | Scenario::DetachVm => {
+            instances::assert_ended_well(site, scenario, actors, story).await;
+        }
         _ => assert_content_ended_well(site, scenario, actors, story).await,
     }
 }
@@ -347,6 +355,33 @@ async fn assert_content_ended_well(site: &Site, scenario: Scenario, actors: &Act
             // Another trouble may have ended the last try.
             let is_told = snapshot.failure.ends_with("; given up after 60 tries");
             assert!(is_told, "{story}: {}", snapshot.failure);
+        }
+        Scenario::SnapshotsTogether => {
+            assert!(is_in_use, "{story}");
+            let kept = snapshot.unwrap();
+            let why = &kept.failure;
+            assert_eq!(kept.status, SnapshotStatus::Available, "{story}: {why}");
+            assert_eq!(site.snapshots().await.len(), 1, "{story}: the other went");
+            let state = site.pool.state();
+            let vdi = &state.vdis[&kept.vdi_uuid.unwrap()];
+            assert!(vdi.is_a_snapshot && vdi.content == THEN, "{story}: {vdi:?}");
+            assert_eq!(state.vdis.len(), 3, "{story}: two volumes and one snapshot");
+        }
+        Scenario::CopySnapshot => {
+            let copy = snapshot.unwrap();
+            let why = &copy.failure;
+            assert_eq!(copy.status, SnapshotStatus::Available, "{story}: {why}");
+            assert!(copy.traits.ebs.completed_at_us.is_some(), "{story}");
+            let state = site.pool.state();
+            let vdi = &state.vdis[&copy.vdi_uuid.unwrap()];
+            assert!(!vdi.is_a_snapshot, "{story}: {vdi:?}");
+            assert_eq!(vdi.content, THEN, "{story}: {vdi:?}");
+            assert_eq!(state.vdis.len(), 3, "{story}: volume, snapshot, copy");
+        }
+        Scenario::CopyUnwanted => {
+            assert!(snapshot.is_none(), "{story}: {snapshot:?}");
+            let state = site.pool.state();
+            assert_eq!(state.vdis.len(), 2, "{story}: volume and snapshot");
         }
         Scenario::SnapshotUnwanted | Scenario::DeleteSnapshot => {
             assert!(snapshot.is_none(), "{story}: {snapshot:?}");

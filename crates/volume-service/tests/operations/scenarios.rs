@@ -6,6 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 use volume_service::app;
 use volume_service::app::adoption::{self, ManageSnapshot, ManageVolume};
+use volume_service::app::copy_snapshot::{self, CopySnapshot};
 use volume_service::app::snapshots::{DeleteMode as DeleteSnapshot, InUse};
 use volume_service::app::volumes::{DeleteMode, VolumeSource};
 use volume_service::db::backends;
@@ -60,6 +61,12 @@ pub enum Scenario {
     SnapshotTooDeep,
     /// A snapshot that is deleted while it is being taken.
     SnapshotUnwanted,
+    /// Snapshots of the volumes of an instance, at one moment, of which one is deleted while it is being taken.
+    SnapshotsTogether,
+    /// A copy of a snapshot.
+    CopySnapshot,
+    /// A copy that is deleted while it is being made.
+    CopyUnwanted,
     /// A snapshot goes.
     DeleteSnapshot,
     /// A volume from a snapshot.
@@ -106,10 +113,20 @@ pub enum Scenario {
     GroupFromSnapshot,
     /// A group goes with its volumes.
     DeleteGroup,
+    /// A virtual machine that runs.
+    AttachVm,
+    /// A virtual machine that is off.
+    AttachVmOff,
+    /// A virtual machine whose host does not reach the storage.
+    AttachVmOutOfReach,
+    /// The control domain as an instance.
+    AttachDomain,
+    /// The end of an attachment to a virtual machine.
+    DetachVm,
 }
 
 impl Scenario {
-    pub const ALL: [Scenario; 42] = [
+    pub const ALL: [Scenario; 50] = [
         Scenario::Create,
         Scenario::CreateOnNewBackend,
         Scenario::CreateOnSecond,
@@ -129,6 +146,9 @@ impl Scenario {
         Scenario::SnapshotInUse,
         Scenario::SnapshotTooDeep,
         Scenario::SnapshotUnwanted,
+        Scenario::SnapshotsTogether,
+        Scenario::CopySnapshot,
+        Scenario::CopyUnwanted,
         Scenario::DeleteSnapshot,
         Scenario::FromSnapshot,
         Scenario::FromSnapshotLarger,
@@ -152,6 +172,11 @@ impl Scenario {
         Scenario::DeleteGroupSnapshot,
         Scenario::GroupFromSnapshot,
         Scenario::DeleteGroup,
+        Scenario::AttachVm,
+        Scenario::AttachVmOff,
+        Scenario::AttachVmOutOfReach,
+        Scenario::AttachDomain,
+        Scenario::DetachVm,
     ];
 }
 
@@ -274,6 +299,11 @@ pub async fn begin(site: &Site, scenario: Scenario) -> Actors {
         | Scenario::DeleteGroupSnapshot
         | Scenario::GroupFromSnapshot
         | Scenario::DeleteGroup => crate::groups::begin(site, scenario, &mut actors).await,
+        Scenario::AttachVm
+        | Scenario::AttachVmOff
+        | Scenario::AttachVmOutOfReach
+        | Scenario::AttachDomain
+        | Scenario::DetachVm => crate::instances::begin(site, scenario, &mut actors).await,
         _ => begin_content(site, scenario, &mut actors).await,
     }
     if scenario == Scenario::CreateUnwanted {
@@ -341,6 +371,27 @@ async fn begin_content(site: &Site, scenario: Scenario, actors: &mut Actors) {
             let asked = app::snapshots::delete(service, &requester, snapshot, mode).await;
             asked.unwrap();
             actors.snapshot = Some(snapshot);
+        }
+        Scenario::SnapshotsTogether => {
+            let (kept, _) = crate::together::ask(site, volume).await;
+            actors.snapshot = Some(kept);
+        }
+        Scenario::CopySnapshot | Scenario::CopyUnwanted => {
+            let source = site.snapshot(taken(site, volume).await).await.unwrap();
+            let wanted = CopySnapshot {
+                source_ec2_id: Some(source.ec2_id),
+                description: String::new(),
+                metadata: BTreeMap::new(),
+                completion_minutes: None,
+            };
+            let copy = copy_snapshot::copy(service, &requester, wanted).await;
+            let copy = copy.unwrap().id;
+            if scenario == Scenario::CopyUnwanted {
+                let mode = DeleteSnapshot::EvenPending;
+                let asked = app::snapshots::delete(service, &requester, copy, mode).await;
+                asked.unwrap();
+            }
+            actors.snapshot = Some(copy);
         }
         Scenario::FromSnapshot
         | Scenario::FromSnapshotLarger
@@ -433,7 +484,7 @@ async fn taken(site: &Site, volume: VolumeId) -> SnapshotId {
 }
 
 /// Attaches a volume for good.
-async fn used(site: &Site, volume: VolumeId) -> AttachmentId {
+pub async fn used(site: &Site, volume: VolumeId) -> AttachmentId {
     let attachment = site.attach(volume, json!({"host": "h"})).await;
     site.work(&site.engine().await).await;
     let completed = app::attachments::complete(site.service(), &site.requester(), attachment).await;

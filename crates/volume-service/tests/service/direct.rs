@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 use volume_service::RequestContext;
-use volume_service::app::direct::{self, DirectError, Paging, Reason};
+use volume_service::app::direct::{self, DirectError, Paging, Reason, StartUpload};
 use volume_service::app::snapshots::{self, CreateSnapshot, InUse};
 use volume_service::app::volumes::{self, CreateVolume, VolumeSource};
 use volume_service::db;
+use volume_service::db::direct_uploads::{self, UploadState};
 use volume_service::driver::{Disk, Mover, NbdEndpoint, PoolError, PoolFuture, RangeMap, Run};
 use volume_service::model::id::{SnapshotId, VolumeId};
 
@@ -138,5 +139,67 @@ fn snapshots_are_related_when_they_go_back_to_one_volume() {
             Err(DirectError::Refused(Reason::SnapshotNotFound, _)) => {}
             other => panic!("{other:?}"),
         }
+    });
+}
+
+fn of_a_disk(token: &str) -> StartUpload {
+    StartUpload {
+        size_gib: 1,
+        parent: None,
+        description: String::new(),
+        metadata: Default::default(),
+        client_token: Some(token.to_owned()),
+        timeout_s: 600,
+    }
+}
+
+/// Before every upload.
+const FIRST: (i64, VolumeId) = (i64::MIN, VolumeId(Uuid::nil()));
+
+#[test]
+fn an_upload_keeps_its_blocks_until_it_is_closed_and_forgotten() {
+    on_each(|bench| async move {
+        flavor(&bench, "default").await;
+        bench.service.moves_bytes_by(Arc::new(Zeros));
+        let (service, alice) = (&bench.service, requester("alice", "member"));
+        let made = direct::start(service, &alice, of_a_disk("one")).await;
+        let made = made.unwrap();
+        let again = direct::start(service, &alice, of_a_disk("one")).await;
+        assert_eq!(again.unwrap().id, made.id);
+        let now_us = service.context.now_us();
+        let id = made.id;
+        let told = service.database.write(move |tx| {
+            let upload = direct_uploads::of_snapshot(tx, id)?.unwrap();
+            let volume = upload.volume_id;
+            assert_eq!(direct_uploads::find(tx, volume)?, Some(upload.clone()));
+            assert_eq!(direct_uploads::count_open(tx, "alice")?, 1);
+            assert_eq!(direct_uploads::count_open(tx, "bob")?, 0);
+            for (block, checksum) in [(9, "nine"), (1, "one"), (9, "new")] {
+                let later = now_us + 1_000_000;
+                assert!(direct_uploads::note_block(
+                    tx, volume, block, checksum, later
+                )?);
+            }
+            assert_eq!(direct_uploads::checksums(tx, volume)?, ["one", "new"]);
+            assert!(direct_uploads::due(tx, now_us + 600_000_000, FIRST, 10)?.is_empty());
+            let late = now_us + 601_000_000;
+            assert_eq!(direct_uploads::due(tx, late, FIRST, 10)?.len(), 1);
+            assert!(!direct_uploads::note_block(tx, volume, 1, "late", late)?);
+            assert!(direct_uploads::close(tx, volume, UploadState::Sealed, "")?);
+            assert!(!direct_uploads::close(
+                tx,
+                volume,
+                UploadState::Failed,
+                "why"
+            )?);
+            assert!(!direct_uploads::note_block(tx, volume, 1, "late", now_us)?);
+            let due = direct_uploads::due(tx, now_us, FIRST, 10)?;
+            assert_eq!((due.len(), due[0].state), (1, UploadState::Sealed));
+            direct_uploads::remove(tx, volume)?;
+            assert_eq!(direct_uploads::of_snapshot(tx, id)?, None);
+            assert!(direct_uploads::checksums(tx, volume)?.is_empty());
+            Ok(())
+        });
+        told.await.unwrap();
     });
 }

@@ -273,11 +273,12 @@ fn snapshots_and_extensions_count_in_the_quotas_and_are_given_back() {
             (VolumeStatus::Extending, 1, Some(4))
         );
         assert_eq!(used().await, (1, 2, 6), "from the request on");
-        let seen = modifications::of_volumes(s, &alice, vec![extended])
+        let seen = modifications::of_volumes(s, &alice, vec![extended.id])
             .await
             .unwrap();
+        let (original, target) = (&seen[0].original, &seen[0].target);
         assert_eq!(
-            (seen[0].state, seen[0].original_gib, seen[0].target_gib),
+            (seen[0].state, original.size_gib, target.size_gib),
             (ModificationState::Modifying, 1, 4)
         );
         work_on_volumes(&bench).await;

@@ -13,11 +13,13 @@ use volume_service::config::{
 };
 use volume_service::context::{RealWorld, World};
 use volume_service::db::{
-    Database, group_snapshots, groups, operations, snapshots, volume_extensions, volumes,
+    Database, group_snapshots, groups, operations, snapshots, volume_extensions,
+    volume_modifications, volumes,
 };
 use volume_service::model::flavor::Flavor;
 use volume_service::model::group::GroupStatus;
 use volume_service::model::id::{GroupId, GroupSnapshotId, VolumeId};
+use volume_service::model::modification::ModificationState;
 use volume_service::model::operation::{OperationKind, OperationState};
 use volume_service::model::snapshot::SnapshotStatus;
 use volume_service::model::volume::VolumeStatus;
@@ -233,6 +235,8 @@ pub async fn work_on_volumes(bench: &Bench) {
                             let volume = volumes::get(tx, operation.target.parse().unwrap())?;
                             volume_extensions::finish(tx, &volume)?;
                             volumes::leave(tx, volume.id, VolumeStatus::Extending, now_us)?;
+                            let done = ModificationState::Completed;
+                            volume_modifications::end(tx, volume.id, done, "", now_us)?;
                         }
                         OperationKind::CreateSnapshot => {
                             let id = operation.target.parse().unwrap();

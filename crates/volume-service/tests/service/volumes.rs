@@ -70,7 +70,7 @@ fn wrong_requests_are_refused_and_leave_nothing() {
     on_each(|bench| async move {
         flavor(&bench, "gold").await;
         let alice = requester("alice", "member");
-        let long = "x".repeat(256);
+        let long = "x".repeat(257);
         let gold = wanted("gold", 1);
         let refused = [
             (ErrorKind::Invalid, Subject::Request, wanted("gold", 0)),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::call::Client;
 use super::error::Error;
-use crate::record::{HostRecord, PoolRecord, SmRecord, VmRecord};
-use crate::reference::{HostRef, PoolRef, SmRef, VmRef};
+use crate::record::{HostRecord, PoolRecord, SmRecord, VmMetricsRecord, VmRecord};
+use crate::reference::{HostRef, PoolRef, SmRef, VmMetricsRef, VmRef};
 use crate::value::Value;
 
 /// Calls of class `pool`.
@@ -110,6 +110,53 @@ impl Hosts<'_> {
 }
 
 impl Vms<'_> {
+    /// Calls `VM.get_all_records_where` with an expression of [`crate::filter`].
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn get_all_records_where(
+        &self,
+        filter: &str,
+    ) -> Result<Vec<(VmRef, VmRecord)>, Error> {
+        self.0.records(Some(filter)).await
+    }
+
+    /// Calls `VM_metrics.get_all_records`.
+    ///
+    /// # Errors
+    /// Those of any call; `MESSAGE_METHOD_UNKNOWN` where VMs are not measured.
+    pub async fn get_all_metrics(&self) -> Result<Vec<(VmMetricsRef, VmMetricsRecord)>, Error> {
+        self.0.records(None).await
+    }
+
+    /// Calls `VM.add_to_other_config`.
+    ///
+    /// # Errors
+    /// Those of any call; `MAP_DUPLICATE_KEY` when the key is there.
+    pub async fn add_to_other_config(
+        &self,
+        vm: &VmRef,
+        key: &str,
+        value: &str,
+    ) -> Result<(), Error> {
+        self.0
+            .void(
+                "VM.add_to_other_config",
+                vec![vm.into(), key.into(), value.into()],
+            )
+            .await
+    }
+
+    /// Calls `VM.remove_from_other_config`; it succeeds when the key is not there.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn remove_from_other_config(&self, vm: &VmRef, key: &str) -> Result<(), Error> {
+        self.0
+            .void("VM.remove_from_other_config", vec![vm.into(), key.into()])
+            .await
+    }
+
     /// Calls `VM.get_record`.
     ///
     /// # Errors

@@ -131,6 +131,14 @@ impl Vbds<'_> {
         self.0.void("VBD.unplug", vec![vbd.into()]).await
     }
 
+    /// Calls `VBD.unplug_force`: the guest is not asked.
+    ///
+    /// # Errors
+    /// Those of any call; `DEVICE_ALREADY_DETACHED`, `OPERATION_NOT_ALLOWED` where the guest must be asked.
+    pub async fn unplug_force(&self, vbd: &VbdRef) -> Result<(), Error> {
+        self.0.void("VBD.unplug_force", vec![vbd.into()]).await
+    }
+
     /// Calls `VBD.destroy`.
     ///
     /// # Errors

@@ -111,7 +111,11 @@ fn read_start(body: &Value) -> Result<StartUpload> {
         parent,
         description: text("Description")?.unwrap_or_default(),
         metadata: read_tags(given("Tags"))?,
-        client_token: text("ClientToken")?,
+        // No database takes a zero.
+        client_token: match text("ClientToken")? {
+            Some(token) if token.contains('\0') => return Err(EbsFault::Schema),
+            token => token,
+        },
         timeout_s: u32::try_from(timeout * 60).unwrap_or(u32::MAX),
     })
 }

@@ -81,6 +81,8 @@ codes! {
     InvalidFormat = "InvalidFormat", BAD_REQUEST;
     /// The id is none of a thing that has tags.
     InvalidId = "InvalidID", BAD_REQUEST;
+    /// The instance has nothing of which this could be said.
+    InvalidInstanceAttributeValue = "InvalidInstanceAttributeValue", BAD_REQUEST;
     /// The instance's id is not written as one.
     InvalidInstanceIdMalformed = "InvalidInstanceID.Malformed", BAD_REQUEST;
     /// The instance does not exist.
@@ -251,6 +253,7 @@ impl Ec2Fault {
             (ErrorKind::NotFound, Subject::Snapshot) => {
                 format!("The snapshot '{object}' does not exist.")
             }
+            (ErrorKind::NotFound, Subject::Instance) => words::no_instance(object),
             (ErrorKind::NotFound | ErrorKind::Invalid, Subject::Zone) => {
                 format!("The zone '{object}' does not exist.")
             }
@@ -266,6 +269,16 @@ impl Ec2Fault {
 
     /// The answer.
     pub(super) fn response(self, id: &RequestId) -> Response {
+        self.worded(|word, message| {
+            format!(
+                "<Response><Errors><Error><Code>{word}</Code><Message>{message}</Message></Error></Errors><RequestID>{}</RequestID></Response>",
+                id.uuid()
+            )
+        })
+    }
+
+    /// The answer, with a document that is made of the code and the message; this is escaped.
+    pub(super) fn worded(self, document: impl FnOnce(&str, &str) -> String) -> Response {
         if let Ec2Fault::App(error, _) = &self {
             log_failure(error);
         }
@@ -276,9 +289,8 @@ impl Ec2Fault {
             _ => status,
         };
         let body = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{word}</Code><Message>{}</Message></Error></Errors><RequestID>{}</RequestID></Response>",
-            escape(&self.message()),
-            id.uuid()
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}",
+            document(word, &escape(&self.message()))
         );
         let mut response = (status, body).into_response();
         response.headers_mut().insert(
@@ -297,7 +309,9 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
             Subject::Zone => Code::InvalidZoneNotFound,
             Subject::Flavor => Code::UnknownVolumeType,
             Subject::Snapshot => Code::InvalidSnapshotNotFound,
+            Subject::Instance => Code::InvalidInstanceIdNotFound,
             Subject::Request
+            | Subject::SnapshotLock
             | Subject::Backend
             | Subject::Attachment
             | Subject::Metadata
@@ -309,6 +323,7 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
         ErrorKind::Conflict => match error.subject {
             // Only a client token conflicts with the request as such.
             Subject::Request => Code::IdempotentParameterMismatch,
+            Subject::SnapshotLock => Code::OperationNotPermitted,
             Subject::Volume
             | Subject::Flavor
             | Subject::Backend
@@ -319,7 +334,8 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
             | Subject::Identity
             | Subject::Operation
             | Subject::Database
-            | Subject::Message => match status {
+            | Subject::Message
+            | Subject::Instance => match status {
                 Some(
                     VolumeStatus::Reserved
                     | VolumeStatus::Attaching
@@ -354,6 +370,7 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
         ErrorKind::Invalid => match error.subject {
             Subject::Zone => Code::InvalidZoneNotFound,
             Subject::Request
+            | Subject::SnapshotLock
             | Subject::Volume
             | Subject::Flavor
             | Subject::Backend
@@ -363,23 +380,26 @@ fn code_of_error(error: &Error, status: Option<VolumeStatus>) -> Code {
             | Subject::Identity
             | Subject::Operation
             | Subject::Database
-            | Subject::Message => Code::InvalidParameterValue,
+            | Subject::Message
+            | Subject::Instance => Code::InvalidParameterValue,
         },
         ErrorKind::Unauthenticated => Code::AuthFailure,
         ErrorKind::Forbidden => Code::UnauthorizedOperation,
         ErrorKind::QuotaExceeded => match error.subject {
             Subject::Snapshot => Code::SnapshotLimitExceeded,
+            Subject::Metadata => Code::TagLimitExceeded,
             Subject::Request
+            | Subject::SnapshotLock
             | Subject::Volume
             | Subject::Flavor
             | Subject::Backend
             | Subject::Attachment
             | Subject::Zone
-            | Subject::Metadata
             | Subject::Identity
             | Subject::Operation
             | Subject::Database
-            | Subject::Message => Code::VolumeLimitExceeded,
+            | Subject::Message
+            | Subject::Instance => Code::VolumeLimitExceeded,
         },
         ErrorKind::NoCapacity => Code::InsufficientVolumeCapacity,
         ErrorKind::Busy | ErrorKind::Unavailable => Code::Unavailable,

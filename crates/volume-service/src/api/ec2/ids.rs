@@ -16,6 +16,8 @@ pub(super) enum Noun {
     Volume,
     /// `snap-`
     Snapshot,
+    /// `i-`
+    Instance,
 }
 
 impl Noun {
@@ -24,6 +26,7 @@ impl Noun {
         match self {
             Noun::Volume => "vol-",
             Noun::Snapshot => "snap-",
+            Noun::Instance => "i-",
         }
     }
 
@@ -32,6 +35,7 @@ impl Noun {
         match self {
             Noun::Volume => "volume",
             Noun::Snapshot => "snapshot",
+            Noun::Instance => "instance",
         }
     }
 
@@ -40,6 +44,7 @@ impl Noun {
         match self {
             Noun::Volume => Code::InvalidVolumeIdMalformed,
             Noun::Snapshot => Code::InvalidSnapshotIdMalformed,
+            Noun::Instance => Code::InvalidInstanceIdMalformed,
         }
     }
 
@@ -48,6 +53,7 @@ impl Noun {
         match self {
             Noun::Volume => Code::InvalidVolumeNotFound,
             Noun::Snapshot => Code::InvalidSnapshotNotFound,
+            Noun::Instance => Code::InvalidInstanceIdNotFound,
         }
     }
 }
@@ -63,6 +69,12 @@ pub(super) enum Dialect {
     Addressed,
     /// As [`Dialect::Addressed`], but what is empty is not there: CreateVolume's snapshot.
     Optional,
+    /// As [`Dialect::Blunt`] with the code of its own: ModifyVolumeAttribute, ResetSnapshotAttribute.
+    Malformed,
+    /// With what it should begin with; what is empty is not there: DescribeVolumeStatus.
+    Quoted,
+    /// In one sentence that does not repeat it: CopySnapshot.
+    Specified,
 }
 
 /// How an id fails to be one.
@@ -89,15 +101,40 @@ fn flaw(noun: Noun, text: &str) -> Option<Flaw> {
     (!are_digits).then_some(Flaw::Digits)
 }
 
+/// True for an id that begins so and is otherwise written as one.
+pub(super) fn has_digits(text: &str, prefix: &str) -> bool {
+    let digits = text.strip_prefix(prefix).unwrap_or_default();
+    DIGITS.contains(&digits.len())
+        && digits
+            .bytes()
+            .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Refuses what is not written as an id; `parameter` is the name that the request has for it.
 pub(super) fn check(noun: Noun, dialect: Dialect, parameter: &str, text: &str) -> Result<()> {
     let Some(flaw) = flaw(noun, text) else {
         return Ok(());
     };
+    if noun == Noun::Instance {
+        // In one sentence, whatever the action and whatever is wrong with it.
+        return match (dialect, flaw) {
+            (Dialect::Optional, Flaw::Empty) => Ok(()),
+            _ => Err(words::malformed_instance(text)),
+        };
+    }
     let expected = format!("Expected: '{}...'.", noun.prefix());
     let parameter = words::lowered(parameter);
     Err(match (dialect, flaw) {
-        (Dialect::Optional, Flaw::Empty) => return Ok(()),
+        (Dialect::Optional | Dialect::Quoted, Flaw::Empty) => return Ok(()),
+        (Dialect::Quoted, Flaw::Prefix) => {
+            let (shown, prefix) = (words::shown(text), noun.prefix());
+            let words = format!("Invalid id: \"{shown}\" (expecting \"{prefix}...\")");
+            Ec2Fault::coded(noun.malformed(), words)
+        }
+        (Dialect::Quoted, Flaw::Length | Flaw::Digits) => Ec2Fault::coded(
+            noun.malformed(),
+            format!("Invalid id: \"{}\"", words::shown(text)),
+        ),
         (Dialect::Listed(list), Flaw::Empty) => {
             words::missing(&format!("The request must contain the parameter {list}"))
         }
@@ -105,13 +142,20 @@ pub(super) fn check(noun: Noun, dialect: Dialect, parameter: &str, text: &str) -
         (Dialect::Listed(list), Flaw::Length) if noun == Noun::Volume => {
             words::wrong(list, text, &expected)
         }
-        (Dialect::Blunt, _) => Ec2Fault::coded(
-            Code::InvalidParameterValue,
+        (Dialect::Blunt | Dialect::Malformed, _) => Ec2Fault::coded(
+            match dialect {
+                Dialect::Malformed => noun.malformed(),
+                _ => Code::InvalidParameterValue,
+            },
             format!(
                 "The {} ID '{}' is malformed",
                 noun.word(),
                 words::shown(text)
             ),
+        ),
+        (Dialect::Specified, _) => Ec2Fault::coded(
+            Code::InvalidParameterValue,
+            format!("The specified {}Id is invalid", noun.word()),
         ),
         (Dialect::Addressed, Flaw::Empty) => words::missing(&format!(
             "Value () for parameter {parameter} is invalid. Parameter may not be null or empty."
@@ -188,6 +232,18 @@ mod tests {
                 "Value (x) for parameter volumeId is invalid. Expected: 'vol-...'.".to_owned()
             )
         );
+        let malformed = |words: &str| (Code::InvalidVolumeIdMalformed, words.to_owned());
+        for (dialect, text, words) in [
+            (Dialect::Malformed, "x", "The volume ID 'x' is malformed"),
+            (
+                Dialect::Quoted,
+                "x",
+                "Invalid id: \"x\" (expecting \"vol-...\")",
+            ),
+            (Dialect::Quoted, "vol-1", "Invalid id: \"vol-1\""),
+        ] {
+            assert_eq!(refusal(Noun::Volume, dialect, text), malformed(words));
+        }
         assert_eq!(
             refusal(Noun::Snapshot, Dialect::Optional, "snap-1"),
             (
@@ -196,5 +252,19 @@ mod tests {
             )
         );
         assert!(check(Noun::Snapshot, Dialect::Optional, "SnapshotId", "").is_ok());
+        assert_eq!(
+            refusal(Noun::Snapshot, Dialect::Malformed, "x"),
+            (
+                Code::InvalidSnapshotIdMalformed,
+                "The snapshot ID 'x' is malformed".to_owned()
+            )
+        );
+        assert_eq!(
+            refusal(Noun::Snapshot, Dialect::Specified, ""),
+            (
+                Code::InvalidParameterValue,
+                "The specified snapshotId is invalid".to_owned()
+            )
+        );
     }
 }

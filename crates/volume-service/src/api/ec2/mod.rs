@@ -1,14 +1,31 @@
-//! The EC2 Query API: actions over volumes, snapshots and zones, signed with version 2 or 4. The table of actions is in `route.rs`.
+//! The EC2 Query API: actions over volumes, snapshots, tags and zones, signed with version 2 or 4. The table of actions is in `route.rs`.
 
+mod accounts;
+mod attachments;
+mod copy_snapshot;
+mod copy_volumes;
+mod create_snapshots;
 pub(super) mod fault;
 mod filters;
 mod ids;
+mod instance_filters;
+mod instance_status;
+mod instance_types;
+mod instance_view;
+mod instances;
+mod locks;
 mod modifications;
 mod page;
 pub(super) mod parameters;
+mod performance;
+mod public_access;
+mod recycle_bin;
+mod regions;
 mod relayed;
 mod route;
 mod schema;
+mod settings;
+mod sharing;
 pub(super) mod signature;
 mod signature_v2;
 mod signature_v4;
@@ -16,12 +33,18 @@ mod snapshot_filters;
 mod snapshot_list;
 mod snapshot_view;
 mod snapshots;
+mod storage_tiers;
+mod sts;
 mod table;
+mod tag_actions;
+mod tag_list;
 mod tags;
 pub(super) mod untrusted;
 mod versions;
+mod volume_attributes;
 mod volume_filters;
 mod volume_list;
+mod volume_status;
 mod volume_view;
 mod volumes;
 mod wildcard;
@@ -75,7 +98,7 @@ async fn query(State(service): State<Service>, request: Request) -> Response {
     }
     let id = RequestId::of(request.extensions());
     match answer(service, request, &id).await {
-        Ok(document) => document.into_response(),
+        Ok(answer) => answer,
         Err(fault) => fault.response(&id),
     }
 }
@@ -89,7 +112,7 @@ async fn until_deadline(action: &Action, running: impl Future<Output = Result<()
     ended.unwrap_or(Err(Ec2Fault::Refused(Refusal::Deadline)))
 }
 
-async fn answer(service: Service, request: Request, id: &RequestId) -> Result<Xml> {
+async fn answer(service: Service, request: Request, id: &RequestId) -> Result<Response> {
     let (parts, body) = request.into_parts();
     let witness = parts
         .extensions
@@ -107,9 +130,15 @@ async fn answer(service: Service, request: Request, id: &RequestId) -> Result<Xm
         body,
         body_hash: None,
     };
-    let context = signature::authenticate(&service, &request, &parameters).await?;
-    let mut context = context.within_project();
-    witness.saw(&context.user_id, &context.project_id);
+    let known = signature::authenticate(&service, &request, &parameters).await;
+    if let Ok(context) = &known {
+        witness.saw(&context.user_id, &context.project_id);
+    }
+    if sts::is_asked(&parameters) {
+        let told = known.and_then(|context| sts::caller_identity(&context, &parameters, id));
+        return Ok(told.unwrap_or_else(|fault| sts::refused(fault, id)));
+    }
+    let mut context = known?.within_project();
     id.as_str().clone_into(&mut context.request_id);
     let version = versions::read(&parameters)?;
     let named = parameters.arguments().text("Action");
@@ -119,7 +148,7 @@ async fn answer(service: Service, request: Request, id: &RequestId) -> Result<Xm
     let call = Call::check(service, context, action, parameters)?;
     until_deadline(action, call.run(&mut document)).await?;
     document.end();
-    Ok(document)
+    Ok(document.into_response())
 }
 
 #[cfg(test)]

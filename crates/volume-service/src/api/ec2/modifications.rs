@@ -1,4 +1,4 @@
-//! ModifyVolume, which makes volumes larger, and DescribeVolumesModifications.
+//! ModifyVolume and DescribeVolumesModifications.
 
 use super::super::timestamp;
 use super::fault::{Code, Ec2Fault, Result};
@@ -7,35 +7,32 @@ use super::ids::{Dialect, Noun};
 use super::page::{self, BadToken, MAX_RESULTS, NEXT_TOKEN, Paging, Place};
 use super::route::{Action, Call, DryRun, Element};
 use super::schema::{Kind, Parameter};
-use super::volume_list::{find_all, place};
+use super::volume_list::find_all;
 use super::volumes::{SIZE, find, named, size};
-use super::words;
 use super::xml::Xml;
+use super::{performance, volume_view};
 use crate::app::modifications::{self, Modification, ModificationState};
-use crate::app::snapshots::InUse;
-use crate::app::volumes::{self, SortDirection, SortKey, VolumeQuery};
+use crate::app::modify_volume::{self, Modified, ModifyVolume};
+use crate::app::volume_performance::Performance;
 use crate::auth::rule::Rule;
 use crate::error::ErrorKind;
 use crate::model::id::VolumeId;
-use crate::model::volume::{Volume, VolumeStatus};
+use crate::model::volume::Volume;
 
 /// Longest name of a type, in characters.
 const NAME_MAX_CHARS: usize = 255;
-/// Any whole number.
-const ANY_NUMBER: Kind = Kind::Number {
-    min: i64::MIN,
-    max: i64::MAX,
-};
 /// Ids of volumes in the list of modifications.
 const IDS: Kind = Kind::Id(Noun::Volume, Dialect::Addressed);
 
 /// The filters of DescribeVolumesModifications. AWS documents two of them in camel case, and takes these.
 const NAMES: &[&str] = &[
     "modification-state",
+    "original-iops",
     "original-multi-attach-enabled",
     "original-size",
     "original-volume-type",
     "start-time",
+    "target-iops",
     "target-multi-attach-enabled",
     "target-size",
     "target-volume-type",
@@ -57,12 +54,15 @@ pub(super) const ACTIONS: &[Action] = &[
                     max: NAME_MAX_CHARS,
                 },
             ),
-            Parameter::new("Iops", ANY_NUMBER).unbuilt(),
-            Parameter::new("MultiAttachEnabled", Kind::Boolean).unbuilt(),
-            Parameter::new("Throughput", ANY_NUMBER).unbuilt(),
+            performance::IOPS,
+            performance::THROUGHPUT,
+            Parameter::new("MultiAttachEnabled", Kind::Boolean),
         ])
         .answers(&[Element::of("volumeModification", MODIFICATION)])
-        .remark("makes a volume larger, attached or not; `VolumeType` is the one that it has"),
+        .remark(
+            "a larger volume, attached or not, of another type where it can stay on its storage (`UnsupportedOperation` says why not), \
+             with other figures, all or nothing; figures reach who attaches it next",
+        ),
     Action::new("DescribeVolumesModifications", |call, xml| {
         Box::pin(describe(call, xml))
     })
@@ -72,6 +72,7 @@ pub(super) const ACTIONS: &[Action] = &[
         FILTER,
         MAX_RESULTS,
         NEXT_TOKEN,
+        Parameter::new("IncludeManagedResources", Kind::Boolean),
     ])
     .filters(NAMES)
     .paging(&PAGING)
@@ -79,7 +80,7 @@ pub(super) const ACTIONS: &[Action] = &[
         Element::of("volumeModificationSet", MODIFICATION),
         Element::text("nextToken"),
     ])
-    .remark("the latest of each volume, for a week; by the age of the volumes"),
+    .remark("the latest of each volume, as long as it is there; by the age of the volumes"),
 ];
 
 const PAGING: Paging = Paging {
@@ -94,83 +95,80 @@ const MODIFICATION: &[Element] = &[
     Element::text("modificationState"),
     Element::text("statusMessage"),
     Element::text("targetSize"),
+    Element::text("targetIops"),
+    Element::text("targetThroughput"),
     Element::text("targetVolumeType"),
     Element::text("targetMultiAttachEnabled"),
     Element::text("originalSize"),
+    Element::text("originalIops"),
+    Element::text("originalThroughput"),
     Element::text("originalVolumeType"),
     Element::text("originalMultiAttachEnabled"),
     Element::text("progress"),
     Element::text("startTime"),
     Element::text("endTime"),
+    volume_view::OPERATOR,
 ];
 
 async fn modify(call: &Call, xml: &mut Xml) -> Result<()> {
     let given = call.arguments();
     let ec2_id = given.text("VolumeId").unwrap_or_default();
-    let target = size(given);
-    if target.is_none() && given.text("VolumeType").is_none() {
+    let wanted = ModifyVolume {
+        size_gib: size(given),
+        flavor: given.text("VolumeType").map(str::to_owned),
+        asked: performance::asked(given),
+        multiattach: given
+            .get("MultiAttachEnabled")
+            .map(|_| given.flag("MultiAttachEnabled")),
+    };
+    let asks_for_nothing = wanted.size_gib.is_none()
+        && wanted.flavor.is_none()
+        && wanted.asked == Performance::default()
+        && wanted.multiattach.is_none();
+    if asks_for_nothing {
         return Err(Ec2Fault::coded(
             Code::InvalidParameterValue,
             "Invalid input: Must specify at least one of size, type, iops, throughput or multi-attach.",
         ));
     }
     let volume = find(call, ec2_id).await?;
-    check_type(&volume, given.text("VolumeType"))?;
-    let Some(target_gib) = target else {
-        return Err(words::missing(
-            "The request must contain the parameter size: nothing else of a volume can be modified.",
-        ));
-    };
-    check_size(&volume, target_gib)?;
-    if volume.status == VolumeStatus::Extending {
-        return Err(Ec2Fault::coded(
-            Code::IncorrectModificationState,
-            format!("Volume {ec2_id} cannot be modified in modification state MODIFYING"),
-        ));
-    }
     let (id, status) = (volume.id, volume.status);
-    let extended = volumes::extend(&call.service, &call.context, id, target_gib, InUse::Allow)
+    let modified = modify_volume::modify(&call.service, &call.context, id, wanted)
         .await
         .map_err(|error| match error.kind {
-            ErrorKind::QuotaExceeded => Ec2Fault::coded(
-                Code::VolumeModificationSizeLimitExceeded,
-                error.public.clone(),
-            ),
+            ErrorKind::QuotaExceeded => {
+                Ec2Fault::coded(Code::VolumeModificationSizeLimitExceeded, error.public)
+            }
             _ => named(error, ec2_id).of_volume(status),
         })?;
-    let begun = modifications::of_volumes(&call.service, &call.context, vec![extended]).await?;
-    xml.element("volumeModification", |xml| {
-        for modification in &begun {
-            write(xml, modification);
-        }
-    });
+    let modification = begun(modified, ec2_id)?;
+    xml.element("volumeModification", |xml| write(xml, &modification));
     Ok(())
 }
 
-/// The type cannot change; naming the one that the volume has is no change.
-fn check_type(volume: &Volume, wanted: Option<&str>) -> Result<()> {
-    match wanted {
-        Some(wanted) if wanted != volume.flavor_label && !wanted.is_empty() => {
-            Err(Ec2Fault::coded(
-                Code::UnsupportedOperation,
-                "The type of a volume cannot be modified.",
-            ))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_size(volume: &Volume, target_gib: u64) -> Result<()> {
-    if target_gib > volume.size_gib {
-        return Ok(());
-    }
-    Err(Ec2Fault::coded(
-        Code::InvalidParameterValue,
-        format!(
-            "New size must be larger than the existing size of {} GiB: a volume can only grow.",
-            volume.size_gib
+/// The modification that was begun, or the refusal in EC2's words.
+fn begun(modified: Modified, ec2_id: &str) -> Result<Modification> {
+    let (code, words) = match modified {
+        Modified::Begun(modification) => return Ok(*modification),
+        Modified::Unfit(unfit) => return Err(performance::refused(unfit)),
+        Modified::UnderWay => (
+            Code::IncorrectModificationState,
+            format!("Volume {ec2_id} cannot be modified in modification state MODIFYING"),
         ),
-    ))
+        Modified::Smaller => (
+            Code::InvalidParameterValue,
+            "New size cannot be smaller than existing size".to_owned(),
+        ),
+        Modified::OneInstance(label) => (
+            Code::InvalidParameterCombination,
+            format!("The parameter multi-attach-enabled is not supported for {label} volumes."),
+        ),
+        Modified::FixedType(why) => (
+            Code::UnsupportedOperation,
+            format!("The volume {ec2_id} cannot have this type: {why}."),
+        ),
+    };
+    Err(Ec2Fault::coded(code, words))
 }
 
 async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
@@ -199,14 +197,17 @@ struct Described {
 
 /// Says what is missing before it looks at the filters, as EC2 does.
 async fn of_named(call: &Call, ids: &[&str]) -> Result<Described> {
-    let wanted = find_all(call, ids).await?;
-    let names: Vec<String> = wanted.iter().map(|volume| volume.ec2_id.clone()).collect();
+    let named = find_all(call, ids).await?;
+    let wanted = named.iter().map(|volume| volume.id).collect();
     let found = modifications::of_volumes(&call.service, &call.context, wanted).await?;
-    let has_none = |name: &&String| found.iter().all(|found| found.volume.ec2_id != **name);
-    if let Some(name) = names.iter().find(has_none) {
+    let has_none = |volume: &&Volume| found.iter().all(|found| found.volume_id != volume.id);
+    if let Some(volume) = named.iter().find(has_none) {
         return Err(Ec2Fault::coded(
             Code::InvalidVolumeModificationNotFound,
-            format!("Modification for volume '{name}' does not exist."),
+            format!(
+                "Modification for volume '{}' does not exist.",
+                volume.ec2_id
+            ),
         ));
     }
     let filters = filters::read(call.arguments(), call.action.filters)?;
@@ -221,80 +222,89 @@ async fn of_named(call: &Call, ids: &[&str]) -> Result<Described> {
     Ok(page)
 }
 
-/// Goes through the volumes, since few have been modified.
 async fn scan(call: &Call, filters: &[Filter], wanted: &page::Wanted) -> Result<Described> {
-    let mut query = VolumeQuery {
-        sort: vec![(SortKey::CreatedAt, SortDirection::Ascending)],
-        after: wanted.after.map(|(us, id)| (us, VolumeId(id))),
-        ..VolumeQuery::default()
-    };
     let mut page = Described::default();
+    let mut after = wanted.after.map(|(us, id)| (us, VolumeId(id)));
+    let limit = filters.is_empty().then_some(wanted.max_results);
     for _ in 0..page::SCAN_PAGES_MAX {
-        let volumes = volumes::list(&call.service, &call.context, query.clone()).await?;
-        page.next = volumes.items.last().map(place).filter(|_| volumes.has_more);
-        let found = modifications::of_volumes(&call.service, &call.context, volumes.items).await?;
-        for modification in found {
-            let is_wanted = passes(filters, &modification);
-            filters::pause(filters).await?;
-            if !is_wanted {
-                continue;
-            }
+        let found = modifications::list(&call.service, &call.context, after, limit).await?;
+        let last = found.items.last().filter(|_| found.has_more);
+        page.next = last.map(|(us, last)| (*us, last.volume_id.0));
+        let mut taken = None;
+        for (made_at_us, modification) in found.items {
             if page.modifications.len() == wanted.max_results {
-                page.next = page.modifications.last().map(|last| place(&last.volume));
+                page.next = taken;
                 return Ok(page);
             }
-            page.modifications.push(modification);
+            taken = Some((made_at_us, modification.volume_id.0));
+            let is_wanted = passes(filters, &modification);
+            filters::pause(filters).await?;
+            if is_wanted {
+                page.modifications.push(modification);
+            }
         }
-        if page.next.is_none() {
+        if page.next.is_none() || page.modifications.len() == wanted.max_results {
             break;
         }
-        query.after = page.next.map(|(us, id)| (us, VolumeId(id)));
+        after = page.next.map(|(us, id)| (us, VolumeId(id)));
     }
     Ok(page)
 }
 
 fn passes(filters: &[Filter], modification: &Modification) -> bool {
+    let (original, target) = (&modification.original, &modification.target);
+    let number = |filter: &Filter, number: Option<u64>| {
+        number.is_some_and(|number| filter.matches(&number.to_string()))
+    };
+    let flag = |filter: &Filter, flag: bool| filter.matches(if flag { "true" } else { "false" });
     let matches = |filter: &Filter| match filter.name.as_str() {
-        "modification-state" => filter.matches(state(modification.state)),
-        "original-multi-attach-enabled" | "target-multi-attach-enabled" => filter.matches("false"),
-        "original-size" => filter.matches(&modification.original_gib.to_string()),
-        "target-size" => filter.matches(&modification.target_gib.to_string()),
-        "original-volume-type" | "target-volume-type" => {
-            filter.matches(&modification.volume.flavor_label)
-        }
+        "modification-state" => filter.matches(modification.state.as_str()),
+        "original-iops" => number(filter, original.iops),
+        "original-multi-attach-enabled" => flag(filter, original.multiattach),
+        "original-size" => number(filter, Some(original.size_gib)),
+        "original-volume-type" => filter.matches(&original.flavor_label),
         "start-time" => filter.matches(&timestamp::ec2(modification.started_at_us)),
-        "volume-id" => filter.matches(&modification.volume.ec2_id),
+        "target-iops" => number(filter, target.iops),
+        "target-multi-attach-enabled" => flag(filter, target.multiattach),
+        "target-size" => number(filter, Some(target.size_gib)),
+        "target-volume-type" => filter.matches(&target.flavor_label),
+        "volume-id" => filter.matches(&modification.volume_id.ec2_id()),
         // The names are checked before.
         _ => false,
     };
     filters.iter().all(matches)
 }
 
-fn state(state: ModificationState) -> &'static str {
-    match state {
-        ModificationState::Modifying => "modifying",
-        ModificationState::Completed => "completed",
-        ModificationState::Failed => "failed",
-    }
-}
-
 fn write(xml: &mut Xml, modification: &Modification) {
-    let flavor = &modification.volume.flavor_label;
+    let (original, target) = (&modification.original, &modification.target);
     let is_completed = modification.state == ModificationState::Completed;
-    xml.text("volumeId", &modification.volume.ec2_id);
-    xml.text("modificationState", state(modification.state));
+    xml.text("volumeId", &modification.volume_id.ec2_id());
+    xml.text("modificationState", modification.state.as_str());
     if !modification.failure.is_empty() {
         xml.text("statusMessage", &modification.failure);
     }
-    xml.number("targetSize", modification.target_gib);
-    xml.text("targetVolumeType", flavor);
-    xml.flag("targetMultiAttachEnabled", false);
-    xml.number("originalSize", modification.original_gib);
-    xml.text("originalVolumeType", flavor);
-    xml.flag("originalMultiAttachEnabled", false);
+    xml.number("targetSize", target.size_gib);
+    if let Some(iops) = target.iops {
+        xml.number("targetIops", iops);
+    }
+    xml.text("targetVolumeType", &target.flavor_label);
+    if let Some(throughput) = target.throughput {
+        xml.number("targetThroughput", throughput);
+    }
+    xml.flag("targetMultiAttachEnabled", target.multiattach);
+    xml.number("originalSize", original.size_gib);
+    if let Some(iops) = original.iops {
+        xml.number("originalIops", iops);
+    }
+    xml.text("originalVolumeType", &original.flavor_label);
+    if let Some(throughput) = original.throughput {
+        xml.number("originalThroughput", throughput);
+    }
+    xml.flag("originalMultiAttachEnabled", original.multiattach);
     xml.number("progress", if is_completed { 100 } else { 0 });
     xml.time("startTime", modification.started_at_us);
     if let Some(ended_at_us) = modification.ended_at_us {
         xml.time("endTime", ended_at_us);
     }
+    volume_view::write_operator(xml);
 }

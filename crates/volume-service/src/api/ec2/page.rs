@@ -49,6 +49,9 @@ pub(super) const VOLUME_IDS: Kind = Kind::Id(Noun::Volume, Dialect::Listed("volu
 /// Ids of snapshots in a list.
 pub(super) const SNAPSHOT_IDS: Kind = Kind::Id(Noun::Snapshot, Dialect::Listed("snapshots"));
 
+/// Ids of instances in a list.
+pub(super) const INSTANCE_IDS: Kind = Kind::Id(Noun::Instance, Dialect::Listed("instances"));
+
 /// How an action's list is cut into pages.
 #[derive(Debug)]
 pub(super) struct Paging {
@@ -101,19 +104,29 @@ pub(super) fn read_within(
     if !ids.is_empty() && token.is_some() {
         return Err(words::excluded(paging.ids, "nextToken"));
     }
-    let most = RESULTS_MAX.min(page_max).max(1);
-    let max_results = match size {
-        None => most,
-        Some(size) if size < RESULTS_MIN => {
-            return Err(words::page_too_small(paging.max_results, size, RESULTS_MIN));
-        }
-        Some(size) => usize::try_from(size).unwrap_or(most).min(most),
-    };
+    let max_results = size_within(size, paging, page_max)?;
     let after = match token {
         None => None,
         Some(token) => Some(place_of(paging, token)?),
     };
     Ok(Wanted { max_results, after })
+}
+
+/// Reads the size of a page alone, for a list whose tokens are of another kind.
+pub(super) fn size(call: &Call, paging: &Paging) -> Result<usize> {
+    let page_max = call.service.config.limits.page_max;
+    size_within(call.arguments().number("MaxResults"), paging, page_max)
+}
+
+fn size_within(size: Option<i64>, paging: &Paging, page_max: usize) -> Result<usize> {
+    let most = RESULTS_MAX.min(page_max).max(1);
+    match size {
+        None => Ok(most),
+        Some(size) if size < RESULTS_MIN => {
+            Err(words::page_too_small(paging.max_results, size, RESULTS_MIN))
+        }
+        Some(size) => Ok(usize::try_from(size).unwrap_or(most).min(most)),
+    }
 }
 
 /// The token of the page behind this place.
@@ -126,16 +139,19 @@ pub(super) fn token_of(paging: &Paging, (made_at_us, id): Place) -> String {
 }
 
 fn place_of(paging: &Paging, token: &str) -> Result<Place> {
-    parse(paging, token).ok_or_else(|| {
-        let words = match paging.bad_token {
-            BadToken::Unparsed => "Unable to parse pagination token".to_owned(),
-            BadToken::Invalid => format!(
-                "Value ( {} ) for parameter NextToken is invalid. The token is Invalid.",
-                words::shown(token)
-            ),
-        };
-        Ec2Fault::coded(Code::InvalidParameterValue, words)
-    })
+    parse(paging, token).ok_or_else(|| refused_token(paging, token))
+}
+
+/// The refusal of a token that is not ours.
+pub(super) fn refused_token(paging: &Paging, token: &str) -> Ec2Fault {
+    let words = match paging.bad_token {
+        BadToken::Unparsed => "Unable to parse pagination token".to_owned(),
+        BadToken::Invalid => format!(
+            "Value ( {} ) for parameter NextToken is invalid. The token is Invalid.",
+            words::shown(token)
+        ),
+    };
+    Ec2Fault::coded(Code::InvalidParameterValue, words)
 }
 
 fn parse(paging: &Paging, token: &str) -> Option<Place> {

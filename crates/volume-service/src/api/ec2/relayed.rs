@@ -123,7 +123,10 @@ fn read(described: &Value) -> Option<(SignedRequest, Parameters)> {
     let query = canonical_query(pairs.into_iter());
     let parameters = Parameters::parse(&query, b"").ok()?;
     let body_hash = text("body_hash")
-        .filter(|hash| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        .filter(|hash| {
+            let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_hash || *hash == "UNSIGNED-PAYLOAD"
+        })
         .map(str::to_owned);
     let request = SignedRequest {
         method: Method::from_bytes(text("verb")?.as_bytes()).ok()?,

@@ -25,7 +25,12 @@ use super::parameters::{Arguments, Parameters};
 use super::schema::{self, Parameter};
 use super::words;
 use super::xml::Xml;
-use super::{modifications, snapshot_list, snapshots, volume_list, volumes, zones};
+use super::{
+    accounts, attachments, copy_snapshot, copy_volumes, create_snapshots, instance_status,
+    instance_types, instances, locks, modifications, public_access, recycle_bin, regions, settings,
+    sharing, snapshot_list, snapshots, storage_tiers, tag_actions, tag_list, volume_attributes,
+    volume_list, volume_status, volumes, zones,
+};
 use crate::app::{self, Service};
 use crate::auth::rule::Rule;
 use crate::context::RequestContext;
@@ -34,10 +39,29 @@ use crate::context::RequestContext;
 pub(super) const ACTIONS: &[&[Action]] = &[
     volumes::ACTIONS,
     volume_list::ACTIONS,
+    volume_status::ACTIONS,
+    volume_attributes::ACTIONS,
+    copy_volumes::ACTIONS,
+    settings::ACTIONS,
     modifications::ACTIONS,
     snapshots::ACTIONS,
     snapshot_list::ACTIONS,
+    tag_actions::ACTIONS,
+    tag_list::ACTIONS,
+    sharing::ACTIONS,
+    copy_snapshot::ACTIONS,
+    create_snapshots::ACTIONS,
+    locks::ACTIONS,
+    public_access::ACTIONS,
+    recycle_bin::ACTIONS,
+    storage_tiers::ACTIONS,
     zones::ACTIONS,
+    regions::ACTIONS,
+    accounts::ACTIONS,
+    attachments::ACTIONS,
+    instances::ACTIONS,
+    instance_status::ACTIONS,
+    instance_types::ACTIONS,
 ];
 
 /// Actions about volumes and snapshots that EC2 has and this service will not have soon: they are refused as such, and not as names
@@ -215,6 +239,11 @@ impl Call {
     /// The parameters.
     pub(super) fn arguments(&self) -> Arguments<'_> {
         self.parameters.arguments()
+    }
+
+    /// True for a request that only asks whether it would be let through.
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.is_dry_run
     }
 
     /// Ends a request that only asks whether it would have been let through.

@@ -2,8 +2,9 @@
 
 use super::super::timestamp;
 use super::filters::{Filter, TAG};
-use super::snapshot_view::{ec2_status, progress};
+use super::snapshot_view::{ec2_status, is_encrypted, progress, transfer_type};
 use crate::app::snapshots::SnapshotQuery;
+use crate::model::id::VolumeId;
 use crate::model::snapshot::{Snapshot, SnapshotStatus};
 
 /// The filters that there are.
@@ -17,6 +18,7 @@ pub(super) const NAMES: &[&str] = &[
     "start-time",
     "status",
     "storage-tier",
+    "transfer-type",
     "volume-id",
     "volume-size",
     TAG,
@@ -31,7 +33,7 @@ pub(super) fn passes(filter: &Filter, snapshot: &Snapshot) -> bool {
     }
     match filter.name.as_str() {
         "description" => filter.matches(&snapshot.description),
-        "encrypted" => filter.matches("false"),
+        "encrypted" => filter.matches(&is_encrypted(snapshot).to_string()),
         // An alias belongs to a vendor; nobody here is one.
         "owner-alias" => false,
         "owner-id" => filter.matches(&snapshot.project_id),
@@ -40,6 +42,7 @@ pub(super) fn passes(filter: &Filter, snapshot: &Snapshot) -> bool {
         "start-time" => filter.matches(&timestamp::ec2(snapshot.created_at_us)),
         "status" => filter.matches(ec2_status(snapshot.status)),
         "storage-tier" => filter.matches("standard"),
+        "transfer-type" => filter.matches(transfer_type(snapshot)),
         "volume-id" => filter.matches(&snapshot.volume_id.ec2_id()),
         "volume-size" => filter.matches(&snapshot.size_gib.to_string()),
         // The names are checked before.
@@ -78,7 +81,10 @@ pub(super) fn narrow(query: &mut SnapshotQuery, filter: &Filter) -> bool {
     match (filter.name.as_str(), values.as_slice()) {
         ("tag-key", _) => query.any_of.tag_keys.push(values),
         ("snapshot-id", _) => query.any_of.ec2_ids.push(values),
-        ("volume-id", _) => query.any_of.source_ec2_ids.push(values),
+        // What is of no volume has a name that no id begins with.
+        ("volume-id", names) if !names.contains(&VolumeId::NONE.ec2_id()) => {
+            query.any_of.source_ec2_ids.push(values);
+        }
         ("description", [description]) => query.description = Some(description.clone()),
         ("volume-size", [size]) => {
             if let Ok(size) = size.parse() {

@@ -10,11 +10,13 @@ use super::route::{Action, Call, Element};
 use super::schema::{Kind, LIST_MAX, Parameter};
 use super::xml::Xml;
 use super::{snapshot_filters, snapshot_view, words};
-use crate::app::snapshots::{self, SnapshotQuery, SnapshotSortKey};
+use crate::app::snapshot_sharing::{self, Discovery};
+use crate::app::snapshots::{SnapshotQuery, SnapshotSortKey};
 use crate::app::volumes::SortDirection;
 use crate::auth::rule::Rule;
 use crate::model::id::SnapshotId;
 use crate::model::snapshot::Snapshot;
+use crate::model::snapshot_sharing::EVERYBODY;
 
 /// About what a snapshot takes in an answer, in bytes.
 const SNAPSHOT_BYTES: usize = 600;
@@ -39,7 +41,7 @@ pub(super) const ACTIONS: &[Action] = &[Action::new("DescribeSnapshots", |call, 
     Element::of("snapshotSet", snapshot_view::SNAPSHOT),
     Element::text("nextToken"),
 ])
-.remark("the project's own, oldest first")];
+.remark("the project's own, those that others share with it, and public ones, oldest first; of those of others no tags are shown")];
 
 const PAGING: Paging = Paging {
     mark: 3,
@@ -53,23 +55,11 @@ async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
     let ids = given.list("SnapshotId");
     let wanted = page::read(call, &PAGING, &ids)?;
     let filters = filters::read(given, call.action.filters)?;
-    let is_own = |word: &&str| *word == "self" || *word == call.context.project_id;
-    let (owners, restorers) = (given.list("Owner"), given.list("RestorableBy"));
-    // A project of another identity service may have any id.
-    let others = owners.iter().chain(&restorers).filter(|word| !is_own(word));
-    for account in others {
-        check_account(account)?;
-    }
-
-    // Snapshots are shared with nobody: others own none that one sees, and "all" may use none.
-    let nothing = (!owners.is_empty() && !owners.iter().any(is_own))
-        || (!restorers.is_empty() && !restorers.iter().any(is_own));
-    let page = if nothing {
-        Described::default()
-    } else if ids.is_empty() {
-        scan(call, &filters, &wanted).await?
+    let discovery = discovery(call)?;
+    let page = if ids.is_empty() {
+        scan(call, &filters, &wanted, &discovery).await?
     } else {
-        named_snapshots(call, &filters, &ids).await?
+        named_snapshots(call, &filters, &ids, &discovery).await?
     };
     xml.reserve(page.snapshots.len(), SNAPSHOT_BYTES);
     xml.items("snapshotSet", &page.snapshots, snapshot_view::write);
@@ -77,6 +67,32 @@ async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
         xml.text("nextToken", &page::token_of(&PAGING, last));
     }
     Ok(())
+}
+
+/// Whose snapshots are asked for, and whose to use.
+fn discovery(call: &Call) -> Result<Discovery> {
+    let given = call.arguments();
+    let (owners, restorers) = (given.list("Owner"), given.list("RestorableBy"));
+    // A project of another identity service may have any id.
+    let is_own = |word: &&&str| **word == call.context.project_id;
+    let others = owners.iter().chain(&restorers).filter(|word| !is_own(word));
+    for account in others {
+        check_account(account)?;
+    }
+    let named = |account: &str| match account {
+        "self" => call.context.project_id.clone(),
+        account => account.to_owned(),
+    };
+    Ok(Discovery {
+        owners: owners.into_iter().map(named).collect(),
+        restorable_by: restorers
+            .into_iter()
+            .map(|account| match account {
+                "all" => EVERYBODY.to_owned(),
+                account => named(account),
+            })
+            .collect(),
+    })
 }
 
 /// Refuses what is neither an account of ours or of EC2's nor an alias.
@@ -103,9 +119,14 @@ fn place(snapshot: &Snapshot) -> Place {
 }
 
 /// The snapshots with these names, each once, in their order; refuses when one does not exist.
-async fn named_snapshots(call: &Call, filters: &[Filter], ids: &[&str]) -> Result<Described> {
+async fn named_snapshots(
+    call: &Call,
+    filters: &[Filter],
+    ids: &[&str],
+    discovery: &Discovery,
+) -> Result<Described> {
     let wanted = ids.iter().map(|id| (*id).to_owned()).collect();
-    let found = snapshots::get_by_ec2_ids(&call.service, &call.context, wanted).await?;
+    let found = snapshot_sharing::get_by_ec2_ids(&call.service, &call.context, wanted).await?;
     let missing: Vec<&str> = ids
         .iter()
         .zip(&found)
@@ -117,13 +138,30 @@ async fn named_snapshots(call: &Call, filters: &[Filter], ids: &[&str]) -> Resul
     }
     let mut seen = HashSet::new();
     let mut snapshots: Vec<Snapshot> = found.into_iter().flatten().collect();
-    snapshots.retain(|snapshot| seen.insert(snapshot.id));
+    snapshots
+        .retain(|snapshot| seen.insert(snapshot.id) && is_discovered(call, discovery, snapshot));
     let mut page = Described::default();
     take_passing(filters, snapshots, usize::MAX, &mut page).await?;
     Ok(page)
 }
 
-async fn scan(call: &Call, filters: &[Filter], wanted: &page::Wanted) -> Result<Described> {
+/// True for a snapshot that is of, and for, the accounts that are asked for.
+fn is_discovered(call: &Call, discovery: &Discovery, snapshot: &Snapshot) -> bool {
+    let me = &call.context.project_id;
+    let (owners, restorers) = (&discovery.owners, &discovery.restorable_by);
+    // One that the requester may use without owning it is for the requester, be it for others too.
+    let is_for_me = restorers.contains(me)
+        || (snapshot.project_id != *me && restorers.iter().any(|one| one == EVERYBODY));
+    (owners.is_empty() || owners.contains(&snapshot.project_id))
+        && (restorers.is_empty() || is_for_me)
+}
+
+async fn scan(
+    call: &Call,
+    filters: &[Filter],
+    wanted: &page::Wanted,
+    discovery: &Discovery,
+) -> Result<Described> {
     let mut page = Described::default();
     if filters.iter().any(Filter::matches_nothing) {
         return Ok(page);
@@ -132,6 +170,7 @@ async fn scan(call: &Call, filters: &[Filter], wanted: &page::Wanted) -> Result<
         sort: vec![(SnapshotSortKey::CreatedAt, SortDirection::Ascending)],
         after: wanted.after.map(|(us, id)| (us, SnapshotId(id))),
         limit: filters.is_empty().then_some(wanted.max_results),
+        hides_deleting: true,
         ..SnapshotQuery::default()
     };
     for filter in filters {
@@ -140,7 +179,9 @@ async fn scan(call: &Call, filters: &[Filter], wanted: &page::Wanted) -> Result<
         }
     }
     for _ in 0..page::SCAN_PAGES_MAX {
-        let found = snapshots::list(&call.service, &call.context, query.clone()).await?;
+        let (service, context) = (&call.service, &call.context);
+        let found =
+            snapshot_sharing::discover(service, context, query.clone(), discovery.clone()).await?;
         let last = found.items.last().map(place);
         let cut = take_passing(filters, found.items, wanted.max_results, &mut page).await?;
         page.next = cut.or(last.filter(|_| found.has_more));

@@ -1,4 +1,4 @@
-//! CreateSnapshot, DeleteSnapshot and DescribeSnapshotAttribute.
+//! CreateSnapshot and DeleteSnapshot.
 
 use super::fault::{Code, Ec2Fault, Result};
 use super::ids::{Dialect, Noun};
@@ -6,7 +6,8 @@ use super::parameters::Arguments;
 use super::route::{Action, Call, DryRun, Element};
 use super::schema::{Kind, Parameter};
 use super::xml::Xml;
-use super::{snapshot_view, tags, volumes};
+use super::{snapshot_view, tags, volumes, words};
+use crate::app::snapshot_sharing;
 use crate::app::snapshots::{self, CreateSnapshot, DeleteMode, InUse};
 use crate::auth::rule::Rule;
 use crate::error::{Error, ErrorKind, Subject};
@@ -16,7 +17,8 @@ use crate::model::snapshot::{Snapshot, SnapshotStatus};
 /// Longest description that is read, in characters; what a snapshot may have is said by the use cases.
 const TEXT: Kind = Kind::Text { max: 1024 };
 
-const SNAPSHOT_ID: Parameter =
+/// The snapshot that a request is about.
+pub(super) const SNAPSHOT_ID: Parameter =
     Parameter::new("SnapshotId", Kind::Id(Noun::Snapshot, Dialect::Addressed))
         .required("The request must contain the parameter SnapshotId");
 
@@ -29,10 +31,10 @@ pub(super) const ACTIONS: &[Action] = &[
                 .required("The request must contain the parameter VolumeId"),
             Parameter::new("Description", TEXT),
             tags::SPECIFICATION,
-            Parameter::new("Location", Kind::Words(&["regional", "local"])).unbuilt(),
+            Parameter::new("Location", Kind::Words(&["regional"])),
             Parameter::new("OutpostArn", TEXT).unbuilt(),
         ])
-        .answers(snapshot_view::SNAPSHOT)
+        .answers(snapshot_view::NEW_SNAPSHOT)
         .remark("the snapshot is at top level of the answer; the volume may be in use"),
     Action::new("DeleteSnapshot", |call, xml| Box::pin(delete(call, xml)))
         .rules(&[Rule::VolumeDeleteSnapshot])
@@ -42,22 +44,6 @@ pub(super) const ACTIONS: &[Action] = &[
         .remark(
             "volumes that were made from it stay; while one is being made it is `InvalidSnapshot.InUse`",
         ),
-    Action::new("DescribeSnapshotAttribute", |call, xml| {
-        Box::pin(describe_attribute(call, xml))
-    })
-    .rules(&[Rule::VolumeGetSnapshot])
-    .dry_run(DryRun::First)
-    .parameters(&[
-        Parameter::new("Attribute", TEXT)
-            .required("The request must contain the parameter Attribute"),
-        SNAPSHOT_ID,
-    ])
-    .answers(&[
-        Element::text("snapshotId"),
-        Element::text("createVolumePermission"),
-        Element::text("productCodes"),
-    ])
-    .remark("`createVolumePermission` and `productCodes`, both empty: nothing is shared"),
 ];
 
 async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
@@ -76,7 +62,7 @@ async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
                 _ => fault,
             }
         })?;
-    snapshot_view::write(xml, &snapshot);
+    snapshot_view::write_new(xml, "status", &snapshot);
     Ok(())
 }
 
@@ -91,11 +77,21 @@ pub(super) fn wanted_snapshot(given: Arguments<'_>, volume_id: VolumeId) -> Resu
     })
 }
 
-/// The snapshot with this EC2 name.
+/// The snapshot with this EC2 name, if something may be made of it.
 pub(super) async fn find(call: &Call, ec2_id: &str) -> Result<Snapshot> {
-    snapshots::get_by_ec2_id(&call.service, &call.context, ec2_id)
-        .await
-        .map_err(|error| named(error, ec2_id))
+    let (service, context) = (&call.service, &call.context);
+    let found = snapshot_sharing::get_by_ec2_ids(service, context, vec![ec2_id.to_owned()]).await?;
+    let found = found.into_iter().flatten().next();
+    found.ok_or_else(|| words::absent(Noun::Snapshot, &[ec2_id]))
+}
+
+/// The requester's own snapshot with this EC2 name.
+pub(super) async fn find_own(call: &Call, ec2_id: &str) -> Result<Snapshot> {
+    let found = find(call, ec2_id).await?;
+    match found.project_id == call.context.project_id {
+        true => Ok(found),
+        false => Err(words::absent(Noun::Snapshot, &[ec2_id])),
+    }
 }
 
 /// A refusal that may be about the snapshot which a volume is to be made from.
@@ -103,14 +99,14 @@ pub(super) fn of_source(error: Error, ec2_id: &str) -> Ec2Fault {
     match (error.kind, error.subject) {
         (ErrorKind::Conflict, Subject::Snapshot) => Ec2Fault::coded(
             Code::IncorrectState,
-            format!("The snapshot '{ec2_id}' is not completed."),
+            "Snapshot is in invalid state - pending",
         ),
         _ => named(error, ec2_id),
     }
 }
 
 /// Clients know the EC2 name only.
-fn named(error: Error, ec2_id: &str) -> Ec2Fault {
+pub(super) fn named(error: Error, ec2_id: &str) -> Ec2Fault {
     match error.subject {
         Subject::Snapshot => error.on(ec2_id).into(),
         _ => error.into(),
@@ -119,19 +115,19 @@ fn named(error: Error, ec2_id: &str) -> Ec2Fault {
 
 async fn delete(call: &Call, xml: &mut Xml) -> Result<()> {
     let ec2_id = call.arguments().text("SnapshotId").unwrap_or_default();
-    let snapshot = find(call, ec2_id).await?;
+    let snapshot = find_own(call, ec2_id).await?;
     call.stop_if_dry()?;
-    snapshots::delete(
-        &call.service,
-        &call.context,
-        snapshot.id,
-        DeleteMode::Normal,
-    )
-    .await
-    .map_err(|error| match error.kind {
-        ErrorKind::Conflict => in_the_way(&snapshot),
-        _ => named(error, ec2_id),
-    })?;
+    let mode = DeleteMode::EvenPending;
+    snapshots::delete(&call.service, &call.context, snapshot.id, mode)
+        .await
+        .map_err(|error| match (error.kind, error.subject) {
+            (ErrorKind::Conflict, Subject::SnapshotLock) => Ec2Fault::coded(
+                Code::OperationNotPermitted,
+                format!("The snapshot '{ec2_id}' is locked."),
+            ),
+            (ErrorKind::Conflict, _) => in_the_way(&snapshot),
+            _ => named(error, ec2_id),
+        })?;
     xml.text("return", "true");
     Ok(())
 }
@@ -147,7 +143,9 @@ fn in_the_way(snapshot: &Snapshot) -> Ec2Fault {
         ),
         SnapshotStatus::Available => Ec2Fault::coded(
             Code::InvalidSnapshotInUse,
-            format!("The snapshot '{ec2_id}' is currently in use: a volume is being made from it."),
+            format!(
+                "The snapshot '{ec2_id}' is currently in use: a volume or a copy is being made from it."
+            ),
         ),
         status => Ec2Fault::coded(
             Code::IncorrectState,
@@ -157,23 +155,4 @@ fn in_the_way(snapshot: &Snapshot) -> Ec2Fault {
             ),
         ),
     }
-}
-
-/// Snapshots are shared with nobody and sold by nobody, so both attributes are empty.
-async fn describe_attribute(call: &Call, xml: &mut Xml) -> Result<()> {
-    let given = call.arguments();
-    let element = match given.text("Attribute").unwrap_or_default() {
-        "createVolumePermission" => "createVolumePermission",
-        "productCodes" => "productCodes",
-        _ => {
-            return Err(Ec2Fault::coded(
-                Code::InvalidRequest,
-                "The request received was invalid.",
-            ));
-        }
-    };
-    let snapshot = find(call, given.text("SnapshotId").unwrap_or_default()).await?;
-    xml.text("snapshotId", &snapshot.ec2_id);
-    xml.empty(element);
-    Ok(())
 }

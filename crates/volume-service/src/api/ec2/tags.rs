@@ -6,18 +6,15 @@ use super::fault::{Code, Ec2Fault, Result};
 use super::parameters::Arguments;
 use super::route::Element;
 use super::schema::{Kind, LIST_MAX, Parameter};
-use super::words::{missing, shown, wrong};
+use super::words::{self, missing, wrong};
 use super::xml::Xml;
+use crate::app::tags::{RESERVED, TAGS_MAX};
 
-/// Most tags that a request may give.
-const TAGS_MAX: usize = 50;
 /// Longest key, in characters.
-const KEY_MAX_CHARS: usize = 127;
+const KEY_MAX_CHARS: usize = 128;
 /// Longest value, in characters.
-const VALUE_MAX_CHARS: usize = 255;
+const VALUE_MAX_CHARS: usize = 256;
 
-/// What AWS's own keys begin with, in letters of either size.
-const RESERVED: &str = "aws:";
 /// Longest text that is read at all, in characters.
 const TEXT_MAX_CHARS: usize = 1024;
 
@@ -32,11 +29,13 @@ pub(super) const SPECIFICATION: Parameter = Parameter::new(
         &[
             Parameter::new("ResourceType", TEXT)
                 .required("The request must contain the parameter ResourceType"),
-            Parameter::new("Tag", Kind::Structs(TAG, LIST_MAX)),
+            TAGS,
         ],
         LIST_MAX,
     ),
 );
+/// Tags in a request.
+pub(super) const TAGS: Parameter = Parameter::new("Tag", Kind::Structs(TAG, LIST_MAX));
 // A key that is there and empty is refused in other words than one that is not there.
 const TAG: &[Parameter] = &[Parameter::new("Key", TEXT), Parameter::new("Value", TEXT)];
 
@@ -53,22 +52,12 @@ pub(super) fn read(given: Arguments<'_>, resource: &str) -> Result<BTreeMap<Stri
             let why = format!("This action tags resources of the type {resource}.");
             return Err(wrong("resourceType", named, &why));
         }
-        for tag in specification.members("Tag") {
-            let key = tag
-                .get("Key")
-                .ok_or_else(|| missing("The request must contain the parameter Key"))?;
-            let value = tag.get("Value").unwrap_or_default();
-            check_not_reserved(key)?;
-            let bad_key = key.is_empty() || key.chars().count() > KEY_MAX_CHARS;
-            if bad_key || value.chars().count() > VALUE_MAX_CHARS {
-                let why = format!(
-                    "A tag's key has 1 to {KEY_MAX_CHARS} characters, its value at most {VALUE_MAX_CHARS}."
-                );
-                return Err(wrong("tag", key, &why));
+        for tag in specification.members(TAGS.name) {
+            let (key, value) = pair(tag)?;
+            if key.is_empty() {
+                return Err(wrong("key", key, "Tag keys cannot be empty."));
             }
-            if tags.insert(key.to_owned(), value.to_owned()).is_some() {
-                return Err(wrong("tag", key, "The key is given twice."));
-            }
+            insert(&mut tags, key, value.unwrap_or_default())?;
         }
     }
     if tags.len() > TAGS_MAX {
@@ -80,27 +69,77 @@ pub(super) fn read(given: Arguments<'_>, resource: &str) -> Result<BTreeMap<Stri
     Ok(tags)
 }
 
-/// Refuses keys that are AWS's own.
-fn check_not_reserved(key: &str) -> Result<()> {
+/// Reads the tags that a request adds to what is there.
+pub(super) fn read_added(given: Arguments<'_>) -> Result<BTreeMap<String, String>> {
+    let mut tags = BTreeMap::new();
+    for tag in given.members(TAGS.name) {
+        let (key, value) = pair(tag)?;
+        if key.is_empty() {
+            return Err(Ec2Fault::coded(
+                Code::InvalidTagKeyMalformed,
+                "Tag keys cannot be empty.",
+            ));
+        }
+        insert(&mut tags, key, value.unwrap_or_default())?;
+    }
+    if tags.len() > TAGS_MAX {
+        return Err(Ec2Fault::coded(
+            Code::TagLimitExceeded,
+            format!("A request has at most {TAGS_MAX} tags."),
+        ));
+    }
+    Ok(tags)
+}
+
+/// A tag of a request: its key, and its value where it has one. A key that only the service itself writes is refused.
+pub(super) fn pair(tag: Arguments<'_>) -> Result<(&str, Option<&str>)> {
+    let (key, value) = (tag.get("Key"), tag.get("Value"));
+    let key = key.ok_or_else(|| missing("The request must contain the parameter Key"))?;
+    // In letters of either size.
     let is_reserved = |prefix: &str| prefix.eq_ignore_ascii_case(RESERVED);
     if key.get(..RESERVED.len()).is_some_and(is_reserved) {
         return Err(Ec2Fault::coded(
             Code::InvalidParameterValue,
             format!(
-                "Value ( {} ) for parameter key is invalid. Tag keys starting with 'aws:' are reserved for internal use",
-                shown(key)
+                "Value ( {} ) for parameter key is invalid. Tag keys starting with '{RESERVED}' are reserved for internal use",
+                words::shown(key)
             ),
         ));
     }
-    Ok(())
+    if key.chars().count() > KEY_MAX_CHARS {
+        let why = format!("Tag keys have at most {KEY_MAX_CHARS} characters.");
+        return Err(wrong("key", key, &why));
+    }
+    if let Some(value) = value
+        && value.chars().count() > VALUE_MAX_CHARS
+    {
+        let why = format!("Tag values have at most {VALUE_MAX_CHARS} characters.");
+        return Err(wrong("value", value, &why));
+    }
+    Ok((key, value))
+}
+
+fn insert(tags: &mut BTreeMap<String, String>, key: &str, value: &str) -> Result<()> {
+    match tags.insert(key.to_owned(), value.to_owned()) {
+        None => Ok(()),
+        Some(_) => Err(Ec2Fault::coded(
+            Code::InvalidParameterValue,
+            format!("Duplicate tag key '{}' specified.", words::shown(key)),
+        )),
+    }
 }
 
 /// Writes `tagSet`, which EC2 leaves out when there are no tags.
 pub(super) fn write(xml: &mut Xml, tags: &BTreeMap<String, String>) {
     if !tags.is_empty() {
-        xml.items("tagSet", tags, |xml, (key, value)| {
-            xml.text("key", key);
-            xml.text("value", value);
-        });
+        write_all(xml, tags);
     }
+}
+
+/// Writes `tagSet`, empty where there are no tags.
+pub(super) fn write_all(xml: &mut Xml, tags: &BTreeMap<String, String>) {
+    xml.items("tagSet", tags, |xml, (key, value)| {
+        xml.text("key", key);
+        xml.text("value", value);
+    });
 }

@@ -2,7 +2,8 @@
 
 use super::super::timestamp;
 use super::filters::{Filter, TAG};
-use super::volume_view::{attachment_status, ec2_status, ec2_statuses};
+use super::instance_view::{attach_time, shown_id};
+use super::volume_view::{attachment_status, ec2_status, ec2_statuses, is_encrypted};
 use crate::app::volumes::VolumeQuery;
 use crate::model::attachment::Attachment;
 use crate::model::volume::{Volume, VolumeStatus};
@@ -14,10 +15,13 @@ pub(super) const NAMES: &[&str] = &[
     "size",
     "volume-type",
     "availability-zone",
+    "availability-zone-id",
     "create-time",
     "encrypted",
     "multi-attach-enabled",
     "fast-restored",
+    "operator.managed",
+    "operator.principal",
     "snapshot-id",
     "attachment.instance-id",
     "attachment.device",
@@ -40,14 +44,17 @@ pub(super) fn passes(filter: &Filter, volume: &Volume, attachments: &[Attachment
         "status" => filter.matches(ec2_status(volume, attachments)),
         "size" => filter.matches(&volume.size_gib.to_string()),
         "volume-type" => filter.matches(&volume.flavor_label),
-        "availability-zone" => filter.matches(&volume.zone),
+        "availability-zone" | "availability-zone-id" => filter.matches(&volume.zone),
         "create-time" => filter.matches(&timestamp::ec2(volume.created_at_us)),
-        "encrypted" | "multi-attach-enabled" | "fast-restored" => filter.matches("false"),
+        "encrypted" => filter.matches(word(is_encrypted(volume))),
+        "multi-attach-enabled" => filter.matches(word(volume.traits.multiattach)),
+        "fast-restored" | "operator.managed" => filter.matches("false"),
         "snapshot-id" => volume
             .source_snapshot_id
             .is_some_and(|id| filter.matches(&id.ec2_id())),
         "attachment.instance-id" => {
-            filter.matches_any(attached.filter_map(|one| one.instance_id.as_deref()))
+            let mut instances = attached.filter_map(|one| one.instance_id.as_deref());
+            instances.any(|id| filter.matches(&shown_id(id)))
         }
         "attachment.device" => {
             filter.matches_any(attached.filter_map(|one| one.mountpoint.as_deref()))
@@ -55,13 +62,19 @@ pub(super) fn passes(filter: &Filter, volume: &Volume, attachments: &[Attachment
         "attachment.status" => {
             filter.matches_any(attached.map(|one| attachment_status(one.status)))
         }
-        "attachment.attach-time" => attached
-            .filter_map(|one| one.attached_at_us)
-            .any(|us| filter.matches(&timestamp::ec2(us))),
-        "attachment.delete-on-termination" => attached.any(|_| filter.matches("false")),
-        // The names are checked before.
+        "attachment.attach-time" => {
+            attached.any(|one| filter.matches(&timestamp::ec2(attach_time(one))))
+        }
+        "attachment.delete-on-termination" => {
+            attached.any(|one| filter.matches(&one.delete_on_termination.to_string()))
+        }
+        // Nobody but the owner manages a volume; other names are checked before.
         _ => false,
     }
+}
+
+fn word(flag: bool) -> &'static str {
+    if flag { "true" } else { "false" }
 }
 
 /// Leaves to the database what it can decide, and says whether anything can match; the filters are applied again to what comes
@@ -95,7 +108,7 @@ pub(super) fn narrow(query: &mut VolumeQuery, filter: &Filter) -> bool {
         ("volume-type", _) => query.any_of.flavor_labels.push(values),
         ("snapshot-id", _) => query.any_of.source_ec2_ids.push(values),
         ("attachment.instance-id", _) => query.any_of.instance_ids.push(values),
-        ("availability-zone", [zone]) => query.zone = Some(zone.clone()),
+        ("availability-zone" | "availability-zone-id", [zone]) => query.zone = Some(zone.clone()),
         ("size", [size]) => {
             if let Ok(size) = size.parse() {
                 query.size_gib = Some(size);

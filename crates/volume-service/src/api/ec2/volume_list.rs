@@ -7,17 +7,18 @@ use super::filters::{self, FILTER, Filter};
 use super::ids::Noun;
 use super::page::{self, BadToken, MAX_RESULTS, NEXT_TOKEN, Paging, Place};
 use super::route::{Action, Call, Element};
+use super::schema::{Kind, Parameter};
 use super::xml::Xml;
 use super::{volume_filters, volume_view, words};
 use crate::app::volumes::{SortDirection, SortKey, VolumeQuery};
-use crate::app::{attachments, volumes};
+use crate::app::{attachments, volume_performance, volumes};
 use crate::auth::rule::Rule;
 use crate::model::attachment::Attachment;
 use crate::model::id::VolumeId;
 use crate::model::volume::Volume;
 
 /// About what a volume takes in an answer, in bytes.
-const VOLUME_BYTES: usize = 700;
+const VOLUME_BYTES: usize = 1100;
 
 pub(super) const ACTIONS: &[Action] =
     &[
@@ -28,6 +29,7 @@ pub(super) const ACTIONS: &[Action] =
                 FILTER,
                 MAX_RESULTS,
                 NEXT_TOKEN,
+                Parameter::new("IncludeManagedResources", Kind::Boolean),
             ])
             .filters(volume_filters::NAMES)
             .paging(&PAGING)
@@ -55,14 +57,29 @@ async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
     } else {
         named_volumes(call, &filters, &ids).await?
     };
+    let performance = performance_of(call, &page.volumes).await?;
     xml.reserve(page.volumes.len(), VOLUME_BYTES);
     xml.items("volumeSet", &page.volumes, |xml, shown| {
-        volume_view::write(xml, &shown.volume, &shown.attachments);
+        let performance = performance.get(&shown.volume.id).cloned();
+        volume_view::write(
+            xml,
+            &shown.volume,
+            &shown.attachments,
+            &performance.unwrap_or_default(),
+        );
     });
     if let Some(last) = page.next {
         xml.text("nextToken", &page::token_of(&PAGING, last));
     }
     Ok(())
+}
+
+async fn performance_of(
+    call: &Call,
+    volumes: &[Shown],
+) -> Result<HashMap<VolumeId, volume_performance::Shown>> {
+    let volumes = volumes.iter().map(|shown| &shown.volume);
+    Ok(volume_performance::of_volumes(&call.service, &call.context, volumes).await?)
 }
 
 /// A volume with its attachments, oldest first.

@@ -6,13 +6,13 @@ use super::parameters::Arguments;
 use super::route::{Action, Call, DryRun, Element};
 use super::schema::{Kind, Parameter};
 use super::xml::Xml;
-use super::{snapshots, tags, volume_view, words};
-use crate::app::volumes;
+use super::{performance, snapshots, tags, volume_view, words};
+use crate::app::volume_performance::{Shown, TypeLimits};
 use crate::app::volumes::{CreateVolume, DeleteMode, VolumeSource};
+use crate::app::{overview, volumes};
 use crate::auth::rule::Rule;
 use crate::error::{Error, Subject};
 use crate::model::id::SnapshotId;
-use crate::model::snapshot::Snapshot;
 use crate::model::volume::{Volume, VolumeStatus};
 
 /// Longest client token, in characters.
@@ -21,11 +21,6 @@ const CLIENT_TOKEN_MAX_CHARS: usize = 64;
 const NAME_MAX_CHARS: usize = 255;
 /// Longest text of any other kind, in characters.
 const TEXT_MAX_CHARS: usize = 1024;
-/// Any whole number.
-const ANY_NUMBER: Kind = Kind::Number {
-    min: i64::MIN,
-    max: i64::MAX,
-};
 
 /// A size in GiB; the bound is that of EC2's type, what a volume can have is said by the use cases.
 pub(super) const SIZE: Parameter = Parameter::new(
@@ -44,7 +39,8 @@ pub(super) const ACTIONS: &[Action] = &[
         .answers(volume_view::VOLUME)
         .remark(
             "the volume is at top level of the answer; the same token and parameters give the same volume; `VolumeType` is a \
-             flavor's label or id; with a snapshot the size may be left out, or larger",
+             flavor's label or id, and says with its extra specs which `Iops` and `Throughput` may be asked for (`volume-types.md`); \
+             with a snapshot the size may be left out, or larger; `Encrypted` is what the type is",
         ),
     Action::new("DeleteVolume", |call, xml| Box::pin(delete(call, xml)))
         .rules(&[Rule::VolumeDelete])
@@ -61,122 +57,122 @@ pub(super) const ACTIONS: &[Action] = &[
         ),
 ];
 
+const NAME: Kind = Kind::Text {
+    max: NAME_MAX_CHARS,
+};
+const TEXT: Kind = Kind::Text {
+    max: TEXT_MAX_CHARS,
+};
+
 const CREATE: &[Parameter] = &[
-    Parameter::new(
-        "AvailabilityZone",
-        Kind::Text {
-            max: NAME_MAX_CHARS,
-        },
-    )
-    .required("The request must contain the parameter zone"),
+    Parameter::new("AvailabilityZone", NAME),
+    Parameter::new("AvailabilityZoneId", NAME),
     SIZE,
     Parameter::new("SnapshotId", Kind::Id(Noun::Snapshot, Dialect::Optional)),
-    Parameter::new(
-        "VolumeType",
-        Kind::Text {
-            max: NAME_MAX_CHARS,
-        },
-    ),
+    Parameter::new("VolumeType", NAME),
+    performance::IOPS,
+    performance::THROUGHPUT,
+    performance::RATE,
+    Parameter::new("Encrypted", Kind::Boolean),
+    Parameter::new("KmsKeyId", TEXT),
+    Parameter::new("MultiAttachEnabled", Kind::Boolean),
     // Its length is checked where EC2 checks it: after a dry run.
-    Parameter::new(
-        "ClientToken",
-        Kind::Text {
-            max: TEXT_MAX_CHARS,
-        },
-    ),
+    Parameter::new("ClientToken", TEXT),
     tags::SPECIFICATION,
     Parameter::new(
-        "AvailabilityZoneId",
-        Kind::Text {
-            max: NAME_MAX_CHARS,
-        },
-    )
-    .unbuilt(),
-    Parameter::new("Encrypted", Kind::Boolean).unbuilt(),
-    Parameter::new("Iops", ANY_NUMBER).unbuilt(),
-    Parameter::new(
-        "KmsKeyId",
-        Kind::Text {
-            max: TEXT_MAX_CHARS,
-        },
-    )
-    .unbuilt(),
-    Parameter::new("MultiAttachEnabled", Kind::Boolean).unbuilt(),
-    Parameter::new(
         "Operator",
-        Kind::Struct(&[Parameter::new(
-            "Principal",
-            Kind::Text {
-                max: TEXT_MAX_CHARS,
-            },
-        )]),
+        Kind::Struct(&[Parameter::new("Principal", TEXT)]),
     )
     .unbuilt(),
-    Parameter::new(
-        "OutpostArn",
-        Kind::Text {
-            max: TEXT_MAX_CHARS,
-        },
-    )
-    .unbuilt(),
-    Parameter::new("Throughput", ANY_NUMBER).unbuilt(),
-    Parameter::new("VolumeInitializationRate", ANY_NUMBER).unbuilt(),
+    Parameter::new("OutpostArn", TEXT).unbuilt(),
 ];
 
 async fn create(call: &Call, xml: &mut Xml) -> Result<()> {
     let given = call.arguments();
     let mut wanted = wanted_volume(given)?;
-    let snapshot_id = given.text("SnapshotId");
-    if let Some(ec2_id) = snapshot_id {
-        let id = match snapshots::find(call, ec2_id).await {
-            Ok(snapshot) => {
-                check_size(wanted.size_gib, &snapshot)?;
-                snapshot.id
-            }
-            Err(fault) => match source_before(call, &wanted, ec2_id).await? {
-                Some(id) => id,
-                None => return Err(fault),
-            },
-        };
-        wanted.source = VolumeSource::Snapshot(id);
+    // In earnest it is looked at behind the client token: it may have gone since the same request was there before.
+    if let Some(zone) = wanted.zone.as_ref().filter(|_| call.is_dry_run()) {
+        overview::check_zone(&call.service, zone)?;
     }
+    let snapshot_id = given.text("SnapshotId");
+    let rate = performance::rate(given, snapshot_id.is_some())?;
+    let source = match snapshot_id {
+        Some(ec2_id) => Some(source(call, &wanted, ec2_id).await?),
+        None => None,
+    };
+    let mut size_gib = wanted.size_gib;
+    if let Some(source) = &source {
+        size_gib = size_gib.max(source.size_gib);
+        // EC2 makes a volume that is asked to be smaller as large as its snapshot.
+        if wanted.size_gib != 0 {
+            wanted.size_gib = size_gib;
+        }
+        wanted.source = VolumeSource::Snapshot(source.id);
+    }
+    let is_gone = source.is_some_and(|source| source.is_gone);
+    let named = wanted.flavor.as_deref();
+    let limits = match performance::type_of(call, named, wanted.source).await {
+        Err(_) if is_gone => TypeLimits::default(),
+        limits => limits?,
+    };
+    // As the type writes its name: `GP3` and `gp3` are one request. A type may be named by its id too.
+    if named.is_some_and(|named| named.eq_ignore_ascii_case(&limits.label)) {
+        wanted.flavor = Some(limits.label.clone());
+    }
+    let asked = performance::asked(given);
+    wanted.ebs = match performance::judge(&limits, size_gib, asked) {
+        Err(_) if is_gone => performance::kept(asked),
+        judged => judged?,
+    };
+    wanted.ebs.initialization_rate = rate;
+    performance::check_encryption(given, &limits, snapshot_id.is_some())?;
     call.stop_if_dry()?;
     check_client_token(given)?;
+    wanted.multiattach = performance::check_multi_attach(given, &limits)?;
+    let ebs = wanted.ebs.clone();
     let volume = volumes::create(&call.service, &call.context, wanted)
         .await
         .map_err(|error| snapshots::of_source(error, snapshot_id.unwrap_or_default()))?;
-    volume_view::write(xml, &volume, &[]);
+    let performance = limits.shown(volume.size_gib, &ebs);
+    volume_view::write_new(xml, &volume, &Shown { performance, ebs });
     Ok(())
 }
 
-/// The snapshot that the same request made a volume of before: it may be gone since.
-async fn source_before(
-    call: &Call,
-    wanted: &CreateVolume,
-    ec2_id: &str,
-) -> Result<Option<SnapshotId>> {
-    let Some(token) = wanted.client_token.clone() else {
-        return Ok(None);
+/// A snapshot that a volume is to be made from.
+struct Source {
+    id: SnapshotId,
+    size_gib: u64,
+    /// True when the same request made a volume of it before, and it is gone since.
+    is_gone: bool,
+}
+
+async fn source(call: &Call, wanted: &CreateVolume, ec2_id: &str) -> Result<Source> {
+    let fault = match snapshots::find(call, ec2_id).await {
+        Ok(snapshot) => {
+            return Ok(Source {
+                id: snapshot.id,
+                size_gib: snapshot.size_gib,
+                is_gone: false,
+            });
+        }
+        Err(fault) => fault,
     };
-    let source = volumes::snapshot_of_token(&call.service, &call.context, token).await?;
-    Ok(source.filter(|id| id.ec2_id().starts_with(ec2_id)))
-}
-
-/// A volume may be larger than its snapshot; without a size it is as large.
-fn check_size(size_gib: u64, snapshot: &Snapshot) -> Result<()> {
-    if size_gib == 0 || size_gib >= snapshot.size_gib {
-        return Ok(());
+    let Some(token) = wanted.client_token.clone() else {
+        return Err(fault);
+    };
+    let before = volumes::snapshot_of_token(&call.service, &call.context, token).await?;
+    match before.filter(|id| id.ec2_id().starts_with(ec2_id)) {
+        Some(id) => Ok(Source {
+            id,
+            size_gib: 0,
+            is_gone: true,
+        }),
+        None => Err(fault),
     }
-    Err(Ec2Fault::coded(
-        Code::InvalidParameterValue,
-        format!(
-            "Volume of size {size_gib}GB is smaller than snapshot '{}', expect size >= {}GB",
-            snapshot.ec2_id, snapshot.size_gib
-        ),
-    ))
 }
 
-fn check_client_token(given: Arguments<'_>) -> Result<()> {
+/// Refuses a client token that EC2 does not take.
+pub(super) fn check_client_token(given: Arguments<'_>) -> Result<()> {
     let Some(token) = given.text("ClientToken") else {
         return Ok(());
     };
@@ -202,6 +198,7 @@ pub(super) fn size(given: Arguments<'_>) -> Option<u64> {
 
 /// Reads everything but the snapshot; a size of zero stands for the snapshot's.
 pub(super) fn wanted_volume(given: Arguments<'_>) -> Result<CreateVolume> {
+    let zone = zone(given)?;
     let size_gib = size(given);
     if size_gib.is_none() && given.text("SnapshotId").is_none() {
         return Err(words::missing(
@@ -210,12 +207,30 @@ pub(super) fn wanted_volume(given: Arguments<'_>) -> Result<CreateVolume> {
     }
     Ok(CreateVolume {
         size_gib: size_gib.unwrap_or_default(),
-        zone: given.text("AvailabilityZone").map(str::to_owned),
+        zone: Some(zone.to_owned()),
         flavor: given.text("VolumeType").map(str::to_owned),
         metadata: tags::read(given, "volume")?,
         client_token: given.text("ClientToken").map(str::to_owned),
         ..CreateVolume::default()
     })
+}
+
+/// The zone that a request names, by its name or its id, which is the same.
+fn zone(given: Arguments<'_>) -> Result<&str> {
+    let (name, id) = (
+        given.text("AvailabilityZone"),
+        given.text("AvailabilityZoneId"),
+    );
+    match (name, id) {
+        (Some(_), Some(_)) => Err(Ec2Fault::coded(
+            Code::InvalidParameterCombination,
+            "AvailabilityZone and AvailabilityZoneId can't be used together. Specify only one of these parameters.",
+        )),
+        (Some(zone), None) | (None, Some(zone)) => Ok(zone),
+        (None, None) => Err(words::missing(
+            "The request must contain the parameter zone",
+        )),
+    }
 }
 
 /// The volume with this EC2 name.
@@ -285,6 +300,14 @@ mod tests {
     fn refuses_create_volume_with_ec2s_codes() {
         let code = |query: &str| wanted(query).expect_err(query).code();
         assert_eq!(code("Size=8"), Code::MissingParameter);
+        assert_eq!(
+            code("Size=8&AvailabilityZone=nova&AvailabilityZoneId=nova"),
+            Code::InvalidParameterCombination
+        );
+        for odd in ["Iops=0", "Iops=-1", "Throughput=-1", "Encrypted=maybe"] {
+            let query = format!("Size=8&AvailabilityZone=nova&{odd}");
+            assert_eq!(code(&query), Code::InvalidParameterValue, "{odd}");
+        }
         assert_eq!(code("AvailabilityZone=nova"), Code::MissingParameter);
         for size in [
             "0",
@@ -300,7 +323,7 @@ mod tests {
         }
         let good = "AvailabilityZone=nova&Size=8";
         assert_eq!(
-            code(&format!("{good}&Encrypted=true")),
+            code(&format!("{good}&OutpostArn=arn")),
             Code::UnsupportedOperation
         );
         assert_eq!(code(&format!("{good}&Colour=red")), Code::UnknownParameter);

@@ -164,10 +164,25 @@ pub(super) fn filters_take_too_long() -> Ec2Fault {
     )
 }
 
+/// The instance does not exist.
+pub(super) fn no_instance(id: &str) -> String {
+    format!("The instance ID '{}' does not exist", shown(id))
+}
+
+/// What is not written as an instance's id.
+pub(super) fn malformed_instance(id: &str) -> Ec2Fault {
+    Ec2Fault::coded(
+        Code::InvalidInstanceIdMalformed,
+        format!("Invalid id: \"{}\" (expecting \"i-...\")", shown(id)),
+    )
+}
+
 /// Some things do not exist.
 pub(super) fn absent(noun: Noun, ids: &[&str]) -> Ec2Fault {
     let (shown, word) = (shown(&ids.join(", ")), noun.word());
     let words = match ids.len() {
+        0 | 1 if noun == Noun::Instance => no_instance(&shown),
+        _ if noun == Noun::Instance => format!("The instance IDs '{shown}' do not exist"),
         0 | 1 => format!("The {word} '{shown}' does not exist."),
         _ => format!("The {word}s '{shown}' do not exist."),
     };

@@ -113,6 +113,11 @@ impl Xml {
         self.close(name);
     }
 
+    /// `<name>` with an `<item>` for each text.
+    pub(super) fn texts(&mut self, name: &'static str, texts: &[&str]) {
+        self.items(name, texts, |xml, text| escape_into(&mut xml.text, text));
+    }
+
     /// Ends the document.
     pub(super) fn end(&mut self) {
         self.text.push_str("</");

@@ -33,6 +33,8 @@ pub(super) const ACTIONS: &[Action] = &[Action::new("DescribeAvailabilityZones",
         Element::text("networkBorderGroup"),
         Element::text("optInStatus"),
         Element::text("zoneType"),
+        Element::text("groupLongName"),
+        Element::text("geographySet"),
         Element::text("messageSet"),
     ],
 )])
@@ -45,7 +47,10 @@ const NAMES: &[&str] = &[
     "state",
     "region-name",
     "group-name",
+    "group-long-name",
     "opt-in-status",
+    "parent-zone-id",
+    "parent-zone-name",
     "zone-type",
     "message",
 ];
@@ -76,6 +81,8 @@ async fn describe(call: &Call, xml: &mut Xml) -> Result<()> {
         xml.text("networkBorderGroup", REGION);
         xml.text("optInStatus", "opt-in-not-required");
         xml.text("zoneType", "availability-zone");
+        xml.text("groupLongName", REGION);
+        xml.empty("geographySet");
         xml.empty("messageSet");
     });
     Ok(())
@@ -93,10 +100,11 @@ fn passes(filter: &Filter, zone: &Zone) -> bool {
     filter.matches(match filter.name.as_str() {
         "zone-name" | "zone-id" => &zone.name,
         "state" => state(zone),
-        "region-name" | "group-name" => REGION,
+        "region-name" | "group-name" | "group-long-name" => REGION,
         "opt-in-status" => "opt-in-not-required",
         "zone-type" => "availability-zone",
-        "message" => "",
+        // No zone lies within another one.
+        "message" | "parent-zone-id" | "parent-zone-name" => "",
         // The names are checked before.
         _ => return false,
     })

@@ -148,15 +148,19 @@ pub(in crate::api) fn status_of_error(error: &Error) -> StatusCode {
             | Subject::Backend
             | Subject::Attachment
             | Subject::Snapshot
+            | Subject::SnapshotLock
             | Subject::Metadata
             | Subject::Identity
             | Subject::Operation
             | Subject::Database
-            | Subject::Message => StatusCode::NOT_FOUND,
+            | Subject::Message
+            | Subject::Instance => StatusCode::NOT_FOUND,
         },
         ErrorKind::Conflict => match error.subject {
             // Cinder's InvalidVolume and InvalidSnapshot are 400.
-            Subject::Volume | Subject::Attachment | Subject::Snapshot => StatusCode::BAD_REQUEST,
+            Subject::Volume | Subject::Attachment | Subject::Snapshot | Subject::SnapshotLock => {
+                StatusCode::BAD_REQUEST
+            }
             Subject::Request
             | Subject::Flavor
             | Subject::Backend
@@ -165,7 +169,8 @@ pub(in crate::api) fn status_of_error(error: &Error) -> StatusCode {
             | Subject::Identity
             | Subject::Operation
             | Subject::Database
-            | Subject::Message => StatusCode::CONFLICT,
+            | Subject::Message
+            | Subject::Instance => StatusCode::CONFLICT,
         },
         ErrorKind::Invalid => StatusCode::BAD_REQUEST,
         ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -212,7 +217,9 @@ fn message_of(error: &Error) -> String {
         (ErrorKind::Conflict, Subject::Volume | Subject::Attachment) => {
             prefixed("Invalid volume: ", &error.public)
         }
-        (ErrorKind::Conflict, Subject::Snapshot) => prefixed("Invalid snapshot: ", &error.public),
+        (ErrorKind::Conflict, Subject::Snapshot | Subject::SnapshotLock) => {
+            prefixed("Invalid snapshot: ", &error.public)
+        }
         (ErrorKind::Internal, _) => Refusal::Panic.sentence(),
         _ => sentence(&error.public),
     }

@@ -197,7 +197,7 @@ pub(super) fn wanted(top: &Fields<'_>) -> Result<CreateVolume> {
         zone: fields.text("availability_zone")?.map(str::to_owned),
         group_id,
         metadata: fields.metadata("metadata")?.unwrap_or_default(),
-        client_token: None,
+        ..CreateVolume::default()
     })
 }
 

@@ -65,6 +65,7 @@ async fn reserve(
         attached_at_us: None,
         detached_at_us: None,
         created_at_us: now_us,
+        delete_on_termination: false,
     };
     let connects = wanted.connector.is_some();
     if connects {

@@ -74,11 +74,12 @@ pub(crate) fn advance(
         request_id: request_id.to_owned(),
         not_before_us: now_us,
     };
+    // Also of one that was deleted while it was being taken: its volume stays until that is over.
+    let target = upload.snapshot_id.to_string();
+    if operations::find_unfinished(tx, &target)?.is_some() {
+        return Ok(false);
+    }
     if is_pending {
-        let target = upload.snapshot_id.to_string();
-        if operations::find_unfinished(tx, &target)?.is_some() {
-            return Ok(false);
-        }
         let is_good = upload.state == UploadState::Sealed && upload.failure.is_empty();
         if !is_good || volume.status != VolumeStatus::Available {
             let why = match upload.failure.as_str() {

@@ -128,6 +128,14 @@ impl OpenDisks {
         let known = self.known(vdi);
         let turn = timeout(TURN_PATIENCE, Arc::clone(&known.slot).lock_owned()).await;
         let mut slot = turn.map_err(|_| busy("too many requests are about one snapshot"))?;
+        // The end of an upload takes its disk away: who waited behind that does not open it again.
+        let is_current = self
+            .lock()
+            .get(&vdi)
+            .is_some_and(|now| Arc::ptr_eq(now, &known));
+        if !is_current {
+            return Err(busy("the connection was closed meanwhile"));
+        }
         let was_open = slot.is_some();
         if !was_open {
             *slot = Some(self.opened(&open).await?);

@@ -281,7 +281,7 @@ fn cut(mut found: impl Iterator<Item = u64>, most: usize) -> (Vec<u64>, Option<u
 
 /// Refuses two snapshots that do not go back to one volume.
 async fn check_related(service: &Service, first: &Snapshot, second: &Snapshot) -> DirectResult<()> {
-    if first.volume_id == second.volume_id {
+    if first.volume_id == second.volume_id && first.volume_id != crate::model::id::VolumeId::NONE {
         return Ok(());
     }
     let (one, other) = (first.id, second.id);

@@ -146,6 +146,11 @@ pub async fn start(
         let volume = creation.known.using(tx, |tx, seen| {
             create_volume::add(tx, seen, &creation, &of_volume, None, None)
         })?;
+        let key_of_parent = parent.as_ref().and_then(|parent| parent.traits.ebs.encryption_key_id);
+        if volume.traits.encryption_key_id.is_some() || key_of_parent.is_some() {
+            let words = "Blocks cannot be written to snapshots of an encrypted type, or with an encrypted parent: whoever uses the volume encrypts it.";
+            return Err(Error::new(ErrorKind::NotSupported, Subject::Snapshot, words));
+        }
         let snapshot = Snapshot {
             id,
             ec2_id: id.ec2_id(),
@@ -391,12 +396,15 @@ async fn endpoint(
     let unready = |text: &str| PoolError::new("NBD", Trouble::Busy, text);
     loop {
         let seen = service.database.read(move |tx| {
-            let volume = volumes::find(tx, id)?;
+            // Who waited for a turn behind the end of the upload writes nothing any more.
+            let upload = direct_uploads::find(tx, id)?;
+            let is_open = upload.is_some_and(|upload| upload.state == UploadState::Open);
+            let volume = volumes::find(tx, id)?.filter(|_| is_open);
             Ok((volume, attachment_rows::of_volume(tx, id)?))
         });
         let (volume, held) = seen.await.map_err(|error| unready(&error.to_string()))?;
         let Some(volume) = volume else {
-            return Err(PoolError::new("NBD", Trouble::Gone, "the volume is gone"));
+            return Err(PoolError::new("NBD", Trouble::Gone, "the upload has ended"));
         };
         if let Some(attachment) = held.iter().find(|attachment| attachment.is_connected()) {
             let info = &attachment.connection_info;

@@ -8,7 +8,8 @@ CREATE VIEW project_usage AS
 CREATE VIEW snapshot_flavors AS
     SELECT s.id AS snapshot_id, s.volume_id, s.project_id, s.size_gib,
         COALESCE((SELECT v.flavor_id FROM volumes v WHERE v.id = s.volume_id),
-            (SELECT o.flavor_id FROM snapshot_origins o WHERE o.snapshot_id = s.id), '') AS flavor_id
+            (SELECT o.flavor_id FROM snapshot_origins o WHERE o.snapshot_id = s.id),
+            (SELECT e.flavor_id FROM snapshot_ebs e WHERE e.snapshot_id = s.id), '') AS flavor_id
     FROM snapshots s;
 CREATE VIEW snapshot_usage AS
     SELECT project_id, CAST(SUM(snapshots) AS BIGINT) AS snapshots FROM type_usage GROUP BY project_id;
@@ -469,6 +470,54 @@ CREATE TABLE group_types (
     created_at_us INTEGER NOT NULL,
     updated_at_us INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE instance_attachments (
+    attachment_id TEXT PRIMARY KEY NOT NULL REFERENCES attachments (id) ON DELETE CASCADE,
+    -- The VM's uuid; the instance may be gone from its table.
+    instance_id TEXT NOT NULL,
+    -- Empty in a VM, whose devices all share; in a control domain the project, for there devices are names and no positions.
+    scope TEXT NOT NULL,
+    -- The position that the device's name stands for; the name itself is the attachment's mountpoint.
+    position INTEGER NOT NULL,
+    delete_on_termination INTEGER NOT NULL,
+    -- The end was asked for without the guest's consent.
+    is_forced INTEGER NOT NULL,
+    -- The instance is gone for good: where it is wanted the volume goes too.
+    is_terminated INTEGER NOT NULL,
+    -- The VBD, once it is made.
+    vbd_uuid TEXT
+) STRICT;
+CREATE TABLE instance_projects (
+    instance_id TEXT NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
+    project_id TEXT NOT NULL,
+    PRIMARY KEY (instance_id, project_id)
+) STRICT;
+CREATE TABLE instance_tags (
+    instance_id TEXT NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
+    project_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (instance_id, project_id, name)
+) STRICT;
+CREATE TABLE instances (
+    -- The VM's uuid.
+    id TEXT PRIMARY KEY NOT NULL,
+    -- `i-` and the first 17 digits of it.
+    ec2_id TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    name TEXT NOT NULL,
+    -- As XenAPI has it: `Running`, `Halted`, `Paused`, `Suspended`.
+    power_state TEXT NOT NULL,
+    is_control_domain INTEGER NOT NULL,
+    instance_type TEXT NOT NULL,
+    vcpus INTEGER NOT NULL,
+    memory_mib INTEGER NOT NULL,
+    started_at_us INTEGER NOT NULL,
+    -- Its block devices, as JSON.
+    devices TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    -- Since when the pool does not have it any more.
+    gone_at_us INTEGER
+) STRICT;
 CREATE TABLE known_version (
     one INTEGER PRIMARY KEY NOT NULL CHECK (one = 1),
     version INTEGER NOT NULL
@@ -503,6 +552,12 @@ CREATE TABLE operations (
     request_id TEXT NOT NULL,
     created_at_us INTEGER NOT NULL,
     updated_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE project_settings (
+    project_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (project_id, name)
 ) STRICT;
 CREATE TABLE project_tags (
     project_id TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
@@ -585,6 +640,38 @@ CREATE TABLE settings (
     name TEXT PRIMARY KEY NOT NULL,
     value BLOB NOT NULL
 ) STRICT;
+CREATE TABLE snapshot_ebs (
+    snapshot_id TEXT PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
+    -- When it was complete; NULL before.
+    completed_at_us INTEGER,
+    -- The snapshots that were taken at one moment have one.
+    set_id TEXT,
+    -- 1 for a copy of a snapshot. What it is made from may be gone, or never have been there.
+    is_copy INTEGER NOT NULL,
+    copied_from TEXT,
+    -- Of a copy: what a volume that is made from it takes from the volume of the first snapshot.
+    flavor_id TEXT,
+    bootable INTEGER NOT NULL,
+    -- The key that its content is encrypted with.
+    encryption_key_id TEXT,
+    -- Whose blocks its own can be compared with: the first volume, when that is not its own.
+    lineage TEXT,
+    -- Of a copy: in how many minutes it was to be complete.
+    completion_minutes INTEGER
+) STRICT;
+CREATE TABLE snapshot_locks (
+    snapshot_id TEXT PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    mode TEXT NOT NULL,
+    -- Days from when the snapshot is there, or until a date; one of both.
+    days INTEGER,
+    until_us INTEGER,
+    cool_off_hours INTEGER,
+    -- Until when it may be taken back, though its mode forbids that.
+    cool_off_until_us INTEGER,
+    created_at_us INTEGER NOT NULL,
+    -- When what stands above was last said.
+    set_at_us INTEGER NOT NULL
+) STRICT;
 CREATE TABLE snapshot_metadata (
     snapshot_id TEXT NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -595,6 +682,12 @@ CREATE TABLE snapshot_origins (
     snapshot_id TEXT PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
     flavor_id TEXT NOT NULL,
     bootable INTEGER NOT NULL
+) STRICT;
+CREATE TABLE snapshot_shares (
+    snapshot_id TEXT NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    project_id TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    PRIMARY KEY (snapshot_id, project_id)
 ) STRICT;
 CREATE TABLE snapshot_traits (
     snapshot_id TEXT PRIMARY KEY NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
@@ -657,6 +750,16 @@ CREATE TABLE vdi_claims (
     vdi_uuid TEXT PRIMARY KEY NOT NULL,
     target TEXT NOT NULL UNIQUE
 ) STRICT;
+CREATE TABLE volume_ebs (
+    volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+    -- What the volume was asked to do a second: operations, MiB; NULL where its type says it.
+    iops INTEGER,
+    throughput INTEGER,
+    -- How fast the bytes of its snapshot were asked to come, in MiB a second.
+    initialization_rate INTEGER,
+    -- True when its owner wants it used again after an interruption without being asked.
+    auto_enable_io INTEGER NOT NULL
+) STRICT;
 CREATE TABLE volume_extensions (
     volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
     project_id TEXT NOT NULL,
@@ -691,6 +794,16 @@ CREATE TABLE volume_metadata (
     name TEXT NOT NULL,
     value TEXT NOT NULL,
     PRIMARY KEY (volume_id, name)
+) STRICT;
+CREATE TABLE volume_modifications (
+    volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+    state TEXT NOT NULL,
+    failure TEXT NOT NULL,
+    -- Both as JSON.
+    original TEXT NOT NULL,
+    target TEXT NOT NULL,
+    started_at_us INTEGER NOT NULL,
+    ended_at_us INTEGER
 ) STRICT;
 CREATE TABLE volume_sources (
     volume_id TEXT PRIMARY KEY NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
@@ -769,6 +882,10 @@ CREATE INDEX group_snapshots_by_group ON group_snapshots (group_id);
 CREATE INDEX group_snapshots_by_project ON group_snapshots (project_id, created_at_us, id);
 CREATE INDEX group_snapshots_on_their_way ON group_snapshots (zone, status)
     WHERE status <> 'available' AND status <> 'error';
+CREATE UNIQUE INDEX instance_attachments_by_position
+    ON instance_attachments (instance_id, scope, position);
+CREATE INDEX instances_by_ec2_id ON instances (ec2_id);
+CREATE INDEX instances_by_zone ON instances (zone, created_at_us, id);
 CREATE INDEX messages_by_expiry ON messages (expires_at_us);
 CREATE INDEX messages_by_project ON messages (project_id, created_at_us, id);
 CREATE INDEX messages_by_resource ON messages (project_id, resource_id, created_at_us, id);
@@ -781,6 +898,9 @@ CREATE UNIQUE INDEX operations_unfinished ON operations (target)
     WHERE state <> 'succeeded' AND state <> 'failed';
 CREATE INDEX revoked_tokens_by_expiry ON revoked_tokens (expires_at_us);
 CREATE INDEX role_assignments_by_project ON role_assignments (project_id, user_id);
+CREATE INDEX snapshot_ebs_by_set ON snapshot_ebs (set_id) WHERE set_id IS NOT NULL;
+CREATE INDEX snapshot_ebs_by_source ON snapshot_ebs (copied_from) WHERE copied_from IS NOT NULL;
+CREATE INDEX snapshot_shares_by_project ON snapshot_shares (project_id, snapshot_id);
 CREATE INDEX snapshot_traits_by_group_snapshot ON snapshot_traits (group_snapshot_id)
     WHERE group_snapshot_id IS NOT NULL;
 CREATE INDEX snapshots_by_backend ON snapshots (backend_id) WHERE backend_id IS NOT NULL;

@@ -60,6 +60,7 @@ impl Scene {
             mountpoint: None,
             status: AttachmentStatus::Attaching,
             mode: AttachMode::ReadWrite,
+            delete_on_termination: false,
             connector: json!({}),
             connection_info: json!({"socket": "/nowhere", "export": "of-the-volume"}),
             failure: String::new(),

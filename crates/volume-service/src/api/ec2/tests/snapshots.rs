@@ -4,7 +4,7 @@ use super::actions::{call, element};
 use crate::api::fixture::{Answer, Fixture};
 
 /// The OpenStack ids begin with the digits of the EC2 ids; the fixture knows the former.
-async fn full_id(fixture: &Fixture, path: &str, ec2_id: &str) -> String {
+pub(super) async fn full_id(fixture: &Fixture, path: &str, ec2_id: &str) -> String {
     let (_, digits) = ec2_id.split_once('-').expect("an EC2 id");
     let listed = fixture
         .call(http::Method::GET, path, serde_json::Value::Null)
@@ -18,7 +18,7 @@ async fn full_id(fixture: &Fixture, path: &str, ec2_id: &str) -> String {
         .to_owned()
 }
 
-async fn volume(fixture: &Fixture) -> String {
+pub(super) async fn volume(fixture: &Fixture) -> String {
     let answer = call(
         fixture,
         &[
@@ -35,7 +35,7 @@ async fn volume(fixture: &Fixture) -> String {
     ec2_id
 }
 
-async fn snapshot(fixture: &Fixture, volume: &str, description: &str) -> String {
+pub(super) async fn snapshot(fixture: &Fixture, volume: &str, description: &str) -> String {
     let answer = call(
         fixture,
         &[
@@ -49,12 +49,12 @@ async fn snapshot(fixture: &Fixture, volume: &str, description: &str) -> String 
     element(&answer, "snapshotId").to_owned()
 }
 
-async fn settled(fixture: &Fixture, ec2_id: &str) {
+pub(super) async fn settled(fixture: &Fixture, ec2_id: &str) {
     let id = full_id(fixture, "/v3/snapshots", ec2_id).await;
     fixture.settle_snapshot(&id).await;
 }
 
-fn ids(answer: &Answer) -> Vec<String> {
+pub(super) fn ids(answer: &Answer) -> Vec<String> {
     let parts = answer.text.split("<snapshotId>").skip(1);
     parts
         .filter_map(|after| Some(after.split_once('<')?.0.to_owned()))
@@ -82,6 +82,8 @@ async fn create_answers_the_snapshot_at_top_level() {
     let shown = call(&fixture, &[("Action", "DescribeSnapshots")]).await;
     assert_eq!(element(&shown, "status"), "pending");
     assert_eq!(element(&shown, "progress"), "0%");
+    assert_eq!(element(&shown, "storageTier"), "standard");
+    assert_eq!(element(&shown, "transferType"), "standard");
 }
 
 #[tokio::test]
@@ -129,6 +131,7 @@ async fn snapshots_are_described_filtered_and_paged() {
         ("snapshot-id", &made[3], vec![3]),
         ("tag-key", "*", vec![]),
         ("storage-tier", "archive", vec![]),
+        ("transfer-type", "standard", vec![0, 1, 2, 3, 4]),
     ] {
         let filter = [("Filter.1.Name", name), ("Filter.1.Value.1", value)];
         let (mut hits, _) = found(&filter).await;
@@ -182,10 +185,9 @@ async fn volumes_are_made_from_snapshots() {
         "IncorrectState",
         "it is being taken"
     );
-    assert!(
-        element(&early, "Message").contains(&source),
-        "{}",
-        early.text
+    assert_eq!(
+        element(&early, "Message"),
+        "Snapshot is in invalid state - pending"
     );
     settled(&fixture, &source).await;
     for (more, size) in [
@@ -197,8 +199,9 @@ async fn volumes_are_made_from_snapshots() {
         assert_eq!(element(&answer, "size"), size, "{}", answer.text);
         assert_eq!(element(&answer, "snapshotId"), source);
     }
+    // As large as its snapshot, as EC2 makes it.
     let smaller = create(&[("Size", "1")]).await;
-    assert_eq!(element(&smaller, "Code"), "InvalidParameterValue");
+    assert_eq!(element(&smaller, "size"), "2", "{}", smaller.text);
     let once = [("ClientToken", "once")];
     let (first, again) = (create(&once).await, create(&once).await);
     assert_eq!(element(&first, "volumeId"), element(&again, "volumeId"));
@@ -210,7 +213,7 @@ async fn volumes_are_made_from_snapshots() {
     let answer = call(&fixture, &described).await;
     assert_eq!(
         answer.text.matches("<volumeId>").count(),
-        4,
+        5,
         "{}",
         answer.text
     );
@@ -240,13 +243,12 @@ async fn a_volume_grows_and_tells_so() {
     for (more, status, code) in [
         (&[][..], 400, "InvalidParameterValue"),
         (&[("Size", "1")], 400, "InvalidParameterValue"),
-        (&[("Size", "2")], 400, "InvalidParameterValue"),
         (&[("Size", "9999")], 400, "InvalidParameterValue"),
-        (&[("Iops", "100")], 400, "UnsupportedOperation"),
+        (&[("Iops", "100")], 400, "InvalidParameterCombination"),
         (
             &[("VolumeType", "lead"), ("Size", "3")],
             400,
-            "UnsupportedOperation",
+            "UnknownVolumeType",
         ),
         (&[("Colour", "red")], 400, "UnknownParameter"),
         (&[("DryRun", "true"), ("Size", "3")], 412, "DryRunOperation"),
@@ -258,6 +260,10 @@ async fn a_volume_grows_and_tells_so() {
             "{more:?}"
         );
     }
+    // The same once more is a modification that is done.
+    let same = modify(&[("Size", "2")]).await;
+    assert_eq!(element(&same, "modificationState"), "completed");
+    assert_eq!(element(&same, "progress"), "100");
     let answer = modify(&[("Size", "3"), ("VolumeType", "gold")]).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     let again = modify(&[("Size", "4")]).await;
@@ -300,7 +306,11 @@ async fn refusals_have_ec2s_codes() {
         (delete("vol-00000000"), "InvalidParameterValue"),
         (vec![("Action", "DeleteSnapshot")], "MissingParameter"),
         (
-            vec![("Action", "DeleteSnapshot"), ("SnapshotId", &source)],
+            vec![
+                ("Action", "CreateVolume"),
+                ("AvailabilityZone", "nova"),
+                ("SnapshotId", &source),
+            ],
             "IncorrectState",
         ),
         (vec![("Action", "CreateSnapshot")], "MissingParameter"),
@@ -312,9 +322,9 @@ async fn refusals_have_ec2s_codes() {
             vec![
                 ("Action", "CreateSnapshot"),
                 ("VolumeId", &base),
-                ("Location", "x"),
+                ("Location", "local"),
             ],
-            "UnsupportedOperation",
+            "InvalidParameterValue",
         ),
         (
             vec![
@@ -390,4 +400,49 @@ async fn refusals_have_ec2s_codes() {
     )
     .await;
     assert_eq!(element(&deleted, "return"), "true", "{}", deleted.text);
+}
+
+#[tokio::test]
+async fn one_that_is_deleted_is_gone_at_once_be_it_complete_or_not() {
+    let fixture = Fixture::new().await;
+    let base = volume(&fixture).await;
+    let (pending, complete) = (
+        snapshot(&fixture, &base, "").await,
+        snapshot(&fixture, &base, "").await,
+    );
+    settled(&fixture, &complete).await;
+    for ec2_id in [&pending, &complete] {
+        let delete = [("Action", "DeleteSnapshot"), ("SnapshotId", ec2_id)];
+        let deleted = call(&fixture, &delete).await;
+        assert_eq!(element(&deleted, "return"), "true", "{}", deleted.text);
+        let attribute = [
+            ("Action", "DescribeSnapshotAttribute"),
+            ("Attribute", "createVolumePermission"),
+            ("SnapshotId", ec2_id),
+        ];
+        let describe = [("Action", "DescribeSnapshots"), ("SnapshotId.1", ec2_id)];
+        for request in [&delete[..], &attribute, &describe] {
+            let answer = call(&fixture, request).await;
+            assert_eq!(
+                element(&answer, "Code"),
+                "InvalidSnapshot.NotFound",
+                "{request:?}"
+            );
+        }
+    }
+    for filter in [
+        &[][..],
+        &[("Filter.1.Name", "status"), ("Filter.1.Value.1", "pending")],
+    ] {
+        let request = [&[("Action", "DescribeSnapshots")], filter].concat();
+        let shown = call(&fixture, &request).await;
+        assert!(shown.text.contains("<snapshotSet/>"), "{}", shown.text);
+    }
+    // OpenStack shows them on their way; the worker's operations are asked for once each.
+    let id = full_id(&fixture, "/v3/snapshots", &complete).await;
+    let path = format!("/v3/snapshots/{id}");
+    let shown = fixture
+        .call(http::Method::GET, &path, serde_json::Value::Null)
+        .await;
+    assert_eq!(shown.json()["snapshot"]["status"], "deleting");
 }

@@ -14,6 +14,7 @@ struct Things {
     fixture: Fixture,
     volume: String,
     snapshot: String,
+    instance: String,
 }
 
 impl Things {
@@ -32,10 +33,12 @@ impl Things {
         let create = [("Action", "CreateSnapshot"), ("VolumeId", other.as_str())];
         let snapshot = element(&call(&fixture, &create).await, "snapshotId").to_owned();
         assert!(!volume.is_empty() && !snapshot.is_empty());
+        let instance = fixture.see_instance(&fixture.project, |_| ()).await;
         Things {
             fixture,
             volume,
             snapshot,
+            instance,
         }
     }
 
@@ -43,21 +46,39 @@ impl Things {
     fn good(&self, action: &Action) -> Pairs {
         let mut pairs = vec![("Action".to_owned(), action.name.to_owned())];
         for parameter in action.parameters {
-            if parameter.required.is_some()
-                || (action.name, parameter.name) == ("CreateVolume", "Size")
-            {
-                pairs.push((parameter.name.to_owned(), self.sample(parameter)));
+            let is_needed = matches!(
+                (action.name, parameter.name),
+                ("CreateVolume", "Size" | "AvailabilityZone" | "VolumeType")
+                    | ("CopySnapshot", "SourceRegion")
+                    | ("LockSnapshot", "LockDuration")
+            );
+            if parameter.required.is_some() || is_needed {
+                let name = parameter.name;
+                let name = match parameter.kind {
+                    Kind::List(..) => format!("{name}.1"),
+                    Kind::Structs(..) => format!("{name}.1.Key"),
+                    _ => name.to_owned(),
+                };
+                pairs.push((name, self.sample(action, parameter)));
             }
         }
         pairs
     }
 
-    fn sample(&self, parameter: &Parameter) -> String {
+    fn sample(&self, action: &Action, parameter: &Parameter) -> String {
         match parameter.name {
-            "VolumeId" => self.volume.clone(),
-            "SnapshotId" => self.snapshot.clone(),
+            "InstanceId" => self.instance.clone(),
+            "Device" => "/dev/sdf".to_owned(),
+            "VolumeType" => "gold".to_owned(),
+            "Attribute" if action.name == "DescribeInstanceAttribute" => "instanceType".to_owned(),
+            "VolumeId" | "ResourceId" | "SourceVolumeId" => self.volume.clone(),
+            "Tag" => "colour".to_owned(),
+            "SnapshotId" | "SourceSnapshotId" => self.snapshot.clone(),
             "AvailabilityZone" => "nova".to_owned(),
-            "Size" => "1".to_owned(),
+            "Size" | "LockDuration" => "1".to_owned(),
+            "LockMode" => "governance".to_owned(),
+            "State" => "block-new-sharing".to_owned(),
+            "SourceRegion" => "us-east-1".to_owned(),
             "Attribute" => "createVolumePermission".to_owned(),
             other => panic!("the walk needs a sample of {other}"),
         }
@@ -162,6 +183,10 @@ const BAD_VALUE: &[&str] = &[
     "InvalidParameterCombination",
     "InvalidVolumeID.Malformed",
     "InvalidSnapshotID.Malformed",
+    "InvalidAMIAttributeItemValue",
+    "InvalidRegion",
+    "InvalidInstanceID.Malformed",
+    "InvalidInstanceType",
     "InvalidRequest",
     "InvalidUserID.Malformed",
     "MissingParameter",
@@ -176,7 +201,8 @@ async fn every_parameter_in_every_wrong_way() {
         let rows = things.rows().await;
         for parameter in action.parameters {
             if parameter.required.is_some() {
-                let without = good.iter().filter(|(name, _)| name != parameter.name);
+                let first = |name: &str| name.split('.').next() == Some(parameter.name);
+                let without = good.iter().filter(|(name, _)| !first(name));
                 things
                     .refused(&without.cloned().collect(), &["MissingParameter"])
                     .await;
@@ -212,7 +238,8 @@ impl Things {
     async fn rows(&self) -> i64 {
         let count = self.fixture.service.database.read(|tx| {
             let sql = "SELECT (SELECT COUNT(*) FROM volumes) + (SELECT COUNT(*) FROM snapshots) \
-                       + (SELECT COUNT(*) FROM operations) + (SELECT COUNT(*) FROM client_tokens)";
+                       + (SELECT COUNT(*) FROM operations) + (SELECT COUNT(*) FROM client_tokens) \
+                       + (SELECT COUNT(*) FROM volume_metadata)";
             tx.query_first(sql, &[], |row| row.int(0))
         });
         count.await.expect("the database answers").expect("a row")

@@ -188,6 +188,7 @@ async fn attached(fixture: &Fixture, volume: &str, instance: &str, mode: AttachM
         attached_at_us: Some(now_us),
         detached_at_us: None,
         created_at_us: now_us,
+        delete_on_termination: false,
     };
     let id = attachment.id.to_string();
     let written = fixture.service.database.write(move |tx| {
